@@ -1,0 +1,100 @@
+package llm
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The error types of the OpenAI API.
+const (
+	TypeInvalidRequest = "invalid_request_error"
+	TypeAuthentication = "authentication_error"
+	TypePermission     = "permission_error"
+	TypeNotFound       = "not_found_error"
+	TypeRateLimit      = "rate_limit_error"
+	TypeServer         = "server_error"
+	TypeUpstream       = "upstream_error"
+)
+
+// Error is the one error that is meant for a client. Any other error is
+// internal: its text is logged with the request's id and the client is told
+// no more than that.
+type Error struct {
+	Status  int    // HTTP status, 400 to 599
+	Type    string // one of the Type constants, or an upstream's own
+	Code    string // "" is written as null
+	Message string // for the client: says what to do; never holds a secret
+	Param   string // "" is written as null
+
+	// RetryAfter is how long the client should wait; 0 when unknown.
+	RetryAfter time.Duration
+
+	// Reply is the upstream's own error reply, when there was one and it is
+	// shaped as OpenAI's errors are. It goes to the client instead of the
+	// fields above.
+	Reply *ErrorReply
+
+	// Upstream names the upstream that failed, "" when Sluice itself did.
+	Upstream string
+
+	// Unprocessed says that the upstream cannot have acted on the request:
+	// no connection was made, or it said so. Such a request may go elsewhere.
+	Unprocessed bool
+
+	// Err is the cause. It is logged and never reaches a client.
+	Err error
+}
+
+// ErrorReply is an error as an upstream sent it, owned by the receiver. The
+// upstream's key has been removed from it.
+type ErrorReply struct {
+	Header []Field
+	Body   []byte
+}
+
+// Error gives the message and the cause, for logs.
+func (e *Error) Error() string {
+	s := e.Message
+	if e.Upstream != "" {
+		s = "upstream " + e.Upstream + ": " + s
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error of Sluice's own with the given status, code and
+// message. Its type follows from the status as OpenAI's do.
+func Errorf(status int, code, format string, args ...any) *Error {
+	return &Error{Status: status, Type: TypeOf(status), Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// TypeOf gives the error type that OpenAI uses with a status.
+func TypeOf(status int) string {
+	switch {
+	case status == 401:
+		return TypeAuthentication
+	case status == 403:
+		return TypePermission
+	case status == 429:
+		return TypeRateLimit
+	case status >= 500:
+		return TypeServer
+	default:
+		return TypeInvalidRequest
+	}
+}
+
+// AsError returns err as an Error. One that is not an Error becomes a 500
+// whose message tells a client nothing; it is kept as the cause.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Status: 500, Type: TypeServer, Code: "internal_error", Message: "The gateway failed to handle the request.", Err: err}
+}

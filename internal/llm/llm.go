@@ -1,0 +1,200 @@
+// Package llm is the vocabulary that every part of Sluice speaks: a Request
+// goes down a chain of Handlers, and the reply comes back up through a Sink.
+//
+// The package promises two things. It imports nothing but the standard
+// library and knows nothing of net/http, so an HTTP engine, a stage or an
+// upstream protocol can be replaced without touching the others. And it keeps
+// original bytes: a request's body and a reply's events travel as they came,
+// and are looked into only by a part that has to.
+//
+// A stage is a decorator that holds the next Handler:
+//
+//	type stage struct{ next llm.Handler }
+//
+//	func (s stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
+//		return s.next.Serve(ctx, req, out)
+//	}
+package llm
+
+import (
+	"context"
+	"io"
+)
+
+// Handler answers requests. Every stage and every upstream is one.
+//
+// Serve sends the whole reply to out before it returns, and keeps nothing of
+// req or out afterwards. It returns nil when the reply is complete. When it
+// returns an error before out.Start was called, nothing has reached the
+// client, and the caller may try elsewhere or answer with that error; after
+// Start the error ends a reply that the client must not take for complete.
+//
+// When ctx is cancelled the client has gone: Serve stops the upstream's work
+// at once and returns ctx's error.
+type Handler interface {
+	Serve(ctx context.Context, req *Request, out Sink) error
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(ctx context.Context, req *Request, out Sink) error
+
+// Serve calls f.
+func (f HandlerFunc) Serve(ctx context.Context, req *Request, out Sink) error {
+	return f(ctx, req, out)
+}
+
+// Sink takes one reply: its head once, then its events in order. It is used
+// by one goroutine at a time.
+type Sink interface {
+	// Start takes the reply's head. It is called once, before the first Send,
+	// and as late as possible (a streamed reply: when its first event is
+	// there), because up to then the request can still go elsewhere. The sink
+	// keeps nothing of h after it returns except the header strings.
+	Start(h *Head) error
+
+	// Send takes the events that arrived together, so that they can leave
+	// together. Their bytes are valid only until Send returns. It may block
+	// when the client reads more slowly than the upstream writes. An error
+	// means that the client can take no more; the handler then stops.
+	Send(events []Event) error
+}
+
+// Operation says what a request asks for.
+type Operation uint8
+
+// The operations that Sluice knows. Everything else of the OpenAI API is a
+// Passthrough.
+const (
+	Passthrough Operation = iota
+	Chat
+	Completion
+	Embedding
+	Response
+	ListModels
+	GetModel
+)
+
+// String gives the operation's name as it stands in metrics and logs, from
+// the OpenTelemetry GenAI convention where that has one.
+func (op Operation) String() string {
+	switch op {
+	case Chat:
+		return "chat"
+	case Completion:
+		return "text_completion"
+	case Embedding:
+		return "embeddings"
+	case Response:
+		return "responses"
+	case ListModels:
+		return "list_models"
+	case GetModel:
+		return "get_model"
+	default:
+		return "passthrough"
+	}
+}
+
+// Field is one header field. Name is in canonical form (Content-Type).
+type Field struct {
+	Name, Value string
+}
+
+// Span is a half-open range of bytes. The zero Span is empty.
+type Span struct {
+	Start, End int
+}
+
+// Request is one call. Stages do not modify a Request that they were given;
+// one that has to change something passes on a changed copy of the struct.
+// Everything in it is valid only until Serve returns.
+type Request struct {
+	Op     Operation
+	ID     string // unique; at most 128 visible ASCII characters
+	Tenant string // name of the API key that was used; "" when none is configured
+
+	// Method, Path and RawQuery are the HTTP request's. Path is escaped,
+	// begins with "/v1/" and has no dot segments.
+	Method, Path, RawQuery string
+
+	// Header holds the end-to-end fields that an upstream may see. The
+	// client's credentials are never among them.
+	Header []Field
+
+	// Model is what the client named, "" when it named none. ModelSpan is where
+	// its JSON string stands in Body, quotes included; empty when it does not
+	// stand there.
+	Model     string
+	ModelSpan Span
+
+	// UpstreamModel is the name that the chosen upstream knows the model by.
+	// It is set by routing. Where it differs from Model the upstream replaces
+	// the bytes of ModelSpan, and nothing else, as the body goes out.
+	UpstreamModel string
+
+	// Stream says that the client wants server-sent events.
+	Stream bool
+
+	// Body is the whole body, valid JSON for every operation but Passthrough.
+	// It is nil when BodyReader is set.
+	Body []byte
+
+	// BodyReader is a body that is not held in memory. It can be read once, so
+	// such a request is not tried again after its first byte was read.
+	// BodyLen is its length in bytes, -1 when unknown.
+	BodyReader io.Reader
+	BodyLen    int64
+}
+
+// Get returns the value of the first field with the given canonical name, ""
+// when there is none.
+func (r *Request) Get(name string) string { return get(r.Header, name) }
+
+// ReplyKind says what the events of a reply are.
+type ReplyKind uint8
+
+const (
+	// Unary is a reply held whole: exactly one event, the body.
+	Unary ReplyKind = iota
+	// EventStream is a text/event-stream: each event is one server-sent event,
+	// or a block of comments, with the blank line that ends it.
+	EventStream
+	// Pieces is a body that is too large to hold or is not JSON: its events are
+	// pieces cut anywhere. Stages hand them on and do not look inside.
+	Pieces
+)
+
+// Head begins a reply.
+type Head struct {
+	Status int
+	Kind   ReplyKind
+
+	// Header holds the reply's end-to-end fields, Content-Type included,
+	// Content-Length and Content-Encoding not: bodies are always decoded.
+	Header []Field
+
+	// Length is the body's length in bytes, -1 when unknown.
+	Length int64
+
+	// Upstream names the upstream that answered, "" when Sluice did.
+	Upstream string
+}
+
+// Get returns the value of the first field with the given canonical name, ""
+// when there is none.
+func (h *Head) Get(name string) string { return get(h.Header, name) }
+
+func get(fields []Field, name string) string {
+	for i := range fields {
+		if fields[i].Name == name {
+			return fields[i].Value
+		}
+	}
+	return ""
+}
+
+// Event is one unit of a reply; see ReplyKind.
+type Event struct {
+	// Raw is the event's bytes as they came, terminator included.
+	Raw []byte
+}
