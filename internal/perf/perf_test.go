@@ -1,0 +1,99 @@
+package perf
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+type fixed struct{ h Histogram }
+
+func (f *fixed) Figures(r Reporter) {
+	r.Counter("calls_total", "Calls.", 3, "kind", "a")
+	r.Counter("calls_total", "Calls.", 4, "kind", "b")
+	r.Gauge("open", "Open.", 2)
+	r.Histogram("wait_seconds", "Waiting.", &f.h)
+}
+
+type broken struct{}
+
+func (broken) Figures(r Reporter) { r.Gauge("bad", "Bad.", 1, "label", "\xff") }
+
+func scrape(t *testing.T, h http.Handler) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	resp, err := http.Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("scrape: status %d, %v\n%s", resp.StatusCode, err, b)
+	}
+	return string(b)
+}
+
+func TestScrape(t *testing.T) {
+	r, f := New(), &fixed{}
+	f.h.Observe(3 * time.Millisecond)
+	f.h.Observe(-time.Second)
+	f.h.Observe(time.Hour)
+	leave := r.Register(f)
+	r.Register(broken{})
+	got := scrape(t, r.Handler())
+	for _, line := range []string{
+		`sluice_calls_total{kind="a"} 3`,
+		`sluice_calls_total{kind="b"} 4`,
+		`sluice_open 2`,
+		`sluice_wait_seconds_bucket{le="0.0025"} 1`,
+		`sluice_wait_seconds_bucket{le="0.005"} 2`,
+		`sluice_wait_seconds_bucket{le="+Inf"} 3`,
+		`sluice_wait_seconds_count 3`,
+		`sluice_wait_seconds_sum 3600.003`,
+		`process_open_fds`,
+	} {
+		if !strings.Contains(got, line) {
+			t.Errorf("no line %q in\n%s", line, got)
+		}
+	}
+	leave()
+	if got := scrape(t, r.Handler()); strings.Contains(got, "sluice_calls_total") {
+		t.Error("a source that left still reports")
+	}
+}
+
+func TestHistogramConcurrent(t *testing.T) {
+	var h Histogram
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 1000 {
+				h.Observe(time.Duration(i) * time.Microsecond)
+			}
+		})
+	}
+	wg.Wait()
+	if count, _, below := h.Snapshot(); count != 8000 || below[100e-6] != 8*101 {
+		t.Errorf("count %d, at most 100 µs %d", count, below[100e-6])
+	}
+}
+
+func TestObserveDoesNotAllocate(t *testing.T) {
+	var h Histogram
+	if n := testing.AllocsPerRun(100, func() { h.Observe(time.Millisecond) }); n != 0 {
+		t.Errorf("Observe allocates %v times", n)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	var h Histogram
+	for b.Loop() {
+		h.Observe(time.Millisecond)
+	}
+}

@@ -1,0 +1,114 @@
+package perf
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// namespace begins the name of every figure.
+const namespace = "sluice_"
+
+// Registry holds the sources of figures and answers scrapes. It is safe for
+// concurrent use.
+type Registry struct {
+	prom *prometheus.Registry
+
+	mu      sync.RWMutex
+	sources []Source
+}
+
+// New makes a Registry that reports the process's and the Go runtime's
+// figures; the rest joins through Register.
+func New() *Registry {
+	r := &Registry{prom: prometheus.NewRegistry()}
+	r.prom.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		r,
+	)
+	return r
+}
+
+// Register adds a source. It stays until the returned function is called.
+func (r *Registry) Register(s Source) (unregister func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sources = append(r.sources, s)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if i := slices.Index(r.sources, s); i >= 0 {
+			r.sources = slices.Delete(slices.Clone(r.sources), i, i+1)
+		}
+	}
+}
+
+// Handler answers with all figures in the Prometheus or OpenMetrics text
+// format. A figure that cannot be reported is left out and the others are
+// still there.
+func (r *Registry) Handler() http.Handler {
+	return promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{
+		ErrorHandling:     promhttp.ContinueOnError,
+		EnableOpenMetrics: true,
+	})
+}
+
+// Describe sends nothing: which figures there are depends on the sources.
+func (r *Registry) Describe(chan<- *prometheus.Desc) {}
+
+// Collect asks every source for its figures.
+func (r *Registry) Collect(ch chan<- prometheus.Metric) {
+	r.mu.RLock()
+	sources := r.sources
+	r.mu.RUnlock()
+	for _, s := range sources {
+		s.Figures(promReporter(ch))
+	}
+}
+
+// promReporter turns figures into Prometheus metrics.
+type promReporter chan<- prometheus.Metric
+
+func (p promReporter) Counter(name, help string, value float64, labels ...string) {
+	p.send(name, help, prometheus.CounterValue, value, labels)
+}
+
+func (p promReporter) Gauge(name, help string, value float64, labels ...string) {
+	p.send(name, help, prometheus.GaugeValue, value, labels)
+}
+
+func (p promReporter) Histogram(name, help string, h *Histogram, labels ...string) {
+	desc, values := describe(name, help, labels)
+	count, sum, below := h.Snapshot()
+	p.keep(desc)(prometheus.NewConstHistogram(desc, count, sum, below, values...))
+}
+
+func (p promReporter) send(name, help string, kind prometheus.ValueType, value float64, labels []string) {
+	desc, values := describe(name, help, labels)
+	p.keep(desc)(prometheus.NewConstMetric(desc, kind, value, values...))
+}
+
+// keep sends a metric, or the reason why there is none, so that a wrong label
+// shows in the scrape's log and does not end the process.
+func (p promReporter) keep(desc *prometheus.Desc) func(prometheus.Metric, error) {
+	return func(m prometheus.Metric, err error) {
+		if err != nil {
+			m = prometheus.NewInvalidMetric(desc, err)
+		}
+		p <- m
+	}
+}
+
+func describe(name, help string, labels []string) (desc *prometheus.Desc, values []string) {
+	var names []string
+	for i := 0; i+1 < len(labels); i += 2 {
+		names = append(names, labels[i])
+		values = append(values, labels[i+1])
+	}
+	return prometheus.NewDesc(namespace+name, help, names, nil), values
+}
