@@ -1,0 +1,132 @@
+package jsonscan
+
+import (
+	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// String decodes one JSON string, quotes included, with nothing around it.
+// Half a surrogate pair becomes U+FFFD. The error is an *Error.
+func String(raw []byte) (string, error) {
+	s := newScanner(raw, 0)
+	if s.at(0) != '"' {
+		return "", s.document(s.fail(0, "expected a string"))
+	}
+	end := s.str(0)
+	if end >= 0 && end < len(raw) {
+		end = s.fail(end, "expected nothing after the string")
+	}
+	if end < 0 {
+		return "", s.document(end)
+	}
+	return string(unquote(raw)), nil
+}
+
+// unquote decodes a sound JSON string. Without escapes that is a part of raw.
+func unquote(raw []byte) []byte {
+	raw = raw[1 : len(raw)-1]
+	i := bytes.IndexByte(raw, '\\')
+	if i < 0 {
+		return raw
+	}
+	out := make([]byte, 0, len(raw))
+	for i >= 0 {
+		out = append(out, raw[:i]...)
+		out, raw = unescape(out, raw[i+1:])
+		i = bytes.IndexByte(raw, '\\')
+	}
+	return append(out, raw...)
+}
+
+// unescape appends the character that raw, which follows a backslash, begins
+// with, and returns what is left of raw.
+func unescape(dst, raw []byte) (out, rest []byte) {
+	switch c := raw[0]; c {
+	case 'b':
+		return append(dst, '\b'), raw[1:]
+	case 'f':
+		return append(dst, '\f'), raw[1:]
+	case 'n':
+		return append(dst, '\n'), raw[1:]
+	case 'r':
+		return append(dst, '\r'), raw[1:]
+	case 't':
+		return append(dst, '\t'), raw[1:]
+	case 'u':
+		r := unit(raw[1:])
+		raw = raw[5:]
+		if utf16.IsSurrogate(r) {
+			pair := rune(utf8.RuneError)
+			if len(raw) >= 6 && raw[0] == '\\' && raw[1] == 'u' {
+				pair = utf16.DecodeRune(r, unit(raw[2:]))
+			}
+			if r = pair; pair != utf8.RuneError {
+				raw = raw[6:]
+			}
+		}
+		return utf8.AppendRune(dst, r), raw
+	default:
+		return append(dst, c), raw[1:]
+	}
+}
+
+// unit reads the four hexadecimal digits that raw begins with.
+func unit(raw []byte) (r rune) {
+	for _, c := range raw[:4] {
+		d, _ := hex(c)
+		r = r<<4 | rune(d)
+	}
+	return r
+}
+
+func hex(c byte) (digit byte, ok bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c|0x20 - 'a' + 10, true
+	default:
+		return 0, false
+	}
+}
+
+// AppendString appends s to dst as a JSON string. Only what must be escaped
+// is; bytes that are not UTF-8 become U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				dst = append(append(dst, s[start:i]...), "\ufffd"...)
+				start = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(append(dst, s[start:]...), '"')
+}
