@@ -1,0 +1,72 @@
+package http1
+
+import (
+	"crypto/tls"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stale reports whether an idle connection is no longer good for a request: the
+// upstream closed or reset it, or sent bytes that nobody asked for. It does not
+// block and reads nothing. False where the connection is not a socket, or the
+// system is not Linux.
+func (c *Conn) Stale() bool {
+	if !c.Reusable() {
+		return true
+	}
+	raw := c.socket()
+	if raw == nil {
+		return false
+	}
+	var events int16
+	err := raw.Control(func(fd uintptr) {
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+		if _, err := unix.Poll(fds[:], 0); err == nil {
+			events = fds[0].Revents
+		}
+	})
+	if c.overTLS && !c.replied {
+		// TLS 1.3 session tickets wait here until the first read.
+		events &^= unix.POLLIN
+	}
+	return err != nil || events != 0
+}
+
+// refused reports whether an error reply has begun to arrive. It does not look
+// inside TLS.
+func (c *Conn) refused() bool {
+	raw := c.socket()
+	if raw == nil || c.overTLS {
+		return false
+	}
+	var peek [len("HTTP/1.1 4")]byte
+	n := 0
+	err := raw.Control(func(fd uintptr) {
+		n, _, _ = unix.Recvfrom(int(fd), peek[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return err == nil && n == len(peek) && string(peek[:7]) == "HTTP/1." && (peek[9] == '4' || peek[9] == '5')
+}
+
+// socket returns the socket beneath, nil when there is none.
+func (c *Conn) socket() syscall.RawConn {
+	if c.raw != nil {
+		return c.raw
+	}
+	nc := c.nc
+	for {
+		inner, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		if _, ok := nc.(*tls.Conn); ok {
+			c.overTLS = true
+		}
+		nc = inner.NetConn()
+	}
+	if s, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = s.SyscallConn()
+	}
+	return c.raw
+}
