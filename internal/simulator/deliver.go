@@ -1,0 +1,319 @@
+package simulator
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+
+	"sluice/internal/llm"
+)
+
+// deliver sends ans, or err, in the way that the call's fault says.
+func (c *call) deliver(ans answer, err error) {
+	c.server.failures.resolve(&c.fault)
+	f := &c.fault
+	if !sleep(c.r.Context(), f.Latency) {
+		return
+	}
+	switch {
+	case f.Reset:
+		c.reset()
+		return
+	case err != nil:
+		// A request that is wrong in itself is told so first.
+		ans = errorAnswer(llm.AsError(err))
+	case f.Status != 0:
+		ans = failure(f.Status, f.RetryAfter)
+	}
+	if ans.status == 0 {
+		ans.status = http.StatusOK
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", ans.contentType)
+	for name, value := range ans.header {
+		h.Set(name, value)
+	}
+	if f.Encoding != "" {
+		h.Set("Content-Encoding", f.Encoding)
+		h.Set("Vary", "Accept-Encoding")
+	}
+	if f.WrongLength != 0 {
+		c.wrongLength(ans)
+		return
+	}
+	if f.CloseDelimited {
+		// net/http takes this as: neither chunks nor a length, then close.
+		h.Set("Transfer-Encoding", "identity")
+	}
+	if ans.events != nil {
+		c.stream(ans)
+		return
+	}
+	c.unary(ans)
+}
+
+// sleep waits, and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// reset ends the connection with an RST, or an HTTP/2 stream with RST_STREAM.
+func (c *call) reset() {
+	conn, _, err := http.NewResponseController(c.w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // without it the end is a FIN, which is near enough
+	}
+	_ = conn.Close()
+}
+
+// abort closes the connection in the middle of a reply.
+func (c *call) abort() {
+	_ = http.NewResponseController(c.w).Flush() // the client may have gone
+	panic(http.ErrAbortHandler)
+}
+
+// unary sends a body that is there as a whole.
+func (c *call) unary(ans answer) {
+	f := &c.fault
+	body := ans.body
+	if f.Malformed > 0 {
+		body = body[:len(body)*2/3]
+	}
+	if f.Pad > 0 || f.Encoding != "" {
+		body = c.padded(body)
+	}
+	if !f.CloseDelimited {
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	c.w.WriteHeader(ans.status)
+	w := c.pieces(c.w)
+	if f.TTFT > 0 {
+		_ = http.NewResponseController(c.w).Flush()
+		if !sleep(c.r.Context(), f.TTFT) {
+			return
+		}
+	}
+	for _, end := range []int{f.Cut, f.Stall} {
+		if end == off || end > len(body) {
+			continue
+		}
+		_, _ = w.Write(body[:end])
+		if end == f.Stall {
+			_ = http.NewResponseController(c.w).Flush()
+			<-c.r.Context().Done()
+		}
+		c.abort()
+	}
+	_, _ = w.Write(body) // a client that has gone is seen by its context
+}
+
+// padded adds white space and compresses, a piece at a time, so that a bomb
+// costs nobody but its target.
+func (c *call) padded(body []byte) []byte {
+	var out bytes.Buffer
+	w := encoder(&out, c.fault.Encoding)
+	_, _ = w.Write(body) // to memory: no errors
+	space := bytes.Repeat([]byte{' '}, min(c.fault.Pad, 64<<10))
+	for left := c.fault.Pad; left > 0; {
+		n := min(left, len(space))
+		_, _ = w.Write(space[:n])
+		left -= n
+	}
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// flushCloser is what all compressors are.
+type flushCloser interface {
+	io.WriteCloser
+	Flush() error
+}
+
+func encoder(w io.Writer, name string) flushCloser {
+	switch name {
+	case "gzip":
+		return gzip.NewWriter(w)
+	case "deflate":
+		// RFC 9110 section 8.4.1.2: deflate is the zlib format.
+		return zlib.NewWriter(w)
+	case "br":
+		return brotli.NewWriter(w)
+	case "zstd":
+		// One goroutine, none left behind; a fault of the options alone is an error.
+		enc, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+		if err != nil {
+			panic(fmt.Errorf("make zstd encoder: %w", err))
+		}
+		return enc
+	default:
+		return plain{w}
+	}
+}
+
+type plain struct{ io.Writer }
+
+func (plain) Flush() error { return nil }
+func (plain) Close() error { return nil }
+
+// pieces returns w, or a writer that flushes after every few bytes.
+func (c *call) pieces(w io.Writer) io.Writer {
+	if c.fault.Split == 0 {
+		return w
+	}
+	return splitter{w: w, flush: http.NewResponseController(c.w).Flush, size: c.fault.Split}
+}
+
+type splitter struct {
+	w     io.Writer
+	flush func() error
+	size  int
+}
+
+// Write writes b piece by piece.
+func (s splitter) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := s.w.Write(b[done:min(done+s.size, len(b))])
+		done += n
+		if err == nil {
+			err = s.flush()
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// stream sends events. Without pace it flushes after the first and then as
+// buffers fill, as a service that is faster than its network does.
+func (c *call) stream(ans answer) {
+	f, ctx := &c.fault, c.r.Context()
+	control := http.NewResponseController(c.w)
+	c.w.Header().Set("Cache-Control", "no-cache")
+	c.w.WriteHeader(ans.status)
+	w := encoder(c.pieces(c.w), f.Encoding)
+	flush := func() bool { return w.Flush() == nil && control.Flush() == nil }
+	if f.TTFT > 0 && (!flush() || !sleep(ctx, f.TTFT)) {
+		return
+	}
+	var raw []byte
+	for range f.Comments {
+		raw = append(raw, ": processing\n\n"...)
+	}
+	sent := 0
+	for e := range ans.events {
+		if stop := c.atEvent(sent, w); stop {
+			return
+		}
+		if f.NoDone && string(e.data) == "[DONE]" {
+			break
+		}
+		if f.Pace > 0 && sent > 0 && !sleep(ctx, f.Pace) {
+			return
+		}
+		sent++
+		if sent == f.Malformed {
+			e.data = e.data[:len(e.data)*2/3]
+		}
+		raw = f.lines(appendEvent(raw, e.name, e.data))
+		if _, err := w.Write(raw); err != nil {
+			return
+		}
+		raw = raw[:0]
+		if (f.Pace > 0 || sent == 1) && !flush() {
+			return
+		}
+	}
+	if !c.atEvent(sent, w) {
+		_ = w.Close() // a client that has gone is seen by its context
+	}
+}
+
+// appendEvent appends one server-sent event.
+func appendEvent(dst []byte, name string, data []byte) []byte {
+	if name != "" {
+		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	return append(append(append(dst, "data: "...), data...), "\n\n"...)
+}
+
+// atEvent does what is to happen after so many events, and reports whether
+// the stream is over by it.
+func (c *call) atEvent(sent int, w flushCloser) bool {
+	f := &c.fault
+	switch sent {
+	case f.Cut:
+		_ = w.Flush()
+		c.abort()
+	case f.Stall:
+		_ = w.Flush()
+		_ = http.NewResponseController(c.w).Flush()
+		<-c.r.Context().Done()
+		return true
+	case f.ErrorEvent:
+		e := errorAnswer(llm.Errorf(http.StatusInternalServerError, "server_error", "The server had an error while processing your request. Sorry about that!"))
+		_, _ = w.Write(f.lines(appendEvent(nil, "", e.body)))
+		_ = w.Close()
+		return true
+	}
+	return false
+}
+
+// lines gives the event's lines the wanted ends.
+func (f *Fault) lines(raw []byte) []byte {
+	switch f.EOL {
+	case "cr":
+		return bytes.ReplaceAll(raw, []byte("\n"), []byte("\r"))
+	case "crlf":
+		return bytes.ReplaceAll(raw, []byte("\n"), []byte("\r\n"))
+	}
+	return raw
+}
+
+// wrongLength writes the reply by hand, as net/http would not lie.
+func (c *call) wrongLength(ans answer) {
+	conn, buf, err := http.NewResponseController(c.w).Hijack()
+	if err != nil {
+		c.w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(c.w, `{"error":{"message":"The fault wrong-length needs HTTP/1.1.","type":"invalid_request_error","param":null,"code":"invalid_fault"}}`)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	body := ans.body
+	if ans.events != nil {
+		for e := range ans.events {
+			body = appendEvent(body, e.name, e.data)
+		}
+	}
+	h := c.w.Header()
+	h.Set("Content-Length", strconv.Itoa(max(0, len(body)+c.fault.WrongLength)))
+	_, _ = fmt.Fprintf(buf, "HTTP/1.1 %d %s\r\n", ans.status, http.StatusText(ans.status))
+	_ = h.Write(buf)
+	_, _ = buf.WriteString("\r\n")
+	_, _ = buf.Write(body)
+	_ = buf.Flush()
+}

@@ -1,0 +1,213 @@
+package simulator
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"mime"
+	"net/http"
+	"strings"
+
+	"sluice/internal/llm"
+)
+
+// maxBody is the largest JSON body that is read, in bytes.
+const maxBody = 64 << 20
+
+const (
+	typeJSON        = "application/json"
+	typeEventStream = "text/event-stream"
+)
+
+// route is one path of the API: how to answer it, by method.
+type route map[string]func(*call) (answer, error)
+
+// routes are the paths that end where they are written. A path that holds an
+// id stands under the part before the id, with its slash.
+func routes() map[string]route {
+	return map[string]route{
+		"/v1/chat/completions": {http.MethodPost: chat},
+		"/v1/completions":      {http.MethodPost: completion},
+		"/v1/embeddings":       {http.MethodPost: embeddings},
+		"/v1/models":           {http.MethodGet: listModels},
+		"/v1/models/":          {http.MethodGet: getModel},
+	}
+}
+
+// call is one request on its way.
+type call struct {
+	server *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	model  string // as the client wrote it
+	base   string // without the faults behind it
+	fault  Fault
+}
+
+// event is one server-sent event; one without a name is a plain data event.
+type event struct {
+	name string
+	data []byte
+}
+
+// answer is a reply that has not met its faults yet: a body, or the events of
+// a stream. An event's data is valid until the next is asked for.
+type answer struct {
+	status      int // 0 is 200
+	contentType string
+	header      map[string]string
+	body        []byte
+	events      iter.Seq[event]
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.begin() {
+		panic(http.ErrAbortHandler)
+	}
+	defer s.end()
+	c := &call{server: s, w: w, r: r}
+	w.Header().Set("X-Request-Id", fmt.Sprintf("req_sim_%d", s.requests.Load()))
+	w.Header().Set("Openai-Version", "2020-10-01")
+
+	var ans answer
+	fault, err := parseFault(r.Header.Get("X-Sim-Fault"), ",", noFault())
+	if err == nil {
+		c.fault = fault
+		ans, err = c.answer()
+	}
+	defer func() {
+		if r.Context().Err() != nil {
+			s.cancelled.Add(1)
+		}
+	}()
+	c.deliver(ans, err)
+}
+
+// answer finds the route and asks it.
+func (c *call) answer() (answer, error) {
+	path := c.r.URL.Path
+	rt, ok := c.server.routes[path]
+	if !ok {
+		// "/v1/models/a/b": ids may hold slashes, so the shortest prefix owns it.
+		if parts := strings.SplitAfterN(path, "/", 4); len(parts) == 4 && parts[3] != "" {
+			rt, ok = c.server.routes[strings.Join(parts[:3], "")]
+		}
+	}
+	if !ok {
+		return answer{}, unknownURL(c.r)
+	}
+	h, ok := rt[c.r.Method]
+	if !ok {
+		e := llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "Not allowed to %s on %s.", c.r.Method, path)
+		return answer{}, e
+	}
+	return h(c)
+}
+
+func unknownURL(r *http.Request) error {
+	return llm.Errorf(http.StatusNotFound, "unknown_url", "Invalid URL (%s %s)", r.Method, r.URL.Path)
+}
+
+// decode reads the body into req.
+func (c *call) decode(req any) error {
+	if mt, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || mt != typeJSON {
+		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_media_type",
+			"Unsupported content type: %q. This API method only accepts 'application/json' requests.", c.r.Header.Get("Content-Type"))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, c.r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return llm.Errorf(http.StatusRequestEntityTooLarge, "", "The body is larger than %d bytes.", maxBody)
+		}
+		return badRequest("", "", "Could not read the body of your request.")
+	}
+	if err := json.Unmarshal(body, req); err != nil {
+		if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && te.Field != "" {
+			return badRequest(te.Field, "invalid_type", "Invalid type for '%s': got %s.", te.Field, te.Value)
+		}
+		if le, ok := errors.AsType[*llm.Error](err); ok {
+			return le
+		}
+		return badRequest("", "", "We could not parse the JSON body of your request: %v", err)
+	}
+	return nil
+}
+
+// use takes the model that a request names, with the faults behind it.
+func (c *call) use(model, want string) error {
+	if model == "" {
+		return badRequest("model", "missing_required_parameter", "you must provide a model parameter")
+	}
+	base, faults, _ := strings.Cut(model, "?")
+	f, err := parseFault(faults, "&", c.fault)
+	if err != nil {
+		return err
+	}
+	c.model, c.base, c.fault = model, base, f
+	m, ok := findModel(base)
+	if !ok {
+		return unknownModel(model)
+	}
+	if m.kind != want {
+		return badRequest("model", "", "The model `%s` does not support %s.", base, want)
+	}
+	return nil
+}
+
+func unknownModel(model string) error {
+	e := llm.Errorf(http.StatusNotFound, "model_not_found", "The model `%s` does not exist or you do not have access to it.", model)
+	e.Param = "model"
+	return e
+}
+
+func badRequest(param, code, format string, args ...any) *llm.Error {
+	e := llm.Errorf(http.StatusBadRequest, code, format, args...)
+	e.Param = param
+	return e
+}
+
+// jsonAnswer is a unary reply.
+func jsonAnswer(v any) (answer, error) {
+	body, err := marshal(nil, v)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{contentType: typeJSON, body: body}, nil
+}
+
+// marshal appends v's JSON without escaping <, > and &, as model services
+// write it.
+func marshal(dst []byte, v any) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode reply: %w", err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// eventAnswer is a streamed reply: produce emits values until emit is false.
+// done says whether data: [DONE] ends it.
+func eventAnswer(done bool, produce func(emit func(name string, v any) bool)) answer {
+	return answer{contentType: typeEventStream, events: func(yield func(event) bool) {
+		var buf []byte
+		more := true
+		produce(func(name string, v any) bool {
+			var err error
+			if buf, err = marshal(buf[:0], v); err != nil {
+				more = false
+				return false
+			}
+			more = yield(event{name: name, data: buf})
+			return more
+		})
+		if more && done {
+			yield(event{data: []byte("[DONE]")})
+		}
+	}}
+}
