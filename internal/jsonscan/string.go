@@ -85,7 +85,7 @@ func hex(c byte) (digit byte, ok bool) {
 	case '0' <= c && c <= '9':
 		return c - '0', true
 	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c|0x20 - 'a' + 10, true
+		return c | 0x20 - 'a' + 10, true
 	default:
 		return 0, false
 	}
