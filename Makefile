@@ -1,0 +1,42 @@
+# make test runs every test there is; make help lists the rest.
+
+GO      ?= go
+FUZZTIME ?= 3s
+export CGO_ENABLED ?= 1
+
+.PHONY: help build test check unit fuzz e2e bench-build deps lint bench
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+build: ## build ./sluice, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o sluice ./cmd/sluice
+
+test: deps check unit fuzz bench-build e2e ## run every test, installing what they need
+	@echo "make test: all passed"
+
+deps: ## install what the tests need, or say what could not be installed
+	@./scripts/deps
+
+check: ## formatting and vet
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+
+unit: ## Go tests: allocation ceilings without the race detector, everything with it
+	$(GO) test -run 'Alloc' ./internal/...
+	$(GO) test -race ./internal/... ./cmd/...
+
+fuzz: ## every fuzz test for FUZZTIME each, from the committed corpus
+	@FUZZTIME=$(FUZZTIME) ./scripts/fuzz
+
+bench-build: ## the measuring tools are built and tested with everything else
+	cd bench && $(GO) vet ./... && $(GO) test ./...
+
+e2e: ## real clients against a real binary: OpenAI's SDKs, recordings, h2spec
+	$(GO) test -race ./e2e/...
+
+lint: ## golangci-lint with the reasons in .golangci.yml
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest run
+
+bench: ## CPU per request and memory per stream beside nginx (Debian packages nginx-light, wrk)
+	cd bench && $(GO) run .

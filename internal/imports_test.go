@@ -1,0 +1,114 @@
+// Package internal holds the test that keeps the direction of imports.
+package internal
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The layers, from the bottom up. docs/ARCHITECTURE.md says why.
+var (
+	foundation = []string{"llm", "sse", "jsonscan", "memory", "perf", "protobuf"}
+	stages     = []string{"front", "admit", "dedup", "cache", "batch", "route", "upstream", "simulator", "dashboard"}
+	// speakHTTP may import net/http: the edges, and what shows figures. The
+	// chain between the edges does not, so that either edge can be replaced.
+	speakHTTP = []string{"front", "upstream", "perf", "simulator", "gateway"}
+)
+
+// allowed reports whether a package of Sluice may import another one. Both
+// are named from below the module, as "internal/front/merge".
+func allowed(from, to string) bool {
+	if strings.HasPrefix(from, "cmd/") {
+		return to == "internal/config" || to == "internal/gateway"
+	}
+	part := func(p string) string {
+		p = strings.TrimPrefix(p, "internal/")
+		first, _, _ := strings.Cut(p, "/")
+		return first
+	}
+	f, t := part(from), part(to)
+	switch {
+	case f == t: // a package and its own subfolders
+		return true
+	case f == "llm":
+		return false
+	case slices.Contains(foundation, f):
+		return slices.Contains(foundation, t)
+	case slices.Contains(stages, f):
+		return slices.Contains(foundation, t)
+	case f == "config":
+		return t != "gateway"
+	case f == "gateway":
+		return true
+	default:
+		return false
+	}
+}
+
+func TestImportDirection(t *testing.T) {
+	type pkg struct {
+		ImportPath string
+		Imports    []string
+	}
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "sluice/internal/...", "sluice/cmd/...").Output()
+	if err != nil {
+		t.Fatalf("list packages: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; seen++ {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(p.ImportPath, "sluice/")
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, "sluice/"); ours && !allowed(from, to) {
+				t.Errorf("%s must not import %s", from, to)
+			}
+			part, _, _ := strings.Cut(strings.TrimPrefix(from, "internal/"), "/")
+			if imp == "net/http" && strings.HasPrefix(from, "internal/") && !slices.Contains(speakHTTP, part) {
+				t.Errorf("%s must not import net/http", from)
+			}
+			if first, _, _ := strings.Cut(imp, "/"); from == "internal/llm" && strings.Contains(first, ".") {
+				t.Errorf("llm imports only the standard library, not %s", imp)
+			}
+		}
+	}
+	if seen < 3 {
+		t.Errorf("only %d packages were looked at", seen)
+	}
+}
+
+// The rule itself is tested, so that a slip in it does not let everything by.
+func TestAllowed(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"internal/llm", "internal/sse", false},
+		{"internal/sse", "internal/llm", true},
+		{"internal/sse", "internal/front", false},
+		{"internal/front", "internal/route", false},
+		{"internal/front", "internal/front/merge", true},
+		{"internal/route", "internal/upstream", false},
+		{"internal/upstream/openai", "internal/upstream", true},
+		{"internal/upstream/openai", "internal/sse", true},
+		{"internal/config", "internal/front", true},
+		{"internal/config", "internal/gateway", false},
+		{"internal/gateway", "internal/config", true},
+		{"cmd/sluice", "internal/gateway", true},
+		{"cmd/sluice", "internal/front", false},
+		{"internal/stray", "internal/llm", false},
+	} {
+		if got := allowed(c.from, c.to); got != c.want {
+			t.Errorf("allowed(%s, %s) = %v, want %v", c.from, c.to, got, c.want)
+		}
+	}
+}
