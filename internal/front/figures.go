@@ -1,0 +1,71 @@
+package front
+
+import (
+	"sync/atomic"
+
+	"sluice/internal/llm"
+	"sluice/internal/perf"
+)
+
+// The causes for which a reply did not reach its end.
+const (
+	abortClient   = iota // the client left
+	abortSlow            // the client took nothing for write_timeout
+	abortUpstream        // an error after the reply had begun
+	abortShutdown        // the drain's time was up
+	abortCauses
+)
+
+var abortNames = [abortCauses]string{"client_left", "write_timeout", "upstream", "shutdown"}
+
+// operations is the number of llm's operations.
+const operations = int(llm.GetModel) + 1
+
+// stats are the figures of a Server.
+type stats struct {
+	connections atomic.Int64
+	rejected    atomic.Uint64
+	requests    [operations][6]atomic.Uint64 // by class of status: 1xx … 5xx, 0 the client left first
+	inFlight    atomic.Int64
+
+	streams     atomic.Int64
+	firstEvent  perf.Histogram
+	betweenSend perf.Histogram
+	events      atomic.Uint64
+	bytes       atomic.Uint64
+	writes      atomic.Uint64
+	merged      atomic.Uint64
+	heartbeats  atomic.Uint64
+	aborts      [abortCauses]atomic.Uint64
+	duration    perf.Histogram
+}
+
+// Figures reports what the Server has counted.
+func (s *Server) Figures(r perf.Reporter) {
+	st := &s.stats
+	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
+	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
+	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
+	classes := [6]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx"}
+	for op := range st.requests {
+		for class := range st.requests[op] {
+			if n := st.requests[op][class].Load(); n > 0 {
+				r.Counter("requests_total", "API requests answered, by operation and class of status.", float64(n),
+					"operation", llm.Operation(op).String(), "status", classes[class])
+			}
+		}
+	}
+	r.Histogram("request_duration_seconds", "Time from a request's head to the end of its reply.", &st.duration)
+	r.Gauge("streams_active", "Event streams that have begun and not ended.", float64(st.streams.Load()))
+	r.Histogram("stream_first_event_seconds", "Time from a request's head to its stream's first event.", &st.firstEvent)
+	r.Histogram("stream_between_events_seconds", "Time between events of a stream that arrived one after the other.", &st.betweenSend)
+	r.Counter("stream_events_total", "Events that went to clients, before any were merged.", float64(st.events.Load()))
+	r.Counter("stream_bytes_total", "Bytes of event streams written.", float64(st.bytes.Load()))
+	r.Counter("stream_writes_total", "Writes of event streams.", float64(st.writes.Load()))
+	r.Counter("stream_events_merged_total", "Events that were merged into the one before because the client was slow.", float64(st.merged.Load()))
+	r.Counter("stream_heartbeats_total", "Comments sent while the upstream had not begun to answer.", float64(st.heartbeats.Load()))
+	for cause := range st.aborts {
+		r.Counter("replies_aborted_total", "Replies that began and did not reach their end, by cause.",
+			float64(st.aborts[cause].Load()), "cause", abortNames[cause])
+	}
+}

@@ -1,0 +1,5 @@
+package front
+
+type forwarding struct{}
+
+func newForwarding([]string) forwarding { return forwarding{} }

@@ -1,0 +1,328 @@
+// Package front is the HTTP surface of Sluice: it listens, checks keys, reads
+// and checks requests, and writes replies, over HTTP/1.1 and HTTP/2.
+//
+// It promises that a request which reaches the chain of handlers has been
+// authenticated, is bounded in size and depth and carries no credentials of
+// the client; that reply bytes reach the client as they came; that the first
+// event of a stream leaves at once and events that arrive together leave in
+// one write; that a cut reply never looks complete; and that a slow or dead
+// client holds a bounded amount of memory for a bounded time.
+package front
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// Options are what a Server needs besides its configuration. Every one may be
+// left out.
+type Options struct {
+	Logger  *slog.Logger // discards by default
+	Metrics http.Handler // answers /metrics; without it that is a 404
+	Version string       // goes into the Server header as "sluice/VERSION"
+
+	// Ready says why requests cannot be answered, nil when they can; /readyz
+	// shows it. It is called from any goroutine and does not block.
+	Ready func() error
+}
+
+// Server is the HTTP surface. Its methods are safe for concurrent use.
+type Server struct {
+	log     *slog.Logger
+	metrics http.Handler
+	server  []string // value of the Server header
+	ready   func() error
+
+	engine *http.Server
+	certs  *certificates
+	state  atomic.Pointer[state]
+
+	mu       sync.Mutex // one Swap or Listen at a time
+	listener net.Listener
+
+	draining atomic.Bool
+	inFlight atomic.Int64 // API requests
+	base     context.Context
+	cutShort context.CancelCauseFunc // ends every request
+
+	stats stats
+}
+
+// state is what Swap replaces. It is not modified.
+type state struct {
+	cfg     Config
+	stream  StreamConfig
+	handler llm.Handler
+	keys    keyring
+	forward forwarding
+
+	users   atomic.Int64
+	retired atomic.Bool
+	once    sync.Once
+	idle    chan struct{}
+}
+
+func newState(cfg Config, sc StreamConfig, h llm.Handler) (*state, error) {
+	if err := errors.Join(cfg.Validate(), sc.Validate()); err != nil {
+		return nil, err
+	}
+	keys, err := newKeyring(cfg.APIKeys)
+	if err != nil {
+		return nil, err
+	}
+	return &state{
+		cfg: cfg, stream: sc, handler: h, keys: keys,
+		forward: newForwarding(cfg.ForwardHeaders), idle: make(chan struct{}),
+	}, nil
+}
+
+// acquire returns the current state, which stays in use until release.
+func (s *Server) acquire() *state {
+	for {
+		st := s.state.Load()
+		st.users.Add(1)
+		if s.state.Load() == st {
+			return st
+		}
+		st.release()
+	}
+}
+
+func (st *state) release() {
+	if st.users.Add(-1) == 0 && st.retired.Load() {
+		st.once.Do(func() { close(st.idle) })
+	}
+}
+
+func (st *state) retire() {
+	st.users.Add(1)
+	st.retired.Store(true)
+	st.release()
+}
+
+// errShutdown is the cause with which requests end that outlast the drain.
+var errShutdown = &llm.Error{
+	Status: http.StatusServiceUnavailable, Type: llm.TypeServer, Code: "shutting_down",
+	Message: "The gateway is shutting down and the request took too long to finish. Send it again.", RetryAfter: time.Second,
+}
+
+// New makes a Server that hands requests to h.
+func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error) {
+	st, err := newState(cfg, sc, h)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Version != "" {
+		s.server[0] += "/" + o.Version
+	}
+	s.state.Store(st)
+	s.base, s.cutShort = context.WithCancelCause(context.Background())
+	if err := s.loadCertificates(cfg.TLS); err != nil {
+		return nil, err
+	}
+	s.engine = s.newEngine(cfg)
+	return s, nil
+}
+
+func (s *Server) loadCertificates(cfg TLSConfig) error {
+	if cfg.Cert == "" {
+		return nil
+	}
+	certs, err := newCertificates(cfg, s.log)
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	s.certs = certs
+	return nil
+}
+
+func (s *Server) newEngine(cfg Config) *http.Server {
+	e := &http.Server{
+		Handler:           s,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		BaseContext:       func(net.Listener) context.Context { return s.base },
+		// What net/http logs is the doing of clients: failed handshakes, garbage.
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Protocols: new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 250,
+			// A dead peer of an idle connection is found within 45 s.
+			SendPingTimeout: 30 * time.Second,
+			PingTimeout:     15 * time.Second,
+		},
+	}
+	e.Protocols.SetHTTP1(true)
+	if s.certs == nil {
+		e.Protocols.SetUnencryptedHTTP2(true)
+		return e
+	}
+	e.Protocols.SetHTTP2(true)
+	e.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certs.get}
+	return e
+}
+
+// Listen opens the listening socket and returns its address.
+func (s *Server) Listen() (net.Addr, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener != nil {
+		return s.listener.Addr(), nil
+	}
+	cfg := &s.state.Load().cfg
+	l, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s.listener = &listener{Listener: l, server: s}
+	return l.Addr(), nil
+}
+
+// Serve answers requests, calling Listen first where that was not done, until
+// ctx is done. Then it drains for at most the configured drain_timeout. It
+// returns nil after Drain or Close too.
+func (s *Server) Serve(ctx context.Context) error {
+	if _, err := s.Listen(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.serve() }()
+	var drained error
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.state.Load().cfg.DrainTimeout)
+		defer cancel()
+		drained = s.Drain(limit)
+	}
+	return errors.Join(drained, <-ended)
+}
+
+func (s *Server) serve() (err error) {
+	if s.certs != nil {
+		err = s.engine.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.engine.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("accept connections: %w", err)
+}
+
+// Swap replaces the configuration and the handler. Requests that have begun
+// go on with the old ones; idle is closed when the last of them has ended, and
+// the old handler can then be closed. The address, whether TLS is used, and the
+// limits of the listener itself (max_header_bytes, read_header_timeout,
+// idle_timeout) cannot change without a restart: with them different, Swap
+// changes nothing and says so.
+func (s *Server) Swap(cfg Config, sc StreamConfig, h llm.Handler) (idle <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.state.Load()
+	if err := restartNeeded(&old.cfg, &cfg); err != nil {
+		return nil, err
+	}
+	st, err := newState(cfg, sc, h)
+	if err != nil {
+		return nil, err
+	}
+	if s.certs != nil {
+		if err := s.certs.use(cfg.TLS); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+	}
+	s.state.Store(st)
+	old.retire()
+	return old.idle, nil
+}
+
+func restartNeeded(old, cfg *Config) error {
+	var faults []error
+	for _, k := range []struct {
+		key     string
+		changed bool
+	}{
+		{"host", old.Host != cfg.Host}, {"port", old.Port != cfg.Port},
+		{"tls", (old.TLS.Cert == "") != (cfg.TLS.Cert == "")},
+		{"max_header_bytes", old.MaxHeaderBytes != cfg.MaxHeaderBytes},
+		{"read_header_timeout", old.ReadHeaderTimeout != cfg.ReadHeaderTimeout},
+		{"idle_timeout", old.IdleTimeout != cfg.IdleTimeout},
+	} {
+		if k.changed {
+			faults = append(faults, fmt.Errorf("%s: a change takes a restart", k.key))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Drain refuses new API requests with 503, /readyz too, waits until those under
+// way have ended, and closes everything. When ctx is done the rest are ended,
+// with an error that their clients see, and Drain says how many there were.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	var err error
+	if !s.quiet(ctx) {
+		err = fmt.Errorf("drain: %d requests had to be cut short: %w", s.inFlight.Load(), context.Cause(ctx))
+		s.cutShort(errShutdown)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		s.quiet(last)
+		cancel()
+	}
+	// The last replies may still be on their way to the socket, which Shutdown
+	// waits for. It would wait longer for connections without a request.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = s.engine.Shutdown(last)
+	return errors.Join(err, s.Close())
+}
+
+// quiet waits for the last request and reports whether it ended in time.
+func (s *Server) quiet(ctx context.Context) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.inFlight.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return s.inFlight.Load() == 0
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+// Close ends every request and closes the listener and all connections.
+func (s *Server) Close() error {
+	s.draining.Store(true)
+	s.cutShort(errShutdown)
+	err := s.engine.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener != nil {
+		// Where Serve was never called net/http does not know the listener.
+		if lerr := s.listener.Close(); !errors.Is(lerr, net.ErrClosed) {
+			err = errors.Join(err, lerr)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("close listener: %w", err)
+	}
+	return nil
+}
