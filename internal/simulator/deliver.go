@@ -226,10 +226,10 @@ func (c *call) stream(ans answer) {
 	}
 	sent := 0
 	for e := range ans.events {
-		if stop := c.atEvent(sent, w); stop {
+		if stop := c.atEvent(sent, &ans, w); stop {
 			return
 		}
-		if f.NoDone && string(e.data) == "[DONE]" {
+		if f.NoDone && e.last {
 			break
 		}
 		if f.Pace > 0 && sent > 0 && !sleep(ctx, f.Pace) {
@@ -248,7 +248,7 @@ func (c *call) stream(ans answer) {
 			return
 		}
 	}
-	if !c.atEvent(sent, w) {
+	if !c.atEvent(sent, &ans, w) {
 		_ = w.Close() // a client that has gone is seen by its context
 	}
 }
@@ -263,7 +263,7 @@ func appendEvent(dst []byte, name string, data []byte) []byte {
 
 // atEvent does what is to happen after so many events, and reports whether
 // the stream is over by it.
-func (c *call) atEvent(sent int, w flushCloser) bool {
+func (c *call) atEvent(sent int, ans *answer, w flushCloser) bool {
 	f := &c.fault
 	switch sent {
 	case f.Cut:
@@ -275,8 +275,11 @@ func (c *call) atEvent(sent int, w flushCloser) bool {
 		<-c.r.Context().Done()
 		return true
 	case f.ErrorEvent:
-		e := errorAnswer(llm.Errorf(http.StatusInternalServerError, "server_error", "The server had an error while processing your request. Sorry about that!"))
-		_, _ = w.Write(f.lines(appendEvent(nil, "", e.body)))
+		e := ans.errorEvent
+		if e == nil {
+			e = &event{data: errorAnswer(serviceError(http.StatusInternalServerError)).body}
+		}
+		_, _ = w.Write(f.lines(appendEvent(nil, e.name, e.data)))
 		_ = w.Close()
 		return true
 	}

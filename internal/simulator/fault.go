@@ -40,7 +40,8 @@ import (
 //	stall=N          go silent after N events (unary: bytes) until the client leaves
 //	malformed=N      break the JSON of event N, counted from 1 (unary: any N)
 //	error-event=N    after N events send an error event, and no [DONE]
-//	no-done=1        end a stream soundly without its [DONE]
+//	no-done=1        end a stream soundly without its [DONE] (responses: its
+//	                 response.completed)
 //	wrong-length=D   claim a Content-Length that is D bytes off; HTTP/1.1 only
 //	close-delimited=1  no length and no chunks: the end is the connection's end
 //	fail-first=N     the first N requests with these very faults fail (with

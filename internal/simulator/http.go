@@ -28,12 +28,23 @@ type route map[string]func(*call) (answer, error)
 // routes are the paths that end where they are written. A path that holds an
 // id stands under the part before the id, with its slash.
 func routes() map[string]route {
+	every := route{}
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		every[m] = echo
+	}
 	return map[string]route{
-		"/v1/chat/completions": {http.MethodPost: chat},
-		"/v1/completions":      {http.MethodPost: completion},
-		"/v1/embeddings":       {http.MethodPost: embeddings},
-		"/v1/models":           {http.MethodGet: listModels},
-		"/v1/models/":          {http.MethodGet: getModel},
+		"/v1/chat/completions":     {http.MethodPost: chat},
+		"/v1/completions":          {http.MethodPost: completion},
+		"/v1/responses":            {http.MethodPost: responses},
+		"/v1/embeddings":           {http.MethodPost: embeddings},
+		"/v1/models":               {http.MethodGet: listModels},
+		"/v1/models/":              {http.MethodGet: getModel},
+		"/v1/moderations":          {http.MethodPost: moderation},
+		"/v1/audio/transcriptions": {http.MethodPost: transcription},
+		"/v1/audio/speech":         {http.MethodPost: speech},
+		"/v1/files":                {http.MethodPost: upload, http.MethodGet: listFiles},
+		"/v1/files/":               {http.MethodGet: lostFile, http.MethodDelete: lostFile},
+		"/v1/sim/echo":             every,
 	}
 }
 
@@ -51,6 +62,7 @@ type call struct {
 type event struct {
 	name string
 	data []byte
+	last bool // it says that the stream is complete
 }
 
 // answer is a reply that has not met its faults yet: a body, or the events of
@@ -61,6 +73,7 @@ type answer struct {
 	header      map[string]string
 	body        []byte
 	events      iter.Seq[event]
+	errorEvent  *event // what an error looks like in events; nil is an error body
 }
 
 // ServeHTTP answers one request.
@@ -192,7 +205,7 @@ func marshal(dst []byte, v any) ([]byte, error) {
 }
 
 // eventAnswer is a streamed reply: produce emits values until emit is false.
-// done says whether data: [DONE] ends it.
+// done says whether data: [DONE] ends it; otherwise the events' names say so.
 func eventAnswer(done bool, produce func(emit func(name string, v any) bool)) answer {
 	return answer{contentType: typeEventStream, events: func(yield func(event) bool) {
 		var buf []byte
@@ -203,11 +216,14 @@ func eventAnswer(done bool, produce func(emit func(name string, v any) bool)) an
 				more = false
 				return false
 			}
-			more = yield(event{name: name, data: buf})
+			more = yield(event{name: name, data: buf, last: !done && final(name)})
 			return more
 		})
 		if more && done {
-			yield(event{data: []byte("[DONE]")})
+			yield(event{data: []byte("[DONE]"), last: true})
 		}
 	}}
 }
+
+// final reports whether an event of that name ends a response stream.
+func final(name string) bool { return name == "response.completed" || name == "response.incomplete" }

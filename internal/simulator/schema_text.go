@@ -1,0 +1,143 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+	"unicode/utf8"
+)
+
+func appendString(dst []byte, s string) ([]byte, error) {
+	b, err := json.Marshal(s)
+	return append(dst, b...), err
+}
+
+// text invents a string: one of the format, of the pattern, or some words of
+// the right length.
+func (in *inventor) text(s *schema) (string, error) {
+	if v := in.formatted(s.Format); v != "" {
+		return v, nil
+	}
+	if s.Pattern != "" {
+		return in.matching(s.Pattern, s.MinLength)
+	}
+	words := vocabulary()
+	v := words[in.r.IntN(len(words))]
+	for utf8.RuneCountInString(v) < s.MinLength {
+		v += " " + words[in.r.IntN(len(words))]
+	}
+	if s.MaxLength != nil {
+		runes := []rune(v)
+		v = string(runes[:min(len(runes), max(*s.MaxLength, 0))])
+	}
+	return v, nil
+}
+
+// formatted invents a string of a well-known format, "" for any other.
+func (in *inventor) formatted(format string) string {
+	n := func(least, most int) int { return least + in.r.IntN(most-least+1) }
+	date := fmt.Sprintf("20%02d-%02d-%02d", n(0, 99), n(1, 12), n(1, 28))
+	clock := fmt.Sprintf("%02d:%02d:%02dZ", n(0, 23), n(0, 59), n(0, 59))
+	switch format {
+	case "date-time":
+		return date + "T" + clock
+	case "date":
+		return date
+	case "time":
+		return clock
+	case "duration":
+		return fmt.Sprintf("PT%dM", n(1, 59))
+	case "email":
+		return fmt.Sprintf("person%d@example.com", n(1, 999))
+	case "hostname":
+		return fmt.Sprintf("host%d.example.com", n(1, 999))
+	case "uri":
+		return fmt.Sprintf("https://example.com/%d", n(1, 999))
+	case "ipv4":
+		return fmt.Sprintf("192.0.2.%d", n(1, 254))
+	case "ipv6":
+		return fmt.Sprintf("2001:db8::%x", n(1, 0xffff))
+	case "uuid":
+		return fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", in.r.Uint32(), n(0, 0xffff), n(0, 0xfff), n(0, 0xfff), in.r.Int64N(1<<48))
+	}
+	return ""
+}
+
+// matching invents a string that a regular expression matches.
+func (in *inventor) matching(pattern string, least int) (string, error) {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return "", unsatisfiable("pattern '%s' is not understood.", pattern)
+	}
+	check, err := regexp.Compile(pattern)
+	if err != nil {
+		return "", unsatisfiable("pattern '%s' is not understood.", pattern)
+	}
+	// More repetitions make a longer string, should it have to be.
+	for extra := range least + 2 {
+		var b strings.Builder
+		in.expand(&b, re.Simplify(), extra)
+		if v := b.String(); utf8.RuneCountInString(v) >= least && check.MatchString(v) {
+			return v, nil
+		}
+	}
+	return "", unsatisfiable("no string was found for pattern '%s'.", pattern)
+}
+
+// maxPattern bounds the bytes of a string that is made from a pattern.
+const maxPattern = 64 << 10
+
+// expand writes a string for re, with so many repetitions more than needed
+// wherever there may be any number.
+func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int) {
+	if b.Len() > maxPattern {
+		return
+	}
+	times := 1
+	switch re.Op {
+	case syntax.OpLiteral:
+		for _, r := range re.Rune {
+			b.WriteRune(r)
+		}
+		return
+	case syntax.OpCharClass:
+		b.WriteRune(in.member(re.Rune))
+		return
+	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+		b.WriteByte('x')
+		return
+	case syntax.OpAlternate:
+		in.expand(b, re.Sub[in.r.IntN(len(re.Sub))], extra)
+		return
+	case syntax.OpStar:
+		times = extra
+	case syntax.OpPlus:
+		times = 1 + extra
+	case syntax.OpQuest:
+		times = min(extra, 1)
+	}
+	for range times {
+		for _, sub := range re.Sub {
+			in.expand(b, sub, extra)
+		}
+	}
+}
+
+// member picks a character of a class, which is a list of ranges: a letter or
+// digit where there is one.
+func (in *inventor) member(ranges []rune) rune {
+	for range 32 {
+		c := rune(alphanumerics[in.r.IntN(len(alphanumerics))])
+		for i := 0; i+1 < len(ranges); i += 2 {
+			if ranges[i] <= c && c <= ranges[i+1] {
+				return c
+			}
+		}
+	}
+	if len(ranges) == 0 {
+		return 'x'
+	}
+	return ranges[0]
+}
