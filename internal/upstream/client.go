@@ -8,7 +8,8 @@
 // Sluice's own (package http1); HTTP/2 is golang.org/x/net's.
 //
 // All errors that a caller should tell a client of are *llm.Error, with
-// Unprocessed set where the upstream cannot have acted on the request.
+// Unprocessed set where the upstream cannot have acted on the request. When
+// the context is done its cause is returned.
 package upstream
 
 import (
@@ -18,10 +19,15 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"sluice/internal/llm"
-	"sluice/internal/perf"
 )
+
+// staleWindow is how soon after a call was sent an end of its reused
+// connection, with no byte of a reply, means that the upstream had closed it
+// before the call came.
+const staleWindow = time.Second
 
 // Options are the parts of a Client that no one configures by number.
 type Options struct {
@@ -36,7 +42,8 @@ type Options struct {
 }
 
 // Call is one request to the upstream. It may be sent more than once, unless
-// it has a BodyReader, and is not kept after Do returns.
+// it has a BodyReader, and is not kept after Do returns, except that its body
+// may still be on its way until the reply is closed (an early answer).
 type Call struct {
 	Method string
 	Target string      // path and query, both escaped
@@ -46,8 +53,8 @@ type Call struct {
 	Body [3][]byte
 	// BodyReader is a body that is not held, instead of Body; BodyLen is its
 	// length, -1 when unknown. Once it was read from, the call is not sent
-	// again. Do may return while it is still being read only where the
-	// upstream answered early over HTTP/2; it is never read after Close.
+	// again. A Read that is under way when the reply is closed is not waited
+	// for; none begins after that.
 	BodyReader io.Reader
 	BodyLen    int64
 
@@ -58,8 +65,13 @@ type Call struct {
 
 // Client sends calls to one upstream. It is safe for concurrent use.
 type Client struct {
-	cfg  Config
-	opts Options
+	cfg      Config
+	opts     Options
+	host     string // as it stands in the Host field
+	pool     *pool
+	decoders decoders
+	buffers  bufferPool
+	stats    stats
 }
 
 // New makes a Client. It opens no connection; see Warm.
@@ -67,24 +79,72 @@ func New(cfg Config, o Options) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check http_client: %w", err)
 	}
-	return &Client{cfg: cfg, opts: o}, nil
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{cfg: cfg, opts: o}
+	d, err := newDialer(c)
+	if err != nil {
+		return nil, err
+	}
+	c.host = o.BaseURL.Host
+	perDial := 1
+	if d.mayBeH2() {
+		perDial = cfg.MaxStreamsPerConnection
+	}
+	c.pool = newPool(c, perDial, d.connect)
+	return c, nil
 }
 
 // Do sends call and returns the reply once its head is there. The caller must
 // Close the reply. ctx governs the reply's body too.
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
-	return nil, llm.Errorf(502, "upstream_unreachable", "not built yet")
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	cn, reused, err := c.pool.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reply, again, err := c.exchange(ctx, cn, call, reused)
+	if !again {
+		return reply, err
+	}
+	c.stats.staleRetries.Add(1)
+	if cn, err = c.pool.fresh(ctx); err != nil {
+		return nil, err
+	}
+	reply, _, err = c.exchange(ctx, cn, call, false)
+	return reply, err
+}
+
+// exchange sends a call on a connection, which it gives back when it fails.
+// again says that the call missed the connection and should go over another.
+func (c *Client) exchange(ctx context.Context, cn *conn, call *Call, reused bool) (r *Reply, again bool, err error) {
+	if cn.h2 != nil {
+		return c.exchangeH2(ctx, cn, call, reused)
+	}
+	return c.exchangeH1(ctx, cn, call, reused)
+}
+
+// headTimeout is how long to wait for the head of a reply.
+func (c *Client) headTimeout(call *Call) time.Duration {
+	if call.Stream {
+		return c.cfg.FirstEventTimeout
+	}
+	return c.cfg.ResponseHeaderTimeout
 }
 
 // Warm opens Config.WarmConnections connections, so that the first requests
 // find them. Nothing is sent on them. A failure is logged and no more: the
 // upstream may come up later.
-func (c *Client) Warm(ctx context.Context) {}
-
-// Figures reports the pool's figures; see perf.Source.
-func (c *Client) Figures(r perf.Reporter) {}
+func (c *Client) Warm(ctx context.Context) {
+	if err := c.pool.warm(ctx, c.cfg.WarmConnections); err != nil && ctx.Err() == nil {
+		c.opts.Logger.Warn("cannot open connections to the upstream in advance", "upstream", c.opts.Name, "error", err)
+	}
+}
 
 // Close closes idle connections, gives up those being made and fails waiting
 // calls. Replies that are being read are not cut: their connections close
 // after them. A call after Close fails.
-func (c *Client) Close() {}
+func (c *Client) Close() { c.pool.close() }

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -12,14 +14,32 @@ type Reply struct {
 	Status int
 	// Header holds the end-to-end fields, names in canonical form. Hop-by-hop
 	// fields are not among them, nor are Content-Length and, as the body comes
-	// decoded, Content-Encoding.
+	// decoded, Content-Encoding. It is the caller's to keep.
 	Header []llm.Field
 	// Length is the body's length in bytes, -1 when unknown.
 	Length int64
 	// CloseDelimited says that the body ends where the connection does, so
 	// that its end cannot be told from a cut.
 	CloseDelimited bool
+
+	client *Client
+	ctx    context.Context //nolint:containedctx // the call's: it governs the body
+	idle   time.Duration
+	body   body
+	h1     h1Body   // what body is, over HTTP/1.1
+	coded  *decoder // nil: the body is not coded
+	err    error    // how the reply ended
 }
+
+// body is a reply's body as one of the protocols brings it.
+type body interface {
+	// next returns the next bytes, waiting no longer than idle.
+	next(idle time.Duration) ([]byte, error)
+	// finish gives the connection back. whole says that next returned io.EOF.
+	finish(p *pool, whole bool)
+}
+
+var errReplyClosed = errors.New("read reply: it was closed")
 
 // Get returns the value of the first field with the given canonical name, ""
 // when there is none.
@@ -35,11 +55,57 @@ func (r *Reply) Get(name string) string {
 // Next returns the body's next bytes, decoded, as they arrived together. They
 // are valid until the next call. It returns io.EOF at the body's sound end,
 // and never bytes and an error at once.
-func (r *Reply) Next() ([]byte, error) { return nil, io.EOF }
+func (r *Reply) Next() ([]byte, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	var p []byte
+	var err error
+	if r.coded != nil {
+		p, err = r.coded.next()
+	} else {
+		p, err = r.body.next(r.idle)
+	}
+	if err == nil {
+		return p, nil
+	}
+	whole := err == io.EOF //nolint:errorlint // both return it unwrapped at a sound end
+	if !whole {
+		err = r.explain(err)
+	}
+	r.end(err, whole)
+	return nil, err
+}
 
-// SetIdleTimeout changes how long the following calls of Next wait.
-func (r *Reply) SetIdleTimeout(d time.Duration) {}
+// explain makes an error of the body the caller's. The upstream has answered,
+// so it did act on the request.
+func (r *Reply) explain(err error) error {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e
+	}
+	err = r.client.explain(r.ctx, err)
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Unprocessed {
+		e.Unprocessed, e.Code = false, "upstream_cut"
+	}
+	return err
+}
+
+func (r *Reply) end(err error, whole bool) {
+	if r.err != nil {
+		return
+	}
+	r.err = err
+	if r.coded != nil {
+		r.coded.free()
+		r.coded = nil
+	}
+	r.body.finish(r.client.pool, whole)
+}
+
+// SetIdleTimeout changes how long each following call of Next may wait; it
+// begins as Config.IdleTimeout.
+func (r *Reply) SetIdleTimeout(d time.Duration) { r.idle = d }
 
 // Close ends the reply; before the body's end it drops the connection (HTTP/2:
 // resets the stream). Closing again does nothing.
-func (r *Reply) Close() {}
+func (r *Reply) Close() { r.end(errReplyClosed, false) }

@@ -1,0 +1,115 @@
+package upstream
+
+import (
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"sluice/internal/upstream/http1"
+)
+
+// conn is one connection, HTTP/1.1 (h1) or HTTP/2 (h2).
+type conn struct {
+	stats   *stats
+	nc      net.Conn // TLS included
+	socket  net.Conn // beneath TLS; closing it interrupts whatever waits on nc
+	proxy   *url.URL // a plain proxy at the other end, which wants absolute targets; nil for none
+	once    sync.Once
+	cut     func()      // closes socket
+	learned atomic.Bool // h2: the upstream's own bound on streams is in maxStreams
+
+	h1      *http1.Conn
+	request http1.Request // scratch, used by the call that holds the connection
+	head    http1.Head    // scratch
+
+	h2 *http2.ClientConn
+
+	// Guarded by pool.mu.
+	used       bool // a call was given this connection before
+	idleSince  time.Time
+	expires    time.Time
+	keep       time.Duration // how long it may be idle
+	streams    int           // calls on it (h2)
+	maxStreams int           // 0 for HTTP/1.1
+	retired    bool          // h2: takes no more calls
+	gone       bool          // h2: closed
+}
+
+// lend counts a call and reports whether it was not the first. pool.mu is held,
+// or the connection not yet shared.
+func (c *conn) lend() (reused bool) {
+	reused = c.used
+	c.used = true
+	if c.h2 != nil {
+		c.streams++
+	}
+	if reused {
+		c.stats.reused(c.h2 != nil)
+	}
+	return reused
+}
+
+// close closes the connection. It may be called again.
+func (c *conn) close() {
+	c.once.Do(func() {
+		if c.h2 != nil {
+			_ = c.h2.Close() // counted in watched.Close
+			return
+		}
+		c.stats.closed.Add(1)
+		_ = c.nc.Close()
+	})
+}
+
+// keepHint shortens the time that a connection is kept to what the upstream
+// said, less a margin for the way: it closes on its own clock.
+func (c *conn) keepHint(hint, expiry time.Duration) {
+	if hint > 0 {
+		expiry = min(expiry, hint-min(time.Second, hint/4))
+	}
+	c.keep = expiry
+}
+
+// watched is a socket that tells when it is closed. HTTP/2 connections close
+// themselves, on the word of their peer.
+type watched struct {
+	net.Conn
+
+	mu      sync.Mutex
+	closed  bool
+	onClose func()
+}
+
+// watch has f called when the socket is closed, at once where it already is.
+func (w *watched) watch(f func()) {
+	w.mu.Lock()
+	closed := w.closed
+	w.onClose = f
+	w.mu.Unlock()
+	if closed {
+		f()
+	}
+}
+
+// Close closes the socket.
+func (w *watched) Close() error {
+	w.mu.Lock()
+	f := w.onClose
+	if w.closed {
+		f = nil
+	}
+	w.closed = true
+	w.mu.Unlock()
+	err := w.Conn.Close()
+	if f != nil {
+		f()
+	}
+	return err
+}
+
+// NetConn returns the socket itself, for those who need its descriptor.
+func (w *watched) NetConn() net.Conn { return w.Conn }

@@ -1,0 +1,275 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/proxy"
+
+	"sluice/internal/llm"
+	"sluice/internal/upstream/http1"
+)
+
+// maxProxyHead bounds a proxy's answer to CONNECT, in bytes.
+const maxProxyHead = 16 << 10
+
+// sessionCache is how many TLS sessions an upstream's client keeps to resume.
+const sessionCache = 64
+
+// dialer makes connections to one upstream.
+type dialer struct {
+	client  *Client
+	base    *url.URL
+	addr    string // host:port
+	tls     *tls.Config
+	h2      *http2.Transport
+	buffers http1.Buffers
+	proxy   func(*url.URL) (*url.URL, error)
+	net     net.Dialer // sets NODELAY and keep-alive probes, and tries IPv6 and IPv4 together
+}
+
+func newDialer(c *Client) (*dialer, error) {
+	base := c.opts.BaseURL
+	if base == nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, errors.New("check base URL: it must be http://host or https://host")
+	}
+	h2, err := newH2Transport(c.cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{client: c, base: base, addr: hostPort(base), h2: h2, proxy: c.opts.Proxy}
+	if d.proxy == nil {
+		d.proxy = httpproxy.FromEnvironment().ProxyFunc()
+	}
+	if base.Scheme == "https" {
+		d.tls = &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			ServerName:         base.Hostname(),
+			RootCAs:            c.opts.RootCAs,
+			ClientSessionCache: tls.NewLRUClientSessionCache(sessionCache),
+			NextProtos:         []string{"http/1.1"},
+		}
+		if c.cfg.HTTP2 {
+			d.tls.NextProtos = []string{"h2", "http/1.1"}
+		}
+	}
+	return d, nil
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// mayBeH2 reports whether connections may turn out to be HTTP/2.
+func (d *dialer) mayBeH2() bool {
+	if d.tls != nil {
+		return d.client.cfg.HTTP2
+	}
+	return d.client.cfg.H2C
+}
+
+// connect makes a connection that is ready for a call. Its errors are the
+// caller's.
+func (d *dialer) connect(ctx context.Context) (*conn, error) {
+	cn, err := d.build(ctx)
+	if err == nil {
+		return cn, nil
+	}
+	if ctx.Err() != nil {
+		if d.client.pool.stop.Err() != nil {
+			return nil, d.client.over()
+		}
+		return nil, context.Cause(ctx)
+	}
+	d.client.stats.dialFailures.Add(1)
+	d.client.opts.Logger.Debug("cannot connect to the upstream", "upstream", d.client.opts.Name, "error", err)
+	return nil, d.client.dialFailure(err)
+}
+
+func (d *dialer) build(ctx context.Context) (*conn, error) {
+	via, err := d.proxy(d.base)
+	if err != nil {
+		return nil, fmt.Errorf("find proxy: %w", err)
+	}
+	cfg, stats := &d.client.cfg, &d.client.stats
+	begun := time.Now()
+	nc, absolute, err := d.reach(ctx, via)
+	if err != nil {
+		return nil, err
+	}
+	stats.dial.Observe(time.Since(begun))
+	cn := &conn{stats: stats, nc: nc, socket: nc, keep: cfg.KeepaliveExpiry}
+	if absolute {
+		cn.proxy = via
+	}
+	h2 := d.tls == nil && cfg.H2C
+	var sock *watched
+	if d.tls != nil || h2 {
+		sock = &watched{Conn: nc}
+		cn.nc, cn.socket = sock, sock
+	}
+	if d.tls != nil {
+		if h2, err = d.secure(ctx, cn, sock); err != nil {
+			_ = nc.Close()
+			return nil, err
+		}
+	}
+	cn.cut = func() { _ = cn.socket.Close() }
+	if h2 {
+		if err := d.startH2(cn, sock); err != nil {
+			return nil, err
+		}
+	} else {
+		cn.h1 = http1.NewConn(cn.nc, http1.Limits{MaxHead: maxReplyHead, Buffers: &d.buffers})
+	}
+	stats.created(h2)
+	return cn, nil
+}
+
+// secure does the TLS handshake and reports whether HTTP/2 was agreed on.
+func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn) (h2 bool, err error) {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.TLSTimeout)
+	defer cancel()
+	tc := tls.Client(sock, d.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return false, fmt.Errorf("TLS handshake: %w", err)
+	}
+	d.client.stats.tls.Observe(time.Since(begun))
+	state := tc.ConnectionState()
+	if state.DidResume {
+		d.client.stats.tlsResumed.Add(1)
+	}
+	cn.nc = tc
+	return state.NegotiatedProtocol == "h2", nil
+}
+
+// startH2 begins HTTP/2 on a connection.
+func (d *dialer) startH2(cn *conn, sock *watched) error {
+	onClose := func() {
+		cn.stats.closed.Add(1)
+		d.client.pool.lost(cn)
+	}
+	cn.maxStreams = d.client.cfg.MaxStreamsPerConnection
+	cc, err := d.h2.NewClientConn(cn.nc)
+	if err != nil {
+		_ = cn.nc.Close()
+		return fmt.Errorf("start HTTP/2: %w", err)
+	}
+	cn.h2 = cc
+	sock.watch(onClose)
+	return nil
+}
+
+// reach makes the connection beneath TLS. absolute says that its other end is
+// a plain proxy, which has to be told the upstream with each request.
+func (d *dialer) reach(ctx context.Context, via *url.URL) (nc net.Conn, absolute bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.ConnectTimeout)
+	defer cancel()
+	if via == nil {
+		nc, err = d.net.DialContext(ctx, "tcp", d.addr)
+		return nc, false, err
+	}
+	switch via.Scheme {
+	case "socks5", "socks5h":
+		nc, err = d.socks(ctx, via)
+		return nc, false, err
+	case "http", "https":
+	default:
+		return nil, false, fmt.Errorf("proxy scheme %q is not supported", via.Scheme)
+	}
+	if nc, err = d.net.DialContext(ctx, "tcp", hostPort(via)); err != nil {
+		return nil, false, fmt.Errorf("connect to proxy: %w", err)
+	}
+	if via.Scheme == "https" {
+		tc := tls.Client(nc, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: via.Hostname(), RootCAs: d.client.opts.RootCAs})
+		if err := tc.HandshakeContext(ctx); err != nil {
+			_ = nc.Close()
+			return nil, false, fmt.Errorf("TLS handshake with proxy: %w", err)
+		}
+		nc = tc
+	}
+	if d.tls == nil && !d.client.cfg.H2C {
+		return nc, true, nil
+	}
+	if err := tunnel(ctx, nc, d.addr, proxyAuthorization(via)); err != nil {
+		_ = nc.Close()
+		return nil, false, fmt.Errorf("tunnel through proxy: %w", err)
+	}
+	return nc, false, nil
+}
+
+func (d *dialer) socks(ctx context.Context, via *url.URL) (net.Conn, error) {
+	pd, err := proxy.FromURL(via, &d.net)
+	if err != nil {
+		return nil, fmt.Errorf("set up SOCKS proxy: %w", err)
+	}
+	cd, ok := pd.(proxy.ContextDialer)
+	if !ok {
+		return nil, errors.New("set up SOCKS proxy: no way to cancel it")
+	}
+	nc, err := cd.DialContext(ctx, "tcp", d.addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect through SOCKS proxy: %w", err)
+	}
+	return nc, nil
+}
+
+// tunnel asks a proxy for a connection to addr (RFC 9110 section 9.3.6).
+func tunnel(ctx context.Context, nc net.Conn, addr, auth string) error {
+	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
+	req := "CONNECT " + addr + " HTTP/1.1\r\nHost: " + addr + "\r\n"
+	if auth != "" {
+		req += "Proxy-Authorization: " + auth + "\r\n"
+	}
+	if _, err := nc.Write([]byte(req + "\r\n")); err != nil {
+		return fmt.Errorf("write CONNECT: %w", err)
+	}
+	// Byte by byte, because what follows the head belongs to the upstream,
+	// which in HTTP/2 may speak first.
+	head := make([]byte, 0, 256)
+	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		if len(head) == maxProxyHead {
+			return errors.New("the proxy's answer is too large")
+		}
+		var one [1]byte
+		if n, err := nc.Read(one[:]); n == 0 && err != nil {
+			return fmt.Errorf("read answer to CONNECT: %w", err)
+		} else if n == 1 {
+			head = append(head, one[0])
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	line, _, _ := bytes.Cut(head, []byte("\r\n"))
+	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[9] != '2' {
+		return fmt.Errorf("the proxy answered %q", line)
+	}
+	return nil
+}
+
+// proxyAuthorization returns the Basic credentials in a proxy's URL, "" for
+// none.
+func proxyAuthorization(via *url.URL) string {
+	if via.User == nil {
+		return ""
+	}
+	password, _ := via.User.Password()
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(via.User.Username()+":"+password))
+}
+
+func field(name, value string) llm.Field { return llm.Field{Name: name, Value: value} }

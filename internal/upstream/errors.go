@@ -1,0 +1,126 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"sluice/internal/llm"
+	"sluice/internal/upstream/http1"
+)
+
+// errStalled cancels an HTTP/2 stream whose peer let a deadline pass.
+var errStalled = errors.New("nothing came in time")
+
+// failure makes the error that a caller gets.
+func (c *Client) failure(status int, code, message string, cause error) *llm.Error {
+	return &llm.Error{
+		Status: status, Type: llm.TypeUpstream, Code: code, Message: message,
+		Upstream: c.opts.Name, Err: cause,
+	}
+}
+
+func (c *Client) unprocessed(status int, code, message string, cause error) *llm.Error {
+	e := c.failure(status, code, message, cause)
+	e.Unprocessed = true
+	return e
+}
+
+// over ends the calls of a Client that was closed: a new configuration took
+// its place.
+func (c *Client) over() error {
+	e := c.unprocessed(503, "upstream_closed", "The upstream was reconfigured. Try again.", nil)
+	e.RetryAfter = time.Second
+	return e
+}
+
+// busy says that no connection came free in time.
+func (c *Client) busy() error {
+	e := c.unprocessed(503, "upstream_busy", "All connections to the upstream are in use. Try again shortly.", nil)
+	e.RetryAfter = time.Second
+	return e
+}
+
+// dialFailure explains why no connection could be made.
+func (c *Client) dialFailure(err error) error {
+	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return c.unprocessed(504, "upstream_timeout", "The upstream did not accept a connection in time.", err)
+	}
+	return c.unprocessed(502, "upstream_unreachable", "The upstream could not be reached.", err)
+}
+
+// explain turns an error of an exchange into the caller's. The context comes
+// first: once it is done the connection was closed under the exchange, and
+// whatever that led to says nothing about the upstream.
+func (c *Client) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if e, ok := errors.AsType[*http1.RequestError](err); ok {
+		return &llm.Error{Status: 400, Type: llm.TypeInvalidRequest, Code: "invalid_request", Message: "The request cannot be sent: " + e.Reason + ".", Err: err}
+	}
+	if e, ok := errors.AsType[*http1.BodyError](err); ok {
+		return e // the sender's fault, or the sender's error
+	}
+	if e, ok := errors.AsType[*http1.ProtocolError](err); ok {
+		return c.failure(502, "upstream_bad_reply", "The upstream's reply is malformed.", e)
+	}
+	if isTimeout(err) || errors.Is(err, errStalled) {
+		return c.failure(504, "upstream_timeout", "The upstream did not answer in time.", err)
+	}
+	if notProcessed(err) {
+		return c.unprocessed(502, "upstream_refused", "The upstream refused the request unread.", err)
+	}
+	return c.failure(502, "upstream_cut", "The upstream ended the connection before its reply was complete.", err)
+}
+
+func isTimeout(err error) bool {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return true
+	}
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
+}
+
+// isClosed reports whether err is what a connection gives that its peer had
+// closed. HTTP/2 connections give errors of the first kind.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+// The library's errors for streams that never began or that a GOAWAY excluded
+// (RFC 9113 section 6.8) have no type or name that can be reached. A test
+// brings each about, so a change of the text shows.
+const (
+	textUnusable = "http2: client conn not usable"
+	textGoAway   = "http2: Transport received Server's graceful shutdown GOAWAY"
+	textNotMade  = "http2: client conn could not be established"
+)
+
+// notProcessed reports whether an HTTP/2 error says that the upstream did not
+// and will not act on the request (RFC 9113 section 8.7).
+func notProcessed(err error) bool {
+	if se, ok := errors.AsType[http2.StreamError](err); ok {
+		return se.Code == http2.ErrCodeRefusedStream
+	}
+	return connectionOver(err)
+}
+
+// connectionOver reports whether the request missed its HTTP/2 connection:
+// that was closed or closing, and the same request goes over a new one.
+func connectionOver(err error) bool {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		switch e.Error() {
+		case textUnusable, textGoAway, textNotMade:
+			return true
+		}
+	}
+	return false
+}

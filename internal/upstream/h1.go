@@ -1,0 +1,117 @@
+package upstream
+
+import (
+	"context"
+	"time"
+
+	"sluice/internal/upstream/http1"
+)
+
+// smallBody is what a socket takes without waiting for its peer: below it one
+// deadline does for writing and reading.
+const smallBody = 16 << 10
+
+// slowestLine, in bytes a second, is what a line must carry at least while a
+// large request is written.
+const slowestLine = 64 << 10
+
+// exchangeH1 sends a call over HTTP/1.1; see exchange.
+func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, bool, error) {
+	stop := context.AfterFunc(ctx, cn.cut)
+	begun := time.Now()
+	out, err := c.sendH1(cn, call, begun)
+	if err == nil {
+		err = cn.h1.ReadHead(&cn.head)
+	}
+	if err != nil {
+		live := stop()
+		again := reused && ctx.Err() == nil && !cn.h1.GotBytes() && isClosed(err) &&
+			time.Since(begun) < staleWindow && out.resendable()
+		_, unsent := err.(*http1.RequestError) //nolint:errorlint // sendH1 returns it unwrapped
+		c.pool.release(cn, unsent && live)
+		if again {
+			return nil, true, nil
+		}
+		return nil, false, c.explain(ctx, err)
+	}
+	h := &cn.head
+	cn.keepHint(h.KeepAliveTimeout, c.cfg.KeepaliveExpiry)
+	r := &Reply{
+		Status: h.Status, Length: h.Length, CloseDelimited: h.CloseDelimited,
+		client: c, ctx: ctx, idle: c.cfg.IdleTimeout, h1: h1Body{cn: cn, stop: stop},
+	}
+	r.body = &r.h1
+	var coding string
+	r.Header, coding = replyHeader(h.Header)
+	clear(h.Header) // the strings are the caller's now
+	if err := r.decode(coding); err != nil {
+		r.Close()
+		return nil, false, err
+	}
+	return r, false, nil
+}
+
+// sendH1 writes a call. An error of the write alone is not returned: the
+// upstream may have answered early, and if not, reading says so too.
+func (c *Client) sendH1(cn *conn, call *Call, now time.Time) (out *outgoing, err error) {
+	q := &cn.request
+	q.Method, q.Target, q.Host = call.Method, call.Target, c.host
+	q.Header = appendRequestHeader(q.Header[:0], call)
+	if cn.proxy != nil {
+		c.addressProxy(cn, q)
+	}
+	timeout := c.headTimeout(call)
+	size := 0
+	for _, part := range call.Body {
+		size += len(part)
+	}
+	q.Body, q.BodyReader, q.BodyLen = call.Body, nil, 0
+	large := size > smallBody
+	switch {
+	case call.BodyReader != nil:
+		large = true
+		out = newOutgoing(call, func() { _ = cn.nc.SetDeadline(time.Now().Add(c.cfg.IdleTimeout)) })
+		q.BodyReader, q.BodyLen = out, call.BodyLen
+	case large:
+		_ = cn.nc.SetDeadline(now.Add(c.cfg.IdleTimeout + time.Duration(size/slowestLine)*time.Second))
+	default:
+		_ = cn.nc.SetDeadline(now.Add(timeout))
+	}
+	err = cn.h1.WriteRequest(q)
+	clear(q.Header) // no secrets, and nothing of the caller's, in an idle connection
+	q.Body, q.BodyReader = [3][]byte{}, nil
+	if _, partly := err.(*http1.WriteError); partly { //nolint:errorlint // returned unwrapped
+		err = nil
+	}
+	if large {
+		_ = cn.nc.SetReadDeadline(time.Now().Add(timeout))
+	}
+	return out, err
+}
+
+// addressProxy makes a request one for a plain proxy (RFC 9112 section 3.2.2).
+func (c *Client) addressProxy(cn *conn, q *http1.Request) {
+	q.Target = "http://" + c.host + q.Target
+	if auth := proxyAuthorization(cn.proxy); auth != "" {
+		q.Header = append(q.Header, field("Proxy-Authorization", auth))
+	}
+}
+
+// h1Body is a reply body over HTTP/1.1. The connection goes back to the pool
+// with it.
+type h1Body struct {
+	cn   *conn
+	stop func() bool // ends the watch on the context; false: too late
+}
+
+func (b *h1Body) next(idle time.Duration) ([]byte, error) {
+	// Data that is already there is not read again, but whether it is there
+	// only http1 knows; a deadline costs less than asking would.
+	_ = b.cn.nc.SetReadDeadline(time.Now().Add(idle))
+	return b.cn.h1.Next()
+}
+
+func (b *h1Body) finish(p *pool, whole bool) {
+	live := b.stop()
+	p.release(b.cn, live && whole && b.cn.h1.Reusable())
+}

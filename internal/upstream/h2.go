@@ -1,0 +1,218 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"sluice/internal/llm"
+)
+
+const (
+	// streamWindow is how much of a reply may arrive on an HTTP/2 stream before
+	// it is read, in bytes. It bounds what a slow client can pile up.
+	streamWindow = 256 << 10
+	// maxReplyHead bounds the head of a reply, in bytes.
+	maxReplyHead = 64 << 10
+)
+
+// newH2Transport makes the library's transport. Only its connections are used;
+// the pool is ours.
+func newH2Transport(cfg Config) (*http2.Transport, error) {
+	t1 := &http.Transport{
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxReplyHead,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:           cfg.PingInterval,
+			PingTimeout:               cfg.PingTimeout,
+			WriteByteTimeout:          cfg.IdleTimeout,
+			MaxReadFrameSize:          64 << 10,
+			MaxReceiveBufferPerStream: streamWindow,
+			// Streams that nobody reads must not stop the others.
+			MaxReceiveBufferPerConnection: min(cfg.MaxStreamsPerConnection, 4096) * streamWindow,
+		},
+	}
+	t2, err := http2.ConfigureTransports(t1)
+	if err != nil {
+		return nil, fmt.Errorf("set up HTTP/2: %w", err)
+	}
+	// A stream beyond what the upstream allows waits instead of failing, until
+	// the pool has learned the bound.
+	t2.StrictMaxConcurrentStreams = true
+	return t2, nil
+}
+
+// exchangeH2 sends a call over HTTP/2; see exchange.
+func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, bool, error) {
+	timeout := c.headTimeout(call)
+	sctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(timeout, func() { cancel(errStalled) })
+	out := newOutgoing(call, func() { timer.Reset(timeout) })
+	begun := time.Now()
+	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, out))
+	timer.Stop()
+	if !cn.learned.Load() {
+		c.learnStreams(cn)
+	}
+	if err != nil {
+		if context.Cause(sctx) == errStalled { //nolint:errorlint // set above
+			err = errStalled
+		}
+		cancel(nil)
+		out.detach()
+		missed := connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow
+		c.pool.release(cn, true)
+		if missed && ctx.Err() == nil && out.resendable() {
+			return nil, true, nil
+		}
+		return nil, false, c.explain(ctx, err)
+	}
+	r := &Reply{
+		Status: resp.StatusCode, Length: resp.ContentLength,
+		client: c, ctx: ctx, idle: c.cfg.IdleTimeout,
+		body: &h2Body{client: c, cn: cn, resp: resp, out: out, ctx: sctx, cancel: cancel, timer: timer},
+	}
+	var coding string
+	r.Header, coding = replyHeader(fields(resp.Header))
+	if err := r.decode(coding); err != nil {
+		r.Close()
+		return nil, false, err
+	}
+	return r, false, nil
+}
+
+// requestH2 makes the library's form of a call.
+func (c *Client) requestH2(ctx context.Context, call *Call, out *outgoing) *http.Request {
+	header := make(http.Header, len(call.Header)+2)
+	for _, f := range appendRequestHeader(nil, call) {
+		header[f.Name] = append(header[f.Name], f.Value)
+	}
+	if _, ok := header["User-Agent"]; !ok {
+		header["User-Agent"] = []string{""} // else the library names itself
+	}
+	path, query, _ := strings.Cut(call.Target, "?")
+	req := &http.Request{
+		Method: call.Method,
+		// Opaque goes out as it is; Path would be escaped anew.
+		URL:    &url.URL{Scheme: c.opts.BaseURL.Scheme, Host: c.host, Opaque: path, RawQuery: query},
+		Host:   c.host,
+		Header: header,
+	}
+	switch n := len(call.Body[0]) + len(call.Body[1]) + len(call.Body[2]); {
+	case call.BodyReader != nil && call.BodyLen != 0:
+		req.Body, req.ContentLength = out, max(call.BodyLen, -1)
+	case call.BodyReader == nil && n > 0:
+		req.Body, req.ContentLength = out, int64(n)
+	}
+	return req.WithContext(ctx)
+}
+
+// learnStreams takes over the upstream's bound on streams once it has come.
+func (c *Client) learnStreams(cn *conn) {
+	if n := cn.h2.State().MaxConcurrentStreams; n > 0 && cn.learned.CompareAndSwap(false, true) {
+		c.pool.learn(cn, int(min(n, 1<<20)))
+	}
+}
+
+// fields lists a header in the order of its names, since the library does not
+// keep the upstream's.
+func fields(h http.Header) []llm.Field {
+	list := make([]llm.Field, 0, len(h))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, v := range h[name] {
+			list = append(list, llm.Field{Name: name, Value: v})
+		}
+	}
+	return list
+}
+
+// bufferPool lends read buffers in two sizes: a stream that waits for a model
+// should not hold a large one.
+type bufferPool struct{ small, large sync.Pool }
+
+const (
+	smallRead = 4 << 10
+	largeRead = 32 << 10
+)
+
+func (b *bufferPool) get(large bool) *[]byte {
+	pool, size := &b.small, smallRead
+	if large {
+		pool, size = &b.large, largeRead
+	}
+	if p, ok := pool.Get().(*[]byte); ok {
+		return p
+	}
+	p := make([]byte, size)
+	return &p
+}
+
+func (b *bufferPool) put(p *[]byte) {
+	switch {
+	case p == nil:
+	case len(*p) == largeRead:
+		b.large.Put(p)
+	default:
+		b.small.Put(p)
+	}
+}
+
+// h2Body is a reply body over HTTP/2.
+type h2Body struct {
+	client *Client
+	cn     *conn
+	resp   *http.Response
+	out    *outgoing
+	ctx    context.Context //nolint:containedctx // the stream's
+	cancel context.CancelCauseFunc
+	timer  *time.Timer // cancels the stream
+	buf    *[]byte
+	err    error // came with the last bytes
+	full   bool  // the last read filled the buffer
+}
+
+func (b *h2Body) next(idle time.Duration) ([]byte, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	if large := b.full; b.buf == nil || large != (len(*b.buf) == largeRead) {
+		b.client.buffers.put(b.buf)
+		b.buf = b.client.buffers.get(large)
+	}
+	b.timer.Reset(idle)
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = b.resp.Body.Read(*b.buf)
+	}
+	b.timer.Stop()
+	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errStalled) { //nolint:errorlint // unwrapped
+		err = errStalled
+	}
+	b.full = n == smallRead || n > smallRead/2 && len(*b.buf) == largeRead
+	b.err = err
+	if n > 0 {
+		return (*b.buf)[:n], nil
+	}
+	return nil, err
+}
+
+func (b *h2Body) finish(p *pool, _ bool) {
+	b.timer.Stop()
+	// First the context: Close alone would wait for a peer that takes nothing.
+	b.cancel(nil)
+	_ = b.resp.Body.Close()
+	b.out.detach()
+	b.client.buffers.put(b.buf)
+	b.buf = nil
+	p.release(b.cn, true)
+}

@@ -1,0 +1,74 @@
+package upstream
+
+import (
+	"sync/atomic"
+
+	"sluice/internal/perf"
+)
+
+// stats are a Client's own figures.
+type stats struct {
+	createdH1, createdH2 atomic.Uint64
+	reusedH1, reusedH2   atomic.Uint64
+	closed               atomic.Uint64
+	dialFailures         atomic.Uint64
+	tlsResumed           atomic.Uint64
+	poolTimeouts         atomic.Uint64
+	staleRetries         atomic.Uint64
+
+	wait perf.Histogram // for a connection, of the calls that had to wait
+	dial perf.Histogram // look-up, connect and proxy
+	tls  perf.Histogram
+}
+
+func (s *stats) created(h2 bool) {
+	if h2 {
+		s.createdH2.Add(1)
+	} else {
+		s.createdH1.Add(1)
+	}
+}
+
+func (s *stats) reused(h2 bool) {
+	if h2 {
+		s.reusedH2.Add(1)
+	} else {
+		s.reusedH1.Add(1)
+	}
+}
+
+// Figures reports the connections of this upstream; see perf.Source.
+func (c *Client) Figures(r perf.Reporter) {
+	s, name := &c.stats, c.opts.Name
+	p := c.pool.snapshot()
+	h1, h2 := s.createdH1.Load(), s.createdH2.Load()
+	r1, r2 := s.reusedH1.Load(), s.reusedH2.Load()
+	counter := func(figure, help string, v uint64, labels ...string) {
+		r.Counter(figure, help, float64(v), append([]string{"upstream", name}, labels...)...)
+	}
+	gauge := func(figure, help string, v float64) { r.Gauge(figure, help, v, "upstream", name) }
+
+	const created, reused = "upstream_connections_created_total", "upstream_connections_reused_total"
+	counter(created, "Connections made.", h1, "protocol", "http/1.1")
+	counter(created, "Connections made.", h2, "protocol", "h2")
+	counter(reused, "Calls that went over a connection made earlier.", r1, "protocol", "http/1.1")
+	counter(reused, "Calls that went over a connection made earlier.", r2, "protocol", "h2")
+	counter("upstream_connections_closed_total", "Connections closed, by either side.", s.closed.Load())
+	counter("upstream_dial_failures_total", "Connections that could not be made.", s.dialFailures.Load())
+	counter("upstream_tls_resumed_total", "TLS handshakes that resumed a session.", s.tlsResumed.Load())
+	counter("upstream_pool_timeouts_total", "Calls that waited for a connection in vain.", s.poolTimeouts.Load())
+	counter("upstream_stale_retries_total", "Calls sent again because a kept connection turned out closed.", s.staleRetries.Load())
+
+	gauge("upstream_connections_open", "Connections open or being made.", float64(p.open))
+	gauge("upstream_connections_idle", "Open connections with no call on them.", float64(p.idle))
+	gauge("upstream_pool_waiting", "Calls waiting for a connection.", float64(p.waiting))
+	ratio := 0.0
+	if all := h1 + h2 + r1 + r2; all > 0 {
+		ratio = float64(r1+r2) / float64(all)
+	}
+	gauge("upstream_connection_reuse_ratio", "Share of connection uses that needed no new one.", ratio)
+
+	r.Histogram("upstream_pool_wait_seconds", "Wait for a connection, of calls that had to wait.", &s.wait, "upstream", name)
+	r.Histogram("upstream_dial_seconds", "Look-up and connect, through a proxy included.", &s.dial, "upstream", name)
+	r.Histogram("upstream_tls_seconds", "TLS handshakes.", &s.tls, "upstream", name)
+}
