@@ -1,0 +1,157 @@
+// Package e2e tests the binary as its users meet it: started as a process,
+// spoken to over sockets by clients that were written by others.
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// dataDir holds recorded real inputs, beside the checkout.
+const dataDir = "../../shared/data"
+
+// binary is the sluice that TestMain built.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sluice-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "sluice")
+	build := exec.Command("go", "build", "-race", "-o", binary, "../cmd/sluice")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build sluice: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// need skips a test whose precondition is missing, but never in CI.
+func need(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+// instance is a running sluice.
+type instance struct {
+	url string
+	cmd *exec.Cmd
+	log *safeBuffer
+}
+
+type safeBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+var listening = regexp.MustCompile(`listens on (https?://\S+)`)
+
+// start runs `sluice serve` with a config, none when yaml is empty, and waits
+// until it listens. The process is told to drain when the test ends, and
+// anything but exit code 0 fails the test, a data race included.
+func start(t *testing.T, yaml string, env ...string) *instance {
+	t.Helper()
+	args := []string{"serve", "--port", "0"}
+	if yaml != "" {
+		file := filepath.Join(t.TempDir(), "sluice.yaml")
+		if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", file)
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	in := &instance{cmd: cmd, log: &safeBuffer{}}
+	cmd.Stderr = in.log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.stop(t) })
+	found := make(chan string, 1)
+	go func() {
+		for sc := bufio.NewScanner(stdout); sc.Scan(); {
+			fmt.Fprintln(in.log, sc.Text())
+			if m := listening.FindStringSubmatch(sc.Text()); m != nil {
+				found <- m[1]
+				break
+			}
+		}
+		io.Copy(in.log, stdout)
+	}()
+	select {
+	case in.url = <-found:
+	case <-time.After(20 * time.Second):
+		cmd.Process.Kill()
+		t.Fatalf("sluice does not listen:\n%s", in.log)
+	}
+	return in
+}
+
+// stop drains the process, once.
+func (in *instance) stop(t *testing.T) {
+	t.Helper()
+	if in.cmd.ProcessState != nil {
+		return
+	}
+	in.cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.AfterFunc(60*time.Second, func() { in.cmd.Process.Kill() })
+	err := in.cmd.Wait()
+	timer.Stop()
+	if err != nil {
+		t.Errorf("sluice ended with %v:\n%s", err, in.log)
+	}
+	if strings.Contains(in.log.String(), "DATA RACE") {
+		t.Errorf("data race:\n%s", in.log)
+	}
+}
+
+// serve runs an upstream of the test's own on a loopback port.
+func serve(t *testing.T, h http.Handler) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: h}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+	return "http://" + l.Addr().String()
+}
