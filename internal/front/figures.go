@@ -26,7 +26,6 @@ type stats struct {
 	connections atomic.Int64
 	rejected    atomic.Uint64
 	requests    [operations][6]atomic.Uint64 // by class of status: 1xx … 5xx, 0 the client left first
-	inFlight    atomic.Int64
 
 	streams     atomic.Int64
 	firstEvent  perf.Histogram

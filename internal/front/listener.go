@@ -13,7 +13,7 @@ type listener struct {
 	server *Server
 }
 
-const busyReply = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 137\r\n\r\n" +
+const busyReply = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" +
 	`{"error":{"message":"The gateway has as many connections as it may have. Try again.","type":"server_error","param":null,"code":"overloaded"}}`
 
 // Accept waits for a connection. One above the limit is told so and closed, as

@@ -1,5 +1,162 @@
 package front
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+	"sluice/internal/llm"
+)
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/healthz", "/readyz", "/metrics":
+		s.serveAdmin(w, r)
+		return
+	}
+	x := s.begin(w, r)
+	defer x.end()
+	x.finish(x.serve())
+}
+
+// serveAdmin answers what is asked by the machines that run Sluice. It needs no
+// key: a probe has none, and the figures hold no content.
+func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["Server"] = s.server
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
+		return
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		writePlain(w, http.StatusOK, "ok")
+	case "/readyz":
+		switch err := s.readiness(); {
+		case s.draining.Load():
+			writePlain(w, http.StatusServiceUnavailable, "draining")
+		case err != nil:
+			writePlain(w, http.StatusServiceUnavailable, llm.AsError(err).Message)
+		default:
+			writePlain(w, http.StatusOK, "ok")
+		}
+	case "/metrics":
+		if s.metrics == nil {
+			writePlain(w, http.StatusNotFound, "no metrics")
+			return
+		}
+		s.metrics.ServeHTTP(w, r)
+	}
+}
+
+func (s *Server) readiness() error {
+	if s.ready == nil {
+		return nil
+	}
+	return s.ready()
+}
+
+func writePlain(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// serve takes one request to the chain of handlers.
+func (x *exchange) serve() error {
+	r := x.r
+	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+		return x.unknownURL()
+	}
+	if x.s.draining.Load() {
+		return errDraining()
+	}
+	tenant, err := x.st.keys.tenant(r.Header)
+	if err != nil {
+		return err
+	}
+	x.req.Tenant = tenant
+	if err := x.route(); err != nil {
+		return err
+	}
+	if err := x.readRequest(); err != nil {
+		return err
+	}
+	x.startHeartbeat()
+	return x.st.handler.Serve(r.Context(), &x.req, x)
+}
+
+// route finds the operation.
+func (x *exchange) route() error {
+	r := x.r
+	path := r.URL.Path
+	post := r.Method == http.MethodPost
+	op, allow := llm.Passthrough, ""
+	switch path {
+	case "/v1/chat/completions":
+		// GET lists stored completions.
+		if op, allow = llm.Chat, "GET, POST"; r.Method == http.MethodGet {
+			op, post = llm.Passthrough, true
+		}
+	case "/v1/completions":
+		op, allow = llm.Completion, "POST"
+	case "/v1/embeddings":
+		op, allow = llm.Embedding, "POST"
+	case "/v1/responses":
+		op, allow = llm.Response, "POST"
+	case "/v1/models":
+		op, allow, post = llm.ListModels, "GET", r.Method == http.MethodGet
+	default:
+		return x.routeOther()
+	}
+	if !post {
+		return x.wrongMethod(allow)
+	}
+	x.req.Op, x.req.Path = op, path
+	return nil
+}
+
+func (x *exchange) routeOther() error {
+	r := x.r
+	path := r.URL.Path
+	if unclean(path) {
+		return x.unknownURL()
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodPut, http.MethodPatch:
+	default:
+		return x.wrongMethod("GET, POST, PUT, PATCH, DELETE")
+	}
+	x.req.Op, x.req.Path = llm.Passthrough, r.URL.EscapedPath()
+	if id, ok := strings.CutPrefix(path, "/v1/models/"); ok && id != "" {
+		switch r.Method {
+		case http.MethodGet:
+			x.req.Op = llm.GetModel
+		case http.MethodDelete:
+		default:
+			return x.wrongMethod("GET, DELETE")
+		}
+		x.req.Model = id
+	}
+	return nil
+}
+
+// unclean reports whether a decoded path has empty or dot segments, which an
+// upstream could resolve to another path than the one that was checked here.
+func unclean(path string) bool {
+	for path != "" {
+		var segment string
+		path = path[1:]
+		segment, path = path, ""
+		if i := strings.IndexByte(segment, '/'); i >= 0 {
+			segment, path = segment[:i], segment[i:]
+		}
+		if segment == "." || segment == ".." || segment == "" && path != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -56,6 +56,8 @@ type Server struct {
 	base     context.Context
 	cutShort context.CancelCauseFunc // ends every request
 
+	forwarded []string // request fields that upstreams always see
+	pools
 	stats stats
 }
 
@@ -123,7 +125,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}}
+	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}, forwarded: forwarded()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

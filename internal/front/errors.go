@@ -1,0 +1,121 @@
+package front
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// errDraining answers requests that come after the end was asked for.
+func errDraining() error {
+	e := llm.Errorf(http.StatusServiceUnavailable, "shutting_down", "The gateway is shutting down. Send the request again.")
+	e.RetryAfter = time.Second
+	return e
+}
+
+func (x *exchange) unknownURL() error {
+	return llm.Errorf(http.StatusNotFound, "unknown_url", "Unknown request URL: %s %s. The API's routes begin with /v1/; check the URL for typos.",
+		x.r.Method, x.r.URL.EscapedPath())
+}
+
+func (x *exchange) wrongMethod(allow string) error {
+	x.allow = allow
+	return llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.",
+		x.r.Method, x.r.URL.EscapedPath(), allow)
+}
+
+func errTooLarge(limit int64) *llm.Error {
+	return llm.Errorf(http.StatusRequestEntityTooLarge, "request_too_large", "The request's body is larger than the %d bytes that the gateway takes.", limit)
+}
+
+// errJSON says where in body a fault is.
+func errJSON(body []byte, fault *jsonscan.Error) error {
+	line, column := fault.Position(body)
+	return llm.Errorf(http.StatusBadRequest, "invalid_json", "The request's body is not a valid JSON object: %s at line %d, column %d (byte %d).",
+		fault.Msg, line, column, fault.Offset)
+}
+
+func errParam(code, param, format string, args ...any) error {
+	e := llm.Errorf(http.StatusBadRequest, code, "%s", fmt.Sprintf(format, args...))
+	e.Param = param
+	return e
+}
+
+// appendError appends the body of an error reply as OpenAI shapes it.
+func appendError(dst []byte, e *llm.Error) []byte {
+	dst = append(dst, `{"error":{"message":`...)
+	dst = jsonscan.AppendString(dst, e.Message)
+	dst = append(dst, `,"type":`...)
+	dst = jsonscan.AppendString(dst, e.Type)
+	dst = append(dst, `,"param":`...)
+	dst = appendNullable(dst, e.Param)
+	dst = append(dst, `,"code":`...)
+	dst = appendNullable(dst, e.Code)
+	return append(dst, '}', '}')
+}
+
+// appendErrorEvent appends the event that ends a broken stream. Streams of
+// /v1/responses have a shape of their own, in which events are numbered.
+func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64) []byte {
+	if op != llm.Response {
+		dst = append(dst, "data: "...)
+		return append(appendError(dst, e), "\n\n"...)
+	}
+	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
+	dst = appendNullable(dst, e.Code)
+	dst = append(dst, `,"message":`...)
+	dst = jsonscan.AppendString(dst, e.Message)
+	dst = append(dst, `,"param":`...)
+	dst = appendNullable(dst, e.Param)
+	dst = append(dst, `,"sequence_number":`...)
+	dst = strconv.AppendUint(dst, number, 10)
+	return append(dst, "}\n\n"...)
+}
+
+func appendNullable(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return jsonscan.AppendString(dst, s)
+}
+
+// replyError sends e as the whole reply. Nothing has been written before.
+func (x *exchange) replyError(e *llm.Error) {
+	h := x.w.Header()
+	clear(h)
+	x.used = 0
+	x.set(h, "X-Request-Id", x.req.ID)
+	if e.Upstream != "" {
+		x.set(h, "X-Sluice-Upstream", e.Upstream)
+	}
+	var body []byte
+	if e.Reply != nil {
+		x.copyHeader(h, e.Reply.Header)
+		body = e.Reply.Body
+	} else {
+		body = append(appendError(nil, e), '\n')
+	}
+	x.set(h, "Content-Type", "application/json")
+	if e.RetryAfter > 0 && h["Retry-After"] == nil {
+		x.set(h, "Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
+	}
+	switch {
+	case e.Status == http.StatusUnauthorized && e.Upstream == "":
+		x.set(h, "Www-Authenticate", "Bearer")
+	case e.Status == http.StatusMethodNotAllowed && x.allow != "":
+		x.set(h, "Allow", x.allow)
+	}
+	// What is left of a body that was refused is not worth reading.
+	if x.body.err != nil || x.s.draining.Load() {
+		x.set(h, "Connection", "close")
+	}
+	x.status = e.Status
+	x.wrote = true
+	x.w.WriteHeader(e.Status)
+	_, _ = x.w.Write(body)
+}

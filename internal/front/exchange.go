@@ -1,0 +1,236 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// exchange is one request and its reply. It is the Sink of the handlers. It is
+// used again for later requests, so that one costs few allocations.
+type exchange struct {
+	s  *Server
+	st *state
+	w  http.ResponseWriter
+	r  *http.Request
+
+	req        llm.Request
+	fields     [16]llm.Field // backs req.Header
+	streamSeen bool
+	begun      time.Time
+	body       body
+	buf        *buffer // backs req.Body
+	spool      *spool
+	allow      string // methods, for a 405
+
+	values [32]string // backs the reply's header
+	used   int
+
+	started bool // the handler gave a head
+	wrote   bool // the reply's head is on its way
+	status  int
+	kind    llm.ReplyKind
+	length  int64
+
+	stream stream
+	unfit  bool // a timer may still refer to it: not to be used again
+}
+
+// begin makes the exchange of a request.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	s.inFlight.Add(1)
+	x, ok := s.exchanges.Get().(*exchange)
+	if !ok {
+		x = &exchange{s: s}
+		x.stream.moved = make(chan struct{}, 1)
+	}
+	x.st, x.w, x.r, x.begun = s.acquire(), w, r, time.Now()
+	x.req.ID = requestID(r.Header)
+	return x
+}
+
+// end gives back what the exchange holds. A panic of a handler ends this reply
+// and no other.
+func (x *exchange) end() {
+	s, p := x.s, recover()
+	if p != nil && p != http.ErrAbortHandler {
+		s.log.Error("handler panicked", "request_id", x.req.ID, "panic", p, "stack", string(debug.Stack()))
+		x.settle()
+		if !x.wrote {
+			x.replyError(llm.AsError(fmt.Errorf("panic: %v", p)))
+			p = nil
+		} else {
+			p = http.ErrAbortHandler
+		}
+	}
+	s.stats.requests[x.req.Op][x.status/100%6].Add(1)
+	s.stats.duration.Observe(time.Since(x.begun))
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("request", "request_id", x.req.ID, "tenant", x.req.Tenant, "operation", x.req.Op.String(), "model", x.req.Model,
+			"status", x.status, "duration", time.Since(x.begun))
+	}
+	if x.stream.open {
+		s.stats.streams.Add(-1)
+	}
+	s.buffers.put(x.buf)
+	if x.spool != nil {
+		x.spool.close()
+	}
+	x.st.release()
+	if p == nil && !x.unfit {
+		x.reset()
+		s.exchanges.Put(x)
+	}
+	s.inFlight.Add(-1)
+	if p != nil {
+		panic(p)
+	}
+}
+
+// reset forgets everything of the request, so that a pooled exchange keeps none
+// of it alive.
+func (x *exchange) reset() {
+	clear(x.fields[:])
+	clear(x.values[:x.used])
+	x.st, x.w, x.r, x.buf, x.spool = nil, nil, nil, nil, nil
+	x.req, x.body = llm.Request{}, body{}
+	x.streamSeen, x.started, x.wrote = false, false, false
+	x.allow, x.used, x.status, x.kind, x.length = "", 0, 0, llm.Unary, 0
+	x.stream.reset()
+}
+
+// finish ends the reply. err is what the handlers returned.
+func (x *exchange) finish(err error) {
+	x.settle()
+	if err == nil {
+		err = x.stream.err
+	}
+	if err == nil {
+		x.complete()
+		return
+	}
+	left := x.r.Context().Err() != nil
+	cause := context.Cause(x.r.Context())
+	switch {
+	case left && errors.Is(cause, errShutdown):
+		err = errShutdown
+	case left || x.stream.err != nil:
+		x.clientLeft()
+		return
+	case x.body.err != nil:
+		err = x.body.err
+	}
+	x.fail(llm.AsError(err))
+}
+
+// complete ends a reply of which all has been sent.
+func (x *exchange) complete() {
+	switch {
+	case !x.started:
+		x.fail(llm.AsError(errors.New("the handler returned without a reply")))
+	case x.wrote:
+	case x.length > 0 && x.kind != llm.EventStream && x.r.Method != http.MethodHead:
+		x.fail(llm.AsError(errors.New("the handler returned without the reply's body")))
+	default:
+		x.wrote = true
+		x.w.WriteHeader(x.status)
+	}
+}
+
+// clientLeft ends a reply that nobody waits for.
+func (x *exchange) clientLeft() {
+	cause := abortClient
+	if errors.Is(x.stream.err, os.ErrDeadlineExceeded) || x.stream.stalled.Load() {
+		cause = abortSlow
+	}
+	x.status = 0
+	if !x.wrote {
+		return
+	}
+	x.s.stats.aborts[cause].Add(1)
+	// Returning would end a chunked reply as if it were whole, for a client that
+	// has closed only its own direction.
+	panic(http.ErrAbortHandler)
+}
+
+// fail tells the client of an error as well as that is still possible.
+func (x *exchange) fail(e *llm.Error) {
+	x.logFailure(e)
+	if !x.wrote {
+		x.replyError(e)
+		return
+	}
+	cause := abortUpstream
+	if e == errShutdown {
+		cause = abortShutdown
+	}
+	x.s.stats.aborts[cause].Add(1)
+	if !x.stream.open {
+		// The length or the missing last chunk shows that it is not whole.
+		panic(http.ErrAbortHandler)
+	}
+	x.stream.mu.Lock()
+	x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
+	x.wake()
+	x.stream.mu.Unlock()
+	x.settle()
+}
+
+func (x *exchange) logFailure(e *llm.Error) {
+	level := slog.LevelDebug
+	if e.Status >= 500 && e.Code != "shutting_down" {
+		level = slog.LevelWarn
+	}
+	if x.s.log.Enabled(context.Background(), level) {
+		x.s.log.Log(context.Background(), level, "request failed", "request_id", x.req.ID, "model", x.req.Model, "status", e.Status, "code", e.Code, "error", e)
+	}
+}
+
+// set gives the reply a header field. name is canonical.
+func (x *exchange) set(h http.Header, name, value string) {
+	if x.used == len(x.values) {
+		h[name] = []string{value}
+		return
+	}
+	x.values[x.used] = value
+	h[name] = x.values[x.used : x.used+1 : x.used+1]
+	x.used++
+}
+
+// copyHeader takes over an upstream's fields, except those that belong to its
+// connection or to its own site.
+func (x *exchange) copyHeader(h http.Header, fields []llm.Field) {
+	for i := range fields {
+		f := &fields[i]
+		switch f.Name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+			"Content-Length", "Date", "Server", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Nel", "Report-To",
+			"X-Sluice-Upstream":
+			continue
+		case "X-Request-Id":
+			x.set(h, "X-Upstream-Request-Id", f.Value)
+			continue
+		}
+		if old := h[f.Name]; old != nil {
+			h[f.Name] = append(old, f.Value)
+			continue
+		}
+		x.set(h, f.Name, f.Value)
+	}
+}
+
+var _ llm.Sink = (*exchange)(nil)
+
+// pools are what a Server uses again.
+type pools struct {
+	exchanges sync.Pool // of *exchange
+	buffers   buffers
+}

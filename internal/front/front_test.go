@@ -1,0 +1,484 @@
+package front
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
+
+	"sluice/internal/llm"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// site is a Server that listens on a real socket.
+type site struct {
+	*Server
+	addr string
+}
+
+type setting func(*Config, *StreamConfig)
+
+func start(t testing.TB, h llm.HandlerFunc, settings ...setting) *site {
+	t.Helper()
+	cfg, sc := testConfig(settings...)
+	s, err := New(cfg, sc, h, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := s.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(context.Background()) }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		deadline := time.Now().Add(patience)
+		for s.inFlight.Load() > 0 || s.stats.connections.Load() > 0 || s.stats.streams.Load() > 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("left over: %d requests, %d connections, %d streams", s.inFlight.Load(), s.stats.connections.Load(), s.stats.streams.Load())
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	return &site{s, addr.String()}
+}
+
+func testConfig(settings ...setting) (Config, StreamConfig) {
+	cfg, sc := Default(), DefaultStream()
+	cfg.Port = 0
+	for _, set := range settings {
+		set(&cfg, &sc)
+	}
+	return cfg, sc
+}
+
+// engine is one way to speak to the site.
+type engine struct {
+	name   string
+	client func(t testing.TB, s *site) *http.Client
+}
+
+func h1(t testing.TB, _ *site) *http.Client {
+	tr := &http.Transport{DisableCompression: true}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func h2c(t testing.TB, _ *site) *http.Client {
+	tr := &http2.Transport{AllowHTTP: true, DisableCompression: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+var engines = []engine{{"h1", h1}, {"h2c", h2c}}
+
+func (s *site) url(path string) string { return "http://" + s.addr + path }
+
+func newRequest(t testing.TB, ctx context.Context, method, url, body string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req
+}
+
+func do(t testing.TB, c *http.Client, req *http.Request) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("read body: %v (so far %q)", err, b)
+	}
+	return resp, string(b)
+}
+
+// apiError reads an error reply.
+func apiError(t testing.TB, body string) (e struct{ Message, Type, Param, Code string }) {
+	t.Helper()
+	var reply struct {
+		Error map[string]*string `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(body), &reply); err != nil {
+		t.Fatalf("error reply %q: %v", body, err)
+	}
+	for _, name := range []string{"message", "type", "param", "code"} {
+		if _, ok := reply.Error[name]; !ok {
+			t.Errorf("no %q in %s", name, body)
+		}
+	}
+	text := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	e.Message, e.Type, e.Param, e.Code = text(reply.Error["message"]), text(reply.Error["type"]), text(reply.Error["param"]), text(reply.Error["code"])
+	return e
+}
+
+func unary(body string) llm.HandlerFunc {
+	return func(_ context.Context, _ *llm.Request, out llm.Sink) error { return sendUnary(out, body) }
+}
+
+func sendUnary(out llm.Sink, body string) error {
+	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: "up", Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
+	if err := out.Start(&head); err != nil {
+		return err
+	}
+	return out.Send([]llm.Event{{Raw: []byte(body)}})
+}
+
+func startStream(out llm.Sink) error {
+	return out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1, Upstream: "up", Header: []llm.Field{{Name: "Content-Type", Value: "text/event-stream; charset=utf-8"}}})
+}
+
+func events(texts ...string) (list []llm.Event) {
+	for _, text := range texts {
+		list = append(list, llm.Event{Raw: []byte(text)})
+	}
+	return list
+}
+
+const (
+	chatPath   = "/v1/chat/completions"
+	chatBody   = `{"model":"m","messages":[{"role":"user","content":"hi"}]}`
+	streamBody = `{"model":"m","stream":true,"messages":[]}`
+)
+
+func TestUnary(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			for _, size := range []int{2, 1000, 2048, 2049, 5000, 900_000} {
+				reply := `"` + strings.Repeat("x", size-2) + `"`
+				var got llm.Request
+				var gotBody string
+				s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+					got, gotBody = *req, string(req.Body)
+					got.Header = append([]llm.Field(nil), req.Header...)
+					return sendUnary(out, reply)
+				})
+				req := newRequest(t, t.Context(), "POST", s.url(chatPath+"?a=b"), chatBody)
+				req.Header.Set("Authorization", "Bearer secret")
+				req.Header.Set("Cookie", "a=b")
+				req.Header.Set("X-Request-Id", "mine-1")
+				req.Header.Set("Openai-Beta", "x")
+				resp, body := do(t, e.client(t, s), req)
+				if resp.StatusCode != 200 || body != reply || resp.ContentLength != int64(size) {
+					t.Fatalf("size %d: status %d, length %d, body %.40q", size, resp.StatusCode, resp.ContentLength, body)
+				}
+				if resp.Header.Get("X-Request-Id") != "mine-1" || resp.Header.Get("X-Sluice-Upstream") != "up" || resp.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("header %v", resp.Header)
+				}
+				if got.Op != llm.Chat || got.Model != "m" || got.Stream || got.ID != "mine-1" || got.RawQuery != "a=b" || gotBody != chatBody ||
+					chatBody[got.ModelSpan.Start:got.ModelSpan.End] != `"m"` {
+					t.Errorf("request %+v", got)
+				}
+				if got.Get("Authorization") != "" || got.Get("Cookie") != "" || got.Get("Openai-Beta") != "x" || got.Get("Content-Type") != "application/json" {
+					t.Errorf("forwarded %v", got.Header)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxBodyBytes, c.MaxUploadBytes, c.MaxJSONDepth = 1000, 2000, 5 })
+	client := h1(t, s)
+	long := `{"model":"m","x":"` + strings.Repeat("x", 2000) + `"}`
+	for _, c := range []struct {
+		name, method, path, body, contentType string
+		status                                int
+		code, param, message                  string
+	}{
+		{"unknown route", "GET", "/foo", "", "", 404, "unknown_url", "", "GET /foo"},
+		{"root", "GET", "/", "", "", 404, "unknown_url", "", ""},
+		{"dot segments", "POST", "/v1/files/..%2fx", "{}", "", 404, "unknown_url", "", ""},
+		{"empty segment", "GET", "/v1//x", "", "", 404, "unknown_url", "", ""},
+		{"method", "DELETE", chatPath, "", "", 405, "method_not_supported", "", "GET, POST"},
+		{"method of models", "POST", "/v1/models", "{}", "", 405, "method_not_supported", "", ""},
+		{"method of embeddings", "GET", "/v1/embeddings", "", "", 405, "method_not_supported", "", ""},
+		{"trace", "OPTIONS", "/v1/files", "", "", 405, "method_not_supported", "", ""},
+		{"content type", "POST", chatPath, "a=b", "application/x-www-form-urlencoded", 415, "unsupported_content_type", "", "application/json"},
+		{"charset", "POST", chatPath, chatBody, "application/json; charset=utf-16", 415, "unsupported_content_type", "", ""},
+		{"empty body", "POST", chatPath, "", "", 400, "invalid_json", "", "line 1"},
+		{"bad JSON", "POST", chatPath, "{\n\"a\":}", "", 400, "invalid_json", "", "line 2, column 5"},
+		{"array", "POST", chatPath, "[]", "", 400, "invalid_json", "", "object"},
+		{"two documents", "POST", chatPath, chatBody + chatBody, "", 400, "invalid_json", "", ""},
+		{"deep", "POST", chatPath, `{"a":[[[[[[]]]]]]}`, "", 400, "invalid_json", "", ""},
+		{"no model", "POST", chatPath, `{"messages":[]}`, "", 400, "missing_required_parameter", "model", ""},
+		{"empty model", "POST", chatPath, `{"model":""}`, "", 400, "missing_required_parameter", "model", ""},
+		{"model number", "POST", "/v1/embeddings", `{"model":1}`, "", 400, "invalid_type", "model", ""},
+		{"model twice", "POST", chatPath, `{"model":"a","mod\u0065l":"b"}`, "", 400, "duplicate_parameter", "model", ""},
+		{"stream twice", "POST", chatPath, `{"model":"a","stream":true,"stream":false}`, "", 400, "duplicate_parameter", "stream", ""},
+		{"stream text", "POST", chatPath, `{"model":"a","stream":"yes"}`, "", 400, "invalid_type", "stream", ""},
+		{"too large", "POST", chatPath, long, "", 413, "request_too_large", "", "1000"},
+		{"upload too large", "POST", "/v1/files", long, "text/plain", 413, "request_too_large", "", "2000"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			req := newRequest(t, t.Context(), c.method, s.url(c.path), c.body)
+			if c.contentType != "" {
+				req.Header.Set("Content-Type", c.contentType)
+			}
+			resp, body := do(t, client, req)
+			e := apiError(t, body)
+			if resp.StatusCode != c.status || e.Code != c.code || e.Param != c.param || e.Type != llm.TypeInvalidRequest || !strings.Contains(e.Message, c.message) {
+				t.Errorf("status %d, %s", resp.StatusCode, body)
+			}
+			if resp.Header.Get("X-Request-Id") == "" || resp.Header.Get("Content-Type") != "application/json" || (c.status == 405) != (resp.Header.Get("Allow") != "") {
+				t.Errorf("header %v", resp.Header)
+			}
+		})
+	}
+	t.Run("too large, length unknown", func(t *testing.T) {
+		req := newRequest(t, t.Context(), "POST", s.url(chatPath), "")
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(long)), -1
+		if resp, body := do(t, client, req); resp.StatusCode != 413 {
+			t.Errorf("status %d, %s", resp.StatusCode, body)
+		}
+	})
+}
+
+func TestRoutes(t *testing.T) {
+	var got llm.Request
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		got = *req
+		return sendUnary(out, `{}`)
+	})
+	client := h1(t, s)
+	for _, c := range []struct {
+		method, path, body string
+		op                 llm.Operation
+		model              string
+		stream             bool
+	}{
+		{"POST", "/v1/completions", chatBody, llm.Completion, "m", false},
+		{"POST", "/v1/embeddings", `{"model":"m","stream":true}`, llm.Embedding, "m", false},
+		{"POST", "/v1/responses", `{"stream":true,"model":"\u006d"}`, llm.Response, "m", true},
+		{"POST", "/v1/responses", `{"prompt":{"id":"p"}}`, llm.Response, "", false},
+		{"GET", "/v1/models", "", llm.ListModels, "", false},
+		{"GET", "/v1/models/a%2Fb", "", llm.GetModel, "a/b", false},
+		{"DELETE", "/v1/models/a/b", "", llm.Passthrough, "a/b", false},
+		{"GET", chatPath, "", llm.Passthrough, "", false},
+		{"GET", "/v1/responses/r1", "", llm.Passthrough, "", false},
+		{"POST", "/v1/moderations", `{"model":"mod","stream":null}`, llm.Passthrough, "mod", false},
+		{"POST", "/v1/moderations", `{"model":"mod",`, llm.Passthrough, "", false},
+	} {
+		resp, body := do(t, client, newRequest(t, t.Context(), c.method, s.url(c.path), c.body))
+		if resp.StatusCode != 200 || got.Op != c.op || got.Model != c.model || got.Stream != c.stream || got.Path != c.path || got.Method != c.method {
+			t.Errorf("%s %s: %d %s, request %+v", c.method, c.path, resp.StatusCode, body, got)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	var tenant string
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		tenant = req.Tenant
+		return sendUnary(out, `{}`)
+	}, func(c *Config, _ *StreamConfig) {
+		c.APIKeys = []APIKey{{"alice", HashKey("key-a")}, {"bob", HashKey("key-b")}}
+	})
+	client := h1(t, s)
+	for _, c := range []struct {
+		header []string
+		tenant string
+		code   string
+	}{
+		{[]string{"Bearer key-a"}, "alice", ""},
+		{[]string{"bearer  key-b"}, "bob", ""},
+		{nil, "", "no_api_key"},
+		{[]string{"Bearer key-c"}, "", "invalid_api_key"},
+		{[]string{"Bearer "}, "", "invalid_api_key"},
+		{[]string{"Basic key-a"}, "", "invalid_api_key"},
+		{[]string{"Bearer " + strings.Repeat("k", 600)}, "", "invalid_api_key"},
+		{[]string{"Bearer key-a", "Bearer key-b"}, "", "invalid_api_key"},
+	} {
+		req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
+		req.Header["Authorization"] = c.header
+		tenant = ""
+		resp, body := do(t, client, req)
+		if c.code == "" {
+			if resp.StatusCode != 200 || tenant != c.tenant {
+				t.Errorf("%q: %d, tenant %q", c.header, resp.StatusCode, tenant)
+			}
+			continue
+		}
+		if e := apiError(t, body); resp.StatusCode != 401 || e.Code != c.code || tenant != "" || resp.Header.Get("Www-Authenticate") != "Bearer" || strings.Contains(body, "key-") {
+			t.Errorf("%q: %d %s", c.header, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	var fail error
+	s := start(t, func(context.Context, *llm.Request, llm.Sink) error { return fail })
+	client := h1(t, s)
+	call := func() (*http.Response, string) {
+		return do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody))
+	}
+	fail = errors.New("dial tcp 10.0.0.1: secret")
+	if resp, body := call(); resp.StatusCode != 500 || strings.Contains(body, "secret") || apiError(t, body).Code != "internal_error" {
+		t.Errorf("foreign error: %d %s", resp.StatusCode, body)
+	}
+	fail = nil
+	if resp, body := call(); resp.StatusCode != 500 {
+		t.Errorf("no reply: %d %s", resp.StatusCode, body)
+	}
+	fail = &llm.Error{Status: 429, Type: llm.TypeRateLimit, Message: "slow\x00\"down", RetryAfter: 1500 * time.Millisecond, Upstream: "up"}
+	if resp, body := call(); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "2" || apiError(t, body).Message != "slow\x00\"down" || resp.Header.Get("X-Sluice-Upstream") != "up" {
+		t.Errorf("rate limit: %d %s %v", resp.StatusCode, body, resp.Header)
+	}
+	fail = &llm.Error{Status: 400, Upstream: "up", Reply: &llm.ErrorReply{Body: []byte(`{"error":{"message":"own"} }`), Header: []llm.Field{
+		{Name: "Content-Type", Value: "application/json"}, {Name: "Set-Cookie", Value: "a=b"}, {Name: "X-Request-Id", Value: "theirs"}, {Name: "Openai-Version", Value: "1"}}}}
+	resp, body := call()
+	if resp.StatusCode != 400 || body != `{"error":{"message":"own"} }` || resp.Header.Get("Set-Cookie") != "" || resp.Header.Get("Openai-Version") != "1" ||
+		resp.Header.Get("X-Upstream-Request-Id") != "theirs" || resp.Header.Get("X-Request-Id") == "theirs" {
+		t.Errorf("upstream's error: %d %s %v", resp.StatusCode, body, resp.Header)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		if req.Stream {
+			_ = startStream(out)
+			_ = out.Send(events("data: 1\n\n"))
+		}
+		panic("boom")
+	})
+	client := h1(t, s)
+	resp, body := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody))
+	if resp.StatusCode != 500 || strings.Contains(body, "boom") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	resp, err := client.Do(newRequest(t, t.Context(), "POST", s.url(chatPath), streamBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("a stream whose handler panicked looks whole: %q", b)
+	}
+}
+
+func TestPieces(t *testing.T) {
+	for _, e := range engines {
+		for _, length := range []int64{-1, 6} {
+			s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+				if err := out.Start(&llm.Head{Status: 200, Kind: llm.Pieces, Length: length, Header: []llm.Field{{Name: "Content-Type", Value: "audio/mpeg"}}}); err != nil {
+					return err
+				}
+				if err := errors.Join(out.Send(events("abc")), out.Send(events("d", "ef"))); err != nil {
+					return err
+				}
+				if req.Model == "cut" {
+					return errors.New("cut")
+				}
+				return nil
+			})
+			client := e.client(t, s)
+			resp, body := do(t, client, newRequest(t, t.Context(), "POST", s.url("/v1/audio/speech"), chatBody))
+			if body != "abcdef" || resp.ContentLength != length || resp.Header.Get("Content-Type") != "audio/mpeg" {
+				t.Errorf("%s: %q, length %d", e.name, body, resp.ContentLength)
+			}
+			if length > 0 {
+				continue
+			}
+			resp, err := client.Do(newRequest(t, t.Context(), "POST", s.url("/v1/audio/speech"), `{"model":"cut"}`))
+			if err != nil {
+				continue
+			}
+			if b, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("%s: a cut reply looks whole: %q", e.name, b)
+			}
+			resp.Body.Close()
+		}
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	cfg, sc := testConfig()
+	unready := errors.New("internal detail")
+	s, err := New(cfg, sc, unary(`{}`), Options{Version: "1.2", Ready: func() error { return unready },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "figures") })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := s.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	client := h1(t, nil)
+	get := func(method, path string) (int, string) {
+		resp, body := do(t, client, newRequest(t, t.Context(), method, "http://"+addr.String()+path, ""))
+		return resp.StatusCode, body
+	}
+	if status, body := get("GET", "/healthz"); status != 200 || body != "ok\n" {
+		t.Errorf("healthz: %d %q", status, body)
+	}
+	if status, body := get("GET", "/readyz"); status != 503 || strings.Contains(body, "detail") {
+		t.Errorf("readyz: %d %q", status, body)
+	}
+	unready = nil
+	if status, _ := get("GET", "/readyz"); status != 200 {
+		t.Errorf("readyz: %d", status)
+	}
+	if status, body := get("GET", "/metrics"); status != 200 || body != "figures" {
+		t.Errorf("metrics: %d %q", status, body)
+	}
+	if status, _ := get("POST", "/healthz"); status != 405 {
+		t.Errorf("POST healthz: %d", status)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines reads events of a stream one after the other.
+func nextEvent(t testing.TB, r *bufio.Reader) string {
+	t.Helper()
+	var event bytes.Buffer
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("read event: %v after %q", err, event.String())
+		}
+		event.WriteString(line)
+		if line == "\n" {
+			return event.String()
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package front
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// peekBytes is how much of an upload is held in memory while its model is
+// looked for; what is more goes to a file.
+const peekBytes = 256 << 10
+
+// maxModel bounds a model's name in a form, in bytes.
+const maxModel = 1 << 10
+
+// readPassthrough prepares a request that is handed on untouched. A JSON body
+// is held, so that it can be sent again. Of a form only as much is read as it
+// takes to find the model; any other body is not looked into.
+func (x *exchange) readPassthrough() error {
+	r := x.r
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	contentType := r.Header.Get("Content-Type")
+	if isJSON(contentType) && r.Header.Get("Content-Encoding") == "" {
+		if err := x.hold(x.st.cfg.MaxBodyBytes); err != nil {
+			return err
+		}
+		return x.peekJSON()
+	}
+	x.body.limit = x.st.cfg.MaxUploadBytes
+	if r.ContentLength > x.body.limit {
+		x.body.err = errTooLarge(x.body.limit)
+		return x.body.err
+	}
+	x.req.BodyReader, x.req.BodyLen = &x.body, r.ContentLength
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || r.Header.Get("Content-Encoding") != "" {
+		return nil
+	}
+	return x.peekForm(params["boundary"])
+}
+
+// peekJSON finds the model in a body that need not be JSON: what it is, the
+// upstream decides.
+func (x *exchange) peekJSON() error {
+	err := jsonscan.Members(x.req.Body, x.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
+		switch string(key) {
+		case "model":
+			return x.setModel(x.req.Body, value)
+		case "stream":
+			return x.setStream(x.req.Body[value.Start:value.End])
+		}
+		return nil
+	})
+	if err != nil {
+		x.req.Model, x.req.ModelSpan, x.req.Stream = "", llm.Span{}, false
+	}
+	return nil
+}
+
+// peekForm reads a form up to the part that names the model. The bytes that
+// were read are sent on before the rest.
+func (x *exchange) peekForm(boundary string) error {
+	x.spool = &spool{}
+	form := multipart.NewReader(io.TeeReader(&x.body, x.spool), boundary)
+	var err error
+	for x.req.Model == "" {
+		var part *multipart.Part
+		if part, err = form.NextRawPart(); err != nil {
+			break
+		}
+		if part.FormName() != "model" || part.FileName() != "" {
+			continue
+		}
+		var model []byte
+		if model, err = io.ReadAll(io.LimitReader(part, maxModel+1)); err != nil || len(model) > maxModel {
+			break
+		}
+		x.req.Model = string(model)
+	}
+	if x.body.err != nil {
+		return x.body.err
+	}
+	if x.spool.err != nil {
+		return x.spool.err
+	}
+	// A form that cannot be read goes on as it is; the upstream says what is wrong.
+	held, err := x.spool.reader()
+	if err != nil {
+		return err
+	}
+	x.req.BodyReader = io.MultiReader(held, &x.body)
+	return nil
+}
+
+// spool holds the beginning of a body, first in memory, then in a file that has
+// no name any more and so never outlives the process.
+type spool struct {
+	mem  bytes.Buffer
+	file *os.File
+	err  error
+}
+
+func (s *spool) Write(p []byte) (int, error) {
+	if s.file == nil && s.mem.Len()+len(p) > peekBytes {
+		s.err = s.overflow()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	if s.file == nil {
+		return s.mem.Write(p)
+	}
+	n, err := s.file.Write(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s *spool) overflow() error {
+	f, err := os.CreateTemp("", "sluice-upload-*")
+	if err != nil {
+		return err
+	}
+	s.file = f
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	_, err = f.Write(s.mem.Bytes())
+	s.mem = bytes.Buffer{}
+	return err
+}
+
+// reader returns what was written, from its beginning.
+func (s *spool) reader() (io.Reader, error) {
+	if s.file == nil {
+		return &s.mem, nil
+	}
+	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return s.file, nil
+}
+
+func (s *spool) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+	}
+}

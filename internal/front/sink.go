@@ -1,0 +1,120 @@
+package front
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+)
+
+// errMisuse is a handler's fault.
+var errMisuse = errors.New("the handler broke the order of Start and Send")
+
+// Start implements llm.Sink. Nothing is written before the first Send, so an
+// error up to then still becomes a whole error reply.
+func (x *exchange) Start(h *llm.Head) error {
+	if x.started {
+		return errMisuse
+	}
+	committed := x.stopHeartbeat()
+	x.started = true
+	x.kind, x.length = h.Kind, h.Length
+	if committed {
+		return x.startCommitted(h)
+	}
+	x.status = h.Status
+	header := x.w.Header()
+	x.set(header, "X-Request-Id", x.req.ID)
+	if h.Upstream != "" {
+		x.set(header, "X-Sluice-Upstream", h.Upstream)
+	}
+	x.copyHeader(header, h.Header)
+	if x.s.draining.Load() {
+		x.set(header, "Connection", "close")
+	}
+	if h.Kind == llm.EventStream {
+		x.streamHeader(header)
+		x.openStream()
+	}
+	return nil
+}
+
+// startCommitted begins a reply after a heartbeat has begun the stream.
+func (x *exchange) startCommitted(h *llm.Head) error {
+	if h.Kind == llm.Pieces || h.Status != http.StatusOK {
+		return llm.Errorf(http.StatusBadGateway, "unexpected_reply", "The model service answered with something that is not an event stream.")
+	}
+	return nil
+}
+
+// Send implements llm.Sink.
+func (x *exchange) Send(events []llm.Event) error {
+	if !x.started {
+		return errMisuse
+	}
+	if x.kind == llm.EventStream {
+		return x.queue(events)
+	}
+	for i := range events {
+		var err error
+		switch {
+		case x.stream.open:
+			// A whole reply to a client to which a heartbeat has promised events.
+			err = x.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw)}})
+		case x.kind == llm.Unary:
+			err = x.sendWhole(events[i].Raw)
+		default:
+			err = x.sendPiece(events[i].Raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// engineCounts is the length in bytes up to which net/http finds out the
+// Content-Length by itself, without an allocation.
+const engineCounts = 2 << 10
+
+func (x *exchange) sendWhole(b []byte) error {
+	if x.wrote {
+		return errMisuse
+	}
+	x.wrote = true
+	if len(b) > engineCounts {
+		x.set(x.w.Header(), "Content-Length", strconv.Itoa(len(b)))
+	}
+	x.w.WriteHeader(x.status)
+	_, err := x.w.Write(b)
+	return err
+}
+
+func (x *exchange) sendPiece(b []byte) error {
+	if !x.wrote {
+		x.wrote = true
+		if x.length >= 0 {
+			x.set(x.w.Header(), "Content-Length", strconv.FormatInt(x.length, 10))
+		}
+		x.w.WriteHeader(x.status)
+	}
+	x.watchWrite()
+	defer x.unwatchWrite()
+	if _, err := x.w.Write(b); err != nil {
+		return err
+	}
+	if x.length < 0 {
+		return x.flush()
+	}
+	return nil
+}
+
+// flush sends what net/http holds back.
+func (x *exchange) flush() error {
+	if f, ok := x.w.(interface{ FlushError() error }); ok {
+		return f.FlushError()
+	}
+	return http.ErrNotSupported
+}

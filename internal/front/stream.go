@@ -1,0 +1,301 @@
+package front
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/front/merge"
+	"sluice/internal/llm"
+)
+
+// stream is the part of an exchange that writes an event stream. Events are
+// copied into pending; a goroutine that lives only as long as there is
+// something to write takes all of it and writes it at once. So events that come
+// during a write leave together with the next one, and an idle stream holds
+// neither a goroutine nor a buffer.
+type stream struct {
+	mu      sync.Mutex
+	open    bool    // events have begun, a heartbeat included
+	pending *buffer // nil when nothing waits
+	joined  int     // bytes at the beginning of pending that were merged
+	ends    []int   // where each event after them ends
+	writing bool    // the goroutine is there; only it uses the ResponseWriter
+	err     error   // why a write failed; nothing is written after it
+	count   uint64  // events taken
+	last    time.Time
+
+	// moved has room for one sign that the goroutine took pending or ended.
+	moved chan struct{}
+
+	beat     *time.Timer // heartbeat
+	answered bool        // no more heartbeats
+
+	watch   *time.Timer // HTTP/2: a write that takes too long
+	stalled atomic.Bool
+}
+
+func (q *stream) reset() {
+	q.open, q.writing, q.answered, q.err, q.count, q.last = false, false, false, nil, 0, time.Time{}
+	q.joined, q.ends = 0, q.ends[:0]
+	if cap(q.ends) > 1024 {
+		q.ends = nil
+	}
+	q.beat, q.watch = nil, nil
+	q.stalled.Store(false)
+}
+
+func (x *exchange) streamHeader(h http.Header) {
+	x.set(h, "Content-Type", "text/event-stream")
+	x.set(h, "Cache-Control", "no-cache")
+	x.set(h, "X-Accel-Buffering", "no")
+}
+
+func (x *exchange) openStream() {
+	x.stream.open = true
+	x.s.stats.streams.Add(1)
+}
+
+// queue takes events to be written. It blocks while the client is so slow that
+// the buffer is full even after merging.
+func (x *exchange) queue(events []llm.Event) error {
+	q := &x.stream
+	if len(events) == 0 {
+		return nil
+	}
+	x.countSend(len(events))
+	limit := x.st.stream.BufferBytes
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	slow := q.pending != nil
+	for i := range events {
+		x.append(events[i].Raw)
+	}
+	q.count += uint64(len(events))
+	if q.err != nil {
+		return q.err
+	}
+	x.wake()
+	if len(q.pending.b) <= limit {
+		return nil
+	}
+	if slow {
+		x.merge()
+	}
+	// A buffer that stays half full would be merged for every few events, so the
+	// client has to take it first.
+	for q.pending != nil && len(q.pending.b) > limit/2 {
+		if err := x.wait(); err != nil {
+			return err
+		}
+	}
+	return q.err
+}
+
+// wait unlocks the stream until the writer has moved on or the client has left.
+func (x *exchange) wait() error {
+	ctx := x.r.Context()
+	x.stream.mu.Unlock()
+	defer x.stream.mu.Lock()
+	select {
+	case <-x.stream.moved:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (x *exchange) countSend(events int) {
+	q, st := &x.stream, &x.s.stats
+	now := time.Now()
+	if q.last.IsZero() {
+		st.firstEvent.Observe(now.Sub(x.begun))
+	} else {
+		st.betweenSend.Observe(now.Sub(q.last))
+	}
+	q.last = now
+	st.events.Add(uint64(events))
+}
+
+// append adds one event to what waits. The stream is locked.
+func (x *exchange) append(raw []byte) {
+	q := &x.stream
+	if q.pending == nil {
+		q.pending = x.s.buffers.get(int64(len(raw)))
+	}
+	for cap(q.pending.b)-len(q.pending.b) < len(raw) {
+		q.pending = x.s.buffers.grow(q.pending)
+	}
+	q.pending.b = append(q.pending.b, raw...)
+	q.ends = append(q.ends, len(q.pending.b))
+}
+
+// wake makes sure that what waits is written. The stream is locked.
+func (x *exchange) wake() {
+	if !x.stream.writing {
+		x.stream.writing = true
+		go x.drain()
+	}
+}
+
+// drain writes until nothing waits.
+func (x *exchange) drain() {
+	q := &x.stream
+	q.mu.Lock()
+	for q.pending != nil && q.err == nil {
+		out := q.pending
+		q.pending, q.joined, q.ends = nil, 0, q.ends[:0]
+		x.sign()
+		q.mu.Unlock()
+		err := x.write(out.b)
+		x.s.buffers.put(out)
+		q.mu.Lock()
+		q.err = err
+	}
+	q.writing = false
+	x.sign()
+	q.mu.Unlock()
+}
+
+// sign tells the handler's goroutine, if it waits, to look again.
+func (x *exchange) sign() {
+	select {
+	case x.stream.moved <- struct{}{}:
+	default:
+	}
+}
+
+// write sends b, and before the first one the head, in one flush.
+func (x *exchange) write(b []byte) error {
+	x.watchWrite()
+	defer x.unwatchWrite()
+	if !x.wrote {
+		x.wrote = true
+		x.w.WriteHeader(x.status)
+	}
+	if _, err := x.w.Write(b); err != nil {
+		return err
+	}
+	x.s.stats.writes.Add(1)
+	x.s.stats.bytes.Add(uint64(len(b)))
+	return x.flush()
+}
+
+// watchWrite ends an HTTP/2 stream whose client does not let it write. A dead
+// connection is found by conn, but a live one can leave one stream without
+// flow control for ever.
+func (x *exchange) watchWrite() {
+	if x.r.ProtoMajor < 2 {
+		return
+	}
+	q, d := &x.stream, x.st.stream.WriteTimeout
+	if q.watch != nil {
+		q.watch.Reset(d)
+		return
+	}
+	w, stalled := x.w, &q.stalled
+	q.watch = time.AfterFunc(d, func() {
+		stalled.Store(true)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
+	})
+}
+
+func (x *exchange) unwatchWrite() {
+	if q := &x.stream; q.watch != nil && !q.watch.Stop() {
+		x.unfit = true
+	}
+}
+
+// settle waits until the writer has nothing left to do. Each of its writes is
+// bounded by the write time-out.
+func (x *exchange) settle() {
+	x.stopHeartbeat()
+	q := &x.stream
+	q.mu.Lock()
+	for q.writing {
+		q.mu.Unlock()
+		<-q.moved
+		q.mu.Lock()
+	}
+	if q.pending != nil { // a write failed
+		x.s.buffers.put(q.pending)
+		q.pending = nil
+	}
+	q.mu.Unlock()
+}
+
+// startHeartbeat arms the heartbeat of a request that wants a stream.
+func (x *exchange) startHeartbeat() {
+	d := x.st.stream.Heartbeat
+	if d == 0 || !x.req.Stream {
+		return
+	}
+	q := &x.stream
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.beat = time.AfterFunc(d, func() { x.heartbeat(d) })
+}
+
+// heartbeat sends a comment if there is no reply yet. The first one makes the
+// reply an event stream of status 200, whatever comes later.
+func (x *exchange) heartbeat(d time.Duration) {
+	q := &x.stream
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.answered {
+		return
+	}
+	if !q.open {
+		h := x.w.Header()
+		x.set(h, "X-Request-Id", x.req.ID)
+		x.streamHeader(h)
+		x.status = http.StatusOK
+		x.openStream()
+	}
+	x.s.stats.heartbeats.Add(1)
+	if q.err == nil {
+		x.append([]byte(": keep-alive\n\n"))
+		x.wake()
+		q.beat.Reset(d)
+	}
+}
+
+// stopHeartbeat ends heartbeats and reports whether there was one.
+func (x *exchange) stopHeartbeat() bool {
+	q := &x.stream
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.beat == nil {
+		return false
+	}
+	q.answered = true
+	if !q.beat.Stop() {
+		x.unfit = true
+	}
+	return q.open
+}
+
+// merge makes what waits shorter without losing any of it, by joining text that
+// came in many events into few. What was joined before stays as it is, so every
+// event is looked at once. The stream is locked.
+func (x *exchange) merge() {
+	q := &x.stream
+	events := make([][]byte, len(q.ends))
+	start := q.joined
+	for i, end := range q.ends {
+		events[i] = q.pending.b[start:end]
+		start = end
+	}
+	size := int64(len(q.pending.b))
+	out := x.s.buffers.get(size)
+	if int64(cap(out.b)) < size {
+		out = &buffer{make([]byte, 0, size)}
+	}
+	out.b = append(out.b, q.pending.b[:q.joined]...)
+	var left int
+	out.b, left = merge.Events(out.b, events)
+	x.s.stats.merged.Add(uint64(len(events) - left))
+	x.s.buffers.put(q.pending)
+	q.pending, q.joined, q.ends = out, len(out.b), q.ends[:0]
+}
