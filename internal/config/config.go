@@ -1,0 +1,163 @@
+// Package config reads Sluice's configuration: defaults, then one YAML file,
+// then environment variables, then flags, the later winning.
+//
+// It promises that nothing is ignored in silence (an unknown key is a fault
+// that names its line and the nearest key there is), that all faults show at
+// once, one line each, and that a secret never shows: not in a fault, and not
+// in the configuration that Print writes.
+//
+// Each part of Sluice owns its own Config with its defaults and checks; this
+// package composes them and knows none of their keys.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/internal/front"
+	"sluice/internal/route"
+	"sluice/internal/upstream"
+	"sluice/internal/upstream/openai"
+)
+
+// Config is a whole configuration. One that Load returned is valid, and is not
+// changed by anyone.
+type Config struct {
+	Server     front.Config    `yaml:"server"`
+	Stream     Stream          `yaml:"stream"`
+	HTTPClient upstream.Config `yaml:"http_client"`
+	// Upstreams is empty when none is configured; the simulator then answers.
+	Upstreams []Upstream   `yaml:"upstreams"`
+	Route     route.Config `yaml:"route"`
+	Log       Log          `yaml:"log"`
+
+	// File is the file it was read from, "" for none.
+	File string `yaml:"-"`
+}
+
+// Stream is how event streams are read and written.
+type Stream struct {
+	front.StreamConfig `yaml:",inline"`
+
+	// FlushInterval is how long events may wait for others to leave together
+	// with. The first event of a stream never waits; 0 sends each at once.
+	FlushInterval time.Duration `yaml:"flush_interval"`
+	// MaxEventBytes bounds one event of an upstream.
+	MaxEventBytes int `yaml:"max_event_bytes"`
+}
+
+// Upstream is one model service.
+type Upstream struct {
+	// Name is what it is called in "name/model", in metrics and in logs.
+	Name string `yaml:"name"`
+	// Protocol that it speaks: "openai".
+	Protocol string `yaml:"protocol"`
+
+	openai.Config `yaml:",inline"`
+
+	// Weight is its share of the requests for a model that several upstreams
+	// serve.
+	Weight int `yaml:"weight"`
+	// Models that it serves; a name may end in "*". Empty asks the upstream.
+	Models []string `yaml:"models"`
+	// HTTPClient is the global section with what this entry changes of it.
+	HTTPClient upstream.Config `yaml:"http_client"`
+}
+
+// Log is what is logged to standard error, and how.
+type Log struct {
+	Level  string `yaml:"level" env:"SLUICE_LOG_LEVEL"`   // debug, info, warn or error
+	Format string `yaml:"format" env:"SLUICE_LOG_FORMAT"` // text or json
+}
+
+// protocolOpenAI is the one protocol there is.
+const protocolOpenAI = "openai"
+
+// Default returns the configuration that holds where nothing is said.
+func Default() Config {
+	return Config{
+		Server: front.Default(),
+		Stream: Stream{
+			StreamConfig:  front.DefaultStream(),
+			FlushInterval: time.Millisecond,
+			MaxEventBytes: 8 << 20,
+		},
+		HTTPClient: upstream.Default(),
+		Route:      route.Default(),
+		Log:        Log{Level: "info", Format: "text"},
+	}
+}
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (c Config) Validate() error {
+	global := c.HTTPClient.Validate()
+	faults := []error{
+		within("server", c.Server.Validate()),
+		within("stream", c.Stream.Validate()),
+		within("http_client", global),
+		within("route", c.Route.Validate()),
+		within("log", c.Log.Validate()),
+	}
+	names := make([]string, len(c.Upstreams))
+	for i, u := range c.Upstreams {
+		names[i] = u.Name
+		faults = append(faults, within(entry(i), u.validate(global == nil)))
+	}
+	if len(names) > 0 { // with none the simulator answers
+		faults = append(faults, c.Route.ValidateUpstreams(names))
+	}
+	return errors.Join(faults...)
+}
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (s Stream) Validate() error {
+	faults := []error{s.StreamConfig.Validate()}
+	if s.FlushInterval < 0 || s.FlushInterval > time.Second {
+		faults = append(faults, fmt.Errorf("flush_interval: must be from 0 to 1s, is %v", s.FlushInterval))
+	}
+	if s.MaxEventBytes < 4096 {
+		faults = append(faults, fmt.Errorf("max_event_bytes: must be at least 4096, is %d", s.MaxEventBytes))
+	}
+	return errors.Join(faults...)
+}
+
+// validate checks one upstream. client says whether its http_client is to be
+// checked: a fault of the global one would show again in every upstream.
+func (u Upstream) validate(client bool) error {
+	faults := []error{u.Config.Validate()}
+	if u.Protocol != protocolOpenAI {
+		faults = append(faults, fmt.Errorf("protocol: %q is not known; there is %q", u.Protocol, protocolOpenAI))
+	}
+	if u.Weight < 1 {
+		faults = append(faults, fmt.Errorf("weight: must be at least 1, is %d", u.Weight))
+	}
+	for i, m := range u.Models {
+		if m == "" || strings.Contains(strings.TrimSuffix(m, "*"), "*") {
+			faults = append(faults, fmt.Errorf(`models[%d]: %q is not a model's name, or the beginning of one and "*"`, i, m))
+		}
+	}
+	if client {
+		faults = append(faults, within("http_client", u.HTTPClient.Validate()))
+	}
+	return errors.Join(faults...)
+}
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (l Log) Validate() error {
+	var faults []error
+	for _, w := range []struct {
+		key, value string
+		known      []string
+	}{
+		{"level", l.Level, []string{"debug", "info", "warn", "error"}},
+		{"format", l.Format, []string{"text", "json"}},
+	} {
+		if !slices.Contains(w.known, w.value) {
+			faults = append(faults, fmt.Errorf("%s: %q is none of %s", w.key, w.value, strings.Join(w.known, ", ")))
+		}
+	}
+	return errors.Join(faults...)
+}

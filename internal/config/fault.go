@@ -1,0 +1,122 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Error holds everything that is wrong with a configuration, one line each:
+// where, which key, what is wrong.
+type Error struct {
+	Faults []string
+}
+
+// Error gives one fault per line.
+func (e *Error) Error() string { return strings.Join(e.Faults, "\n") }
+
+// origin is where a setting came from: a line of the file, or the name of an
+// environment variable or flag.
+type origin struct {
+	name string
+	line int // 0 where it is not a file's
+}
+
+type fault struct {
+	origin origin
+	text   string // origin included
+}
+
+// faults collects what is wrong, and remembers where each setting came from so
+// that a value which a package's own check refuses can be pointed at.
+type faults struct {
+	list    []fault
+	origins map[string]origin // by path
+}
+
+func (f *faults) add(o origin, path, what string) {
+	parts := make([]string, 0, 3)
+	for _, p := range []string{o.String(), path, what} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	f.list = append(f.list, fault{o, strings.Join(parts, ": ")})
+}
+
+// addChecked adds what a Validate returned: faults joined, each
+// "key: what is wrong".
+func (f *faults) addChecked(err error, file string) {
+	for _, err := range flatten(err) {
+		path, _, _ := strings.Cut(err.Error(), ":")
+		o, ok := f.originOf(path)
+		if !ok {
+			o.name = file
+		}
+		f.add(o, "", err.Error())
+	}
+}
+
+// originOf finds where the setting at path, or the nearest section around it,
+// came from.
+func (f *faults) originOf(path string) (origin, bool) {
+	for path != "" {
+		if o, ok := f.origins[path]; ok {
+			return o, true
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return origin{}, false
+}
+
+// err returns all faults, the file's first and in the order of its lines.
+func (f *faults) err() error {
+	if len(f.list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(f.list, func(a, b fault) int {
+		return cmp.Or(cmp.Compare(min(b.origin.line, 1), min(a.origin.line, 1)), cmp.Compare(a.origin.line, b.origin.line))
+	})
+	e := &Error{}
+	for _, one := range f.list {
+		if !slices.Contains(e.Faults, one.text) {
+			e.Faults = append(e.Faults, one.text)
+		}
+	}
+	return e
+}
+
+// flatten takes joined errors apart.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
+	}
+	var list []error
+	for _, one := range joined.Unwrap() {
+		list = append(list, flatten(one)...)
+	}
+	return list
+}
+
+// within puts a section's name before the keys of joined faults.
+func within(prefix string, err error) error {
+	list := flatten(err)
+	for i, one := range list {
+		list[i] = &keyed{join(prefix, one.Error()), one}
+	}
+	return errors.Join(list...)
+}
+
+// keyed is a fault whose key was completed.
+type keyed struct {
+	text string
+	err  error
+}
+
+func (k *keyed) Error() string { return k.text }
+func (k *keyed) Unwrap() error { return k.err }

@@ -1,0 +1,116 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// maxFile bounds a configuration file in bytes.
+const maxFile = 1 << 20
+
+// LoadOptions say where a configuration comes from.
+type LoadOptions struct {
+	File  string   // YAML; "" for none
+	Env   []string // as os.Environ gives it
+	Flags []Flag   // the flags that were given
+}
+
+// Flag is a command line flag that sets a key.
+type Flag struct {
+	Name  string // for messages, as "--port"
+	Path  string // of the key, as "server.port"
+	Value string
+}
+
+// Load reads and checks a configuration. Its error is an *Error that holds
+// every fault.
+func Load(o LoadOptions) (*Config, error) {
+	return load(o, readUpTo)
+}
+
+// load is Load with the files it may read.
+func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*Config, error) {
+	cfg, env := Default(), environment(o.Env)
+	f := &faults{origins: make(map[string]origin)}
+	d := &decoder{faults: f, file: filepath.Base(o.File), text: expander{env, read}}
+	if o.File != "" {
+		cfg.File = o.File
+		b, err := read(o.File, maxFile+1)
+		if err != nil {
+			return nil, &Error{[]string{noFile(o.File, err)}}
+		}
+		if len(b) > maxFile {
+			return nil, &Error{[]string{fmt.Sprintf("%s: larger than %d bytes, so hardly a configuration", o.File, maxFile)}}
+		}
+		root := d.parse(b)
+		if root != nil {
+			d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
+		}
+		applyEnv(&cfg, env, f)
+		applyFlags(&cfg, o.Flags, f)
+		// Upstreams come last: each begins with the final http_client.
+		d.upstreams(root, &cfg)
+	} else {
+		applyEnv(&cfg, env, f)
+		applyFlags(&cfg, o.Flags, f)
+	}
+	registerFromEnv(&cfg, env, f)
+	if len(f.list) == 0 { // a value that could not be read would be found wrong twice
+		f.addChecked(cfg.Validate(), d.file)
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	return &cfg, nil
+}
+
+func noFile(file string, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return file + ": there is no such file; give the configuration's path with --config"
+	case errors.Is(err, fs.ErrPermission):
+		return file + ": may not be read by this user"
+	default:
+		return fmt.Sprintf("%s: cannot be read: %v", file, cause(err))
+	}
+}
+
+// cause is the plain reason of a file error, without its path.
+func cause(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+func applyFlags(cfg *Config, flags []Flag, f *faults) {
+	settings(reflect.ValueOf(cfg).Elem(), "", func(path, _ string, v reflect.Value) {
+		for _, flag := range flags {
+			if flag.Path == path {
+				f.set(flag.Name, path, v, flag.Value)
+			}
+		}
+	})
+}
+
+// set sets a key from outside the file.
+func (f *faults) set(name, path string, v reflect.Value, text string) {
+	o := origin{name: name}
+	f.origins[path] = o
+	if err := setText(v, text, sized(path)); err != nil {
+		f.add(o, "", err.Error())
+	}
+}
+
+// String gives "file:line" or the name, "" for an unknown origin.
+func (o origin) String() string {
+	if o.line == 0 || o.name == "" {
+		return o.name
+	}
+	return strings.Join([]string{o.name, strconv.Itoa(o.line)}, ":")
+}
