@@ -1,0 +1,417 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// gate is a server whose calls wait until they are let go.
+func gate(t testing.TB) (srv string, arrived chan string, release chan struct{}) {
+	t.Helper()
+	arrived, release = make(chan string, 1000), make(chan struct{}, 1000)
+	s, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		arrived <- string(body)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		_, _ = w.Write(body)
+	}), nil)
+	return s.URL, arrived, release
+}
+
+func waiting(c *Client) int { return c.pool.snapshot().waiting }
+
+func TestQueueIsFirstComeFirstServed(t *testing.T) {
+	url, arrived, release := gate(t)
+	c := newClient(t, url, func(cfg *Config, _ *Options) { cfg.MaxConnections, cfg.MaxKeepaliveConnections = 2, 2 })
+	const n = 40
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if _, body, err := fetch(context.Background(), c, post(fmt.Sprint(i))); err != nil || body != fmt.Sprint(i) {
+				t.Errorf("call %d: %q %v", i, body, err)
+			}
+		})
+		if i < 2 {
+			if got := <-arrived; got != fmt.Sprint(i) {
+				t.Fatalf("call %s arrived, want %d", got, i)
+			}
+		} else {
+			eventually(t, "call waits", func() bool { return waiting(c) == i-1 })
+		}
+	}
+	for i := 2; i < n; i++ {
+		release <- struct{}{}
+		if got := <-arrived; got != fmt.Sprint(i) {
+			t.Fatalf("call %s came as number %d", got, i)
+		}
+	}
+	release <- struct{}{}
+	release <- struct{}{}
+	wg.Wait()
+	if created := c.stats.createdH1.Load(); created != 2 {
+		t.Errorf("%d connections for a bound of 2", created)
+	}
+	if count, _, _ := c.stats.wait.Snapshot(); count != n {
+		t.Errorf("%d waits counted, want %d", count, n)
+	}
+}
+
+func TestPoolTimeout(t *testing.T) {
+	url, arrived, release := gate(t)
+	c := newClient(t, url, func(cfg *Config, _ *Options) {
+		cfg.MaxConnections, cfg.MaxKeepaliveConnections, cfg.PoolTimeout = 1, 1, 30*time.Millisecond
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _, _ = fetch(context.Background(), c, post("holds it")) })
+	<-arrived
+	_, _, err := fetch(context.Background(), c, post("too late"))
+	wantError(t, err, 503, "upstream_busy", true)
+	if e := llm.AsError(err); e.RetryAfter != time.Second {
+		t.Errorf("RetryAfter %v", e.RetryAfter)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	if _, _, err := fetch(ctx, c, post("gives up")); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled in the queue: %v", err)
+	}
+	if n := waiting(c); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	release <- struct{}{}
+	wg.Wait()
+	if c.stats.poolTimeouts.Load() != 1 {
+		t.Error("time-out not counted")
+	}
+}
+
+// Callers come, give up and are served in a crowd; the pool must come out even.
+func TestPoolStorm(t *testing.T) {
+	var most, now atomic.Int64
+	s, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer now.Add(-1)
+		if r.URL.Path == "/close" {
+			w.Header().Set("Connection", "close")
+		}
+		_, _ = io.Copy(w, r.Body)
+	}), nil)
+	c := newClient(t, s.URL, func(cfg *Config, _ *Options) { cfg.MaxConnections, cfg.MaxKeepaliveConnections = 8, 3 })
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			for j := range 60 {
+				ctx, cancel := context.WithCancel(context.Background())
+				call := post(strings.Repeat("x", 1+i*j))
+				switch (i + j) % 5 {
+				case 0:
+					call.Target = "/close"
+				case 1:
+					time.AfterFunc(time.Duration(j)*20*time.Microsecond, cancel)
+				case 2:
+					if r, err := c.Do(ctx, call); err == nil {
+						r.Close()
+					}
+				}
+				_, _, err := fetch(ctx, c, call)
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "the pool is at rest", func() bool {
+		p := c.pool.snapshot()
+		return p.waiting == 0 && p.open == p.idle && p.idle <= 3
+	})
+	if most.Load() > 8+2 { // a server may take a moment to see a close
+		t.Errorf("%d calls at once over at most 8 connections", most.Load())
+	}
+}
+
+func TestMaxKeepalive(t *testing.T) {
+	url, arrived, release := gate(t)
+	c := newClient(t, url, func(cfg *Config, _ *Options) { cfg.MaxKeepaliveConnections = 3 })
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() { _, _, _ = fetch(context.Background(), c, post(fmt.Sprint(i))) })
+	}
+	for range 10 {
+		<-arrived
+	}
+	for range 10 {
+		release <- struct{}{}
+	}
+	wg.Wait()
+	if p := c.pool.snapshot(); p.open != 3 || p.idle != 3 {
+		t.Errorf("after a burst: %+v, want 3 idle", p)
+	}
+}
+
+func TestNoKeepalive(t *testing.T) {
+	srv, open := serve(t, echo, nil)
+	c := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.MaxKeepaliveConnections = 0 })
+	for range 2 {
+		if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "closed", func() bool { return open.Load() == 0 })
+}
+
+func TestExpiry(t *testing.T) {
+	srv, open := serve(t, echo, nil)
+	c := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.KeepaliveExpiry = 30 * time.Millisecond })
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKeepAliveHint(t *testing.T) {
+	srv, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Keep-Alive", "timeout=5")
+	}), nil)
+	c := newClient(t, srv.URL, nil)
+	r, _, err := fetch(context.Background(), c, post("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Get("Keep-Alive") != "" {
+		t.Error("Keep-Alive passed on")
+	}
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	if keep := c.pool.idle[0].keep; keep != 4*time.Second {
+		t.Errorf("kept for %v, want a second less than the hint of 5s", keep)
+	}
+}
+
+func TestWarm(t *testing.T) {
+	srv, open := serve(t, echo, nil)
+	c := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.WarmConnections = 3 })
+	c.Warm(context.Background())
+	if p := c.pool.snapshot(); p.idle != 3 {
+		t.Errorf("%+v", p)
+	}
+	eventually(t, "server sees them", func() bool { return open.Load() == 3 })
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	if c.stats.createdH1.Load() != 3 || c.stats.reusedH1.Load() != 0 {
+		t.Error("a warm connection was not used, or counted as reused before its first call")
+	}
+}
+
+func TestClose(t *testing.T) {
+	url, arrived, release := gate(t)
+	c := newClient(t, url, func(cfg *Config, _ *Options) { cfg.MaxConnections, cfg.MaxKeepaliveConnections = 1, 1 })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, body, err := fetch(context.Background(), c, post("under way")); err != nil || body != "under way" {
+			t.Errorf("a reply under way was cut: %q %v", body, err)
+		}
+	})
+	<-arrived
+	wg.Go(func() {
+		_, _, err := fetch(context.Background(), c, post("waits"))
+		wantError(t, err, 503, "upstream_closed", true)
+	})
+	eventually(t, "one waits", func() bool { return waiting(c) == 1 })
+	c.Close()
+	c.Close()
+	release <- struct{}{}
+	wg.Wait()
+	_, _, err := fetch(context.Background(), c, post("after"))
+	wantError(t, err, 503, "upstream_closed", true)
+}
+
+// A connection that the upstream closes while idle must never show.
+func TestStaleConnections(t *testing.T) {
+	for name, linger := range map[string]int{"closed": -1, "reset": 0} {
+		t.Run(name, func(t *testing.T) {
+			// Each connection serves one call, then ends without a word.
+			url := listen(t, func(_ int, nc net.Conn) {
+				br := bufio.NewReader(nc)
+				req, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				body, _ := io.ReadAll(req.Body)
+				fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				if linger == 0 {
+					_ = nc.(*net.TCPConn).SetLinger(0)
+				}
+			})
+			c := newClient(t, url, nil)
+			for i := range 30 {
+				if _, body, err := fetch(context.Background(), c, post("hello")); err != nil || body != "hello" {
+					t.Fatalf("call %d: %q %v", i, body, err)
+				}
+				if i%3 == 0 {
+					runtime.Gosched()
+				} else {
+					time.Sleep(2 * time.Millisecond)
+				}
+			}
+			if c.stats.staleRetries.Load() == 0 {
+				t.Error("no connection was found stale, so nothing was tested")
+			}
+		})
+	}
+}
+
+func TestStaleIsSeenBeforeSending(t *testing.T) {
+	srv, open := serve(t, echo, nil)
+	c := newClient(t, srv.URL, nil)
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	srv.CloseClientConnections()
+	eventually(t, "closed", func() bool { return open.Load() == 0 })
+	c.pool.mu.Lock()
+	c.pool.idle[0].idleSince = time.Now().Add(-2 * peekAfter)
+	c.pool.mu.Unlock()
+	once := post("")
+	once.BodyReader, once.BodyLen = strings.NewReader("only once"), 9
+	if _, body, err := fetch(context.Background(), c, once); err != nil || body != "only once" {
+		t.Errorf("%q %v", body, err)
+	}
+	if c.stats.staleRetries.Load() != 0 {
+		t.Error("it was sent over the stale connection")
+	}
+}
+
+// A reply that begins and is cut, or a call on a new connection, is not sent
+// again: the upstream may have acted on it.
+func TestNoSecondSend(t *testing.T) {
+	var calls atomic.Int64
+	url := listen(t, func(n int, nc net.Conn) {
+		br := bufio.NewReader(nc)
+		for i := 0; ; i++ {
+			req, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAll(req.Body)
+			calls.Add(1)
+			switch {
+			case req.URL.Path == "/cut":
+				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nConte")
+				return
+			case req.URL.Path == "/drop":
+				return
+			}
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	c := newClient(t, url, nil)
+	ctx := context.Background()
+	drop := post("x")
+	drop.Target = "/drop"
+	_, _, err := fetch(ctx, c, drop) // on a new connection
+	wantError(t, err, 502, "upstream_cut", false)
+	if _, _, err := fetch(ctx, c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	cut := post("x")
+	cut.Target = "/cut"
+	_, _, err = fetch(ctx, c, cut) // on a reused one, but with some reply
+	wantError(t, err, 502, "upstream_cut", false)
+	if n := calls.Load(); n != 3 {
+		t.Errorf("%d requests for 3 calls", n)
+	}
+}
+
+func TestConnectErrors(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	c := newClient(t, "http://"+l.Addr().String(), nil)
+	c.Warm(context.Background())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, _, err := fetch(context.Background(), c, post("x"))
+			wantError(t, err, 502, "upstream_unreachable", true)
+		})
+	}
+	wg.Wait()
+	if p := c.pool.snapshot(); p.open != 0 || p.waiting != 0 {
+		t.Errorf("%+v", p)
+	}
+	bad := newClient(t, "http://no-such-host.invalid", nil)
+	_, _, err = fetch(context.Background(), bad, post("x"))
+	wantError(t, err, 502, "upstream_unreachable", true)
+}
+
+func TestConnectTimeout(t *testing.T) {
+	// A server that accepts but never shakes hands.
+	url := listen(t, func(_ int, nc net.Conn) { _, _ = io.Copy(io.Discard, nc) })
+	c := newClient(t, strings.Replace(url, "http:", "https:", 1), func(cfg *Config, _ *Options) { cfg.TLSTimeout = 30 * time.Millisecond })
+	_, _, err := fetch(context.Background(), c, post("x"))
+	wantError(t, err, 504, "upstream_timeout", true)
+}
+
+// When the caller of a connection being made goes, the connection serves the
+// next one.
+func TestDialOutlivesCaller(t *testing.T) {
+	srv, _ := serve(t, echo, withH2)
+	hold := make(chan struct{})
+	proxy := listen(t, func(_ int, nc net.Conn) {
+		br := bufio.NewReader(nc)
+		if _, err := http.ReadRequest(br); err != nil {
+			return
+		}
+		<-hold
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\n\r\n")
+		up, err := net.Dial("tcp", strings.TrimPrefix(srv.URL, "https://"))
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		go func() { _, _ = io.Copy(up, br); up.Close() }()
+		_, _ = io.Copy(nc, up)
+	})
+	c := newClient(t, srv.URL, func(_ *Config, o *Options) {
+		o.RootCAs = roots(srv)
+		o.Proxy = via(t, proxy)
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, _, err := fetch(ctx, c, post("x")); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	close(hold)
+	eventually(t, "the connection is there", func() bool { return c.pool.snapshot().idle == 1 })
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Error(err)
+	}
+	if c.stats.createdH1.Load()+c.stats.createdH2.Load() != 1 {
+		t.Error("another connection was made")
+	}
+}

@@ -1,0 +1,249 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func roots(srv *httptest.Server) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	return pool
+}
+
+func withH2(s *httptest.Server) { s.EnableHTTP2 = true }
+func withTLS(s *httptest.Server) {
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+}
+
+func via(t testing.TB, proxy string) func(*url.URL) (*url.URL, error) {
+	u, err := url.Parse(proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(*url.URL) (*url.URL, error) { return u, nil }
+}
+
+func TestTLS(t *testing.T) {
+	for _, tc := range []struct {
+		name, proto string
+		server      func(*httptest.Server)
+		change      func(*Config)
+	}{
+		{"h2 by ALPN", "HTTP/2.0", withH2, func(*Config) {}},
+		{"h2 switched off", "HTTP/1.1", withH2, func(c *Config) { c.HTTP2 = false }},
+		{"server without h2", "HTTP/1.1", withTLS, func(*Config) {}},
+		{"TLS 1.2", "HTTP/2.0", func(s *httptest.Server) {
+			withH2(s)
+			s.TLS = &tls.Config{MaxVersion: tls.VersionTLS12}
+		}, func(*Config) {}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			srv, _ := serve(t, echo, tc.server)
+			c := newClient(t, srv.URL, func(cfg *Config, o *Options) {
+				o.RootCAs = roots(srv)
+				tc.change(cfg)
+			})
+			for _, body := range []string{"", "hello", strings.Repeat("large ", 1<<16)} {
+				r, got, err := fetch(context.Background(), c, post(body))
+				if err != nil || got != body || r.Get("X-Proto") != tc.proto || r.Get("X-Uri") != "/v1/chat/completions?a=b%20c" {
+					t.Fatalf("%d bytes back of %d, %+v, %v", len(got), len(body), r, err)
+				}
+			}
+			if p := c.pool.snapshot(); p.open != 1 || p.idle != 1 {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+func TestTLSResumes(t *testing.T) {
+	srv, _ := serve(t, echo, withTLS)
+	c := newClient(t, srv.URL, func(cfg *Config, o *Options) {
+		o.RootCAs = roots(srv)
+		cfg.MaxKeepaliveConnections = 0
+	})
+	for range 3 {
+		if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := c.stats.tlsResumed.Load(); n != 2 {
+		t.Errorf("%d of 2 later handshakes resumed a session", n)
+	}
+}
+
+func TestUntrustedCertificate(t *testing.T) {
+	srv, _ := serve(t, echo, func(s *httptest.Server) {
+		withH2(s)
+		s.Config.ErrorLog = nil
+	})
+	c := newClient(t, srv.URL, func(_ *Config, o *Options) { o.RootCAs = x509.NewCertPool() })
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			_, _, err := fetch(context.Background(), c, post("x"))
+			wantError(t, err, 502, "upstream_unreachable", true)
+		})
+	}
+	wg.Wait()
+}
+
+// A burst on a cold pool makes one HTTP/2 connection, not one per call.
+func TestBurstSharesOneH2Connection(t *testing.T) {
+	srv, _ := serve(t, echo, withH2)
+	c := newClient(t, srv.URL, func(_ *Config, o *Options) { o.RootCAs = roots(srv) })
+	burst(t, c, 50)
+	if n := c.stats.createdH2.Load(); n != 1 {
+		t.Errorf("%d connections for 50 calls at once", n)
+	}
+}
+
+// The same burst at a server that turns out to speak HTTP/1.1 only.
+func TestBurstOnH1OverTLS(t *testing.T) {
+	srv, _ := serve(t, echo, withTLS)
+	c := newClient(t, srv.URL, func(_ *Config, o *Options) { o.RootCAs = roots(srv) })
+	burst(t, c, 50)
+	if c.stats.createdH1.Load() == 0 || c.stats.createdH2.Load() != 0 {
+		t.Error("wrong protocol")
+	}
+}
+
+func burst(t *testing.T, c *Client, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if _, body, err := fetch(context.Background(), c, post(fmt.Sprint(i))); err != nil || body != fmt.Sprint(i) {
+				t.Errorf("%q %v", body, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// connectProxy is a proxy that tunnels to target whatever was asked for.
+func connectProxy(t testing.TB, target, wantAuth string, asked chan<- string) string {
+	return listen(t, func(_ int, nc net.Conn) {
+		br := bufio.NewReader(nc)
+		req, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		asked <- req.Method + " " + req.RequestURI
+		if got := req.Header.Get("Proxy-Authorization"); got != wantAuth {
+			_, _ = io.WriteString(nc, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		up, err := net.Dial("tcp", target)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
+		go func() { _, _ = io.Copy(up, br); _ = up.(*net.TCPConn).CloseWrite() }()
+		_, _ = io.Copy(nc, up)
+	})
+}
+
+func TestConnectProxy(t *testing.T) {
+	srv, _ := serve(t, echo, withH2)
+	target := strings.TrimPrefix(srv.URL, "https://")
+	asked := make(chan string, 10)
+	proxy := connectProxy(t, target, "Basic dXNlcjpwYXNz", asked)
+	c := newClient(t, srv.URL, func(_ *Config, o *Options) {
+		o.RootCAs = roots(srv)
+		o.Proxy = via(t, strings.Replace(proxy, "http://", "http://user:pass@", 1))
+	})
+	r, body, err := fetch(context.Background(), c, post("through"))
+	if err != nil || body != "through" || r.Get("X-Proto") != "HTTP/2.0" {
+		t.Fatalf("%q %v", body, err)
+	}
+	if got := <-asked; got != "CONNECT "+target {
+		t.Errorf("proxy was asked: %s", got)
+	}
+	refused := newClient(t, srv.URL, func(_ *Config, o *Options) {
+		o.RootCAs = roots(srv)
+		o.Proxy = via(t, proxy)
+	})
+	_, _, err = fetch(context.Background(), refused, post("x"))
+	wantError(t, err, 502, "upstream_unreachable", true)
+}
+
+func TestPlainProxy(t *testing.T) {
+	type seen struct{ uri, auth, host string }
+	got := make(chan seen, 1)
+	proxy, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- seen{r.RequestURI, r.Header.Get("Proxy-Authorization"), r.Host}
+		echo(w, r)
+	}), nil)
+	c := newClient(t, "http://models.example", func(_ *Config, o *Options) {
+		o.Proxy = via(t, strings.Replace(proxy.URL, "http://", "http://user:pass@", 1))
+	})
+	if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != "x" {
+		t.Fatalf("%q %v", body, err)
+	}
+	if s := <-got; s.uri != "http://models.example/v1/chat/completions?a=b%20c" || s.auth != "Basic dXNlcjpwYXNz" || s.host != "models.example" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// socksProxy speaks just enough of RFC 1928: no authentication, CONNECT.
+func socksProxy(t testing.TB, target string) string {
+	return listen(t, func(_ int, nc net.Conn) {
+		b := make([]byte, 512)
+		if _, err := io.ReadFull(nc, b[:2]); err != nil {
+			return
+		}
+		_, _ = io.ReadFull(nc, b[:b[1]])
+		_, _ = nc.Write([]byte{5, 0})
+		if _, err := io.ReadFull(nc, b[:5]); err != nil || b[3] != 3 {
+			return
+		}
+		_, _ = io.ReadFull(nc, b[:int(b[4])+2])
+		up, err := net.Dial("tcp", target)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		_, _ = nc.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+		go func() { _, _ = io.Copy(up, nc); _ = up.(*net.TCPConn).CloseWrite() }()
+		_, _ = io.Copy(nc, up)
+	})
+}
+
+func TestSOCKSProxy(t *testing.T) {
+	srv, _ := serve(t, echo, nil)
+	proxy := socksProxy(t, strings.TrimPrefix(srv.URL, "http://"))
+	c := newClient(t, "http://models.example", func(_ *Config, o *Options) {
+		o.Proxy = via(t, strings.Replace(proxy, "http://", "socks5://", 1))
+	})
+	if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != "x" {
+		t.Fatalf("%q %v", body, err)
+	}
+}
+
+func TestProxyEnvironment(t *testing.T) {
+	srv, _ := serve(t, echo, nil)
+	t.Setenv("HTTP_PROXY", srv.URL)
+	t.Setenv("NO_PROXY", "direct.invalid")
+	c := newClient(t, "http://models.example", func(_ *Config, o *Options) { o.Proxy = nil })
+	r, _, err := fetch(context.Background(), c, post("x"))
+	if err != nil || !strings.HasPrefix(r.Get("X-Uri"), "http://models.example/") {
+		t.Fatalf("%+v %v", r, err)
+	}
+	none := newClient(t, "http://direct.invalid", func(_ *Config, o *Options) { o.Proxy = nil })
+	_, _, err = fetch(context.Background(), none, post("x"))
+	wantError(t, err, 502, "upstream_unreachable", true)
+}
