@@ -1,0 +1,185 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+)
+
+// The request and the reply of the speed targets: 600 B and 1 kB.
+var (
+	benchBody  = `{"model":"gpt-4o-mini","messages":[{"role":"system","content":"` + strings.Repeat("be brief ", 20) + `"},{"role":"user","content":"` + strings.Repeat("tell me ", 36) + `"}],"temperature":0.7}`
+	benchReply = []byte(`{"id":"chatcmpl-1","choices":[{"message":{"role":"assistant","content":"` + strings.Repeat("x", 920) + `"}}]}`)
+	benchHead  = llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(benchReply)), Upstream: "up", Header: []llm.Field{
+		{Name: "Content-Type", Value: "application/json"}, {Name: "Openai-Processing-Ms", Value: "12"}, {Name: "X-Ratelimit-Remaining-Requests", Value: "99"}}}
+)
+
+func benchHandler() llm.HandlerFunc {
+	reply := []llm.Event{{Raw: benchReply}}
+	return func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := out.Start(&benchHead); err != nil {
+			return err
+		}
+		return out.Send(reply)
+	}
+}
+
+// discard is a ResponseWriter without a connection.
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+
+type rewind struct{ strings.Reader }
+
+func (*rewind) Close() error { return nil }
+
+// TestAllocations asserts what a whole reply costs beyond net/http: the id, the
+// model's name, and no more.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	serve := directly(t)
+	if n := testing.AllocsPerRun(1000, serve); n > 3 {
+		t.Errorf("%v allocations per request", n)
+	} else {
+		t.Logf("%v allocations per request", n)
+	}
+}
+
+// directly returns a function that has one request served without a socket.
+func directly(t testing.TB) func() {
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("sk-benchmark")}} })
+	s, err := New(cfg, sc, benchHandler(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	body := &rewind{}
+	r := newRequest(t, context.Background(), "POST", "http://x"+chatPath, "x")
+	r.Header = http.Header{"Authorization": {"Bearer sk-benchmark"}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}, "Accept": {"*/*"}}
+	r.Body, r.ContentLength = body, int64(len(benchBody))
+	w := &discard{make(http.Header)}
+	return func() {
+		body.Reset(benchBody)
+		clear(w.h)
+		s.ServeHTTP(w, r)
+	}
+}
+
+func BenchmarkFrontAlone(b *testing.B) {
+	serve := directly(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		serve()
+	}
+}
+
+// BenchmarkUnary is a request over a socket, the client a plain one that
+// allocates nothing. NetHTTP is the same without Sluice.
+func BenchmarkUnary(b *testing.B) {
+	s := start(b, benchHandler(), func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("sk-benchmark")}} })
+	roundTrips(b, s.addr, benchBody)
+}
+
+func BenchmarkNetHTTP(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header()["Content-Type"] = []string{"application/json"}
+		_, _ = w.Write(benchReply)
+	})}
+	done := make(chan struct{})
+	go func() { _ = srv.Serve(l); close(done) }()
+	b.Cleanup(func() { _ = srv.Close(); <-done })
+	roundTrips(b, l.Addr().String(), benchBody)
+}
+
+// BenchmarkStream is a stream of 54 events that come in pairs.
+func BenchmarkStream(b *testing.B) {
+	pair := events(chunk("hello"), chunk(" world"))
+	s := start(b, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := startStream(out); err != nil {
+			return err
+		}
+		for range 27 {
+			if err := out.Send(pair); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	roundTrips(b, s.addr, streamBody)
+}
+
+func roundTrips(b *testing.B, addr, body string) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	req := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-benchmark\r\nContent-Type: application/json\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body)
+	r := bufio.NewReaderSize(c, 64<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(req); err != nil {
+			b.Fatal(err)
+		}
+		if err := skipReply(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// skipReply reads one reply with a length or in chunks.
+func skipReply(r *bufio.Reader) error {
+	length, chunked := 0, false
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		const name = "Content-Length: "
+		switch {
+		case len(line) > len(name) && string(line[:len(name)]) == name:
+			for _, d := range line[len(name) : len(line)-2] {
+				length = 10*length + int(d-'0')
+			}
+		case string(line) == "Transfer-Encoding: chunked\r\n":
+			chunked = true
+		case len(line) == 2 && !chunked:
+			_, err = r.Discard(length)
+			return err
+		case len(line) == 2:
+			return skipChunks(r)
+		}
+	}
+}
+
+func skipChunks(r *bufio.Reader) error {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, d := range line[:len(line)-2] {
+			n = 16*n + strings.IndexByte("0123456789abcdef", d)
+		}
+		if _, err = r.Discard(n + 2); n == 0 || err != nil {
+			return err
+		}
+	}
+}
