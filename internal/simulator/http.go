@@ -82,12 +82,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.end()
-	c := &call{server: s, w: w, r: r}
+	c := &call{server: s, w: w, r: r, fault: noFault()}
 	w.Header().Set("X-Request-Id", fmt.Sprintf("req_sim_%d", s.requests.Load()))
 	w.Header().Set("Openai-Version", "2020-10-01")
 
 	var ans answer
-	fault, err := parseFault(r.Header.Get("X-Sim-Fault"), ",", noFault())
+	fault, err := parseFault(r.Header.Get("X-Sim-Fault"), ",", c.fault)
 	if err == nil {
 		c.fault = fault
 		ans, err = c.answer()
