@@ -38,8 +38,13 @@ type Error struct {
 	// Upstream names the upstream that failed, "" when Sluice itself did.
 	Upstream string
 
-	// Unprocessed says that the upstream cannot have acted on the request:
-	// no connection was made, or it said so. Such a request may go elsewhere.
+	// Answered says that Status is the upstream's own: it replied with it, so a
+	// status such as 503 means that it did not process the request.
+	Answered bool
+
+	// Unprocessed says that the request may go elsewhere whatever the status:
+	// the upstream cannot have acted on it, or it was a streamed call that
+	// ended before its first event, so that nothing of it was used.
 	Unprocessed bool
 
 	// Err is the cause. It is logged and never reaches a client.
