@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -192,6 +193,9 @@ func checkForward(name string) error {
 	bare := strings.TrimSuffix(name, "*")
 	if bare == "" || !httpguts.ValidHeaderFieldName(bare) {
 		return fmt.Errorf("%q is not a header name, or the beginning of one and \"*\"", name)
+	}
+	if bare == name && withheld(http.CanonicalHeaderKey(name)) {
+		return fmt.Errorf("%q is never forwarded", name)
 	}
 	return nil
 }

@@ -118,15 +118,13 @@ func (x *exchange) finish(err error) {
 		return
 	}
 	left := x.r.Context().Err() != nil
-	cause := context.Cause(x.r.Context())
 	switch {
-	case left && errors.Is(cause, errShutdown):
+	case left && errors.Is(context.Cause(x.r.Context()), errShutdown):
 		err = errShutdown
+	case x.body.err != nil: // net/http calls that leaving too
+		err = x.body.err
 	case left || x.stream.err != nil:
 		x.clientLeft()
-		return
-	case x.body.err != nil:
-		err = x.body.err
 	}
 	x.fail(llm.AsError(err))
 }
@@ -145,19 +143,18 @@ func (x *exchange) complete() {
 	}
 }
 
-// clientLeft ends a reply that nobody waits for.
+// clientLeft ends a reply that nobody waits for. It does not return.
 func (x *exchange) clientLeft() {
 	cause := abortClient
 	if errors.Is(x.stream.err, os.ErrDeadlineExceeded) || x.stream.stalled.Load() {
 		cause = abortSlow
 	}
 	x.status = 0
-	if !x.wrote {
-		return
+	if x.wrote {
+		x.s.stats.aborts[cause].Add(1)
 	}
-	x.s.stats.aborts[cause].Add(1)
-	// Returning would end a chunked reply as if it were whole, for a client that
-	// has closed only its own direction.
+	// Returning would end the reply as if it were whole, for a client that has
+	// closed only its own direction.
 	panic(http.ErrAbortHandler)
 }
 

@@ -162,8 +162,8 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	if b.control != nil {
-		// An expired deadline ends the connection's background read too, so it is
-		// gone again before the body's end is reported.
+		// A deadline would end net/http's watch for the client's leaving as well,
+		// which begins with the body's end, so it is taken back then.
 		due := time.Now().Add(b.timeout)
 		if earned := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate); earned.Before(due) {
 			due = earned
@@ -179,10 +179,12 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	}
-	if b.control != nil {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
+	// After a fault the deadline stays: net/http reads what is left of a body
+	// before it writes the reply, and would wait for it.
 	if err == io.EOF {
+		if b.control != nil {
+			_ = b.control.SetReadDeadline(time.Time{})
+		}
 		return n, io.EOF
 	}
 	e := llm.Errorf(http.StatusBadRequest, "incomplete_body", "The request's body ended before its announced end.")

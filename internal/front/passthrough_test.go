@@ -1,0 +1,118 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+)
+
+// form makes a multipart body with the model before or after a file.
+func form(t testing.TB, fileSize int, modelFirst bool, model string) (body []byte, contentType string) {
+	t.Helper()
+	var buf bytes.Buffer
+	w := multipart.NewWriter(&buf)
+	field := func() {
+		if model != "" {
+			_ = w.WriteField("model", model)
+		}
+	}
+	if modelFirst {
+		field()
+	}
+	f, err := w.CreateFormFile("file", "a.wav")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = f.Write(bytes.Repeat([]byte("\r\n--x"), fileSize/5))
+	if !modelFirst {
+		field()
+	}
+	w.Close()
+	return buf.Bytes(), w.FormDataContentType()
+}
+
+func TestUploads(t *testing.T) {
+	var got []byte
+	var model string
+	var length int64
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		var err error
+		model, length = req.Model, req.BodyLen
+		if got, err = io.ReadAll(req.BodyReader); err != nil {
+			return err
+		}
+		return sendUnary(out, `{}`)
+	}, func(c *Config, _ *StreamConfig) { c.MaxUploadBytes = 4 << 20 })
+	temporary := len(leftovers(t))
+	for _, e := range engines {
+		for _, size := range []int{100, 300_000, 3_000_000} {
+			for _, first := range []bool{true, false} {
+				for _, name := range []string{"whisper-1", ""} {
+					for _, known := range []bool{true, false} {
+						body, contentType := form(t, size, first, name)
+						req := newRequest(t, t.Context(), "POST", s.url("/v1/audio/transcriptions"), "")
+						req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), -1
+						if known {
+							req.ContentLength = int64(len(body))
+						}
+						req.Header.Set("Content-Type", contentType)
+						resp, text := do(t, e.client(t, s), req)
+						if resp.StatusCode != 200 || model != name || !bytes.Equal(got, body) || length != req.ContentLength {
+							t.Errorf("%s size %d first %v: %d %s, model %q, %d of %d bytes", e.name, size, first, resp.StatusCode, text, model, len(got), len(body))
+						}
+					}
+				}
+			}
+		}
+	}
+	if n := len(leftovers(t)); n != temporary {
+		t.Errorf("%d temporary files left", n-temporary)
+	}
+	body, contentType := form(t, 5_000_000, true, "whisper-1")
+	req := newRequest(t, t.Context(), "POST", s.url("/v1/audio/transcriptions"), "")
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), -1
+	req.Header.Set("Content-Type", contentType)
+	if resp, text := do(t, h1(t, s), req); resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("too large: %d %s", resp.StatusCode, text)
+	}
+}
+
+func leftovers(t *testing.T) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(os.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "sluice-upload-") {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// FuzzForm has any bytes pass as a form without a change.
+func FuzzForm(f *testing.F) {
+	body, contentType := form(f, 100, false, "m")
+	_, boundary, _ := strings.Cut(contentType, "boundary=")
+	f.Add(bytes.ReplaceAll(body, []byte(boundary), []byte("B")))
+	f.Add([]byte("--B\r\n\r\n--B--"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		x := &exchange{r: &http.Request{Body: io.NopCloser(bytes.NewReader(body))}}
+		x.body.src, x.body.limit = x.r.Body, 1<<20
+		if err := x.peekForm("B"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(x.req.BodyReader)
+		if err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%d bytes became %d, %v", len(body), len(got), err)
+		}
+	})
+}

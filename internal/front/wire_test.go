@@ -1,0 +1,243 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// raw sends bytes as they are and returns all that comes back until the
+// connection ends.
+func (s *site) raw(t *testing.T, text string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	b, _ := io.ReadAll(c)
+	return string(b)
+}
+
+// TestSmuggling sends requests whose end two readers could see in different
+// places. Each must be refused, or be read in the one way that RFC 9112 gives,
+// and a request hidden in a body must never be served.
+func TestSmuggling(t *testing.T) {
+	var mu sync.Mutex
+	var served []string
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		mu.Lock()
+		defer mu.Unlock()
+		served = append(served, req.Path+" "+string(req.Body))
+		for _, f := range req.Header {
+			if strings.ContainsAny(f.Value, "\r\n\x00") {
+				t.Errorf("forwarded field %q", f)
+			}
+		}
+		return sendUnary(out, `{}`)
+	}, func(c *Config, _ *StreamConfig) { c.ForwardHeaders = []string{"X-*"} })
+	hidden := "POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"model\":\"h\"}"
+	post := "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\n"
+	size := fmt.Sprintf("Content-Length: %d\r\n", len(chatBody))
+	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(chatBody), chatBody)
+	for _, c := range []struct {
+		name, text string
+		once       bool // the first request is sound
+	}{
+		{"sound", post + size + "\r\n" + chatBody, true},
+		{"two lengths", post + size + "Content-Length: 5\r\n\r\n" + chatBody + hidden, false},
+		{"list of lengths", post + "Content-Length: 57, 5\r\n\r\n" + chatBody + hidden, false},
+		{"signed length", post + "Content-Length: +57\r\n\r\n" + chatBody + hidden, false},
+		{"negative length", post + "Content-Length: -1\r\n\r\n" + chatBody + hidden, false},
+		{"huge length", post + "Content-Length: 99999999999999999999\r\n\r\n" + chatBody, false},
+		{"hexadecimal length", post + "Content-Length: 0x39\r\n\r\n" + chatBody, false},
+		{"coding not chunked", post + "Transfer-Encoding: gzip\r\n\r\n" + chunked, false},
+		{"chunked not last", post + "Transfer-Encoding: chunked, identity\r\n\r\n" + chunked, false},
+		{"chunked twice", post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked, false},
+		{"chunked with tab", post + "Transfer-Encoding: \x0bchunked\r\n\r\n" + chunked, false},
+		{"space before colon", post + "Content-Length : 57\r\n\r\n" + chatBody, false},
+		{"folded line", post + "X-A: b\r\n " + hidden + "\r\n" + size + "\r\n" + chatBody, false},
+		{"bare CR", post + "X-A: b\rContent-Length: 5\r\n" + size + "\r\n" + chatBody, false},
+		{"NUL", post + "X-A: b\x00c\r\n" + size + "\r\n" + chatBody, false},
+		{"no host", "POST " + chatPath + " HTTP/1.1\r\n" + size + "\r\n" + chatBody, false},
+		{"two hosts", post + "Host: y\r\n" + size + "\r\n" + chatBody, false},
+		{"bad chunk size", post + "Transfer-Encoding: chunked\r\n\r\n-1\r\n" + chatBody, false},
+		{"chunk size ends in LF", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "\r\n", "\n", 1), false},
+		{"chunk too long", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "39", "3", 1), false},
+		{"bad version", "POST " + chatPath + " HTTP/1.9\r\nHost: x\r\n" + size + "\r\n" + chatBody, true},
+		{"garbage", "\x16\x03\x01\x02\x00", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			served = nil
+			reply := s.raw(t, c.text)
+			mu.Lock()
+			defer mu.Unlock()
+			if strings.Contains(fmt.Sprint(served), "embeddings") {
+				t.Errorf("the hidden request was served: %q", served)
+			}
+			if ok := strings.HasPrefix(reply, "HTTP/1.1 200"); ok && (len(served) != 1 || served[0] != chatPath+" "+chatBody) || ok && !c.once {
+				t.Errorf("served %q, reply %.200q", served, reply)
+			}
+			if c.once != (len(served) == 1) {
+				t.Errorf("served %q, reply %.200q", served, reply)
+			}
+		})
+	}
+}
+
+// TestLengthAndChunked: net/http reads the body in chunks, as RFC 9112, 6.3
+// has it. What counts is that nothing in the body is taken for a request.
+func TestLengthAndChunked(t *testing.T) {
+	var bodies []string
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		bodies = append(bodies, string(req.Body))
+		return sendUnary(out, `{}`)
+	})
+	reply := s.raw(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, len(chatBody), chatBody))
+	if len(bodies) > 1 || len(bodies) == 1 && bodies[0] != chatBody {
+		t.Errorf("bodies %q, reply %q", bodies, reply)
+	}
+}
+
+func TestLargeHead(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxHeaderBytes = 8 << 10 })
+	if reply := s.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "+strings.Repeat("a", 20<<10)+"\r\n\r\n"); !strings.HasPrefix(reply, "HTTP/1.1 431") {
+		t.Errorf("%.100q", reply)
+	}
+}
+
+func TestSlowLoris(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) {
+		c.ReadHeaderTimeout, c.BodyTimeout = 100*time.Millisecond, 100*time.Millisecond
+	})
+	for name, text := range map[string]string{
+		"head": "POST " + chatPath + " HTTP/1.1\r\nHost:",
+		"body": "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"model\"",
+	} {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(c, text)
+		b, err := io.ReadAll(c)
+		if err != nil {
+			t.Errorf("%s: the connection stays open: %v", name, err)
+		}
+		if name == "body" && !strings.HasPrefix(string(b), "HTTP/1.1 408") {
+			t.Errorf("%s: %q", name, b)
+		}
+		c.Close()
+	}
+}
+
+// TestBodyDeadlineEnds waits longer than the body's time-out for the reply: the
+// deadline must not outlive the body.
+func TestBodyDeadlineEnds(t *testing.T) {
+	for _, e := range engines {
+		s := start(t, func(ctx context.Context, _ *llm.Request, out llm.Sink) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(150 * time.Millisecond):
+				return sendUnary(out, `{}`)
+			}
+		}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = 50 * time.Millisecond })
+		if resp, body := do(t, e.client(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)); resp.StatusCode != 200 {
+			t.Errorf("%s: %d %s", e.name, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxConnections = 1 })
+	client := h1(t, s)
+	do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody))
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || apiError(t, string(b)).Code != "overloaded" {
+		t.Errorf("%d %s", resp.StatusCode, b)
+	}
+	if resp, _ := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)); resp.StatusCode != 200 {
+		t.Errorf("the first connection: %d", resp.StatusCode)
+	}
+}
+
+// TestHalfClose: a client that has closed its direction is taken for gone, and
+// what it may still read does not look whole.
+func TestHalfClose(t *testing.T) {
+	begun := make(chan struct{})
+	s := start(t, func(ctx context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := startStream(out); err != nil {
+			return err
+		}
+		if err := out.Send(events("data: 1\n\n")); err != nil {
+			return err
+		}
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	<-begun
+	_ = c.(*net.TCPConn).CloseWrite()
+	b, _ := io.ReadAll(c)
+	if strings.Contains(string(b), "\r\n0\r\n") {
+		t.Errorf("looks whole: %q", b)
+	}
+}
+
+func TestBackPressure(t *testing.T) {
+	const most = 256 << 20
+	var sent int
+	progress := make(chan int, 1)
+	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		err := startStream(out)
+		event := events("data: " + strings.Repeat("x", 8<<10) + "\n\n")
+		for ; err == nil && sent < most; sent += len(event[0].Raw) {
+			err = out.Send(event)
+		}
+		progress <- sent
+		return err
+	}, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = time.Second })
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	if n := <-progress; n >= most {
+		t.Errorf("%d bytes were taken for a client that reads nothing", n)
+	} else {
+		t.Logf("%d bytes taken, kernel's buffers included", n)
+	}
+}
