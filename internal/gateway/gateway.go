@@ -1,0 +1,158 @@
+// Package gateway assembles Sluice from its parts. It is the only place where
+// they meet: what a stage holds, which upstreams there are, what is closed in
+// which order.
+//
+// It promises that a configuration can be swapped for another one without
+// dropping a request: requests that have begun finish on the parts they began
+// on, and an upstream whose configuration did not change keeps its warm
+// connections.
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"sluice/internal/config"
+	"sluice/internal/front"
+	"sluice/internal/perf"
+	"sluice/internal/route"
+	"sluice/internal/simulator"
+)
+
+// Options are what a Gateway needs besides its configuration.
+type Options struct {
+	Logger  *slog.Logger // nil logs nothing
+	Version string
+	Stdout  io.Writer // takes the start-up text; nil for none
+}
+
+// Gateway is a whole Sluice. Its methods are safe for concurrent use, but for
+// Listen and Run, which are called once each.
+type Gateway struct {
+	opts    Options
+	log     *slog.Logger
+	figures *perf.Registry
+	front   *front.Server
+	router  atomic.Pointer[route.Router] // the chain's, for /readyz
+
+	mu      sync.Mutex // guards what Reload changes
+	cfg     *config.Config
+	chain   *chain
+	sim     *simulator.Server // nil while upstreams are configured
+	simAddr string
+	closed  bool
+
+	retired sync.WaitGroup // chains that still have requests
+}
+
+// New assembles a Gateway from a configuration that has been validated.
+// Nothing is sent to an upstream and nothing listens for clients yet; the
+// simulator, where no upstream is configured, listens on loopback.
+func New(cfg *config.Config, o Options) (*Gateway, error) {
+	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New()}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if g.chain, err = g.assemble(cfg, nil); err != nil {
+		g.closeSimulator()
+		return nil, err
+	}
+	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.router, front.Options{
+		Logger:  g.log,
+		Metrics: g.figures.Handler(),
+		Version: o.Version,
+		Ready:   g.ready,
+	})
+	if err != nil {
+		g.chain.close(nil)
+		g.closeSimulator()
+		return nil, fmt.Errorf("set up listener: %w", err)
+	}
+	g.figures.Register(g.front)
+	g.chain.join(g.figures)
+	g.router.Store(g.chain.router)
+	return g, nil
+}
+
+// Listen opens the listening socket and returns its address.
+func (g *Gateway) Listen() (net.Addr, error) { return g.front.Listen() }
+
+// Run answers requests until ctx is done, then lets those under way finish
+// within server.drain_timeout, and closes everything. It calls Listen where
+// that was not done.
+func (g *Gateway) Run(ctx context.Context) error {
+	addr, err := g.front.Listen()
+	if err != nil {
+		g.Close()
+		return err
+	}
+	g.mu.Lock()
+	g.chain.start()
+	if g.opts.Stdout != nil {
+		g.announce(g.opts.Stdout, addr)
+	}
+	g.mu.Unlock()
+	err = g.front.Serve(ctx)
+	g.Close()
+	return err
+}
+
+// Reload swaps in another configuration that has been validated. When it
+// cannot be used the old one stays and the error says why.
+func (g *Gateway) Reload(cfg *config.Config) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return fmt.Errorf("reload configuration: the gateway is closed")
+	}
+	next, err := g.assemble(cfg, g.chain)
+	if err != nil {
+		return fmt.Errorf("reload configuration: %w", err)
+	}
+	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.router)
+	if err != nil {
+		next.close(g.chain)
+		return fmt.Errorf("reload configuration: %w", err)
+	}
+	old := g.chain
+	old.leave(next)
+	next.join(g.figures)
+	next.start()
+	g.router.Store(next.router)
+	g.cfg, g.chain = cfg, next
+	g.retired.Go(func() {
+		<-idle
+		old.close(next)
+	})
+	g.log.Info("configuration reloaded", "upstreams", len(next.upstreams))
+	return nil
+}
+
+// Close ends every request and frees everything. It is safe to call twice.
+func (g *Gateway) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	err := g.front.Close()
+	g.retired.Wait()
+	g.chain.leave(nil)
+	g.chain.close(nil)
+	g.closeSimulator()
+	return err
+}
+
+// ready is called by a request that Close may be waiting for, so it takes no
+// lock.
+func (g *Gateway) ready() error { return g.router.Load().Ready() }
+
+// HashKey gives the form in which a client's key stands in the configuration.
+func HashKey(key string) string { return front.HashKey(key) }
