@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -16,15 +15,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // deliver sends ans, or err, in the way that the call's fault says.
 func (c *call) deliver(ans answer, err error) {
 	c.server.failures.resolve(&c.fault)
 	f := &c.fault
-	if !sleep(c.r.Context(), f.Latency) {
-		return
-	}
+	c.wait(f.Latency)
 	switch {
 	case f.Reset:
 		c.reset()
@@ -62,19 +60,26 @@ func (c *call) deliver(ans answer, err error) {
 	c.unary(ans)
 }
 
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
+// wait waits, and gives the reply up when the client leaves or the server
+// closes: what was sent so far must not look like all of it.
+func (c *call) wait(d time.Duration) {
 	if d <= 0 {
-		return ctx.Err() == nil
+		return
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+	case <-c.r.Context().Done():
+		panic(http.ErrAbortHandler)
 	}
+}
+
+// stall waits for the client to leave.
+func (c *call) stall() {
+	_ = http.NewResponseController(c.w).Flush()
+	<-c.r.Context().Done()
+	panic(http.ErrAbortHandler)
 }
 
 // reset ends the connection with an RST, or an HTTP/2 stream with RST_STREAM.
@@ -112,9 +117,7 @@ func (c *call) unary(ans answer) {
 	w := c.pieces(c.w)
 	if f.TTFT > 0 {
 		_ = http.NewResponseController(c.w).Flush()
-		if !sleep(c.r.Context(), f.TTFT) {
-			return
-		}
+		c.wait(f.TTFT)
 	}
 	for _, end := range []int{f.Cut, f.Stall} {
 		if end == off || end > len(body) {
@@ -122,8 +125,7 @@ func (c *call) unary(ans answer) {
 		}
 		_, _ = w.Write(body[:end])
 		if end == f.Stall {
-			_ = http.NewResponseController(c.w).Flush()
-			<-c.r.Context().Done()
+			c.stall()
 		}
 		c.abort()
 	}
@@ -211,14 +213,15 @@ func (s splitter) Write(b []byte) (int, error) {
 // stream sends events. Without pace it flushes after the first and then as
 // buffers fill, as a service that is faster than its network does.
 func (c *call) stream(ans answer) {
-	f, ctx := &c.fault, c.r.Context()
+	f := &c.fault
 	control := http.NewResponseController(c.w)
 	c.w.Header().Set("Cache-Control", "no-cache")
 	c.w.WriteHeader(ans.status)
 	w := encoder(c.pieces(c.w), f.Encoding)
 	flush := func() bool { return w.Flush() == nil && control.Flush() == nil }
-	if f.TTFT > 0 && (!flush() || !sleep(ctx, f.TTFT)) {
-		return
+	if f.TTFT > 0 {
+		flush()
+		c.wait(f.TTFT)
 	}
 	var raw []byte
 	for range f.Comments {
@@ -232,14 +235,14 @@ func (c *call) stream(ans answer) {
 		if f.NoDone && e.last {
 			break
 		}
-		if f.Pace > 0 && sent > 0 && !sleep(ctx, f.Pace) {
-			return
+		if sent > 0 {
+			c.wait(f.Pace)
 		}
 		sent++
 		if sent == f.Malformed {
 			e.data = e.data[:len(e.data)*2/3]
 		}
-		raw = f.lines(appendEvent(raw, e.name, e.data))
+		raw = f.lines(sse.AppendEvent(raw, e.name, e.data))
 		if _, err := w.Write(raw); err != nil {
 			return
 		}
@@ -253,14 +256,6 @@ func (c *call) stream(ans answer) {
 	}
 }
 
-// appendEvent appends one server-sent event.
-func appendEvent(dst []byte, name string, data []byte) []byte {
-	if name != "" {
-		dst = append(append(append(dst, "event: "...), name...), '\n')
-	}
-	return append(append(append(dst, "data: "...), data...), "\n\n"...)
-}
-
 // atEvent does what is to happen after so many events, and reports whether
 // the stream is over by it.
 func (c *call) atEvent(sent int, ans *answer, w flushCloser) bool {
@@ -271,15 +266,13 @@ func (c *call) atEvent(sent int, ans *answer, w flushCloser) bool {
 		c.abort()
 	case f.Stall:
 		_ = w.Flush()
-		_ = http.NewResponseController(c.w).Flush()
-		<-c.r.Context().Done()
-		return true
+		c.stall()
 	case f.ErrorEvent:
 		e := ans.errorEvent
 		if e == nil {
 			e = &event{data: errorAnswer(serviceError(http.StatusInternalServerError)).body}
 		}
-		_, _ = w.Write(f.lines(appendEvent(nil, e.name, e.data)))
+		_, _ = w.Write(f.lines(sse.AppendEvent(nil, e.name, e.data)))
 		_ = w.Close()
 		return true
 	}
@@ -309,7 +302,7 @@ func (c *call) wrongLength(ans answer) {
 	body := ans.body
 	if ans.events != nil {
 		for e := range ans.events {
-			body = appendEvent(body, e.name, e.data)
+			body = sse.AppendEvent(body, e.name, e.data)
 		}
 	}
 	h := c.w.Header()
