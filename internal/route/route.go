@@ -2,18 +2,23 @@
 // to another one when that fails.
 //
 // It promises that a request is sent again only where no upstream can have
-// acted on it, and never after the first byte of a reply: it is the only part
-// of Sluice that repeats requests.
+// acted on it or one said that it did not, and never after the first byte of a
+// reply. The one exception is a stream that was cut or stalled before its
+// first event. It is the only part of Sluice that repeats requests.
 package route
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"sluice/internal/llm"
-	"sluice/internal/perf"
 )
 
 // Upstream is a model service that requests can go to.
@@ -22,7 +27,7 @@ type Upstream struct {
 	Handler llm.Handler
 
 	// Weight is the share of the requests for a model that several upstreams
-	// serve; 0 is 1.
+	// serve; less than 1 is 1.
 	Weight int
 
 	// Models are the models it serves. One that ends in "*" stands for all
@@ -35,6 +40,50 @@ type Options struct {
 	Logger *slog.Logger
 	// Rand gives a random number in [0, 1), from any goroutine.
 	Rand func() float64
+}
+
+// Router is the llm.Handler at the end of the chain of stages. It is safe for
+// concurrent use.
+type Router struct {
+	cfg        Config
+	ups        []*upstream
+	byName     map[string]*upstream
+	def        *upstream
+	allStatic  bool
+	aliases    map[string]string // to what they stand for in the end
+	aliasNames []string
+	log        *slog.Logger
+	rand       func() float64
+	clock      clock
+
+	table atomic.Pointer[table]
+	kick  chan struct{} // has Run read the lists
+
+	mu         sync.Mutex
+	news       chan struct{} // closed when a list changed or a reading ended
+	running    bool
+	refreshing bool
+	refreshed  bool          // at least once
+	asked      time.Duration // when an unknown name last had the lists read
+
+	fallbacks, unavailable, notFounds atomic.Uint64
+	retries                           [outcomes]atomic.Uint64
+}
+
+// upstream is an Upstream and what is known of it.
+type upstream struct {
+	Upstream
+	router  *Router
+	breaker breaker
+	cooling cooling
+	static  bool // models are configured
+
+	// Guarded by Router.mu.
+	known   knowledge
+	models  []object
+	listErr error
+
+	results [outcomes]atomic.Uint64
 }
 
 // New makes a Router. The error joins all faults of cfg and ups.
@@ -52,30 +101,186 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	if o.Rand == nil {
 		o.Rand = rand.Float64
 	}
-	return &Router{cfg: cfg, ups: ups, log: o.Logger, rand: o.Rand}, nil
+	r := &Router{
+		cfg: cfg, log: o.Logger, rand: o.Rand, clock: clock{time.Now()},
+		byName: make(map[string]*upstream), aliases: make(map[string]string),
+		aliasNames: slices.Sorted(maps.Keys(cfg.Aliases)), allStatic: true,
+		kick: make(chan struct{}, 1), news: make(chan struct{}),
+	}
+	for _, alias := range r.aliasNames {
+		r.aliases[alias], _ = cfg.follow(alias)
+	}
+	for _, u := range ups {
+		r.add(u)
+	}
+	r.def = r.ups[0]
+	if cfg.DefaultUpstream != "" {
+		r.def = r.byName[cfg.DefaultUpstream]
+	}
+	r.table.Store(r.newTable())
+	return r, nil
 }
 
-// Router is the llm.Handler at the end of the chain of stages.
-type Router struct {
-	cfg  Config
-	ups  []Upstream
-	log  *slog.Logger
-	rand func() float64
+func (r *Router) add(u Upstream) {
+	u.Weight = max(u.Weight, 1)
+	up := &upstream{Upstream: u, router: r, static: len(u.Models) > 0}
+	up.breaker.clock, up.breaker.cfg = r.clock, r.cfg.Breaker
+	up.cooling.clock = r.clock
+	for _, id := range u.Models {
+		up.models = append(up.models, object{id, ownObject(id, u.Name)})
+	}
+	if up.static {
+		up.known = listed
+	} else {
+		r.allStatic = false
+	}
+	r.ups = append(r.ups, up)
+	r.byName[u.Name] = up
 }
 
 // Serve answers req from an upstream, or from the model lists.
 func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	return r.ups[0].Handler.Serve(ctx, req, out)
+	if req.Op == llm.ListModels {
+		return r.listModels(ctx, out)
+	}
+	c := &call{router: r, req: *req, out: out}
+	c.targets = c.few[:0]
+	if req.BodyReader != nil {
+		c.body.r = req.BodyReader
+		c.req.BodyReader = &c.body
+	}
+	if req.Op == llm.GetModel {
+		c.req.Model = modelName(req)
+		if err := r.awaitLists(ctx); err != nil {
+			return err
+		}
+		if dotted(c.req.Model) { // would be another path at the upstream
+			return r.table.Load().notFound(c.req.Model)
+		}
+		if raw, ok := r.table.Load().modelObject(r, c.req.Model); ok {
+			return reply(out, raw)
+		}
+	}
+	if err := r.find(ctx, c); err != nil {
+		return err
+	}
+	return c.run(ctx)
 }
 
-// Run reads the upstreams' model lists until ctx is done, and returns nil.
-func (r *Router) Run(ctx context.Context) error {
-	<-ctx.Done()
+// find fills in the targets of a call.
+func (r *Router) find(ctx context.Context, c *call) error {
+	model := c.req.Model
+	if model == "" {
+		if c.req.Op != llm.Passthrough {
+			e := llm.Errorf(400, "missing_required_parameter", "The request names no model. Give one as `model`.")
+			e.Param = "model"
+			return e
+		}
+		c.targets = append(c.targets, target{up: r.def})
+		return nil
+	}
+	name := r.follow(model)
+	t := r.table.Load()
+	c.targets = t.resolve(c.targets, name, 0, false)
+	for len(c.targets) == 0 {
+		news := r.ask()
+		if news == nil {
+			// What came between the look and the question counts too.
+			t = r.table.Load()
+			c.targets = t.resolve(c.targets, name, 0, true)
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-news:
+		}
+		t = r.table.Load()
+		c.targets = t.resolve(c.targets, name, 0, false)
+	}
+	if c.req.Op != llm.GetModel {
+		r.findFallbacks(t, c, name)
+	}
+	if len(c.targets) == 0 {
+		r.notFounds.Add(1)
+		return t.notFound(model)
+	}
+	return c.keepNames()
+}
+
+// findFallbacks adds the fallbacks of the model as the client named it, or else
+// of what that stands for.
+func (r *Router) findFallbacks(t *table, c *call, name string) {
+	refs, ok := r.cfg.Fallbacks[c.req.Model]
+	if !ok {
+		refs = r.cfg.Fallbacks[name]
+	}
+	for i, ref := range refs {
+		n := len(c.targets)
+		c.targets = t.resolve(c.targets, r.follow(ref), i+1, true)
+		for j := n; j < len(c.targets); {
+			if contains(c.targets[:j], c.targets[j].up, c.targets[j].model) {
+				c.targets = slices.Delete(c.targets, j, j+1)
+			} else {
+				j++
+			}
+		}
+	}
+}
+
+// follow gives what an alias stands for.
+func (r *Router) follow(name string) string {
+	if end, ok := r.aliases[name]; ok {
+		return end
+	}
+	return name
+}
+
+// keepNames drops the targets that know the model by another name, where the
+// name cannot be changed in the body.
+func (c *call) keepNames() error {
+	if c.req.ModelSpan != (llm.Span{}) || c.req.Op == llm.GetModel {
+		return nil
+	}
+	first := c.targets[0]
+	c.targets = slices.DeleteFunc(c.targets, func(t target) bool { return t.model != c.req.Model })
+	if len(c.targets) == 0 {
+		e := llm.Errorf(400, "model_name_not_replaceable",
+			"The model's name cannot be changed in a body of this kind. Name it as its upstream does: `%s`.", first.model)
+		e.Param = "model"
+		return e
+	}
 	return nil
 }
 
-// Ready returns an error until the model lists were read, or could not be.
-func (r *Router) Ready() error { return nil }
+// works and settle keep what a request shows about the upstream.
+func (up *upstream) works(probe bool) {
+	if up.breaker.succeed(probe) {
+		up.router.log.Info("upstream is back", slog.String("upstream", up.Name))
+	}
+}
 
-// Figures reports the Router's figures.
-func (r *Router) Figures(perf.Reporter) {}
+func (up *upstream) settle(o outcome, probe bool) {
+	up.results[o].Add(1)
+	switch works, known := o.healthy(); {
+	case !known:
+		up.breaker.leave(probe)
+	case works:
+		up.works(probe)
+	case up.breaker.fail(probe):
+		up.router.log.Warn("upstream fails and is left alone", slog.String("upstream", up.Name),
+			slog.String("cause", o.String()), slog.Duration("for", up.router.cfg.Breaker.OpenFor))
+	}
+}
+
+// Ready returns an error while the model lists are being read for the first
+// time. It says nothing of the upstreams' health: taking the gateway out of
+// service does not help one that is down.
+func (r *Router) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refreshing && !r.refreshed {
+		return errors.New("model lists are being read")
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package route
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// clock counts time from a fixed moment, so that it can be kept in an atomic
+// and does not jump with the wall clock.
+type clock struct{ base time.Time }
+
+func (c clock) now() time.Duration { return time.Since(c.base) }
+
+// The states of a breaker, as they stand in the figures.
+const (
+	closed = iota
+	halfOpen
+	open
+)
+
+// breaker leaves an upstream alone that failed several times in a row, and
+// then lets one request at a time try it. While it is closed it costs two
+// atomic loads a request.
+type breaker struct {
+	clock clock
+	cfg   BreakerConfig
+
+	failures atomic.Int32 // in a row
+	isOpen   atomic.Bool
+
+	mu sync.Mutex
+	// until is when the next probe may go: at first when the breaker has been
+	// open long enough, then when the probe under way is given up. So one that
+	// never comes back does not keep the breaker open for ever.
+	until   time.Duration
+	probing bool
+}
+
+// left is how long the breaker refuses requests; 0 when it takes one.
+func (b *breaker) left() time.Duration {
+	if !b.isOpen.Load() {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(b.until-b.clock.now(), 0)
+}
+
+// enter asks to send a request. A probe is one that decides whether the
+// breaker closes; it has to be followed by succeed, fail or leave.
+func (b *breaker) enter() (probe, ok bool) {
+	if !b.isOpen.Load() {
+		return false, true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.clock.now()
+	if now < b.until {
+		return false, false
+	}
+	b.probing, b.until = true, now+b.cfg.OpenFor
+	return true, true
+}
+
+// succeed counts a success and reports whether it closed the breaker. Only a
+// probe closes it: other requests may have begun long ago.
+func (b *breaker) succeed(probe bool) (changed bool) {
+	if !b.isOpen.Load() {
+		if b.failures.Load() != 0 {
+			b.failures.Store(0)
+		}
+		return false
+	}
+	if !probe {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failures.Store(0)
+	b.probing = false
+	return b.isOpen.Swap(false)
+}
+
+// fail counts a failure and reports whether it opened the breaker.
+func (b *breaker) fail(probe bool) (changed bool) {
+	if n := b.failures.Add(1); !probe && int(n) < b.cfg.Failures {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isOpen.Load() && !probe {
+		return false
+	}
+	b.probing, b.until = false, b.clock.now()+b.cfg.OpenFor
+	return !b.isOpen.Swap(true)
+}
+
+// leave ends a probe that told nothing, so that the next request is one.
+func (b *breaker) leave(probe bool) {
+	if !probe {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.probing {
+		b.probing, b.until = false, b.clock.now()
+	}
+}
+
+func (b *breaker) state() int {
+	switch {
+	case !b.isOpen.Load():
+		return closed
+	case b.left() == 0:
+		return halfOpen
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.probing {
+		return halfOpen
+	}
+	return open
+}

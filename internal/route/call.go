@@ -1,0 +1,288 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// target is an upstream that may take a request, and the name that it knows
+// the model by.
+type target struct {
+	up    *upstream
+	model string
+	group int  // 0: serves the model; n: the nth fallback
+	tried bool // in this round
+	spent bool // not to be asked again for this request
+}
+
+// call is one request on its way through the upstreams. It is the sink that
+// they answer to. A request costs one allocation: this.
+type call struct {
+	router *Router
+	req    llm.Request // a copy, with UpstreamModel set
+	out    llm.Sink
+	body   body
+
+	targets []target
+	few     [4]target // where targets begins
+
+	round, sent int
+	up          *upstream // that is asked now
+	probe       bool
+	cause       outcome // of the last failure
+	started     bool
+	sinkFailed  bool
+}
+
+// body notices when a body that can be read once was touched. A transport may
+// read it from another goroutine.
+type body struct {
+	r       io.Reader
+	touched atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.touched.Store(true)
+	return b.r.Read(p)
+}
+
+// Start hands the head on. From now on the request cannot go elsewhere.
+func (c *call) Start(h *llm.Head) error {
+	c.started = true
+	// A stream may last for minutes. That it began is enough for a probe.
+	if c.probe {
+		c.up.works(true)
+		c.probe = false
+	}
+	err := c.out.Start(h)
+	c.sinkFailed = c.sinkFailed || err != nil
+	return err
+}
+
+// Send hands events on.
+func (c *call) Send(events []llm.Event) error {
+	err := c.out.Send(events)
+	c.sinkFailed = c.sinkFailed || err != nil
+	return err
+}
+
+// run sends the request to one target after the other: to each once, the best
+// group first, and then to all again after a pause, until one takes it.
+func (c *call) run(ctx context.Context) error {
+	var told error // what the client is told in the end
+	group := 0     // that told came from
+	for c.round = 1; ; c.round++ {
+		for t := c.next(); t != nil; t = c.next() {
+			err := c.try(ctx, t)
+			o, e := classify(ctx, err)
+			if !c.mayRepeat(o, e) {
+				return err
+			}
+			c.learn(t, o, e)
+			if told == nil || t.group <= group {
+				told, group = err, t.group
+			}
+		}
+		wait, ok := c.pause()
+		if !ok {
+			break
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return fmt.Errorf("wait to repeat request: %w", err)
+		}
+		for i := range c.targets {
+			c.targets[i].tried = false
+		}
+	}
+	if told == nil {
+		return c.unavailable()
+	}
+	return told
+}
+
+// next chooses the target to try: by weight among those of the first group
+// that has any. It has passed the breaker. There is none when it returns nil.
+func (c *call) next() *target {
+	if c.round > 1 && c.sent >= c.router.cfg.Retry.MaxAttempts {
+		return nil
+	}
+	for {
+		t := c.choose()
+		if t == nil {
+			return nil
+		}
+		t.tried = true
+		if probe, ok := t.up.breaker.enter(); ok {
+			c.up, c.probe = t.up, probe
+			return t
+		}
+	}
+}
+
+func (c *call) choose() *target {
+	first, total, n := -1, 0, 0
+	for i := range c.targets {
+		t := &c.targets[i]
+		if first >= 0 && t.group != c.targets[first].group {
+			break
+		}
+		if t.ready() {
+			if first < 0 {
+				first = i
+			}
+			total, n = total+t.up.Weight, n+1
+		}
+	}
+	if n <= 1 {
+		if n == 0 {
+			return nil
+		}
+		return &c.targets[first]
+	}
+	at := int(c.router.rand() * float64(total))
+	for i := first; i < len(c.targets) && c.targets[i].group == c.targets[first].group; i++ {
+		if t := &c.targets[i]; t.ready() {
+			if at -= t.up.Weight; at < 0 {
+				return t
+			}
+		}
+	}
+	return &c.targets[first] // another request has just closed one of them off
+}
+
+func (t *target) ready() bool {
+	return !t.tried && !t.spent && t.up.breaker.left() == 0 && t.up.cooling.left(t.model) == 0
+}
+
+// try sends the request once.
+func (c *call) try(ctx context.Context, t *target) error {
+	c.sent++
+	if c.sent > 1 {
+		c.router.retries[c.cause].Add(1)
+	}
+	if t.group > 0 {
+		c.router.fallbacks.Add(1)
+	}
+	c.req.UpstreamModel = t.model
+	if c.req.Op == llm.GetModel {
+		c.req.Path = modelPath(t.model)
+	}
+	err := t.up.Handler.Serve(ctx, &c.req, c)
+	o, _ := classify(ctx, err)
+	if c.sinkFailed {
+		o = internal
+	}
+	t.up.settle(o, c.probe)
+	c.probe = false
+	return err
+}
+
+// mayRepeat reports whether a request that failed may be sent again: no
+// upstream can have acted on it, or the upstream said that it did not.
+func (c *call) mayRepeat(o outcome, e *llm.Error) bool {
+	if e == nil || o == cancelled || c.started || c.sinkFailed || c.body.touched.Load() {
+		return false
+	}
+	switch {
+	case e.Unprocessed:
+		return true
+	case o == timedOut || o == cut:
+		// Nobody knows whether the upstream acted on it. A stream without its
+		// first event is repeated all the same, and so is what only reads.
+		return c.req.Stream || c.req.Method == "GET" || c.req.Method == "HEAD"
+	default:
+		return slices.Contains(c.router.cfg.Retry.Statuses, e.Status)
+	}
+}
+
+// learn keeps what a failure says about later requests.
+func (c *call) learn(t *target, o outcome, e *llm.Error) {
+	c.cause = o
+	c.router.log.Debug("request may go elsewhere", slog.String("request_id", c.req.ID), slog.String("upstream", t.up.Name),
+		slog.String("cause", o.String()), slog.Any("error", e))
+	switch {
+	case o == busy || o == timedOut:
+		// It has waited long already; a Retry-After of ours is for the client.
+		t.spent = true
+	case e.Status == 429 && t.model != wholeUpstream:
+		// Limits are by model as a rule.
+		t.up.cooling.start(t.model, e.RetryAfter)
+	case e.Status != 429:
+		t.up.cooling.start(wholeUpstream, e.RetryAfter)
+	}
+}
+
+// pause gives the time to wait before the targets are tried again; ok is false
+// when they are not to be.
+func (c *call) pause() (wait time.Duration, ok bool) {
+	cfg := &c.router.cfg.Retry
+	if c.sent >= cfg.MaxAttempts || c.round >= cfg.MaxAttempts {
+		return 0, false
+	}
+	soonest := time.Duration(-1)
+	for i := range c.targets {
+		t := &c.targets[i]
+		if t.spent || t.up.breaker.left() > 0 {
+			continue
+		}
+		if left := t.up.cooling.left(t.model); soonest < 0 || left < soonest {
+			soonest = left
+		}
+	}
+	if soonest < 0 || soonest > cfg.MaxRetryAfter {
+		return 0, false
+	}
+	jitter := c.router.rand()
+	delay := cfg.BaseDelay
+	for i := 1; i < c.round && delay < cfg.MaxDelay; i++ {
+		delay *= 2
+	}
+	delay = min(delay, cfg.MaxDelay)
+	wait = delay/2 + time.Duration(jitter*float64(delay/2))
+	if soonest > 0 {
+		// Not all who wait for the same moment come at it.
+		wait = max(wait, soonest+time.Duration(jitter*float64(cfg.BaseDelay)))
+	}
+	return wait, true
+}
+
+// unavailable is the error when no target could be asked at all.
+func (c *call) unavailable() error {
+	var soonest time.Duration
+	broken := false
+	for i := range c.targets {
+		t := &c.targets[i]
+		b := t.up.breaker.left()
+		broken = broken || b > 0
+		if left := max(b, t.up.cooling.left(t.model)); i == 0 || left < soonest {
+			soonest = left
+		}
+	}
+	c.router.unavailable.Add(1)
+	e := llm.Errorf(429, "rate_limit_exceeded", "The upstream asked for no requests for now. Try again later.")
+	if broken {
+		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. Try again later.")
+	}
+	// A whole number of seconds, upwards: that is what the header can say.
+	e.RetryAfter = max(soonest+time.Second-1, time.Second).Truncate(time.Second)
+	e.Unprocessed = true
+	return e
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,63 @@
+package route
+
+import (
+	"time"
+
+	"sluice/internal/perf"
+)
+
+// Figures reports the Router's figures.
+func (r *Router) Figures(p perf.Reporter) {
+	p.Counter("route_fallbacks_total", "Requests sent to a fallback model.", float64(r.fallbacks.Load()))
+	p.Counter("route_unavailable_total", "Requests refused because no upstream could be asked.", float64(r.unavailable.Load()))
+	p.Counter("route_unknown_models_total", "Requests for models that no upstream serves.", float64(r.notFounds.Load()))
+	for _, up := range r.ups {
+		for o := range outcomes {
+			p.Counter("route_requests_total", "Requests sent to an upstream, by what became of them.",
+				float64(up.results[o].Load()), "upstream", up.Name, "outcome", o.String())
+		}
+		p.Gauge("route_breaker_state", "State of the upstream's circuit breaker: 0 closed, 1 half open, 2 open.",
+			float64(up.breaker.state()), "upstream", up.Name)
+	}
+	for o := limited; o <= cut; o++ {
+		p.Counter("route_retries_total", "Requests sent again, to any upstream, by what had happened before.",
+			float64(r.retries[o].Load()), "cause", o.String())
+	}
+	for _, h := range r.Health() {
+		p.Gauge("route_models", "Models that the upstream serves.", float64(h.Models), "upstream", h.Upstream)
+	}
+}
+
+// Health is how an upstream does, judged by the requests that it got.
+type Health struct {
+	Upstream string
+	// Breaker is "closed" while requests go there, "open" while none do, and
+	// "half-open" while single ones try whether it is back.
+	Breaker string
+	// RetryIn is how long the breaker stays open.
+	RetryIn time.Duration
+	// Failures is how many requests failed in a row.
+	Failures int
+	// Models is how many models are known; ListError why they could not be
+	// read last time.
+	Models    int
+	ListError error
+}
+
+// Health tells how each upstream does, in the order of the configuration.
+func (r *Router) Health() []Health {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Health, len(r.ups))
+	for i, up := range r.ups {
+		out[i] = Health{
+			Upstream:  up.Name,
+			Breaker:   [...]string{closed: "closed", halfOpen: "half-open", open: "open"}[up.breaker.state()],
+			RetryIn:   up.breaker.left(),
+			Failures:  int(up.breaker.failures.Load()),
+			Models:    len(up.models),
+			ListError: up.listErr,
+		}
+	}
+	return out
+}

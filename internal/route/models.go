@@ -1,0 +1,138 @@
+package route
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"sluice/internal/llm"
+)
+
+const modelsPath = "/v1/models/"
+
+// listModels answers with the merged list.
+func (r *Router) listModels(ctx context.Context, out llm.Sink) error {
+	if err := r.awaitLists(ctx); err != nil {
+		return err
+	}
+	t := r.table.Load()
+	if len(t.ids) == 0 && r.listsFailed() {
+		e := llm.Errorf(503, "models_unavailable", "No upstream's model list could be read. Try again later.")
+		e.RetryAfter = unknownEvery
+		return e
+	}
+	return reply(out, t.list)
+}
+
+// awaitLists waits, once after the start, until every list was asked for.
+func (r *Router) awaitLists(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		news, wait := r.news, r.refreshing && !r.refreshed
+		r.mu.Unlock()
+		if !wait {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-news:
+		}
+	}
+}
+
+func (r *Router) listsFailed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, up := range r.ups {
+		if up.listErr != nil && !hasNoList(up.listErr) {
+			return true
+		}
+	}
+	return false
+}
+
+// modelObject gives the object of a model that a list has, under any name
+// that requests may use.
+func (t *table) modelObject(r *Router, name string) ([]byte, bool) {
+	name = r.follow(name)
+	if up, model, ok := t.split(name); ok && t.serves(up, model) {
+		for _, o := range up.objectsOf(r) {
+			if o.id == model {
+				return o.raw, true
+			}
+		}
+	}
+	raw, ok := t.objects[name]
+	return raw, ok
+}
+
+func (up *upstream) objectsOf(r *Router) []object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return up.models // replaced as a whole, never changed
+}
+
+func reply(out llm.Sink, body []byte) error {
+	h := llm.Head{
+		Status: 200, Kind: llm.Unary, Length: int64(len(body)),
+		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}},
+	}
+	if err := out.Start(&h); err != nil {
+		return err
+	}
+	return out.Send([]llm.Event{{Raw: body}})
+}
+
+// modelName gives the model of GET /v1/models/{id}. The id may have slashes,
+// escaped or not.
+func modelName(req *llm.Request) string {
+	if req.Model != "" {
+		return req.Model
+	}
+	id, err := url.PathUnescape(strings.TrimPrefix(req.Path, modelsPath))
+	if err != nil {
+		return ""
+	}
+	return id
+}
+
+// dotted reports whether a part of a name between slashes is "", "." or "..".
+func dotted(model string) bool {
+	for part := range strings.SplitSeq(model, "/") {
+		if strings.Trim(part, ".") == "" && len(part) <= 2 {
+			return model != ""
+		}
+	}
+	return false
+}
+
+// modelPath is the path of a model at an upstream. Slashes stay: that is how
+// services that have them in names take them.
+func modelPath(model string) string {
+	parts := strings.Split(model, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return modelsPath + strings.Join(parts, "/")
+}
+
+// notFound is the error for a model that no upstream serves.
+func (t *table) notFound(name string) error {
+	const longest = 100
+	shown := name
+	if len(shown) > longest {
+		cut := longest
+		for cut > 0 && !utf8.RuneStart(shown[cut]) {
+			cut--
+		}
+		shown = shown[:cut] + "…"
+	}
+	e := llm.Errorf(404, "model_not_found", "The model `%s` does not exist.", strings.ToValidUTF8(shown, "\ufffd"))
+	if near := t.near(name); len(near) > 0 {
+		e.Message += " There is `" + strings.Join(near, "`, `") + "`; GET /v1/models lists all."
+	}
+	e.Param = "model"
+	return e
+}
