@@ -190,13 +190,13 @@ func (c *call) mayRepeat(o outcome, e *llm.Error) bool {
 	if e == nil || o == cancelled || c.started || c.sinkFailed || c.body.touched.Load() {
 		return false
 	}
-	switch {
-	case e.Unprocessed:
+	switch o {
+	case unreachable, busy:
 		return true
-	case o == timedOut || o == cut:
+	case timedOut, cut:
 		// Nobody knows whether the upstream acted on it. A stream without its
 		// first event is repeated all the same, and so is what only reads.
-		return c.req.Stream || c.req.Method == "GET" || c.req.Method == "HEAD"
+		return e.Unprocessed || c.req.Stream || c.req.Method == "GET" || c.req.Method == "HEAD"
 	default:
 		return slices.Contains(c.router.cfg.Retry.Statuses, e.Status)
 	}

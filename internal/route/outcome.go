@@ -58,7 +58,7 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 		return cut, e
 	case e.Status == 429:
 		return limited, e
-	case e.Unprocessed:
+	case e.Unprocessed && e.Type == llm.TypeUpstream && e.Reply == nil: // not a status of the upstream's
 		return unreachable, e
 	case e.Status >= 500 && e.Status != 501: // 501 is about the request
 		return failed, e

@@ -40,6 +40,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Rand gives a random number in [0, 1), from any goroutine.
 	Rand func() float64
+	// Before is the Router that this one takes the place of. What it knows of
+	// upstreams whose Handler is the same goes over.
+	Before *Router
 }
 
 // Router is the llm.Handler at the end of the chain of stages. It is safe for
@@ -102,7 +105,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 		o.Rand = rand.Float64
 	}
 	r := &Router{
-		cfg: cfg, log: o.Logger, rand: o.Rand, clock: clock{time.Now()},
+		cfg: cfg, log: o.Logger, rand: o.Rand, clock: newClock(o.Before),
 		byName: make(map[string]*upstream), aliases: make(map[string]string),
 		aliasNames: slices.Sorted(maps.Keys(cfg.Aliases)), allStatic: true,
 		kick: make(chan struct{}, 1), news: make(chan struct{}),
@@ -111,7 +114,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 		r.aliases[alias], _ = cfg.follow(alias)
 	}
 	for _, u := range ups {
-		r.add(u)
+		r.add(u, o.Before)
 	}
 	r.def = r.ups[0]
 	if cfg.DefaultUpstream != "" {
@@ -121,7 +124,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	return r, nil
 }
 
-func (r *Router) add(u Upstream) {
+func (r *Router) add(u Upstream, before *Router) {
 	u.Weight = max(u.Weight, 1)
 	up := &upstream{Upstream: u, router: r, static: len(u.Models) > 0}
 	up.breaker.clock, up.breaker.cfg = r.clock, r.cfg.Breaker
@@ -134,6 +137,7 @@ func (r *Router) add(u Upstream) {
 	} else {
 		r.allStatic = false
 	}
+	up.inherit(before)
 	r.ups = append(r.ups, up)
 	r.byName[u.Name] = up
 }
@@ -171,7 +175,8 @@ func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) erro
 func (r *Router) find(ctx context.Context, c *call) error {
 	model := c.req.Model
 	if model == "" {
-		if c.req.Op != llm.Passthrough {
+		// A stored prompt can name the model of a response.
+		if c.req.Op != llm.Passthrough && c.req.Op != llm.Response {
 			e := llm.Errorf(400, "missing_required_parameter", "The request names no model. Give one as `model`.")
 			e.Param = "model"
 			return e

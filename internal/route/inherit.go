@@ -1,0 +1,58 @@
+package route
+
+import (
+	"reflect"
+	"time"
+)
+
+func newClock(before *Router) clock {
+	if before != nil {
+		return before.clock
+	}
+	return clock{time.Now()}
+}
+
+// inherit takes over what the Router before knew of the same upstream, so that
+// a new configuration neither forgets that one is down nor has requests wait
+// for lists that are known.
+func (up *upstream) inherit(before *Router) {
+	if before == nil {
+		return
+	}
+	old := before.byName[up.Name]
+	if old == nil || !same(old.Handler, up.Handler) {
+		return
+	}
+	before.mu.Lock()
+	if !up.static && !old.static {
+		up.known, up.models, up.listErr = old.known, old.models, old.listErr
+	}
+	before.mu.Unlock()
+	up.breaker.take(&old.breaker)
+	up.cooling.take(&old.cooling)
+	for o := range outcomes {
+		up.results[o].Store(old.results[o].Load())
+	}
+}
+
+func same(a, b any) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
+
+func (b *breaker) take(old *breaker) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	b.failures.Store(old.failures.Load())
+	b.isOpen.Store(old.isOpen.Load())
+	b.until = old.until
+}
+
+func (c *cooling) take(old *cooling) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	for model, until := range old.until {
+		if left := until - old.clock.now(); left > 0 {
+			c.start(model, left)
+		}
+	}
+}
