@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (c *Conn) ReadHead(h *Head) error {
 		return c.err
 	}
 	if c.phase != sent {
-		return &RequestError{"no request was written"}
+		return errors.New("read reply head: no request was written")
 	}
 	for interim := 0; ; interim++ {
 		n, err := c.headLength()
@@ -113,9 +114,8 @@ func (c *Conn) receive() error {
 		copy(c.large[:], c.buf[:c.w])
 		c.buf = c.large[:]
 	}
-	begun := c.w > 0
 	err := c.read()
-	if err == io.EOF && begun {
+	if err == io.EOF && c.got {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -41,7 +42,7 @@ func (c *Conn) WriteRequest(r *Request) error {
 		return c.err
 	}
 	if !c.Reusable() {
-		return &RequestError{"the connection cannot take a request"}
+		return errors.New("write request: the connection cannot take one")
 	}
 	size, err := r.check()
 	if err != nil {
