@@ -3,7 +3,6 @@ package front
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -61,14 +60,15 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 // and no other.
 func (x *exchange) end() {
 	s, p := x.s, recover()
+	if p != nil {
+		x.settle()
+	}
 	if p != nil && p != http.ErrAbortHandler {
 		s.log.Error("handler panicked", "request_id", x.req.ID, "panic", p, "stack", string(debug.Stack()))
-		x.settle()
+		p = http.ErrAbortHandler
 		if !x.wrote {
-			x.replyError(llm.AsError(fmt.Errorf("panic: %v", p)))
+			x.replyError(llm.AsError(errors.New("handler panicked")))
 			p = nil
-		} else {
-			p = http.ErrAbortHandler
 		}
 	}
 	s.stats.requests[x.req.Op][x.status/100%6].Add(1)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -467,7 +468,7 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-// lines reads events of a stream one after the other.
+// nextEvent reads one event, and no further.
 func nextEvent(t testing.TB, r *bufio.Reader) string {
 	t.Helper()
 	var event bytes.Buffer
@@ -481,4 +482,17 @@ func nextEvent(t testing.TB, r *bufio.Reader) string {
 			return event.String()
 		}
 	}
+}
+
+// FuzzUnclean: a path that is let through names what it seems to name.
+func FuzzUnclean(f *testing.F) {
+	for _, p := range []string{"/v1/files", "/v1/files/", "/v1/./x", "/v1/..", "/v1//x", "/v1/.x/..y"} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		p = "/v1/" + p
+		if !unclean(p) && path.Clean(p) != strings.TrimSuffix(p, "/") {
+			t.Errorf("%q is let through and means %q", p, path.Clean(p))
+		}
+	})
 }

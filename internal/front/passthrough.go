@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -110,7 +111,9 @@ type spool struct {
 
 func (s *spool) Write(p []byte) (int, error) {
 	if s.file == nil && s.mem.Len()+len(p) > peekBytes {
-		s.err = s.overflow()
+		if err := s.overflow(); err != nil {
+			s.err = fmt.Errorf("spool upload: %w", err)
+		}
 	}
 	if s.err != nil {
 		return 0, s.err
@@ -120,9 +123,9 @@ func (s *spool) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.Write(p)
 	if err != nil {
-		s.err = err
+		s.err = fmt.Errorf("spool upload: %w", err)
 	}
-	return n, err
+	return n, s.err
 }
 
 func (s *spool) overflow() error {
@@ -145,7 +148,7 @@ func (s *spool) reader() (io.Reader, error) {
 		return &s.mem, nil
 	}
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read spooled upload: %w", err)
 	}
 	return s.file, nil
 }
