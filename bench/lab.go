@@ -42,50 +42,59 @@ type lab struct {
 // load is what wrk sends.
 type load struct{ name, path, body string }
 
-func newLab(ctx context.Context, p *plan) (l *lab, err error) {
+func newLab(ctx context.Context, p *plan) (*lab, error) {
 	for _, tool := range []string{"nginx", "wrk", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("%s is missing: apt-get install nginx-light wrk util-linux", tool)
 		}
 	}
-	l = &lab{plan: *p}
-	if l.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
+	dir, err := os.MkdirTemp("", "sluice-bench-")
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+	l := &lab{plan: *p, dir: dir}
+	if err := l.startAll(ctx); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *lab) startAll(ctx context.Context) (err error) {
 	if l.plan.sluice == "" {
 		l.plan.sluice = filepath.Join(l.dir, "sluice")
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", l.plan.sluice, "./cmd/sluice")
 		build.Dir = ".."
 		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build sluice: %w\n%s", err, out)
+			return fmt.Errorf("build sluice: %w\n%s", err, out)
 		}
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l.mockAddr = freeAddr()
+	if l.mockAddr, err = freeAddr(); err != nil {
+		return err
+	}
 	if l.mock, err = l.start("1", "mock", self, "mock", l.mockAddr); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err = waitFor(ctx, "http://"+l.mockAddr+"/v1/models"); err != nil {
-		return nil, err
+		return err
 	}
 	if l.nginx, err = l.startNginx(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	l.sluice, err = l.startSluice(ctx)
-	return l, err
+	return err
 }
 
 func (l *lab) startNginx(ctx context.Context) (*proxy, error) {
-	addr := freeAddr()
-	conf := fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/nginx.pid; error_log %[1]s/nginx.err;
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf(`daemon off; user root; worker_processes 1; pid %[1]s/nginx.pid; error_log %[1]s/nginx.err;
 events { worker_connections 16384; }
 http {
   access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
@@ -101,7 +110,10 @@ http {
 }
 
 func (l *lab) startSluice(ctx context.Context) (*proxy, error) {
-	addr := freeAddr()
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
 	_, port, _ := net.SplitHostPort(addr)
 	conf := fmt.Sprintf(`server:
   port: %s
