@@ -1,0 +1,181 @@
+package openai
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/upstream"
+)
+
+const (
+	// maxErrorBody bounds the body of an error reply, in bytes.
+	maxErrorBody = 1 << 20
+	// errorBodyTimeout bounds the wait for each piece of it: the status is
+	// known, and a request that can go elsewhere should do so soon.
+	errorBodyTimeout = 5 * time.Second
+	// maxErrorText bounds the part of an unknown error body that is quoted, in bytes.
+	maxErrorText = 1 << 10
+	// maxErrorDepth bounds the nesting of an error body.
+	maxErrorDepth = 64
+	// maxRetryAfter is the longest wait that is believed.
+	maxRetryAfter = 24 * time.Hour
+)
+
+// failure makes the error of a reply whose status is 400 or above. Of a body
+// that cannot be read the status remains.
+func (h *Handler) failure(r *upstream.Reply) error {
+	contentType := r.Get("Content-Type")
+	e := &llm.Error{
+		Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: "upstream_error", Upstream: h.name,
+		RetryAfter: retryAfter(r.Header, time.Now()),
+		// Both say that the request was turned away, not that it failed.
+		Unprocessed: r.Status == 429 || r.Status == 503,
+	}
+	r.SetIdleTimeout(errorBodyTimeout)
+	body, err := collect(r, nil, maxErrorBody)
+	if err != nil {
+		e.Err = fmt.Errorf("read error reply: %w", err)
+	}
+	body = redact(body, h.secrets)
+	sound := err == nil && jsonscan.Validate(body, maxErrorDepth) == nil
+	if sound && shaped(body) {
+		e.Reply = &llm.ErrorReply{Header: h.errorFields(r.Header), Body: body}
+	}
+	e.Message = message(body, contentType, sound)
+	if e.Message == "" {
+		e.Message = fmt.Sprintf("The upstream answered with status %d and no explanation.", r.Status)
+	}
+	if code, ok := text(body, sound, "error", "code"); ok {
+		e.Code = code
+	}
+	if kind, ok := text(body, sound, "error", "type"); ok {
+		e.Type = kind
+	}
+	e.Param, _ = text(body, sound, "error", "param")
+	return e
+}
+
+// redirected makes the error of a redirection. It is not followed: the
+// upstream's key would go where no one configured it to go.
+func (h *Handler) redirected(r *upstream.Reply) error {
+	to := string(redact([]byte(r.Get("Location")), h.secrets))
+	return fault(h.name, 502, "upstream_redirect",
+		"The upstream answered with a redirection, which is not followed. Its base_url may be wrong.",
+		fmt.Errorf("status %d, location %q", r.Status, to))
+}
+
+// errorFields gives the fields of an error reply that a client may see.
+func (h *Handler) errorFields(header []llm.Field) []llm.Field {
+	kept := clientFields(slices.Clone(header))
+	for i := range kept {
+		kept[i].Value = string(redact([]byte(kept[i].Value), h.secrets))
+	}
+	return kept
+}
+
+// shaped reports whether a body is an error as OpenAI's are: an object whose
+// error is an object with a message.
+func shaped(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	if len(body) == 0 || body[0] != '{' {
+		return false
+	}
+	_, ok := text(body, true, "error", "message")
+	return ok
+}
+
+// message finds what an error body says. An HTML page says nothing.
+func message(body []byte, contentType string, sound bool) string {
+	if sound {
+		for _, path := range [...][]string{
+			{"error", "message"}, {"message"}, {"error"}, {"detail"}, {"detail", "0", "msg"},
+			{"errors", "0", "message"}, {"0", "error", "message"}, {"error_description"}, {"title"},
+		} {
+			if s, ok := text(body, true, path...); ok && s != "" {
+				return clip(s)
+			}
+		}
+		return ""
+	}
+	if !mediaType(contentType, "text/plain") || !utf8.Valid(body) {
+		return ""
+	}
+	return clip(strings.TrimSpace(string(body)))
+}
+
+// text gives the string at a path of a sound JSON body.
+func text(body []byte, sound bool, path ...string) (string, bool) {
+	if !sound {
+		return "", false
+	}
+	v, ok := jsonscan.Get(body, path...)
+	if !ok {
+		return "", false
+	}
+	s, err := jsonscan.String(body[v.Start:v.End])
+	return s, err == nil
+}
+
+// clip shortens s to what a message may hold, at the end of a character.
+func clip(s string) string {
+	if len(s) <= maxErrorText {
+		return s
+	}
+	s = s[:maxErrorText]
+	for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s[:max(len(s)-1, 0)] + "…"
+}
+
+// retryAfter reads how long the upstream asks to wait: Retry-After in seconds
+// or as a date (RFC 9110 section 10.2.3), or OpenAI's Retry-After-Ms, which is
+// finer. It is 0 where there is none that makes sense.
+func retryAfter(header []llm.Field, now time.Time) time.Duration {
+	wait := time.Duration(0)
+	for i := range header {
+		value := strings.Trim(header[i].Value, " \t")
+		switch header[i].Name {
+		case "Retry-After-Ms":
+			if d, ok := number(value, time.Millisecond); ok {
+				return d
+			}
+		case "Retry-After":
+			if d, ok := number(value, time.Second); ok {
+				wait = d
+			} else if at, ok := date(value); ok {
+				wait = min(max(at.Sub(now), 0), maxRetryAfter)
+			}
+		}
+	}
+	return wait
+}
+
+// number reads a count of units, which some upstreams send with a fraction.
+func number(s string, unit time.Duration) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(n >= 0) {
+		return 0, false
+	}
+	if n > float64(maxRetryAfter/unit) {
+		return maxRetryAfter, true
+	}
+	return time.Duration(n * float64(unit)), true
+}
+
+// date reads a date in one of the three forms of RFC 9110 section 5.6.7.
+func date(s string) (time.Time, bool) {
+	for _, layout := range [...]string{"Mon, 02 Jan 2006 15:04:05 GMT", time.RFC850, time.ANSIC} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}

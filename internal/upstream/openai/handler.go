@@ -1,0 +1,209 @@
+// Package openai is an upstream that speaks the OpenAI API over HTTP.
+//
+// It promises that requests and replies keep their bytes: a request's body goes
+// out as it came, except for the model's name where routing changed that; a
+// stream's events leave as they came in, the first as soon as it is there. A
+// reply that was cut short is never ended as if it were whole. The upstream's
+// key reaches the upstream and nothing else.
+package openai
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/upstream"
+)
+
+// Handler is one upstream. It is safe for concurrent use.
+type Handler struct {
+	name    string
+	client  *upstream.Client
+	stream  StreamConfig
+	base    string // escaped path before what follows "/v1" in a request's
+	query   string // of the base URL
+	header  []llm.Field
+	secrets []string
+
+	calls   sync.Pool // *call
+	streams sync.Pool // *stream
+	bodies  sync.Pool // *[]byte, for unary replies
+}
+
+// call is what a request is turned into, kept for use again.
+type call struct {
+	upstream.Call
+	fields []llm.Field
+}
+
+// New makes the handler of the upstream called name. Requests go through c,
+// whose base URL has the host of cfg's.
+func New(cfg Config, name string, c *upstream.Client, s StreamConfig) (*Handler, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("check upstream %s: %w", name, err)
+	}
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("check stream: %w", err)
+	}
+	base, err := parseBase(cfg.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("check upstream %s: %w", name, err)
+	}
+	h := &Handler{
+		name: name, client: c, stream: s,
+		base: strings.TrimRight(base.EscapedPath(), "/"), query: base.RawQuery,
+		header: configuredHeader(cfg), secrets: secrets(cfg, base),
+	}
+	h.calls.New = func() any { return new(call) }
+	h.streams.New = func() any { return new(stream) }
+	h.bodies.New = func() any { return new([]byte) }
+	return h, nil
+}
+
+func configuredHeader(cfg Config) (header []llm.Field) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		header = append(header, llm.Field{Name: canonicalName(name), Value: cfg.Headers[name]})
+	}
+	if !cfg.APIKey.IsZero() {
+		header = append(header, llm.Field{Name: "Authorization", Value: "Bearer " + cfg.APIKey.Reveal()})
+	}
+	return header
+}
+
+// secrets collects what no client may see.
+func secrets(cfg Config, base *url.URL) (all []string) {
+	add := func(s string) {
+		if len(s) >= minSecret {
+			all = append(all, s)
+		}
+	}
+	add(cfg.APIKey.Reveal())
+	for name, value := range cfg.Headers {
+		if confidential(name) {
+			_, credentials, isScheme := strings.Cut(value, " ")
+			if isScheme {
+				add(credentials)
+			}
+			add(value)
+		}
+	}
+	for name, values := range base.Query() {
+		if confidential(name) {
+			for _, value := range values {
+				add(value)
+			}
+		}
+	}
+	// The longest first: a shorter one may be a part of it.
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
+}
+
+// Serve implements llm.Handler.
+func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	begun := time.Now()
+	r, err := h.do(ctx, req)
+	if err != nil {
+		return err
+	}
+	// Its end gives the connection back, or closes it where the reply was not
+	// read to its end.
+	defer r.Close()
+	if r.Status >= 400 {
+		return h.failure(r)
+	}
+	if r.Status >= 300 && req.Op != llm.Passthrough {
+		return h.redirected(r)
+	}
+	contentType := r.Get("Content-Type")
+	r.Header = clientFields(r.Header)
+	switch {
+	case mediaType(contentType, "text/event-stream"):
+		return h.relay(req.Op, r, out, begun)
+	case req.Method != "HEAD" && isJSON(contentType, req.Op):
+		return h.unary(r, out)
+	default:
+		return h.pieces(r, nil, out)
+	}
+}
+
+// do sends the request and waits for the reply's head.
+func (h *Handler) do(ctx context.Context, req *llm.Request) (*upstream.Reply, error) {
+	c := h.calls.Get().(*call)
+	defer func() {
+		c.Call = upstream.Call{}
+		clear(c.fields)
+		h.calls.Put(c)
+	}()
+	c.fields = h.appendHeader(c.fields[:0], req)
+	c.Call = upstream.Call{
+		Method: req.Method, Target: h.target(req), Header: c.fields,
+		BodyReader: req.BodyReader, BodyLen: req.BodyLen, Stream: req.Stream,
+	}
+	if req.BodyReader == nil {
+		c.Body = body(req)
+	}
+	return h.client.Do(ctx, &c.Call)
+}
+
+// target is the path and query to ask the upstream for.
+func (h *Handler) target(req *llm.Request) string {
+	path := strings.TrimPrefix(req.Path, "/v1")
+	switch {
+	case h.query == "" && req.RawQuery == "":
+		return h.base + path
+	case h.query == "":
+		return h.base + path + "?" + req.RawQuery
+	case req.RawQuery == "":
+		return h.base + path + "?" + h.query
+	default:
+		return h.base + path + "?" + h.query + "&" + req.RawQuery
+	}
+}
+
+// appendHeader appends the request's fields. Credentials of a client are not
+// among them, and would not pass here: only the upstream's own are sent.
+func (h *Handler) appendHeader(dst []llm.Field, req *llm.Request) []llm.Field {
+	typed := false
+	for _, f := range req.Header {
+		if f.Name == "Authorization" || h.configured(f.Name) {
+			continue
+		}
+		typed = typed || f.Name == "Content-Type"
+		dst = append(dst, f)
+	}
+	dst = append(dst, h.header...)
+	if !typed && len(req.Body) > 0 && req.Op != llm.Passthrough {
+		dst = append(dst, llm.Field{Name: "Content-Type", Value: "application/json"})
+	}
+	return dst
+}
+
+func (h *Handler) configured(name string) bool {
+	for i := range h.header {
+		if h.header[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// body gives the request's body with the model's name as the upstream knows it,
+// in parts, so that nothing is copied. The name is made anew for each request,
+// because over HTTP/2 a body may still be on its way after an early reply.
+func body(req *llm.Request) (parts [3][]byte) {
+	s := req.ModelSpan
+	if req.UpstreamModel == "" || req.UpstreamModel == req.Model || s.End <= s.Start || s.End > len(req.Body) {
+		parts[0] = req.Body
+		return parts
+	}
+	name := jsonscan.AppendString(make([]byte, 0, len(req.UpstreamModel)+2), req.UpstreamModel)
+	return [3][]byte{req.Body[:s.Start], name, req.Body[s.End:]}
+}

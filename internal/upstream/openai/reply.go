@@ -1,0 +1,137 @@
+package openai
+
+import (
+	"io"
+	"slices"
+	"strings"
+
+	"sluice/internal/llm"
+	"sluice/internal/upstream"
+)
+
+const (
+	// maxUnary is the largest reply that is held whole, in bytes. A larger one
+	// goes on in pieces.
+	maxUnary = 1 << 20
+	// maxKept is the largest buffer that is kept for use again, in bytes.
+	maxKept = 256 << 10
+)
+
+// unary collects a reply, so that a cut before its end leaves the request free
+// to go elsewhere, and so that a slow client does not keep the connection.
+func (h *Handler) unary(r *upstream.Reply, out llm.Sink) error {
+	if r.Length > maxUnary {
+		return h.pieces(r, nil, out)
+	}
+	buf := h.bodies.Get().(*[]byte)
+	whole, err := collect(r, (*buf)[:0], maxUnary)
+	defer func() {
+		if cap(whole) <= maxKept {
+			*buf = whole
+		}
+		h.bodies.Put(buf)
+	}()
+	if err == errLarger { //nolint:errorlint // collect returns it unwrapped
+		return h.pieces(r, whole, out)
+	}
+	if err != nil {
+		return err
+	}
+	r.Close()
+	if err := out.Start(&llm.Head{
+		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(whole)), Upstream: h.name,
+	}); err != nil {
+		return err
+	}
+	return out.Send([]llm.Event{{Raw: whole}})
+}
+
+// errLarger says that a body is larger than the limit; what came was collected.
+var errLarger = larger{}
+
+type larger struct{}
+
+func (larger) Error() string { return "the body is larger than its limit" }
+
+// collect appends the rest of a body to dst until more than limit bytes came.
+func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
+	if r.Length > 0 && r.Length <= int64(limit) {
+		dst = slices.Grow(dst, int(r.Length))
+	}
+	for {
+		piece, err := r.Next()
+		if err == io.EOF { //nolint:errorlint // Next returns it unwrapped
+			return dst, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, piece...)
+		if len(dst) > limit {
+			return dst, errLarger
+		}
+	}
+}
+
+// pieces hands a body on as it comes, after the part that was already read.
+func (h *Handler) pieces(r *upstream.Reply, begun []byte, out llm.Sink) error {
+	if err := out.Start(&llm.Head{
+		Status: r.Status, Kind: llm.Pieces, Header: r.Header, Length: r.Length, Upstream: h.name,
+	}); err != nil {
+		return err
+	}
+	var event [1]llm.Event
+	piece := begun
+	for {
+		if len(piece) > 0 {
+			event[0].Raw = piece
+			if err := out.Send(event[:]); err != nil {
+				return err
+			}
+		}
+		var err error
+		if piece, err = r.Next(); err != nil {
+			if err == io.EOF { //nolint:errorlint // Next returns it unwrapped
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// clientFields drops from header the fields that speak for the upstream's host
+// and not for its reply: cookies that bind later requests of all clients
+// together, and what a client would take for Sluice's own policy.
+func clientFields(header []llm.Field) []llm.Field {
+	return slices.DeleteFunc(header, func(f llm.Field) bool {
+		switch f.Name {
+		case "Content-Length", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
+			"Nel", "Report-To", "Reporting-Endpoints":
+			return true
+		}
+		return false
+	})
+}
+
+// isJSON reports whether a reply is JSON by its type. Where an operation's
+// reply is always JSON a missing type is taken for it.
+func isJSON(contentType string, op llm.Operation) bool {
+	if contentType == "" {
+		return op != llm.Passthrough
+	}
+	if mediaType(contentType, "application/json") {
+		return true
+	}
+	name, _, _ := strings.Cut(contentType, ";")
+	return strings.HasSuffix(strings.ToLower(strings.TrimSpace(name)), "+json")
+}
+
+// mediaType reports whether a Content-Type is the one named, whatever its
+// parameters and case (RFC 9110 section 8.3.1).
+func mediaType(contentType, want string) bool {
+	if len(contentType) < len(want) || !strings.EqualFold(contentType[:len(want)], want) {
+		return false
+	}
+	rest := strings.TrimLeft(contentType[len(want):], " \t")
+	return rest == "" || rest[0] == ';'
+}

@@ -1,0 +1,226 @@
+package openai
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+	"sluice/internal/upstream"
+)
+
+// maxHeld bounds the comments that wait for the first event, in bytes.
+const maxHeld = 64 << 10
+
+// source is a reply's body. *upstream.Reply is one.
+type source interface {
+	Next() ([]byte, error)
+	SetIdleTimeout(d time.Duration)
+}
+
+// stream is the state of one event stream on its way, kept for use again.
+type stream struct {
+	cfg   StreamConfig
+	op    llm.Operation
+	head  llm.Head
+	cut   bool // its end has to be told from a cut by its last event
+	begun time.Time
+
+	splitter sse.Splitter
+	events   []llm.Event
+	held     []byte // comments that came before the first event
+	started  bool
+	ended    bool // the event that ends a whole stream has come
+	fast     bool // events come faster than the flush interval
+	sent     time.Time
+}
+
+// relay sends on an event stream. begun is when its request came.
+func (h *Handler) relay(op llm.Operation, r *upstream.Reply, out llm.Sink, begun time.Time) error {
+	s := h.streams.Get().(*stream)
+	*s = stream{
+		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true,
+		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name},
+		splitter: sse.Splitter{MaxEvent: h.stream.MaxEventBytes},
+		events:   s.events[:0], held: s.held[:0],
+	}
+	defer func() {
+		// An idle pool holds no bytes of a reply.
+		clear(s.events[:cap(s.events)])
+		*s = stream{events: s.events, held: s.held}
+		h.streams.Put(s)
+	}()
+	return s.run(r, out, h.name)
+}
+
+func (s *stream) run(body source, out llm.Sink, name string) error {
+	for {
+		s.await(body)
+		piece, err := body.Next()
+		switch {
+		case err == io.EOF: //nolint:errorlint // Next returns it unwrapped
+			return s.finish(out, name)
+		case err != nil:
+			return err
+		}
+		s.observe()
+		var tooLarge error
+		s.events, tooLarge = s.splitter.Feed(piece, s.events[:0])
+		if err := s.send(out, false); err != nil {
+			return err
+		}
+		if tooLarge != nil {
+			return fault(name, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
+		}
+		if s.started && s.sent.IsZero() {
+			s.sent = time.Now()
+		}
+		s.pace()
+	}
+}
+
+// await sets how long the next piece may take to come. Until the first event
+// that is what is left of its time: comments do not extend it.
+func (s *stream) await(body source) {
+	if s.cfg.FirstEventTimeout <= 0 || s.cfg.IdleTimeout <= 0 {
+		return
+	}
+	d := s.cfg.IdleTimeout
+	if !s.started {
+		// A bound of nothing would be no bound.
+		d = max(s.cfg.FirstEventTimeout-time.Since(s.begun), time.Millisecond)
+	}
+	body.SetIdleTimeout(d)
+}
+
+// send sends the events that came. Comments before the first event wait for
+// it, because up to then the request can still go elsewhere; force sends them
+// nevertheless.
+func (s *stream) send(out llm.Sink, force bool) error {
+	for i := range s.events {
+		s.ended = s.ended || ends(s.op, s.events[i].Raw)
+	}
+	if !s.started {
+		if !force && s.hold() {
+			return nil
+		}
+		s.started = true
+		if err := out.Start(&s.head); err != nil {
+			return err
+		}
+		if len(s.held) > 0 {
+			s.events = slices.Insert(s.events, 0, llm.Event{Raw: s.held})
+		}
+	}
+	if len(s.events) == 0 {
+		return nil
+	}
+	err := out.Send(s.events)
+	s.sent = time.Now()
+	return err
+}
+
+// hold puts the events aside if they are all comments.
+func (s *stream) hold() bool {
+	size := len(s.held)
+	for i := range s.events {
+		if !sse.IsComment(s.events[i].Raw) {
+			return false
+		}
+		size += len(s.events[i].Raw)
+	}
+	if size > maxHeld {
+		return false
+	}
+	for i := range s.events {
+		s.held = append(s.held, s.events[i].Raw...)
+	}
+	return true
+}
+
+// observe is told that a piece has come.
+func (s *stream) observe() {
+	if s.cfg.FlushInterval > 0 && !s.sent.IsZero() {
+		s.fast = time.Since(s.sent) < 2*s.cfg.FlushInterval
+	}
+}
+
+// pace waits until the flush interval is over since the last events left, if
+// they come faster than that, so that the next leave together in one write. A
+// stream that is slower is read at once and never waits for a timer.
+func (s *stream) pace() {
+	if s.started && s.fast && !s.ended && s.cfg.FlushInterval > 0 {
+		time.Sleep(s.cfg.FlushInterval - time.Since(s.sent))
+	}
+}
+
+// finish ends a stream whose body has come to its sound end.
+func (s *stream) finish(out llm.Sink, name string) error {
+	tail := s.splitter.Tail()
+	s.events = s.events[:0]
+	if s.cut && s.endKnown() && !s.ended && !ends(s.op, tail) {
+		return fault(name, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
+	}
+	if !s.started && sse.IsComment(tail) && s.endKnown() {
+		return fault(name, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
+	}
+	if len(tail) > 0 {
+		s.events = append(s.events, llm.Event{Raw: tail})
+	}
+	if len(tail) == 0 && s.started {
+		return nil
+	}
+	return s.send(out, true)
+}
+
+// endKnown reports whether a whole stream of the operation ends in an event
+// that is known.
+func (s *stream) endKnown() bool {
+	return s.op == llm.Chat || s.op == llm.Completion || s.op == llm.Response
+}
+
+// ends reports whether an event is the one that ends a stream.
+func ends(op llm.Operation, raw []byte) bool {
+	switch op {
+	case llm.Chat, llm.Completion:
+		return done(raw)
+	case llm.Response:
+		name := sse.Name(raw)
+		if len(name) > 0 {
+			return endsResponse(name)
+		}
+		data, _ := sse.Data(raw, nil)
+		v, ok := jsonscan.Get(data, "type")
+		return ok && data[v.Start] == '"' && endsResponse(data[v.Start+1:v.End-1])
+	default:
+		return false
+	}
+}
+
+// done reports whether an event's data is [DONE]. It is short, and looked into
+// only then.
+func done(raw []byte) bool {
+	mark := []byte("[DONE]")
+	if len(raw) > 64 || !bytes.Contains(raw, mark) {
+		return false
+	}
+	data, _ := sse.Data(raw, nil)
+	return bytes.Equal(bytes.TrimSpace(data), mark)
+}
+
+func endsResponse(event []byte) bool {
+	switch string(event) {
+	case "response.completed", "response.failed", "response.incomplete":
+		return true
+	}
+	return false
+}
+
+func fault(name string, status int, code, message string, cause error) *llm.Error {
+	return &llm.Error{
+		Status: status, Type: llm.TypeUpstream, Code: code, Message: message, Upstream: name, Err: cause,
+	}
+}
