@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sluice/internal/config"
+	"sluice/internal/gateway"
+)
+
+func (c *cli) serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: `Serve runs the gateway until SIGTERM or SIGINT, then lets requests under way
+finish within server.drain_timeout; a second signal ends it at once. SIGHUP, or
+a change of the file, reads the configuration again without dropping a request.
+
+With no upstream configured it serves simulated models. OPENAI_API_KEY makes
+OpenAI the upstream, NAME_API_KEY with NAME_BASE_URL any other service that
+speaks OpenAI's API. sluice.example.yaml shows every setting.`,
+		Example: `  sluice serve
+  OPENAI_API_KEY=sk-... sluice serve --port 8080
+  sluice serve --config sluice.yaml --log-format json`,
+		Args: cobra.NoArgs,
+	}
+	options := c.configFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return c.serve(cmd.Context(), options()) }
+	return cmd
+}
+
+// configFlags adds the flags that set keys of the configuration. The returned
+// function gives what to load once they are parsed.
+func (c *cli) configFlags(cmd *cobra.Command) func() config.LoadOptions {
+	keys := [...]struct{ flag, path string }{
+		{"host", "server.host"}, {"port", "server.port"}, {"insecure", "server.insecure"},
+		{"log-level", "log.level"}, {"log-format", "log.format"},
+	}
+	f := cmd.Flags()
+	file := f.StringP("config", "c", "", "configuration `file` (SLUICE_CONFIG)")
+	f.String("host", "", "`address` to listen on (SLUICE_HOST; 127.0.0.1)")
+	f.String("port", "", "`port` to listen on, 0 for any (SLUICE_PORT; 28888)")
+	f.Bool("insecure", false, "allow an address other than loopback without API keys")
+	f.String("log-level", "", "`level`: debug, info, warn, error (SLUICE_LOG_LEVEL; info)")
+	f.String("log-format", "", "`format`: text, json (SLUICE_LOG_FORMAT; text)")
+	return func() config.LoadOptions {
+		o := config.LoadOptions{File: *file, Env: c.env}
+		for _, k := range keys {
+			if f.Changed(k.flag) {
+				o.Flags = append(o.Flags, config.Flag{Name: "--" + k.flag, Path: k.path, Value: f.Lookup(k.flag).Value.String()})
+			}
+		}
+		for _, pair := range c.env {
+			if value, ok := strings.CutPrefix(pair, config.ConfigVariable+"="); ok && !f.Changed("config") {
+				o.File = value
+			}
+		}
+		return o
+	}
+}
+
+// serve runs a gateway until ctx is done or a signal asks for the end.
+func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	cfg, err := config.Load(o)
+	if err != nil {
+		return err
+	}
+	s := &service{options: o, format: cfg.Log.Format}
+	s.log = c.logger(cfg.Log, &s.level)
+	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout})
+	if err != nil {
+		return failure{err}
+	}
+	if _, err := s.gateway.Listen(); err != nil {
+		err = failure{explainListen(err, cfg.Server.Host, cfg.Server.Port)}
+		return errors.Join(err, s.gateway.Close())
+	}
+	return s.run(ctx, signals)
+}
+
+func (c *cli) logger(l config.Log, level *slog.LevelVar) *slog.Logger {
+	_ = level.UnmarshalText([]byte(l.Level)) // it was checked
+	o := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(c.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(c.stderr, o))
+}
+
+// service is a gateway that listens.
+type service struct {
+	options config.LoadOptions
+	gateway *gateway.Gateway
+	log     *slog.Logger
+	level   slog.LevelVar
+	format  string
+}
+
+// loaded is a configuration that was read again, or why it cannot be used.
+type loaded struct {
+	cfg *config.Config
+	err error
+}
+
+func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- s.gateway.Run(ctx) }()
+
+	changed := make(chan loaded)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop() // before Wait
+	if s.options.File != "" {
+		watching.Go(func() { s.watch(ctx, changed) })
+	}
+	for {
+		select {
+		case err := <-ended:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				return failure{err}
+			}
+			return nil
+		case l := <-changed:
+			s.reload(l)
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP && ctx.Err() == nil:
+				cfg, err := config.Load(s.options)
+				s.reload(loaded{cfg, err})
+			case sig == syscall.SIGHUP:
+			case ctx.Err() == nil:
+				s.log.Info("finishing the requests under way; a second signal ends them", "signal", sig.String())
+				stop()
+			default:
+				return failure{fmt.Errorf("ended by a second signal (%v) before all requests were finished", sig)}
+			}
+		}
+	}
+}
+
+// watch hands on what the file becomes until ctx is done.
+func (s *service) watch(ctx context.Context, changed chan<- loaded) {
+	err := config.Watch(ctx, s.options, func(cfg *config.Config, err error) {
+		select {
+		case changed <- loaded{cfg, err}:
+		case <-ctx.Done():
+		}
+	})
+	if err != nil {
+		s.log.Warn("the configuration file is not watched; send SIGHUP after a change", "error", err)
+	}
+}
+
+// reload puts a new configuration to use, or says why the old one stays.
+func (s *service) reload(l loaded) {
+	if l.err == nil {
+		l.err = s.gateway.Reload(l.cfg)
+	}
+	if l.err != nil {
+		faults := []string{l.err.Error()}
+		if e, ok := errors.AsType[*config.Error](l.err); ok {
+			faults = e.Faults
+		}
+		for _, fault := range faults {
+			s.log.Error("configuration not reloaded, the one before stays in use", "fault", fault)
+		}
+		return
+	}
+	_ = s.level.UnmarshalText([]byte(l.cfg.Log.Level)) // it was checked
+	if l.cfg.Log.Format != s.format {
+		s.log.Warn("log.format changes with the next start")
+	}
+}
+
+// explainListen says what to do about an address that cannot be listened on.
+func explainListen(err error, host string, port int) error {
+	addr := net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port))
+	what := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		what = "is in use by another program; stop that one, or choose another port with --port"
+	case errors.Is(err, syscall.EACCES):
+		what = "may not be used by this user; choose a port above 1023 with --port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		what = "is not an address of this machine; choose another one with --host"
+	default:
+		return err
+	}
+	return fmt.Errorf("address %s %s", addr, what)
+}

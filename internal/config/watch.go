@@ -1,0 +1,89 @@
+package config
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// settle is how long a file has to be left alone before it is read: an editor
+// or a deploy tool makes several changes in a row.
+const settle = 200 * time.Millisecond
+
+// Watch loads the configuration again whenever its file has other contents
+// than before, and hands it, or the reason why it cannot be used, to changed.
+// It returns when ctx is done, or at once with an error when the file cannot
+// be watched.
+//
+// The folders of the file and of what it links to are watched, not the file:
+// most programs replace a file and do not write into it, and Kubernetes swaps
+// a link to the folder. A file that is mounted alone into a container cannot
+// be watched so. What a secret's "file:" names is not watched either.
+func Watch(ctx context.Context, o LoadOptions, changed func(*Config, error)) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch configuration: %w", err)
+	}
+	defer w.Close()
+	last := digest(o.File)
+	if err := follow(w, o.File); err != nil {
+		return fmt.Errorf("watch configuration: %w", err)
+	}
+	timer := time.NewTimer(settle) // at once, as the file may have changed before it was watched
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-w.Events:
+			if !ok {
+				return nil
+			}
+			timer.Reset(settle)
+		case <-w.Errors:
+			// An overflow: events were lost, so look.
+			timer.Reset(settle)
+		case <-timer.C:
+			if now := digest(o.File); now != last {
+				last = now
+				changed(Load(o))
+			}
+			// A link may lead to another folder now; one that cannot be watched
+			// leaves the others.
+			_ = follow(w, o.File)
+		}
+	}
+}
+
+// follow watches the folders of the file and of what it links to.
+func follow(w *fsnotify.Watcher, file string) error {
+	dirs := []string{filepath.Dir(file)}
+	if real, err := filepath.EvalSymlinks(file); err == nil && filepath.Dir(real) != dirs[0] {
+		dirs = append(dirs, filepath.Dir(real))
+	}
+	for _, old := range w.WatchList() {
+		if !slices.Contains(dirs, old) {
+			_ = w.Remove(old)
+		}
+	}
+	for _, dir := range dirs {
+		if err := w.Add(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// digest tells contents apart; a file that cannot be read is the zero digest.
+func digest(file string) (sum [sha256.Size]byte) {
+	b, err := readUpTo(file, maxFile+1)
+	if err != nil {
+		return sum
+	}
+	return sha256.Sum256(b)
+}
