@@ -52,7 +52,7 @@ func TestUploads(t *testing.T) {
 	}, func(c *Config, _ *StreamConfig) { c.MaxUploadBytes = 4 << 20 })
 	temporary := len(leftovers(t))
 	for _, e := range engines {
-		for _, size := range []int{100, 300_000, 3_000_000} {
+		for _, size := range []int{100, 300_000, 600_000} {
 			for _, first := range []bool{true, false} {
 				for _, name := range []string{"whisper-1", ""} {
 					for _, known := range []bool{true, false} {

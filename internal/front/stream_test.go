@@ -176,7 +176,7 @@ func chunk(text string) string {
 // TestSlowClient reads nothing until the handler is blocked: the buffer is
 // bounded, text is merged, and none of it is lost.
 func TestSlowClient(t *testing.T) {
-	const total = 200_000
+	const total = 60_000
 	var sent atomic.Int64
 	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
 		if err := startStream(out); err != nil {
