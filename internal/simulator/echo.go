@@ -53,7 +53,11 @@ func (c *call) receive() (received, error) {
 		return got, badRequest("", "", "Could not read the body of your request: %v", err)
 	}
 	got.Bytes, got.SHA256 = counted.n, hex.EncodeToString(whole.Sum(nil))
-	return got, nil
+	// A form names its model, and the faults behind it, as JSON does. Which
+	// model it is does not matter here.
+	_, faults, _ := strings.Cut(got.field("model"), "?")
+	c.fault, err = parseFault(faults, "&", c.fault)
+	return got, err
 }
 
 type counter struct {

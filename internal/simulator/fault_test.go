@@ -304,6 +304,15 @@ func TestUploads(t *testing.T) {
 			}
 		}
 	}
+	faulty := strings.Replace(body.String(), "sim-chat", "sim-chat?status=503", 1)
+	res, err := http.Post(url+"/v1/audio/transcriptions", form.FormDataContentType(), strings.NewReader(faulty))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conforms(t, "ErrorResponse", read(t, res)); res.StatusCode != 503 {
+		t.Errorf("a form's fault: %d", res.StatusCode)
+	}
+	_ = res.Body.Close()
 	if res := post(t, url+"/v1/audio/speech", "", `{"model":"sim-chat","input":"say this"}`); res.Header.Get("Content-Type") != "audio/mpeg" || len(read(t, res)) != 2048 {
 		t.Errorf("speech: %v", res.Header)
 	}

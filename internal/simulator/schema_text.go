@@ -20,13 +20,16 @@ func (in *inventor) text(s *schema) (string, error) {
 	if v := in.formatted(s.Format); v != "" {
 		return v, nil
 	}
+	if s.MinLength > maxText {
+		return "", unsatisfiable("strings of %d characters are too long.", s.MinLength)
+	}
 	if s.Pattern != "" {
 		return in.matching(s.Pattern, s.MinLength)
 	}
 	words := vocabulary()
 	v := words[in.r.IntN(len(words))]
-	for utf8.RuneCountInString(v) < s.MinLength {
-		v += " " + words[in.r.IntN(len(words))]
+	if s.MinLength > utf8.RuneCountInString(v) {
+		v = prose(in.r, s.MinLength) // a token has a character at least
 	}
 	if s.MaxLength != nil {
 		runes := []rune(v)
@@ -76,9 +79,11 @@ func (in *inventor) matching(pattern string, least int) (string, error) {
 		return "", unsatisfiable("pattern '%s' is not understood.", pattern)
 	}
 	// More repetitions make a longer string, should it have to be.
-	for extra := range least + 2 {
+	re = re.Simplify()
+	for extra := 0; extra <= 2*(least+1); extra = max(extra+1, extra*3/2) {
 		var b strings.Builder
-		in.expand(&b, re.Simplify(), extra)
+		steps := maxText
+		in.expand(&b, re, extra, &steps)
 		if v := b.String(); utf8.RuneCountInString(v) >= least && check.MatchString(v) {
 			return v, nil
 		}
@@ -86,13 +91,14 @@ func (in *inventor) matching(pattern string, least int) (string, error) {
 	return "", unsatisfiable("no string was found for pattern '%s'.", pattern)
 }
 
-// maxPattern bounds the bytes of a string that is made from a pattern.
-const maxPattern = 64 << 10
+// maxText bounds the characters that a schema may ask of one string, and the
+// steps that making one from a pattern may take.
+const maxText = 64 << 10
 
 // expand writes a string for re, with so many repetitions more than needed
-// wherever there may be any number.
-func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int) {
-	if b.Len() > maxPattern {
+// wherever there may be any number. It ends early when steps are used up.
+func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int, steps *int) {
+	if *steps--; *steps < 0 {
 		return
 	}
 	times := 1
@@ -109,7 +115,7 @@ func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int) {
 		b.WriteByte('x')
 		return
 	case syntax.OpAlternate:
-		in.expand(b, re.Sub[in.r.IntN(len(re.Sub))], extra)
+		in.expand(b, re.Sub[in.r.IntN(len(re.Sub))], extra, steps)
 		return
 	case syntax.OpStar:
 		times = extra
@@ -118,9 +124,9 @@ func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int) {
 	case syntax.OpQuest:
 		times = min(extra, 1)
 	}
-	for range times {
+	for i := 0; i < times && *steps > 0; i++ {
 		for _, sub := range re.Sub {
-			in.expand(b, sub, extra)
+			in.expand(b, sub, extra, steps)
 		}
 	}
 }
