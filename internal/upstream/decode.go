@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +77,10 @@ func (d *decoder) next() ([]byte, error) {
 		return nil, d.err
 	}
 	if d.chain != nil {
+		if d.source.fill() == io.EOF { //nolint:errorlint // unwrapped at a sound end
+			d.err = io.EOF // nothing at all is an empty body, whatever its coding
+			return nil, d.err
+		}
 		if err := d.open(); err != nil {
 			return nil, d.explain(err)
 		}
@@ -207,7 +210,7 @@ func (p *decoders) openDeflate(in io.Reader) (unpack, error) {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return unpack{}, io.ErrUnexpectedEOF
 	}
-	in = io.MultiReader(bytes.NewReader(start[:n]), in)
+	in = &prefixed{start: start[:n], in: in}
 	isZlib := n == 2 && start[0]&0x0f == 8 && (int(start[0])<<8|int(start[1]))%31 == 0
 	if !isZlib {
 		return reuse(&p.flate, in, func() (*flateReader, error) {
@@ -227,6 +230,31 @@ func (p *decoders) openDeflate(in io.Reader) (unpack, error) {
 		}
 		return f, nil
 	})
+}
+
+// prefixed is a reader with bytes put back before it. Like pieces it gives
+// single bytes, so that a decoder does not read beyond its own end.
+type prefixed struct {
+	start []byte
+	in    io.Reader
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.start) > 0 {
+		n := copy(b, p.start)
+		p.start = p.start[n:]
+		return n, nil
+	}
+	return p.in.Read(b)
+}
+
+func (p *prefixed) ReadByte() (byte, error) {
+	if br, ok := p.in.(io.ByteReader); ok && len(p.start) == 0 {
+		return br.ReadByte()
+	}
+	var one [1]byte
+	_, err := io.ReadFull(p, one[:])
+	return one[0], err
 }
 
 // pieces reads a body as it came over the wire.

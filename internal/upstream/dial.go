@@ -163,7 +163,7 @@ func (d *dialer) startH2(cn *conn, sock *watched) error {
 		cn.stats.closed.Add(1)
 		d.client.pool.lost(cn)
 	}
-	cn.maxStreams = d.client.cfg.MaxStreamsPerConnection
+	cn.maxStreams = 1 // until the upstream's SETTINGS are there
 	cc, err := d.h2.NewClientConn(cn.nc)
 	if err != nil {
 		_ = cn.nc.Close()

@@ -13,9 +13,11 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream/http1"
 )
 
 const (
@@ -54,6 +56,10 @@ func newH2Transport(cfg Config) (*http2.Transport, error) {
 
 // exchangeH2 sends a call over HTTP/2; see exchange.
 func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, bool, error) {
+	if err := checkH2(call); err != nil {
+		c.pool.release(cn, true)
+		return nil, false, c.explain(ctx, err)
+	}
 	timeout := c.headTimeout(call)
 	sctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(timeout, func() { cancel(errStalled) })
@@ -82,6 +88,9 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		client: c, ctx: ctx, idle: c.cfg.IdleTimeout,
 		body: &h2Body{client: c, cn: cn, resp: resp, out: out, ctx: sctx, cancel: cancel, timer: timer},
 	}
+	if resp.Body == http.NoBody || call.Method == http.MethodHead || r.Status == http.StatusNoContent || r.Status == http.StatusNotModified {
+		r.Length = 0
+	}
 	var coding string
 	r.Header, coding = replyHeader(fields(resp.Header))
 	if err := r.decode(coding); err != nil {
@@ -89,6 +98,26 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		return nil, false, err
 	}
 	return r, false, nil
+}
+
+// checkH2 is to HTTP/2 what http1's own check is to HTTP/1.1: with bytes that
+// do not belong there a request could mean something else further on.
+func checkH2(call *Call) error {
+	if !httpguts.ValidHeaderFieldName(call.Method) {
+		return &http1.RequestError{Reason: fmt.Sprintf("method %q", call.Method)}
+	}
+	if !strings.HasPrefix(call.Target, "/") || strings.ContainsFunc(call.Target, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return &http1.RequestError{Reason: "space, control or non-ASCII character in the target, or none"}
+	}
+	for _, f := range call.Header {
+		if !httpguts.ValidHeaderFieldName(f.Name) {
+			return &http1.RequestError{Reason: fmt.Sprintf("header field name %q", f.Name)}
+		}
+		if !httpguts.ValidHeaderFieldValue(f.Value) {
+			return &http1.RequestError{Reason: "control character in header field " + f.Name}
+		}
+	}
+	return nil
 }
 
 // requestH2 makes the library's form of a call.
@@ -115,6 +144,17 @@ func (c *Client) requestH2(ctx context.Context, call *Call, out *outgoing) *http
 		req.Body, req.ContentLength = out, int64(n)
 	}
 	return req.WithContext(ctx)
+}
+
+// settle waits until the upstream's SETTINGS are there, which come before the
+// answer to a ping, and takes over its bound on streams. Streams beyond that
+// would be refused.
+func (c *Client) settle(ctx context.Context, cn *conn) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.TLSTimeout)
+	defer cancel()
+	if err := cn.h2.Ping(ctx); err == nil && !cn.learned.Load() {
+		c.learnStreams(cn)
+	}
 }
 
 // learnStreams takes over the upstream's bound on streams once it has come.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -116,6 +117,7 @@ func serve(t testing.TB, h http.Handler, change func(*httptest.Server)) (*httpte
 			start = (*httptest.Server).StartTLS
 		}
 	}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // some tests break off on purpose
 	start(srv)
 	t.Cleanup(func() {
 		eventually(t, "server's connections closed", func() bool { return open.Load() == 0 })

@@ -146,35 +146,43 @@ func (p *pool) dialMore() (covered bool) {
 // dialOne makes a connection and gives it to the queue.
 func (p *pool) dialOne() {
 	c, err := p.dial(p.stop)
+	if err == nil && c.h2 != nil {
+		// The first call need not wait until it is known how many may join it.
+		p.mu.Lock()
+		p.add(c)
+		p.mu.Unlock()
+		p.client.settle(p.stop, c)
+	}
 	p.mu.Lock()
 	p.dialing--
-	if err == nil && c.gone {
-		// Closed by the upstream before it could be used, and counted then.
-		// To try again at once would go round and round.
-		p.open++
-		err = p.client.dialFailure(io.ErrUnexpectedEOF)
-	}
-	if err == nil {
-		p.perDial = max(c.maxStreams, 1)
+	switch {
+	case err != nil:
+		p.open--
+		p.failCovered(err)
+	case c.h1 != nil:
+		p.perDial = 1
 		p.add(c)
-		p.dialMore()
-		over := p.trim()
-		p.mu.Unlock()
-		closeAll(over)
-		return
+	case c.gone && !c.used:
+		// Closed by the upstream before it could be used. To try again at once
+		// would go round and round.
+		p.failCovered(p.client.dialFailure(io.ErrUnexpectedEOF))
 	}
-	p.open--
-	// The connection stood for so many of the queue. The others have theirs
-	// coming, or wait for one that is in use.
+	p.dialMore()
+	over := p.trim()
+	p.mu.Unlock()
+	closeAll(over)
+}
+
+// failCovered fails those of the queue that a connection being made stood for.
+// The others have theirs coming, or wait for one that is in use. p.mu is held.
+func (p *pool) failCovered(err error) {
 	for range p.perDial {
 		w := p.queue.pop()
 		if w == nil {
-			break
+			return
 		}
 		w.ready <- grant{err: err}
 	}
-	p.dialMore()
-	p.mu.Unlock()
 }
 
 // add takes in a new connection. p.mu is held.
@@ -403,7 +411,9 @@ func (p *pool) warmOne(ctx context.Context) error {
 		p.mu.Unlock()
 		return err
 	}
-	p.perDial = max(c.maxStreams, 1)
+	if c.h1 != nil {
+		p.perDial = 1
+	}
 	p.add(c)
 	over := p.trim()
 	if p.closed {
@@ -411,6 +421,9 @@ func (p *pool) warmOne(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	closeAll(over)
+	if c.h2 != nil && len(over) == 0 {
+		p.client.settle(ctx, c)
+	}
 	return nil
 }
 

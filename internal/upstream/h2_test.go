@@ -1,0 +1,291 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// peer is the server's end of an HTTP/2 connection, frame by frame.
+type peer struct {
+	*http2.Framer
+	nc   net.Conn
+	hbuf strings.Builder
+}
+
+// request reads until a whole request is there and returns its stream.
+func (p *peer) request() (stream uint32, err error) {
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			return 0, err
+		}
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				_ = p.WriteSettingsAck()
+			}
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				_ = p.WritePing(true, f.Data)
+			}
+		case *http2.HeadersFrame:
+			if f.StreamEnded() {
+				return f.StreamID, nil
+			}
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				return f.StreamID, nil
+			}
+		}
+	}
+}
+
+func (p *peer) reply(stream uint32, status, body string, end bool) {
+	p.hbuf.Reset()
+	_ = hpack.NewEncoder(&p.hbuf).WriteField(hpack.HeaderField{Name: ":status", Value: status})
+	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: []byte(p.hbuf.String()), EndHeaders: true})
+	_ = p.WriteData(stream, end, []byte(body))
+}
+
+// listenH2 runs a raw h2c server.
+func listenH2(t *testing.T, settings []http2.Setting, f func(n int, p *peer)) string {
+	return listen(t, func(n int, nc net.Conn) {
+		preface := make([]byte, len(http2.ClientPreface))
+		if _, err := io.ReadFull(nc, preface); err != nil || string(preface) != http2.ClientPreface {
+			return
+		}
+		p := &peer{Framer: http2.NewFramer(nc, nc), nc: nc}
+		_ = p.WriteSettings(settings...)
+		f(n, p)
+	})
+}
+
+func newH2Client(t *testing.T, url string, change func(*Config)) *Client {
+	return newClient(t, url, func(cfg *Config, _ *Options) {
+		cfg.H2C = true
+		if change != nil {
+			change(cfg)
+		}
+	})
+}
+
+func TestRefusedStream(t *testing.T) {
+	url := listenH2(t, nil, func(_ int, p *peer) {
+		for {
+			s, err := p.request()
+			if err != nil {
+				return
+			}
+			_ = p.WriteRSTStream(s, http2.ErrCodeRefusedStream)
+		}
+	})
+	c := newH2Client(t, url, nil)
+	_, _, err := fetch(context.Background(), c, post("x"))
+	wantError(t, err, 502, "upstream_refused", true)
+}
+
+func TestResetStream(t *testing.T) {
+	url := listenH2(t, nil, func(_ int, p *peer) {
+		for {
+			s, err := p.request()
+			if err != nil {
+				return
+			}
+			_ = p.WriteRSTStream(s, http2.ErrCodeInternal)
+			if s, err = p.request(); err != nil {
+				return
+			}
+			p.reply(s, "200", "first", false)
+			_ = p.WriteRSTStream(s, http2.ErrCodeRefusedStream)
+		}
+	})
+	c := newH2Client(t, url, nil)
+	_, _, err := fetch(context.Background(), c, post("x"))
+	wantError(t, err, 502, "upstream_cut", false)
+	// Refused after a reply began: it did act on the request.
+	_, _, err = fetch(context.Background(), c, post("x"))
+	wantError(t, err, 502, "upstream_cut", false)
+}
+
+// An upstream that restarts: it says GOAWAY, excludes the call that crossed it
+// on the way, and finishes the one before. Neither caller sees it.
+func TestGoAway(t *testing.T) {
+	firstIn := make(chan struct{})
+	url := listenH2(t, nil, func(n int, p *peer) {
+		s, err := p.request()
+		if err != nil {
+			return
+		}
+		if n > 0 {
+			p.reply(s, "200", fmt.Sprint("connection ", n), true)
+			_, _ = p.request()
+			return
+		}
+		close(firstIn)
+		if _, err := p.request(); err != nil {
+			return
+		}
+		_ = p.WriteGoAway(s, http2.ErrCodeNo, nil)
+		time.Sleep(20 * time.Millisecond)
+		p.reply(s, "200", "finished", true)
+		_, _ = p.request()
+	})
+	c := newH2Client(t, url, nil)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, body, err := fetch(context.Background(), c, post("a")); err != nil || body != "finished" {
+			t.Errorf("the call before GOAWAY: %q %v", body, err)
+		}
+	})
+	<-firstIn
+	if _, body, err := fetch(context.Background(), c, post("b")); err != nil || body != "connection 1" {
+		t.Errorf("the call beyond GOAWAY: %q %v", body, err)
+	}
+	wg.Wait()
+	if c.stats.staleRetries.Load() != 1 {
+		t.Error("it was not sent again")
+	}
+}
+
+// The same with a body that cannot be sent twice.
+func TestGoAwayUnprocessed(t *testing.T) {
+	url := listenH2(t, nil, func(_ int, p *peer) {
+		s, err := p.request()
+		if err != nil {
+			return
+		}
+		p.reply(s, "200", "one", true)
+		if _, err = p.request(); err == nil {
+			_ = p.WriteGoAway(s, http2.ErrCodeNo, nil)
+			_, _ = p.request()
+		}
+	})
+	c := newH2Client(t, url, nil)
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	call := &Call{Method: "POST", Target: "/", BodyReader: strings.NewReader("once"), BodyLen: 4}
+	_, _, err := fetch(context.Background(), c, call)
+	wantError(t, err, 502, "upstream_refused", true)
+}
+
+// A connection that closes between two calls.
+func TestStaleH2(t *testing.T) {
+	url := listenH2(t, nil, func(n int, p *peer) {
+		if s, err := p.request(); err == nil {
+			p.reply(s, "200", fmt.Sprint(n), true)
+		}
+	})
+	c := newH2Client(t, url, nil)
+	for i := range 20 {
+		if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != fmt.Sprint(i) {
+			t.Fatalf("call %d: %q %v", i, body, err)
+		}
+	}
+}
+
+func TestH2ClosesAtOnce(t *testing.T) {
+	url := listen(t, func(int, net.Conn) {})
+	c := newH2Client(t, url, nil)
+	begun := time.Now()
+	_, _, err := fetch(context.Background(), c, post("x"))
+	if err == nil || time.Since(begun) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+	if n := c.stats.createdH2.Load(); n > 3 {
+		t.Errorf("%d connections tried for one call", n)
+	}
+}
+
+// A connection whose peer is silent is found by pings and its calls fail.
+func TestPing(t *testing.T) {
+	url := listenH2(t, nil, func(_ int, p *peer) { _, _ = io.Copy(io.Discard, p.nc) })
+	c := newH2Client(t, url, func(cfg *Config) { cfg.PingInterval, cfg.PingTimeout = 20*time.Millisecond, 20*time.Millisecond })
+	_, _, err := fetch(context.Background(), c, post("x"))
+	wantError(t, err, 502, "upstream_cut", false)
+}
+
+func TestStreamsPerConnection(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ours    int
+		theirs  uint32
+		maximum int
+	}{"ours": {3, 100, 3}, "the upstream's": {100, 3, 3}} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			most := map[string]int{}
+			now := map[string]int{}
+			release := make(chan struct{})
+			srv, _ := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				now[r.RemoteAddr]++
+				most[r.RemoteAddr] = max(most[r.RemoteAddr], now[r.RemoteAddr])
+				mu.Unlock()
+				if r.URL.Path != "/first" {
+					<-release
+				}
+				mu.Lock()
+				now[r.RemoteAddr]--
+				mu.Unlock()
+			}), func(s *httptest.Server) {
+				s.Config.Protocols = new(http.Protocols)
+				s.Config.Protocols.SetUnencryptedHTTP2(true)
+				s.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(tc.theirs)}
+			})
+			c := newH2Client(t, srv.URL, func(cfg *Config) { cfg.MaxStreamsPerConnection = tc.ours })
+			if _, _, err := fetch(context.Background(), c, &Call{Method: "GET", Target: "/first"}); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for range 9 {
+				wg.Go(func() {
+					if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			eventually(t, "all nine arrive", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				n := 0
+				for _, v := range now {
+					n += v
+				}
+				return n == 9
+			})
+			close(release)
+			wg.Wait()
+			for addr, n := range most {
+				if n > tc.maximum {
+					t.Errorf("%d streams on %s", n, addr)
+				}
+			}
+			if n := c.stats.createdH2.Load(); n != 3 {
+				t.Errorf("%d connections for 9 calls, 3 each", n)
+			}
+		})
+	}
+}
+
+func TestH2Expiry(t *testing.T) {
+	srv, open := serve(t, echo, withH2)
+	c := newClient(t, srv.URL, func(cfg *Config, o *Options) {
+		o.RootCAs = roots(srv)
+		cfg.KeepaliveExpiry = 30 * time.Millisecond
+	})
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
+}
