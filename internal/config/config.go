@@ -114,9 +114,9 @@ func (c Config) Validate() error {
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (s Stream) Validate() error {
-	faults := []error{s.StreamConfig.Validate()}
-	if s.FlushInterval < 0 || s.FlushInterval > time.Second {
-		faults = append(faults, fmt.Errorf("flush_interval: must be from 0 to 1s, is %v", s.FlushInterval))
+	faults := []error{
+		s.StreamConfig.Validate(),
+		openai.StreamConfig{FlushInterval: s.FlushInterval, MaxEventBytes: max(s.MaxEventBytes, 0)}.Validate(),
 	}
 	if s.MaxEventBytes < 4096 {
 		faults = append(faults, fmt.Errorf("max_event_bytes: must be at least 4096, is %d", s.MaxEventBytes))

@@ -199,14 +199,12 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, path string) {
 		d.fault(n, path, "%v", err)
 		return
 	}
-	if err = setText(v, value, sized(path)); err == nil {
-		return
+	if value != text {
+		d.hide(value, text)
 	}
-	what := err.Error()
-	if value != text { // what was put in may be secret; what stands in the file may show
-		what = strings.ReplaceAll(what, value, text)
+	if err := setText(v, value, sized(path)); err != nil {
+		d.fault(n, path, "%v", err)
 	}
-	d.fault(n, path, "%s", what)
 }
 
 // scalarText gives the text of a scalar as it was written: a number given for

@@ -33,9 +33,25 @@ type fault struct {
 type faults struct {
 	list    []fault
 	origins map[string]origin // by path
+	hidden  []replaced
+}
+
+// replaced is a value that was put in for a reference such as "${KEY}". It may
+// be secret, so faults show what stands in the file.
+type replaced struct{ value, ref string }
+
+// hide keeps value out of the faults to come. Short values are no secrets, and
+// would be found in the middle of words.
+func (f *faults) hide(value, ref string) {
+	if len(value) >= 6 {
+		f.hidden = append(f.hidden, replaced{value, ref})
+	}
 }
 
 func (f *faults) add(o origin, path, what string) {
+	for _, h := range f.hidden {
+		what = strings.ReplaceAll(what, h.value, h.ref)
+	}
 	parts := make([]string, 0, 3)
 	for _, p := range []string{o.String(), path, what} {
 		if p != "" {

@@ -8,6 +8,10 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/internal/upstream"
 )
 
 // maxFile bounds a configuration file in bytes.
@@ -37,28 +41,22 @@ func Load(o LoadOptions) (*Config, error) {
 func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*Config, error) {
 	cfg, env := Default(), environment(o.Env)
 	f := &faults{origins: make(map[string]origin)}
-	d := &decoder{faults: f, file: filepath.Base(o.File), text: expander{env, read}}
+	d := &decoder{faults: f, text: expander{env, read}}
+	var root ast.Node
 	if o.File != "" {
-		cfg.File = o.File
-		b, err := read(o.File, maxFile+1)
+		cfg.File, d.file = o.File, filepath.Base(o.File)
+		b, err := readConfig(o.File, read)
 		if err != nil {
-			return nil, &Error{[]string{noFile(o.File, err)}}
+			return nil, err
 		}
-		if len(b) > maxFile {
-			return nil, &Error{[]string{fmt.Sprintf("%s: larger than %d bytes, so hardly a configuration", o.File, maxFile)}}
-		}
-		root := d.parse(b)
-		if root != nil {
+		if root = d.parse(b); root != nil {
 			d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
 		}
-		applyEnv(&cfg, env, f)
-		applyFlags(&cfg, o.Flags, f)
-		// Upstreams come last: each begins with the final http_client.
-		d.upstreams(root, &cfg)
-	} else {
-		applyEnv(&cfg, env, f)
-		applyFlags(&cfg, o.Flags, f)
 	}
+	applyEnv(&cfg, env, f)
+	applyFlags(&cfg, o.Flags, f)
+	f.lowerKept(&cfg.HTTPClient, "http_client")
+	d.upstreams(root, &cfg) // each begins with the final http_client
 	registerFromEnv(&cfg, env, f)
 	if len(f.list) == 0 { // a value that could not be read would be found wrong twice
 		f.addChecked(cfg.Validate(), d.file)
@@ -67,6 +65,31 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 		return nil, err
 	}
 	return &cfg, nil
+}
+
+func readConfig(file string, read func(string, int64) ([]byte, error)) ([]byte, error) {
+	b, err := read(file, maxFile+1)
+	if err != nil {
+		return nil, &Error{[]string{noFile(file, err)}}
+	}
+	if len(b) > maxFile {
+		return nil, &Error{[]string{fmt.Sprintf("%s: larger than %d bytes, so hardly a configuration", file, maxFile)}}
+	}
+	return b, nil
+}
+
+// lowerKept keeps the defaults that depend on max_connections below it, so
+// that who lowers the one does not have to give the others.
+func (f *faults) lowerKept(c *upstream.Config, path string) {
+	if _, given := f.origins[path+".max_connections"]; !given || c.MaxConnections < 1 {
+		return
+	}
+	if _, given := f.origins[path+".max_keepalive_connections"]; !given {
+		c.MaxKeepaliveConnections = min(c.MaxKeepaliveConnections, c.MaxConnections)
+	}
+	if _, given := f.origins[path+".warm_connections"]; !given {
+		c.WarmConnections = min(c.WarmConnections, c.MaxConnections)
+	}
 }
 
 func noFile(file string, err error) string {

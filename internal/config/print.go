@@ -11,8 +11,8 @@ import (
 )
 
 // Print writes the configuration as YAML that Load would read, but for
-// secrets, which stand there as "[redacted]", and so do the values of headers,
-// as many services take their key in one of their own.
+// secrets, which stand there as "[redacted]", and so do the values of headers
+// and the query of a base_url, as many services take their key there.
 func (c *Config) Print(w io.Writer) error {
 	p := &printer{}
 	p.section(reflect.ValueOf(c).Elem(), "", "")
@@ -95,6 +95,12 @@ func scalar(v reflect.Value, key string) string {
 		return formatDuration(v.Interface().(time.Duration))
 	case v.Kind() == reflect.String && key == "headers" && v.Len() > 0:
 		return `"[redacted]"`
+	case v.Kind() == reflect.String && key == "base_url":
+		base, query, _ := strings.Cut(v.String(), "?")
+		if query != "" { // some services take their key there
+			base += "?[redacted]"
+		}
+		return strconv.Quote(base)
 	case v.Kind() == reflect.String:
 		return strconv.Quote(v.String())
 	case v.CanInt() && sized(key):

@@ -44,6 +44,7 @@ func (d *decoder) upstreams(root ast.Node, cfg *Config) {
 		for i, n := range nodes {
 			cfg.Upstreams[i] = newUpstream(cfg)
 			d.decode(n, reflect.ValueOf(&cfg.Upstreams[i]).Elem(), entry(i))
+			d.lowerKept(&cfg.Upstreams[i].HTTPClient, entry(i)+".http_client")
 		}
 		return
 	}
