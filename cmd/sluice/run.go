@@ -47,7 +47,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		c.complain(err.Error())
 		return exitFailure
 	default: // cobra's own, of several lines where it has a suggestion
-		c.complain(err.Error() + "; see sluice --help")
+		c.complain(strings.TrimSpace(err.Error()) + "; see sluice --help")
 	}
 	return exitUsage
 }

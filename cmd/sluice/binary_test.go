@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = 30 * time.Second
+
+// lineWriter is a writer whose lines can be waited for.
+func lineWriter() (io.Writer, <-chan string) {
+	r, w := io.Pipe()
+	lines := make(chan string, 1024)
+	go func() {
+		for s := bufio.NewScanner(r); s.Scan(); {
+			select {
+			case lines <- s.Text():
+			default: // nobody reads that many
+			}
+		}
+	}()
+	return w, lines
+}
+
+// await returns the first line that matches.
+func await(t *testing.T, lines <-chan string, pattern string) string {
+	t.Helper()
+	want, timeout, seen := regexp.MustCompile(pattern), time.After(patience), []string(nil)
+	for {
+		select {
+		case line := <-lines:
+			if want.MatchString(line) {
+				return line
+			}
+			seen = append(seen, line)
+		case <-timeout:
+			t.Fatalf("no line like %q in\n%s", pattern, strings.Join(seen, "\n"))
+		}
+	}
+}
+
+func address(t *testing.T, stdout <-chan string) string {
+	t.Helper()
+	return regexp.MustCompile(`http://\S+`).FindString(await(t, stdout, `listens on http://`))
+}
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// binary is the path of the real one, which TestMain makes.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sluice-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "sluice")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// process is the binary, running.
+type process struct {
+	cmd            *exec.Cmd
+	stdout, stderr <-chan string
+	base           string
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(binary, append([]string{"serve"}, args...)...)}
+	p.cmd.Env = []string{"HOME=/nonexistent"}
+	p.cmd.Stdout, p.stdout = lineWriter()
+	p.cmd.Stderr, p.stderr = lineWriter()
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+	p.base = address(t, p.stdout)
+	return p
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// code waits for the end.
+func (p *process) code(t *testing.T) int {
+	t.Helper()
+	kill := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// stream begins a chat that does not end by itself, and returns once its first
+// event is there.
+func (p *process) stream(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	body := `{"model":"sim-chat","stream":true,"messages":[{"role":"user","content":"Hello"}]}`
+	req, err := http.NewRequestWithContext(ctx, "POST", p.base+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Sim-Fault", "stall=2")
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); resp.Body.Close() })
+	if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: ") {
+		t.Fatalf("first line %q, %v", line, err)
+	}
+}
+
+func TestSignalEndsIdleServer(t *testing.T) {
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		p := start(t, "--port", "0")
+		p.signal(t, s)
+		if code := p.code(t); code != 0 {
+			t.Errorf("%v: exit code %d", s, code)
+		}
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := start(t, "--port", "0")
+	p.stream(t)
+	p.signal(t, syscall.SIGTERM)
+	await(t, p.stderr, "finishing the requests under way")
+	p.signal(t, syscall.SIGHUP) // is no second one
+	if status, _ := tryGet(p.base + "/readyz"); status == 200 {
+		t.Error("ready while draining")
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.code(t); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	await(t, p.stderr, "^sluice: ended by a second signal")
+}
+
+// tryGet is get for a server that may be gone.
+func tryGet(url string) (int, error) {
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+func TestReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const first = "server: {port: 0}\nroute: {aliases: {one: sim-chat}}\n"
+	write(first)
+	p := start(t, "--config", file)
+	p.stream(t)
+	models := func() string { _, body := get(t, p.base+"/v1/models"); return body }
+	if m := models(); !strings.Contains(m, `"one"`) || strings.Contains(m, `"two"`) {
+		t.Fatalf("models before: %s", m)
+	}
+	write("server: {port: 0}\nroute: {aliases: {two: sim-chat}}\n")
+	await(t, p.stderr, "configuration reloaded")
+	if m := models(); strings.Contains(m, `"one"`) || !strings.Contains(m, `"two"`) {
+		t.Errorf("models after a change of the file: %s", m)
+	}
+	write("server: {prot: 0}\n")
+	await(t, p.stderr, `not reloaded.*c\.yaml:1: server: unknown key`)
+	if m := models(); !strings.Contains(m, `"two"`) {
+		t.Errorf("models after a fault: %s", m)
+	}
+	p.signal(t, syscall.SIGHUP)
+	await(t, p.stderr, `not reloaded.*c\.yaml:1: server: unknown key`)
+	write(first)
+	await(t, p.stderr, "configuration reloaded")
+	p.signal(t, syscall.SIGHUP)
+	await(t, p.stderr, "configuration reloaded")
+	if m := models(); !strings.Contains(m, `"one"`) {
+		t.Errorf("models after the fault was mended: %s", m)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for _, c := range []struct {
+		args   []string
+		code   int
+		stderr string
+	}{
+		{[]string{"version"}, 0, ""},
+		{[]string{"serve", "--port", port}, 1, "sluice: address 127.0.0.1:" + port + " is in use by another program; stop that one, or choose another port with --port\n"},
+		{[]string{"serve", "--host", "192.0.2.1", "--insecure"}, 1, "sluice: address 192.0.2.1:28888 is not an address of this machine; choose another one with --host\n"},
+		{[]string{"serve", "--config", "none.yaml"}, 2, "sluice: none.yaml: there is no such file; give the configuration's path with --config\n"},
+		{[]string{"serve", "--port", "1.5"}, 2, "sluice: --port: \"1.5\" is not a whole number\n"},
+		{[]string{"nothing"}, 2, "sluice: unknown command \"nothing\" for \"sluice\"; see sluice --help\n"},
+	} {
+		var stderr bytes.Buffer
+		cmd := exec.Command(binary, c.args...)
+		cmd.Env, cmd.Stderr = []string{"HOME=/nonexistent"}, &stderr
+		_ = cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != c.code || stderr.String() != c.stderr {
+			t.Errorf("sluice %s: code %d, want %d; stderr %swant %s", strings.Join(c.args, " "), code, c.code, stderr.String(), c.stderr)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// call runs a command in this process.
+func call(t *testing.T, env []string, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, env, strings.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("server: {prot: 1}\nlog: {levle: x}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   []string
+		env    []string
+		stdin  string
+		code   int
+		stdout string // found in it
+		stderr string // all of it
+	}{
+		{args: nil, code: 0, stdout: "sluice serve --config sluice.yaml"},
+		{args: []string{"--help"}, code: 0, stdout: "Available Commands:"},
+		{args: []string{"serve", "--help"}, code: 0, stdout: "OPENAI_API_KEY=sk-... sluice serve --port 8080"},
+		{args: []string{"check", "-h"}, code: 0, stdout: "Examples:"},
+		{args: []string{"key", "hash", "-h"}, code: 0, stdout: "openssl rand"},
+		{args: []string{"version"}, code: 0, stdout: "sluice "},
+		{args: []string{"version", "x"}, code: 2, stderr: "sluice: unknown command \"x\" for \"sluice version\"; see sluice --help\n"},
+		{args: []string{"sevre"}, code: 2, stderr: "sluice: unknown command \"sevre\" for \"sluice\" Did you mean this? serve; see sluice --help\n"},
+		{args: []string{"serve", "--prot", "1"}, code: 2, stderr: "sluice: unknown flag: --prot; see sluice --help\n"},
+		{args: []string{"serve", "--port", "x"}, code: 2, stderr: "sluice: --port: \"x\" is not a whole number\n"},
+		{args: []string{"serve", "--port", ""}, code: 2, stderr: "sluice: --port: \"\" is not a whole number\n"},
+		{args: []string{"serve", "--log-level", "loud"}, code: 2, stderr: "sluice: --log-level: log.level: \"loud\" is none of debug, info, warn, error\n"},
+		{args: []string{"serve", "--config", "none.yaml"}, code: 2, stderr: "sluice: none.yaml: there is no such file; give the configuration's path with --config\n"},
+		{args: []string{"check"}, env: []string{"SLUICE_CONFIG=none.yaml"}, code: 2, stderr: "sluice: none.yaml: there is no such file; give the configuration's path with --config\n"},
+		{args: []string{"check", "--config", bad}, code: 2, stderr: "sluice: bad.yaml:1: server: unknown key \"prot\"; did you mean \"port\"?\n" +
+			"sluice: bad.yaml:2: log: unknown key \"levle\"; did you mean \"level\"?\n"},
+		{args: []string{"serve", "--host", "0.0.0.0"}, code: 2, stderr: "sluice: --host: server.host: \"0.0.0.0\" can be reached from other machines and no API key is configured; " +
+			"add one under server.api_keys (sluice key hash), or listen on 127.0.0.1, or give --insecure\n"},
+		{args: []string{"check", "--host", "0.0.0.0", "--insecure"}, code: 0, stdout: "insecure: true"},
+		{args: []string{"check", "--config", "../../sluice.example.yaml"}, env: []string{"OPENAI_API_KEY=sk-hidden"}, code: 0, stdout: `api_key: "[redacted]"`},
+		{args: []string{"check", "--config", "../../sluice.example.yaml"}, env: []string{"SLUICE_CONFIG=none.yaml"}, code: 0, stdout: "port: 28888"},
+		{args: []string{"key", "hash"}, stdin: "abcdefghijklmnopqrstuvwxyz\n", code: 0, stdout: "sha256:71c480df93d6ae2f1efad1447c66c9525e316218cf51fc8d9ed832f2daf18b73\n"},
+		{args: []string{"key", "hash"}, stdin: "", code: 2, stderr: "sluice: standard input must hold a key, with no space around it; see sluice --help\n"},
+		{args: []string{"key", "hash"}, stdin: " a\n", code: 2, stderr: "sluice: standard input must hold a key, with no space around it; see sluice --help\n"},
+	} {
+		code, stdout, stderr := call(t, c.env, c.stdin, c.args...)
+		if code != c.code || !strings.Contains(stdout, c.stdout) || stderr != c.stderr {
+			t.Errorf("sluice %s: code %d, want %d\nstdout: %s\nwant in it: %s\nstderr: %swant: %s",
+				strings.Join(c.args, " "), code, c.code, stdout, c.stdout, stderr, c.stderr)
+		}
+		if strings.Contains(stdout+stderr, "hidden") {
+			t.Errorf("sluice %s prints a secret:\n%s", strings.Join(c.args, " "), stdout)
+		}
+	}
+}
+
+// TestServeEndsWithItsContext runs serve as a function.
+func TestServeEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stdout, lines := lineWriter()
+	done := make(chan int, 1)
+	var errs bytes.Buffer
+	go func() {
+		done <- run(ctx, []string{"serve", "--port", "0", "--log-level", "error"}, nil, strings.NewReader(""), stdout, &errs)
+	}()
+	base := address(t, lines)
+	if status, body := get(t, base+"/healthz"); status != 200 {
+		t.Errorf("healthz: %d %s", status, body)
+	}
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("code %d: %s", code, errs.String())
+	}
+}
