@@ -11,7 +11,7 @@ import (
 type outgoing struct {
 	reader   io.Reader // nil: parts
 	parts    [3][]byte
-	progress func() // called before each Read; may be nil
+	progress func() // called after each Read: from then on it is the upstream's time
 
 	touched  atomic.Bool // reader was read from
 	detached atomic.Bool
@@ -26,9 +26,7 @@ func newOutgoing(call *Call, progress func()) *outgoing {
 
 // Read implements io.Reader.
 func (o *outgoing) Read(p []byte) (int, error) {
-	if o.progress != nil {
-		o.progress()
-	}
+	defer o.progress()
 	if o.reader != nil {
 		if o.detached.Load() {
 			return 0, errDetached

@@ -70,6 +70,7 @@ func (c *Client) sendH1(cn *conn, call *Call, now time.Time) (out *outgoing, err
 	switch {
 	case call.BodyReader != nil:
 		large = true
+		_ = cn.nc.SetDeadline(time.Time{}) // the last call's may be over
 		out = newOutgoing(call, func() { _ = cn.nc.SetDeadline(time.Now().Add(c.cfg.IdleTimeout)) })
 		q.BodyReader, q.BodyLen = out, call.BodyLen
 	case large:

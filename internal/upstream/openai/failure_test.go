@@ -1,0 +1,297 @@
+package openai
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// replies gives a handler of an upstream with one answer.
+func replies(t testing.TB, status int, contentType, body string, header ...string) *Handler {
+	return newHandler(t, server(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		for i := 0; i+1 < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}), nil)
+}
+
+// pair is a recorded request and its reply.
+type pair struct {
+	Provider, URL     string
+	Status            int
+	Request, Response string
+	Header            map[string]string `json:"response_headers"`
+}
+
+func pairs(t testing.TB, parts ...string) (all []pair) {
+	t.Helper()
+	f, err := os.Open(data(t, parts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(z)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(bytes.TrimSpace(line)) > 0 {
+			var p pair
+			if err := json.Unmarshal(line, &p); err != nil {
+				t.Fatalf("line %d: %v", len(all)+1, err)
+			}
+			all = append(all, p)
+		}
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRecordedErrors(t *testing.T) {
+	whole, own := 0, 0
+	for i, p := range pairs(t, "provider-errors", "provider-errors.jsonl.gz") {
+		t.Run(fmt.Sprintf("%d-%s-%d", i, p.Provider, p.Status), func(t *testing.T) {
+			h := replies(t, p.Status, p.Header["content-type"], p.Response)
+			out, err := serve(t, h, chat(`{}`, i%2 == 0))
+			e, ok := err.(*llm.Error) //nolint:errorlint // it is the type itself that is promised
+			if !ok || e.Status != p.Status || e.Upstream != "up" || out.starts != 0 {
+				t.Fatalf("%+v, started %d times", err, out.starts)
+			}
+			if e.Message == "" || strings.Contains(e.Message, "no explanation") {
+				t.Errorf("no message from %s", p.Response)
+			}
+			var asOpenAI struct {
+				Error struct{ Message *string }
+			}
+			if json.Unmarshal([]byte(p.Response), &asOpenAI) == nil && asOpenAI.Error.Message != nil {
+				whole++
+				if e.Reply == nil || string(e.Reply.Body) != p.Response {
+					t.Errorf("body became %+v", e.Reply)
+				}
+			} else {
+				own++
+				if e.Reply != nil {
+					t.Errorf("body %s was passed on", e.Reply.Body)
+				}
+			}
+			if e.Unprocessed != (p.Status == 429 || p.Status == 503) {
+				t.Errorf("unprocessed %v", e.Unprocessed)
+			}
+		})
+	}
+	t.Logf("%d bodies passed on whole, %d turned into Sluice's own", whole, own)
+}
+
+func TestErrorShapes(t *testing.T) {
+	long := strings.Repeat("é", 2000)
+	tests := []struct {
+		contentType, body, message, code string
+		reply                            bool
+	}{
+		{"application/json", `{"error":{"message":"m","type":"t","param":"p","code":"c"}}`, "m", "c", true},
+		{"text/plain", ` {"error":{"message":"m","code":429}} `, "m", "upstream_error", true},
+		{"application/json", `{"error":"model not found"}`, "model not found", "upstream_error", false},
+		{"application/json", `{"detail":"Invalid API Key"}`, "Invalid API Key", "upstream_error", false},
+		{"application/json", `{"detail":[{"loc":["body"],"msg":"field required"}]}`, "field required", "upstream_error", false},
+		{"application/json", `[{"error":{"message":"in a list"}}]`, "in a list", "upstream_error", false},
+		{"application/json", `{"errors":[{"message":"e0"}]}`, "e0", "upstream_error", false},
+		{"application/json", `{"error":{"message":"cut`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"application/json", `{"error":{}}`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"text/html", `<h1>502 Bad Gateway</h1>`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"text/plain; charset=utf-8", "  slow down\n", "slow down", "upstream_error", false},
+		{"text/plain", "\xff\xfe", "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"text/plain", long, long[:1022] + "…", "upstream_error", false},
+		{"application/json", ``, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+	}
+	for i, test := range tests {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			out, err := serve(t, replies(t, 400, test.contentType, test.body), chat(`{}`, false))
+			e := wantError(t, out, err, 400, test.code)
+			if e.Message != test.message || (e.Reply != nil) != test.reply {
+				t.Errorf("message %q, reply %v", e.Message, e.Reply)
+			}
+			if test.reply && string(e.Reply.Body) != test.body {
+				t.Errorf("body %s", e.Reply.Body)
+			}
+		})
+	}
+}
+
+func TestErrorFields(t *testing.T) {
+	h := replies(t, 429, "application/json", `{"error":{"message":"m"}}`,
+		"Retry-After", "7", "X-Request-Id", "req_1", "Set-Cookie", "c=1", "Www-Authenticate", "Bearer "+testKey)
+	out, err := serve(t, h, chat(`{}`, true))
+	e := wantError(t, out, err, 429, "upstream_error")
+	if e.RetryAfter != 7*time.Second || !e.Unprocessed || e.Type != llm.TypeRateLimit {
+		t.Errorf("%+v", e)
+	}
+	head := llm.Head{Header: e.Reply.Header}
+	if head.Get("X-Request-Id") != "req_1" || head.Get("Set-Cookie") != "" || head.Get("Www-Authenticate") != "Bearer [redacted]" {
+		t.Errorf("header %v", e.Reply.Header)
+	}
+}
+
+func TestErrorBodyCutStalledOrLarge(t *testing.T) {
+	cut := newHandler(t, says(t, "HTTP/1.1 503 x\r\nContent-Type: application/json\r\nRetry-After: 2\r\nContent-Length: 90\r\n\r\n{\"error\":{\"message\":\"m\"}}"), nil)
+	out, err := serve(t, cut, chat(`{}`, false))
+	if e := wantError(t, out, err, 503, "upstream_error"); e.RetryAfter != 2*time.Second || e.Reply != nil || e.Err == nil {
+		t.Errorf("%+v", e)
+	}
+	large := replies(t, 500, "application/json", `{"error":{"message":"`+strings.Repeat("x", 2<<20)+`"}}`)
+	out, err = serve(t, large, chat(`{}`, false))
+	if e := wantError(t, out, err, 500, "upstream_error"); e.Reply != nil || len(e.Message) > 2000 {
+		t.Errorf("reply %v, message of %d bytes", e.Reply != nil, len(e.Message))
+	}
+	if testing.Short() {
+		return
+	}
+	stalled := newHandler(t, script(t, func(c net.Conn, gone <-chan struct{}) {
+		_, _ = io.WriteString(c, "HTTP/1.1 500 x\r\nContent-Length: 90\r\n\r\n{")
+		<-gone
+	}), nil)
+	out, err = serve(t, stalled, chat(`{}`, false))
+	wantError(t, out, err, 500, "upstream_error")
+}
+
+func TestNoUpstream(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	out, err := serve(t, newHandler(t, "http://"+ln.Addr().String(), nil), chat(`{}`, false))
+	if e := wantError(t, out, err, 502, "upstream_unreachable"); !e.Unprocessed || out.starts != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	const key = `sk-a/b+c="d\e`
+	secrets := []string{key, "other-secret"}
+	tests := []struct{ in, want string }{
+		{"", ""},
+		{"nothing here sk-a/b", "nothing here sk-a/b"},
+		{key, redacted},
+		{"x" + key + key + "y", "x" + redacted + redacted + "y"},
+		{`{"m":"key sk-a\/b\u002Bc\u003d\"d\\e."}`, `{"m":"key ` + redacted + `."}`},
+		{`https://h/?k=sk-a%2fb%2Bc%3D%22d%5ce&x`, `https://h/?k=` + redacted + `&x`},
+		{`\nsk-a/b\`, `\nsk-a/b\`},
+		{"sksk-" + "other-secret", "sksk-" + redacted},
+		{`\other-secret`, redacted},
+	}
+	for _, test := range tests {
+		if got := string(redact([]byte(test.in), secrets)); got != test.want {
+			t.Errorf("redact(%q) = %q, want %q", test.in, got, test.want)
+		}
+	}
+}
+
+func TestKeyReachesNoClient(t *testing.T) {
+	quoted, err := json.Marshal("key " + testKey + " is wrong")
+	if err != nil {
+		t.Fatal(err)
+	}
+	escaped := strings.ReplaceAll(string(quoted), "/", `\/`)
+	for _, body := range []string{
+		`{"error":{"message":` + string(quoted) + `}}`, `{"error":{"message":` + escaped + `}}`,
+		`{"detail":` + escaped + `}`, `{"error":{"message":"m","` + testKey + `":1}}`, "wrong " + testKey,
+	} {
+		out, err := serve(t, replies(t, 401, "text/plain", body), chat(`{}`, false))
+		e := wantError(t, out, err, 401, "upstream_error")
+		told := e.Error() + e.Message
+		if e.Reply != nil {
+			told += string(e.Reply.Body)
+			if jsonscan.Validate(e.Reply.Body, 9) != nil {
+				t.Errorf("no longer JSON: %s", e.Reply.Body)
+			}
+		}
+		if strings.Contains(told, "secret+0123") || strings.Contains(told, `secret\u002b`) || !strings.Contains(told, redacted) {
+			t.Errorf("told %s", told)
+		}
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	f.Add([]byte(`{"a":"sk-\/x\u0041"}`), "sk-/xA")
+	f.Fuzz(func(t *testing.T, text []byte, secret string) {
+		if len(secret) < minSecret || !visible(secret) || strings.Contains(redacted, secret) || strings.Contains(secret, "[") || strings.Contains(secret, "]") {
+			return
+		}
+		sound := jsonscan.Validate(text, 100) == nil
+		got := redact(bytes.Clone(text), []string{secret})
+		// A secret that begins inside an escape is not one that JSON holds.
+		if !bytes.ContainsRune(text, '\\') && bytes.Contains(got, []byte(secret)) {
+			t.Errorf("%q holds %q", got, secret)
+		}
+		if sound && !strings.ContainsAny(secret, "\"\\{}[]:,") && jsonscan.Validate(got, 100) != nil {
+			// Only a secret inside a string can be replaced and leave JSON.
+			if s, err := jsonscan.String(text); err == nil {
+				t.Errorf("string %q became %q", s, got)
+			}
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	tests := []struct {
+		name, value string
+		want        time.Duration
+	}{
+		{"Retry-After", "20", 20 * time.Second},
+		{"Retry-After", " 0 ", 0},
+		{"Retry-After", "1.5", 1500 * time.Millisecond},
+		{"Retry-After", "-5", 0},
+		{"Retry-After", "NaN", 0},
+		{"Retry-After", "1e300", maxRetryAfter},
+		{"Retry-After", "soon", 0},
+		{"Retry-After", "", 0},
+		{"Retry-After", "Mon, 23 Nov 2026 10:01:00 GMT", time.Minute},
+		{"Retry-After", "Monday, 23-Nov-26 10:01:00 GMT", time.Minute},
+		{"Retry-After", "Mon Nov 23 10:01:00 2026", time.Minute},
+		{"Retry-After", "Mon, 23 Nov 2026 09:00:00 GMT", 0},
+		{"Retry-After", "Mon, 23 Nov 2099 09:00:00 GMT", maxRetryAfter},
+		{"Retry-After-Ms", "250", 250 * time.Millisecond},
+		{"Retry-After-Ms", "x", 0},
+	}
+	for _, test := range tests {
+		if got := retryAfter([]llm.Field{{Name: test.name, Value: test.value}}, now); got != test.want {
+			t.Errorf("%s: %q gives %v, want %v", test.name, test.value, got, test.want)
+		}
+	}
+	both := []llm.Field{{Name: "Retry-After", Value: "1"}, {Name: "Retry-After-Ms", Value: "750"}}
+	if got := retryAfter(both, now); got != 750*time.Millisecond {
+		t.Errorf("both give %v", got)
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("Mon, 23 Nov 2026 10:01:00 GMT")
+	f.Add("1e9")
+	f.Fuzz(func(t *testing.T, value string) {
+		if d := retryAfter([]llm.Field{{Name: "Retry-After", Value: value}}, time.Unix(0, 0)); d < 0 || d > maxRetryAfter {
+			t.Errorf("%q gives %v", value, d)
+		}
+	})
+}
