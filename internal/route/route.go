@@ -116,6 +116,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	for _, u := range ups {
 		r.add(u, o.Before)
 	}
+	r.refreshed = !slices.ContainsFunc(r.ups, func(up *upstream) bool { return up.known == unasked })
 	r.def = r.ups[0]
 	if cfg.DefaultUpstream != "" {
 		r.def = r.byName[cfg.DefaultUpstream]
