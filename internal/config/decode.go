@@ -9,7 +9,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // decoder fills sections from a YAML tree. It works on the tree and not with
@@ -30,7 +32,12 @@ func (d *decoder) parse(b []byte) (root ast.Node) {
 			root = nil
 		}
 	}()
-	tree, err := parser.ParseBytes(b, 0)
+	tokens := lexer.Tokenize(string(b))
+	if t := tooDeep(tokens); t != nil {
+		d.add(origin{d.file, t.Position.Line}, "", "not a configuration: nested too deep")
+		return nil
+	}
+	tree, err := parser.Parse(tokens, 0)
 	if err != nil {
 		at, what := origin{name: d.file}, err.Error()
 		if e, ok := errors.AsType[yaml.Error](err); ok {
@@ -52,6 +59,25 @@ func (d *decoder) parse(b []byte) (root ast.Node) {
 		}
 	}
 	return root
+}
+
+// tooDeep returns the token at which brackets are nested deeper than any
+// configuration is, nil when there is none. The parser's time grows with the
+// square of the depth: a minute for 100 kB of "[".
+func tooDeep(tokens token.Tokens) *token.Token {
+	depth := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		}
+		if depth > 64 {
+			return t
+		}
+	}
+	return nil
 }
 
 func oneLine(s string) string {

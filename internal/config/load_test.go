@@ -272,6 +272,16 @@ func TestDistance(t *testing.T) {
 	}
 }
 
+// TestDeepNesting would take minutes if the parser saw these.
+func TestDeepNesting(t *testing.T) {
+	for _, text := range []string{"server:\n  " + strings.Repeat("[", 100_000), strings.Repeat("{a: ", 100_000)} {
+		_, err := load(LoadOptions{File: "f.yaml"}, func(string, int64) ([]byte, error) { return []byte(text), nil })
+		if err == nil || !strings.HasSuffix(err.Error(), "nested too deep") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // FuzzLoad checks that no file brings Load down, that a refusal has lines that
 // say something, and that what is accepted can be printed and read again.
 func FuzzLoad(f *testing.F) {
