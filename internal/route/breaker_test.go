@@ -1,0 +1,312 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+func oneAttempt() Config {
+	cfg := Default()
+	cfg.Retry.MaxAttempts = 1
+	return cfg
+}
+
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		a := &fake{name: "a"}
+		a.serve = func(context.Context, int, *llm.Request, llm.Sink) error {
+			if down {
+				return refused()
+			}
+			return nil
+		}
+		r := serving(t, oneAttempt(), a)
+		for range r.cfg.Breaker.Failures {
+			is(t, "closed", ask(t, r, chat("m")), "502 upstream_unreachable")
+		}
+		time.Sleep(3 * time.Second)
+		_, e := askErr(t, r, chat("m"))
+		if e == nil || e.Status != 503 || e.Code != "upstream_unavailable" || e.RetryAfter != 7*time.Second || a.count() != 5 {
+			t.Errorf("open: %+v, %d calls", e, a.count())
+		}
+		time.Sleep(7 * time.Second)
+		is(t, "state", r.Health()[0].Breaker, "half-open")
+		is(t, "probe", ask(t, r, chat("m")), "502 upstream_unreachable")
+		is(t, "open again", ask(t, r, chat("m")), "503 upstream_unavailable")
+		is(t, "state", r.Health()[0].Breaker, "open")
+		time.Sleep(10 * time.Second)
+		down = false
+		is(t, "probe", ask(t, r, chat("m")), "a:m")
+		is(t, "state", r.Health()[0].Breaker, "closed")
+		is(t, "closed", ask(t, r, chat("m")), "a:m")
+		if h := r.Health()[0]; h.Failures != 0 || h.RetryIn != 0 {
+			t.Errorf("health %+v", h)
+		}
+	})
+}
+
+// What counts as a failure of the upstream.
+func TestBreakerJudges(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fail  func() error
+		opens bool
+	}{
+		{"connect error", refused, true}, {"cut", transport(502, codeCut, false), true},
+		{"timeout", transport(504, codeTimeout, false), true}, {"500", status(500), true}, {"503", status(503), true},
+		{"429", status(429), false}, {"400", status(400), false}, {"401", status(401), false}, {"501", status(501), false},
+		{"busy", transport(503, codeBusy, true), false}, {"internal", func() error { return fmt.Errorf("x") }, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &fake{name: "a", serve: always(c.fail)}
+			r := serving(t, oneAttempt(), a)
+			for range 20 {
+				_ = r.Serve(t.Context(), chat("m"), &recorder{})
+			}
+			if opened := a.count() == 5; opened != c.opens {
+				t.Errorf("%s: %d calls", c.name, a.count())
+			}
+		})
+	}
+	// A success between failures begins the count anew.
+	a := &fake{name: "a", serve: func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
+		if n%5 != 0 {
+			return refused()
+		}
+		return nil
+	}}
+	r := serving(t, oneAttempt(), a)
+	for range 50 {
+		ask(t, r, chat("m"))
+	}
+	if a.count() != 50 {
+		t.Errorf("%d calls", a.count())
+	}
+}
+
+// One request at a time tries an open upstream. A probe whose client leaves
+// decides nothing, and one that never returns is given up.
+func TestProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a", serve: always(refused)}
+		r := serving(t, oneAttempt(), a)
+		for range 5 {
+			ask(t, r, chat("m"))
+		}
+		time.Sleep(10 * time.Second)
+		a.serve = func(ctx context.Context, _ int, _ *llm.Request, _ llm.Sink) error { <-ctx.Done(); return ctx.Err() }
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		probe := func() {
+			wg.Go(func() { _ = r.Serve(ctx, chat("m"), &recorder{}) })
+			synctest.Wait()
+		}
+		probe()
+		is(t, "while a probe is under way", ask(t, r, chat("m")), "503 upstream_unavailable")
+		is(t, "state", r.Health()[0].Breaker, "half-open")
+		cancel()
+		wg.Wait()
+		ctx, cancel = context.WithCancel(t.Context())
+		probe() // at once: the one before said nothing
+		if a.count() != 7 {
+			t.Errorf("%d calls", a.count())
+		}
+		time.Sleep(10 * time.Second)
+		a.serve = nil
+		is(t, "the probe is given up", ask(t, r, chat("m")), "a:m")
+		is(t, "state", r.Health()[0].Breaker, "closed")
+		cancel()
+		wg.Wait()
+		is(t, "state", r.Health()[0].Breaker, "closed")
+	})
+}
+
+// A stream may last: that it begins closes the breaker.
+func TestProbeStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a", serve: always(refused)}
+		r := serving(t, oneAttempt(), a)
+		for range 5 {
+			ask(t, r, chat("m"))
+		}
+		time.Sleep(10 * time.Second)
+		a.serve = func(ctx context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream}); err != nil {
+				return err
+			}
+			time.Sleep(time.Minute)
+			return transport(502, codeCut, false)()
+		}
+		done := make(chan error)
+		go func() { done <- r.Serve(t.Context(), streamed(chat("m")), &recorder{}) }()
+		synctest.Wait()
+		is(t, "state", r.Health()[0].Breaker, "closed")
+		if err := <-done; err == nil || r.Health()[0].Failures != 1 {
+			t.Errorf("%v, health %+v", err, r.Health()[0])
+		}
+	})
+}
+
+// With one upstream open the others get its share; with all open nothing is
+// asked, and the client is told when the first of them may be back.
+func TestAllOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &fake{name: "a", serve: always(refused)}, &fake{name: "b"}
+		r := serving(t, oneAttempt(), a, b)
+		for range 20 {
+			is(t, "one fails", ask(t, r, chat("m")), "b:m")
+		}
+		if a.count() != 5 {
+			t.Errorf("a was asked %d times", a.count())
+		}
+		time.Sleep(4 * time.Second)
+		b.serve = always(refused)
+		for range 5 {
+			is(t, "both fail", ask(t, r, chat("m")), "502 upstream_unreachable")
+		}
+		_, e := askErr(t, r, chat("m"))
+		if e == nil || e.Status != 503 || e.RetryAfter != 6*time.Second || !e.Unprocessed {
+			t.Errorf("got %+v", e)
+		}
+	})
+}
+
+// An old request that ends late does not close the breaker.
+func TestLateSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a"}
+		a.serve = func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
+			if n == 1 {
+				time.Sleep(5 * time.Second)
+				return nil
+			}
+			return refused()
+		}
+		r := serving(t, oneAttempt(), a)
+		done := make(chan string)
+		go func() { done <- ask(t, r, chat("m")) }()
+		synctest.Wait()
+		for range 5 {
+			ask(t, r, chat("m"))
+		}
+		is(t, "old request", <-done, "a:m")
+		is(t, "state", r.Health()[0].Breaker, "open")
+	})
+}
+
+func TestConcurrent(t *testing.T) {
+	a, b := &fake{name: "a", serve: func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
+		if n%3 != 0 {
+			return status(503, time.Millisecond)()
+		}
+		return nil
+	}}, &fake{name: "b", serve: func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
+		if n%2 != 0 {
+			return refused()
+		}
+		return nil
+	}}
+	cfg := Default()
+	cfg.Retry.BaseDelay, cfg.Breaker.OpenFor = time.Microsecond, time.Millisecond
+	r := serving(t, cfg, a, b)
+	r.rand = func() float64 { return float64(time.Now().UnixNano()%1000) / 1000 }
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 200 {
+				_ = r.Serve(t.Context(), chat("m"), &recorder{})
+				r.Health()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+type discard struct{}
+
+func (discard) Start(*llm.Head) error  { return nil }
+func (discard) Send([]llm.Event) error { return nil }
+
+// quick is an upstream that costs nothing.
+func quick() llm.Handler {
+	head, events := &llm.Head{Status: 200}, []llm.Event{{Raw: []byte("x")}}
+	return llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := out.Start(head); err != nil {
+			return err
+		}
+		return out.Send(events)
+	})
+}
+
+func quickRouter(tb testing.TB) *Router {
+	cfg := Default()
+	cfg.Aliases = map[string]string{"alias": "m"}
+	var ups []Upstream
+	for _, name := range []string{"a", "b", "c"} {
+		ups = append(ups, Upstream{Name: name, Handler: quick(), Models: []string{"m", name + "-only"}})
+	}
+	r, err := New(cfg, ups, Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+func TestServeAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := quickRouter(t)
+	for _, model := range []string{"m", "alias", "a/m", "b-only"} {
+		req := chat(model)
+		n := testing.AllocsPerRun(1000, func() {
+			if err := r.Serve(context.Background(), req, discard{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n > 1 {
+			t.Errorf("%s: %v allocations, at most 1", model, n)
+		}
+	}
+}
+
+func BenchmarkServe(b *testing.B) {
+	r := quickRouter(b)
+	for _, model := range []string{"m", "a/m", "b-only"} {
+		b.Run(model, func(b *testing.B) {
+			req := chat(model)
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = r.Serve(context.Background(), req, discard{})
+			}
+		})
+	}
+}
+
+func BenchmarkBreaker(b *testing.B) {
+	br := breaker{clock: newClock(nil), cfg: Default().Breaker}
+	b.Run("one", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if probe, ok := br.enter(); ok {
+				br.succeed(probe)
+			}
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				if probe, ok := br.enter(); ok {
+					br.succeed(probe)
+				}
+			}
+		})
+	})
+}

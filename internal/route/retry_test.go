@@ -1,0 +1,355 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+func streamed(req *llm.Request) *llm.Request { req.Stream = true; return req }
+
+// Only what cannot have been processed, or what the upstream said was not, is
+// sent again.
+func TestWhatIsRepeated(t *testing.T) {
+	get := func(req *llm.Request) *llm.Request { req.Op, req.Method = llm.Passthrough, "GET"; return req }
+	same := func(req *llm.Request) *llm.Request { return req }
+	once := func(req *llm.Request) *llm.Request {
+		req.BodyReader = strings.NewReader("body")
+		return req
+	}
+	for _, c := range []struct {
+		name  string
+		fail  func() error
+		as    func(*llm.Request) *llm.Request
+		calls int
+	}{
+		{"connect error", refused, same, 3},
+		{"429", status(429), same, 3}, {"502", status(502), same, 3}, {"503", status(503), same, 3}, {"504", status(504), same, 3},
+		{"400", status(400), same, 1}, {"401", status(401), same, 1}, {"404", status(404), same, 1},
+		{"500", status(500), same, 1}, {"501", status(501), same, 1}, {"529", status(529), same, 1},
+		{"cut", transport(502, codeCut, false), same, 1},
+		{"cut stream", transport(502, codeCut, false), streamed, 3},
+		{"cut read", transport(502, codeCut, false), get, 3},
+		{"malformed", transport(502, codeBadReply, false), same, 1},
+		{"refused stream of HTTP/2", transport(502, "upstream_refused", true), same, 3},
+		// It has waited long enough for this upstream.
+		{"stall", transport(504, codeTimeout, false), same, 1},
+		{"stalled stream", transport(504, codeTimeout, false), streamed, 1},
+		{"no free connection", transport(503, codeBusy, true), same, 1},
+		{"reconfigured", transport(503, codeClosed, true), same, 1},
+		{"foreign error", func() error { return io.ErrUnexpectedEOF }, same, 1},
+		{"body not touched", refused, once, 3},
+		// What the upstream itself says under our names is a reply.
+		{"timeout in a reply", func() error {
+			e := status(504)().(*llm.Error)
+			e.Code = codeTimeout
+			return e
+		}, same, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &fake{name: "a", serve: always(c.fail)}
+			r := serving(t, Default(), a)
+			err := r.Serve(t.Context(), c.as(chat("m")), &recorder{})
+			if a.count() != c.calls || err == nil || err.Error() != c.fail().Error() {
+				t.Errorf("%s: %d calls, want %d, %v", c.name, a.count(), c.calls, err)
+			}
+			// Another upstream is asked in the same cases, and where this one
+			// must not be asked twice.
+			a, b := &fake{name: "a", serve: always(c.fail)}, &fake{name: "b"}
+			r = serving(t, Default(), a, b)
+			over := c.calls > 1 || c.name == "stalled stream" || c.name == "no free connection" || c.name == "reconfigured"
+			err = r.Serve(t.Context(), c.as(chat("m")), &recorder{})
+			if (err == nil) != over || a.count() != 1 || b.count() == 1 != over {
+				t.Errorf("%s: calls %d, %d, %v", c.name, a.count(), b.count(), err)
+			}
+		})
+	}
+}
+
+func TestTouchedBodyIsNotRepeated(t *testing.T) {
+	a := &fake{name: "a", serve: func(_ context.Context, _ int, req *llm.Request, _ llm.Sink) error {
+		if n, err := req.BodyReader.Read(make([]byte, 1)); n != 1 || err != nil {
+			return fmt.Errorf("read %d bytes: %w", n, err)
+		}
+		return refused()
+	}}
+	r := serving(t, Default(), a, &fake{name: "b"})
+	req := chat("m")
+	req.BodyReader = strings.NewReader("body")
+	is(t, "reply", ask(t, r, req), "502 upstream_unreachable")
+	if a.count() != 1 {
+		t.Errorf("%d calls", a.count())
+	}
+}
+
+// Nothing is repeated after the first byte, or when the client failed.
+func TestNotRepeatedAfterStart(t *testing.T) {
+	cut := &fake{name: "a", serve: func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+		if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream}); err != nil {
+			return err
+		}
+		return status(503)()
+	}}
+	b := &fake{name: "b"}
+	r := serving(t, Default(), cut, b)
+	var out recorder
+	err := r.Serve(t.Context(), streamed(chat("m")), &out)
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.Status != 503 || out.starts != 1 || b.count() != 0 {
+		t.Errorf("%v, %d starts", err, out.starts)
+	}
+	// A client that fails says nothing about the upstream.
+	gone := &recorder{fail: refused()}
+	r = serving(t, Default(), &fake{name: "a"}, b)
+	for range 10 {
+		if err := r.Serve(t.Context(), chat("m"), gone); err == nil || b.count() != 0 {
+			t.Errorf("%v, %d calls", err, b.count())
+		}
+	}
+	if h := r.Health()[0]; h.Failures != 0 {
+		t.Errorf("health %+v", h)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			random float64
+			want   []time.Duration // before the second, third, … call
+		}{
+			{0, []time.Duration{50, 100, 200, 250, 250}},
+			{0.5, []time.Duration{75, 150, 300, 375, 375}},
+		} {
+			cfg := Default()
+			cfg.Retry.MaxAttempts, cfg.Retry.MaxDelay = 6, 500*time.Millisecond
+			cfg.Breaker.Failures = 100
+			a := &fake{name: "a", serve: always(refused)}
+			r, err := New(cfg, []Upstream{{Name: "a", Handler: a, Models: []string{"m"}}}, Options{Rand: func() float64 { return c.random }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			is(t, "reply", ask(t, r, chat("m")), "502 upstream_unreachable")
+			for i, want := range c.want {
+				if got := a.at[i+1].Sub(a.at[i]); got != want*time.Millisecond {
+					t.Errorf("random %v, pause %d: %v, want %v ms", c.random, i+1, got, int(want))
+				}
+			}
+		}
+	})
+}
+
+func TestAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.Retry.MaxAttempts = 1
+		a := &fake{name: "a", serve: first(1, refused)}
+		is(t, "one attempt", ask(t, serving(t, cfg, a), chat("m")), "502 upstream_unreachable")
+		a = &fake{name: "a", serve: first(2, refused)}
+		is(t, "third time", ask(t, serving(t, Default(), a), chat("m")), "a:m")
+		// Every upstream is asked once, and only then one of them again.
+		var all []*fake
+		for i := range 5 {
+			all = append(all, &fake{name: fmt.Sprint("u", i), serve: always(refused)})
+		}
+		begin := time.Now()
+		is(t, "five upstreams", ask(t, serving(t, cfg, all...), chat("m")), "502 upstream_unreachable")
+		for _, f := range all {
+			if f.count() != 1 {
+				t.Errorf("%s: %d calls", f.name, f.count())
+			}
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("going elsewhere took %v", d)
+		}
+		two := []*fake{{name: "a", serve: always(refused)}, {name: "b", serve: always(refused)}}
+		ask(t, serving(t, Default(), two...), chat("m"))
+		if n := two[0].count() + two[1].count(); n != 3 {
+			t.Errorf("%d calls of two upstreams", n)
+		}
+	})
+}
+
+func TestWeights(t *testing.T) {
+	a, b, c := &fake{name: "a"}, &fake{name: "b"}, &fake{name: "c"}
+	i := 0
+	r, err := New(Default(), []Upstream{
+		{Name: "a", Handler: a, Weight: 7, Models: []string{"m"}}, {Name: "b", Handler: b, Weight: 2, Models: []string{"*"}},
+		{Name: "c", Handler: c, Models: []string{"m"}},
+	}, Options{Rand: func() float64 { i++; return float64(i%100) / 100 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		ask(t, r, chat("m"))
+	}
+	if a.count() != 700 || b.count() != 200 || c.count() != 100 {
+		t.Errorf("calls %d, %d, %d", a.count(), b.count(), c.count())
+	}
+}
+
+func TestFallbacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Default()
+		cfg.Aliases = map[string]string{"alias": "a/m", "spare": "c/x"}
+		cfg.Fallbacks = map[string][]string{"m": {"b/y", "spare", "absent"}, "a/m": {"spare"}, "none": {"b/y"}, "z": {"z2", "c/z"}}
+		a, b, c := &fake{name: "a"}, &fake{name: "b"}, &fake{name: "c"}
+		r := setupStatic(t, cfg, map[string][]string{"a": {"m", "z"}, "b": {"y"}, "c": {"x", "z"}}, a, b, c)
+		is(t, "healthy", ask(t, r, chat("m")), "a:m")
+		a.serve = always(refused)
+		is(t, "first", ask(t, r, chat("m")), "b:y")
+		is(t, "of what an alias stands for", ask(t, r, chat("alias")), "c:x")
+		is(t, "model that nobody serves", ask(t, r, chat("none")), "b:y")
+		is(t, "a fallback that serves the model anyway", ask(t, r, chat("z")), "c:z")
+		if n := c.count(); n != 2 {
+			t.Errorf("c was asked %d times", n)
+		}
+		b.serve = always(status(503))
+		is(t, "in order", ask(t, r, chat("m")), "c:x")
+		// The client is told of the model that it named.
+		c.serve = always(status(429))
+		r = setupStatic(t, cfg, map[string][]string{"a": {"m"}, "b": {"y"}, "c": {"x"}}, a, b, c)
+		is(t, "all fail", ask(t, r, chat("m")), "502 upstream_unreachable")
+		b.serve = always(status(400))
+		is(t, "an error that is the request's", ask(t, r, chat("m")), "400 upstream_error")
+	})
+}
+
+// A short Retry-After is waited for; other requests keep away meanwhile.
+func TestRetryAfterShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a", serve: first(1, status(429, 2*time.Second))}
+		r := serving(t, Default(), a)
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { is(t, "reply", ask(t, r, chat("m")), "a:m") })
+			synctest.Wait()
+		}
+		wg.Wait()
+		if d := time.Since(begin); d != 2*time.Second || a.count() != 4 {
+			t.Errorf("%v, %d calls", d, a.count())
+		}
+		for i, at := range a.at[1:] {
+			if d := at.Sub(begin); d != 2*time.Second {
+				t.Errorf("call %d came after %v", i+2, d)
+			}
+		}
+	})
+}
+
+// With a long one the client gets the upstream's own error, and until it is
+// over the next ones are told without asking.
+func TestRetryAfterLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a", serve: first(1, status(429, time.Minute))}
+		r := serving(t, Default(), a)
+		_, e := askErr(t, r, chat("m"))
+		if e == nil || e.Reply == nil || e.RetryAfter != time.Minute {
+			t.Fatalf("got %+v", e)
+		}
+		time.Sleep(10500 * time.Millisecond)
+		_, e = askErr(t, r, chat("m"))
+		if e == nil || e.Status != 429 || e.RetryAfter != 50*time.Second || a.count() != 1 {
+			t.Errorf("got %+v, %d calls", e, a.count())
+		}
+		// 429 is about the model, not about the upstream.
+		r.ups[0].models = append(r.ups[0].models, object{id: "n"})
+		is(t, "other model", ask(t, r, chat("a/m")), "429 rate_limit_exceeded")
+		time.Sleep(50 * time.Second)
+		is(t, "later", ask(t, r, chat("m")), "a:m")
+	})
+}
+
+func TestRetryAfterScope(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for code, want := range map[int]string{429: "a:n", 503: "429 rate_limit_exceeded"} {
+			a := &fake{name: "a", serve: first(1, status(code, time.Minute))}
+			r := setupStatic(t, Default(), map[string][]string{"a": {"m", "n"}}, a)
+			ask(t, r, chat("m"))
+			is(t, fmt.Sprint("other model after ", code), ask(t, r, chat("n")), want)
+		}
+		// Another upstream takes over at once.
+		a, b := &fake{name: "a", serve: always(status(429, time.Hour))}, &fake{name: "b"}
+		r := serving(t, Default(), a, b)
+		begin := time.Now()
+		for range 3 {
+			is(t, "failover", ask(t, r, chat("m")), "b:m")
+		}
+		if a.count() != 1 || time.Since(begin) != 0 {
+			t.Errorf("%d calls, %v", a.count(), time.Since(begin))
+		}
+	})
+}
+
+func TestRetryAfterOdd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, d := range []time.Duration{-time.Hour, 0, -1 << 63} {
+			a := &fake{name: "a", serve: first(1, status(429, d))}
+			begin := time.Now()
+			is(t, d.String(), ask(t, serving(t, Default(), a), chat("m")), "a:m")
+			if w := time.Since(begin); w != 50*time.Millisecond {
+				t.Errorf("%v: waited %v", d, w)
+			}
+		}
+		// An upstream is not lost for the rest of its life.
+		a := &fake{name: "a", serve: first(1, status(503, 1<<63-1))}
+		r := serving(t, Default(), a)
+		is(t, "huge", ask(t, r, chat("m")), "503 upstream_error")
+		is(t, "huge, again", ask(t, r, chat("m")), "429 rate_limit_exceeded")
+		time.Sleep(maxCooling)
+		is(t, "after the longest", ask(t, r, chat("m")), "a:m")
+	})
+}
+
+func TestCoolingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cooling{clock: newClock(nil)}
+		for i := range 3 * maxCooled {
+			c.start(fmt.Sprint(i), time.Minute)
+		}
+		if len(c.until) != maxCooled || c.left("0") != time.Minute || c.left(fmt.Sprint(2*maxCooled)) != 0 {
+			t.Errorf("%d models are remembered", len(c.until))
+		}
+		time.Sleep(time.Minute)
+		if c.start("x", time.Second); len(c.until) != 1 || c.left("0") != 0 {
+			t.Errorf("%d models are remembered", len(c.until))
+		}
+	})
+}
+
+func TestClientLeavesInBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a", serve: always(status(429, 3*time.Second))}
+		r := serving(t, Default(), a)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		err := r.Serve(ctx, chat("m"), &recorder{})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second || a.count() != 1 {
+			t.Errorf("%v after %v, %d calls", err, time.Since(begin), a.count())
+		}
+		// One that leaves while an upstream works is not taken elsewhere, and
+		// is no failure of the upstream.
+		b := &fake{name: "a", serve: func(ctx context.Context, _ int, _ *llm.Request, _ llm.Sink) error {
+			<-ctx.Done()
+			return refused()
+		}}
+		other := &fake{name: "b"}
+		r = serving(t, Default(), b, other)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Serve(ctx, chat("m"), &recorder{}); err == nil || other.count() != 0 {
+			t.Errorf("%v, %d calls", err, other.count())
+		}
+		if h := r.Health()[0]; h.Failures != 0 {
+			t.Errorf("health %+v", h)
+		}
+	})
+}
