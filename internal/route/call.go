@@ -29,6 +29,7 @@ type call struct {
 	req    llm.Request // a copy, with UpstreamModel set
 	out    llm.Sink
 	body   body
+	inPath bool // the model's name stands in the path
 
 	targets []target
 	few     [4]target // where targets begins
@@ -171,7 +172,7 @@ func (c *call) try(ctx context.Context, t *target) error {
 		c.router.fallbacks.Add(1)
 	}
 	c.req.UpstreamModel = t.model
-	if c.req.Op == llm.GetModel {
+	if c.inPath && t.model != c.req.Model {
 		c.req.Path = modelPath(t.model)
 	}
 	err := t.up.Handler.Serve(ctx, &c.req, c)

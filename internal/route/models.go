@@ -85,7 +85,29 @@ func reply(out llm.Sink, body []byte) error {
 	return out.Send([]llm.Event{{Raw: body}})
 }
 
-// modelName gives the model of GET /v1/models/{id}. The id may have slashes,
+// namedInPath reports whether a request is about one model: it reads the
+// model's description, or deletes the model.
+func namedInPath(req *llm.Request) bool {
+	return req.Op == llm.GetModel || req.Op == llm.Passthrough && req.Model != "" && strings.HasPrefix(req.Path, modelsPath)
+}
+
+// serveModel answers a request about one model, unless that is for an upstream.
+func (r *Router) serveModel(ctx context.Context, c *call) (done bool, err error) {
+	c.req.Model = modelName(&c.req)
+	if err := r.awaitLists(ctx); err != nil {
+		return true, err
+	}
+	t := r.table.Load()
+	if dotted(c.req.Model) { // would be another path at the upstream
+		return true, t.notFound(c.req.Model)
+	}
+	if raw, ok := t.modelObject(r, c.req.Model); ok && c.req.Op == llm.GetModel {
+		return true, reply(c.out, raw)
+	}
+	return false, nil
+}
+
+// modelName gives the model of /v1/models/{id}. The id may have slashes,
 // escaped or not.
 func modelName(req *llm.Request) string {
 	if req.Model != "" {

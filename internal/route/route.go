@@ -154,16 +154,9 @@ func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) erro
 		c.body.r = req.BodyReader
 		c.req.BodyReader = &c.body
 	}
-	if req.Op == llm.GetModel {
-		c.req.Model = modelName(req)
-		if err := r.awaitLists(ctx); err != nil {
+	if c.inPath = namedInPath(req); c.inPath {
+		if done, err := r.serveModel(ctx, c); done {
 			return err
-		}
-		if dotted(c.req.Model) { // would be another path at the upstream
-			return r.table.Load().notFound(c.req.Model)
-		}
-		if raw, ok := r.table.Load().modelObject(r, c.req.Model); ok {
-			return reply(out, raw)
 		}
 	}
 	if err := r.find(ctx, c); err != nil {
@@ -204,7 +197,7 @@ func (r *Router) find(ctx context.Context, c *call) error {
 		t = r.table.Load()
 		c.targets = t.resolve(c.targets, name, 0, false)
 	}
-	if c.req.Op != llm.GetModel {
+	if !c.inPath { // what is said of one model is not meant for another
 		r.findFallbacks(t, c, name)
 	}
 	if len(c.targets) == 0 {
@@ -245,7 +238,7 @@ func (r *Router) follow(name string) string {
 // keepNames drops the targets that know the model by another name, where the
 // name cannot be changed in the body.
 func (c *call) keepNames() error {
-	if c.req.ModelSpan != (llm.Span{}) || c.req.Op == llm.GetModel {
+	if c.req.ModelSpan != (llm.Span{}) || c.inPath {
 		return nil
 	}
 	first := c.targets[0]
