@@ -34,7 +34,7 @@ type Handler struct {
 
 	calls   sync.Pool // *call
 	streams sync.Pool // *stream
-	bodies  sync.Pool // *[]byte, for unary replies
+	wholes  sync.Pool // *whole
 }
 
 // call is what a request is turned into, kept for use again.
@@ -63,7 +63,7 @@ func New(cfg Config, name string, c *upstream.Client, s StreamConfig) (*Handler,
 	}
 	h.calls.New = func() any { return new(call) }
 	h.streams.New = func() any { return new(stream) }
-	h.bodies.New = func() any { return new([]byte) }
+	h.wholes.New = func() any { return new(whole) }
 	return h, nil
 }
 

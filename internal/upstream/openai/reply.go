@@ -17,33 +17,43 @@ const (
 	maxKept = 256 << 10
 )
 
+// whole is a reply that is held whole, kept for use again.
+type whole struct {
+	body  []byte
+	head  llm.Head
+	event [1]llm.Event
+}
+
 // unary collects a reply, so that a cut before its end leaves the request free
 // to go elsewhere, and so that a slow client does not keep the connection.
 func (h *Handler) unary(r *upstream.Reply, out llm.Sink) error {
 	if r.Length > maxUnary {
 		return h.pieces(r, nil, out)
 	}
-	buf := h.bodies.Get().(*[]byte)
-	whole, err := collect(r, (*buf)[:0], maxUnary)
+	w := h.wholes.Get().(*whole)
+	body, err := collect(r, w.body[:0], maxUnary)
 	defer func() {
-		if cap(whole) <= maxKept {
-			*buf = whole
+		if cap(body) > maxKept {
+			body = nil
 		}
-		h.bodies.Put(buf)
+		*w = whole{body: body}
+		h.wholes.Put(w)
 	}()
 	if err == errLarger { //nolint:errorlint // collect returns it unwrapped
-		return h.pieces(r, whole, out)
+		return h.pieces(r, body, out)
 	}
 	if err != nil {
 		return err
 	}
 	r.Close()
-	if err := out.Start(&llm.Head{
-		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(whole)), Upstream: h.name,
-	}); err != nil {
+	w.head = llm.Head{
+		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(body)), Upstream: h.name,
+	}
+	if err := out.Start(&w.head); err != nil {
 		return err
 	}
-	return out.Send([]llm.Event{{Raw: whole}})
+	w.event[0].Raw = body
+	return out.Send(w.event[:])
 }
 
 // errLarger says that a body is larger than the limit; what came was collected.

@@ -32,6 +32,7 @@ type stream struct {
 	splitter sse.Splitter
 	events   []llm.Event
 	held     []byte // comments that came before the first event
+	heldEnds []int  // where each of them ends in held
 	started  bool
 	ended    bool // the event that ends a whole stream has come
 	fast     bool // events come faster than the flush interval
@@ -45,12 +46,12 @@ func (h *Handler) relay(op llm.Operation, r *upstream.Reply, out llm.Sink, begun
 		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true,
 		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name},
 		splitter: sse.Splitter{MaxEvent: h.stream.MaxEventBytes},
-		events:   s.events[:0], held: s.held[:0],
+		events:   s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0],
 	}
 	defer func() {
 		// An idle pool holds no bytes of a reply.
 		clear(s.events[:cap(s.events)])
-		*s = stream{events: s.events, held: s.held}
+		*s = stream{events: s.events, held: s.held, heldEnds: s.heldEnds}
 		h.streams.Put(s)
 	}()
 	return s.run(r, out, h.name)
@@ -74,9 +75,6 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 		}
 		if tooLarge != nil {
 			return fault(name, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
-		}
-		if s.started && s.sent.IsZero() {
-			s.sent = time.Now()
 		}
 		s.pace()
 	}
@@ -111,9 +109,7 @@ func (s *stream) send(out llm.Sink, force bool) error {
 		if err := out.Start(&s.head); err != nil {
 			return err
 		}
-		if len(s.held) > 0 {
-			s.events = slices.Insert(s.events, 0, llm.Event{Raw: s.held})
-		}
+		s.release()
 	}
 	if len(s.events) == 0 {
 		return nil
@@ -137,8 +133,22 @@ func (s *stream) hold() bool {
 	}
 	for i := range s.events {
 		s.held = append(s.held, s.events[i].Raw...)
+		s.heldEnds = append(s.heldEnds, len(s.held))
 	}
 	return true
+}
+
+// release puts what was held before the events that came.
+func (s *stream) release() {
+	if len(s.heldEnds) == 0 {
+		return
+	}
+	comments, start := make([]llm.Event, len(s.heldEnds)), 0
+	for i, end := range s.heldEnds {
+		comments[i].Raw = s.held[start:end:end]
+		start = end
+	}
+	s.events = slices.Insert(s.events, 0, comments...)
 }
 
 // observe is told that a piece has come.
