@@ -27,11 +27,11 @@ const (
 )
 
 // Run reads the upstreams' model lists until ctx is done, and returns nil. It
-// is called once. A Router works without it, but knows only what is configured.
+// is called once. A Router works without it, but knows only what is configured,
+// and requests for other models wait listTimeout for it.
 func (r *Router) Run(ctx context.Context) error {
 	r.mu.Lock()
-	r.running = true
-	r.refreshing = true
+	r.running, r.refreshing = true, true
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
@@ -117,10 +117,10 @@ func (r *Router) announce() {
 func (r *Router) ask() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.running {
-		return nil
-	}
 	if !r.refreshing {
+		if !r.running {
+			return nil
+		}
 		now := r.clock.now()
 		if r.allStatic || r.asked > 0 && now-r.asked < unknownEvery {
 			return nil
@@ -130,6 +130,37 @@ func (r *Router) ask() <-chan struct{} {
 		r.kick <- struct{}{} // has room: nobody else sends before refreshing ends
 	}
 	return r.news
+}
+
+// firstNews is like ask before every list was asked for once, and nil later.
+func (r *Router) firstNews() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refreshing && !r.refreshed {
+		return r.news
+	}
+	return nil
+}
+
+// await calls found at every news until it is true or there are no more, for
+// listTimeout at most.
+func (r *Router) await(ctx context.Context, news func() <-chan struct{}, found func() bool) error {
+	timer := time.NewTimer(listTimeout)
+	defer timer.Stop()
+	for {
+		next := news()
+		// What came before the question counts too.
+		if next == nil || found() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			return nil
+		case <-next:
+		}
+	}
 }
 
 // hasNoList reports whether an upstream said that it knows no model lists, so

@@ -27,19 +27,7 @@ func (r *Router) listModels(ctx context.Context, out llm.Sink) error {
 
 // awaitLists waits, once after the start, until every list was asked for.
 func (r *Router) awaitLists(ctx context.Context) error {
-	for {
-		r.mu.Lock()
-		news, wait := r.news, r.refreshing && !r.refreshed
-		r.mu.Unlock()
-		if !wait {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-news:
-		}
-	}
+	return r.await(ctx, r.firstNews, func() bool { return false })
 }
 
 func (r *Router) listsFailed() bool {
@@ -94,17 +82,20 @@ func namedInPath(req *llm.Request) bool {
 // serveModel answers a request about one model, unless that is for an upstream.
 func (r *Router) serveModel(ctx context.Context, c *call) (done bool, err error) {
 	c.req.Model = modelName(&c.req)
+	if dotted(c.req.Model) { // would be another path at the upstream
+		return true, r.table.Load().notFound(c.req.Model)
+	}
+	if c.req.Op != llm.GetModel {
+		return false, nil
+	}
 	if err := r.awaitLists(ctx); err != nil {
 		return true, err
 	}
-	t := r.table.Load()
-	if dotted(c.req.Model) { // would be another path at the upstream
-		return true, t.notFound(c.req.Model)
+	raw, ok := r.table.Load().modelObject(r, c.req.Model)
+	if !ok {
+		return false, nil
 	}
-	if raw, ok := t.modelObject(r, c.req.Model); ok && c.req.Op == llm.GetModel {
-		return true, reply(c.out, raw)
-	}
-	return false, nil
+	return true, reply(c.out, raw)
 }
 
 // modelName gives the model of /v1/models/{id}. The id may have slashes,

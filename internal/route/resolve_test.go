@@ -147,24 +147,27 @@ func TestListIsMerged(t *testing.T) {
 }
 
 func TestGetModelOfUnlistedUpstream(t *testing.T) {
-	a := &fake{name: "a"}
-	r := setup(t, Default(), a)
-	is(t, "get", ask(t, r, &llm.Request{Op: llm.GetModel, Method: "GET", Model: "a/b c/d", Path: "/v1/models/a%2Fb%20c/d"}), "a:b c/d")
-	is(t, "path", a.calls[0].Path, "/v1/models/b%20c/d")
-	// Deleting a model concerns no fallback of it.
-	cfg := Default()
-	cfg.Fallbacks = map[string][]string{"a/m": {"b/n"}}
-	a, b := &fake{name: "a", serve: always(refused)}, &fake{name: "b"}
-	r = setup(t, cfg, a, b)
-	remove := &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "a/m", Path: "/v1/models/a/m"}
-	is(t, "delete", ask(t, r, remove), "502 upstream_unreachable")
-	is(t, "path", a.calls[2].Path, "/v1/models/m")
-	is(t, "delete upwards", ask(t, r, &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "a/..", Path: "/v1/models/a/.."}), "404 model_not_found")
-	ask(t, r, &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "~x", Path: "/v1/models/%7Ex"})
-	is(t, "path that needs no change", a.calls[3].Path, "/v1/models/%7Ex")
-	if b.count() != 0 {
-		t.Errorf("%d calls", b.count())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a := &fake{name: "a"}
+		r := setup(t, Default(), a)
+		is(t, "get", ask(t, r, &llm.Request{Op: llm.GetModel, Method: "GET", Model: "a/b c/d", Path: "/v1/models/a%2Fb%20c/d"}), "a:b c/d")
+		is(t, "path", a.calls[0].Path, "/v1/models/b%20c/d")
+		// Deleting a model concerns no fallback of it.
+		cfg := Default()
+		cfg.Fallbacks = map[string][]string{"a/m": {"b/n"}}
+		a, b := &fake{name: "a", serve: always(refused)}, &fake{name: "b"}
+		r = setup(t, cfg, a, b)
+		remove := &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "a/m", Path: "/v1/models/a/m"}
+		is(t, "delete", ask(t, r, remove), "502 upstream_unreachable")
+		is(t, "path", a.calls[2].Path, "/v1/models/m")
+		is(t, "delete upwards", ask(t, r, &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "a/..", Path: "/v1/models/a/.."}), "404 model_not_found")
+		only := &fake{name: "a"}
+		is(t, "delete", ask(t, setup(t, Default(), only), &llm.Request{Op: llm.Passthrough, Method: "DELETE", Model: "~x", Path: "/v1/models/%7Ex"}), "a:~x")
+		is(t, "path that needs no change", only.calls[0].Path, "/v1/models/%7Ex")
+		if b.count() != 0 {
+			t.Errorf("%d calls", b.count())
+		}
+	})
 }
 
 func TestListsFailAndComeBack(t *testing.T) {
@@ -240,14 +243,18 @@ func TestUnknownNameRefreshes(t *testing.T) {
 			return having(ids...)(ctx, n, out)
 		}}
 		r := setup(t, Default(), a, &fake{name: "b", list: having()})
-		if err := r.Ready(); err != nil {
-			t.Errorf("not running: %v", err)
-		}
-		start(t, r)
-		synctest.Wait()
 		if r.Ready() == nil {
 			t.Error("ready before the lists were read")
 		}
+		// A request that comes before Run waits for it.
+		early := make(chan string)
+		go func() { early <- ask(t, r, chat("old")) }()
+		synctest.Wait()
+		start(t, r)
+		if r.Ready() == nil {
+			t.Error("ready before the lists were read")
+		}
+		is(t, "before the start", <-early, "a:old")
 		is(t, "while the first list is read", ask(t, r, chat("old")), "a:old")
 		synctest.Wait()
 		if err := r.Ready(); err != nil {

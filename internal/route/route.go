@@ -65,8 +65,8 @@ type Router struct {
 	mu         sync.Mutex
 	news       chan struct{} // closed when a list changed or a reading ended
 	running    bool
-	refreshing bool
-	refreshed  bool          // at least once
+	refreshing bool          // or about to
+	refreshed  bool          // every list was asked for at least once
 	asked      time.Duration // when an unknown name last had the lists read
 
 	fallbacks, unavailable, notFounds atomic.Uint64
@@ -117,6 +117,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 		r.add(u, o.Before)
 	}
 	r.refreshed = !slices.ContainsFunc(r.ups, func(up *upstream) bool { return up.known == unasked })
+	r.refreshing = !r.refreshed // Run is about to: who comes before it waits
 	r.def = r.ups[0]
 	if cfg.DefaultUpstream != "" {
 		r.def = r.byName[cfg.DefaultUpstream]
@@ -181,21 +182,19 @@ func (r *Router) find(ctx context.Context, c *call) error {
 	name := r.follow(model)
 	t := r.table.Load()
 	c.targets = t.resolve(c.targets, name, 0, false)
-	for len(c.targets) == 0 {
-		news := r.ask()
-		if news == nil {
-			// What came between the look and the question counts too.
+	if len(c.targets) == 0 {
+		err := r.await(ctx, r.ask, func() bool {
+			t = r.table.Load()
+			c.targets = t.resolve(c.targets, name, 0, false)
+			return len(c.targets) > 0
+		})
+		if err != nil {
+			return err
+		}
+		if len(c.targets) == 0 {
 			t = r.table.Load()
 			c.targets = t.resolve(c.targets, name, 0, true)
-			break
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-news:
-		}
-		t = r.table.Load()
-		c.targets = t.resolve(c.targets, name, 0, false)
 	}
 	if !c.inPath { // what is said of one model is not meant for another
 		r.findFallbacks(t, c, name)
@@ -276,9 +275,7 @@ func (up *upstream) settle(o outcome, probe bool) {
 // time. It says nothing of the upstreams' health: taking the gateway out of
 // service does not help one that is down.
 func (r *Router) Ready() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.refreshing && !r.refreshed {
+	if r.firstNews() != nil {
 		return errors.New("model lists are being read")
 	}
 	return nil
