@@ -159,7 +159,12 @@ func TestRecordedStreams(t *testing.T) {
 					path = "/v1/responses"
 				}
 				got, err := post(gw.url+path, fmt.Sprintf(`{"model":"rec-%d-%s","stream":true,"messages":[],"input":""}`, i, how))
-				if err != nil {
+				if !bytes.Contains(list[i].body, []byte("data:")) {
+					// A stream without an event is a failure that a client should see.
+					if err == nil || !strings.Contains(err.Error(), "upstream_empty") {
+						t.Errorf("%s has no event, but: %q, %v", list[i].file, got, err)
+					}
+				} else if err != nil {
 					t.Errorf("%s: %v", list[i].file, err)
 				} else if !bytes.Equal(got, list[i].body) {
 					t.Errorf("%s: %d bytes through Sluice, %d recorded; they differ at byte %d", list[i].file, len(got), len(list[i].body), firstDifference(got, list[i].body))
@@ -213,6 +218,9 @@ func TestRecordedReplies(t *testing.T) {
 			Model  string
 			Stream bool
 		}
+		if pairs[i].Request == "" { // not recorded
+			pairs[i].Request = "{}"
+		}
 		if err := json.Unmarshal([]byte(pairs[i].Request), &named); err != nil {
 			t.Errorf("pair %d: %v", i, err)
 			return
@@ -221,7 +229,7 @@ func TestRecordedReplies(t *testing.T) {
 		quoted, _ := json.Marshal(named.Model)
 		request := strings.Replace(pairs[i].Request, string(quoted), strconv.Quote(model), 1)
 		if named.Model == "" {
-			request = strings.Replace(pairs[i].Request, "{", `{"model":`+strconv.Quote(model)+`,`, 1)
+			request = fmt.Sprintf(`{"model":%q,"messages":[]}`, model)
 		}
 		path := "/v1/chat/completions"
 		if strings.HasSuffix(pairs[i].URL, "/responses") {
