@@ -33,7 +33,7 @@ const (
 func (h *Handler) failure(r *upstream.Reply) error {
 	contentType := r.Get("Content-Type")
 	e := &llm.Error{
-		Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: "upstream_error", Upstream: h.name,
+		Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: "upstream_error", Upstream: h.name, Answered: true,
 		RetryAfter: retryAfter(r.Header, time.Now()),
 		// Both say that the request was turned away, not that it failed.
 		Unprocessed: r.Status == 429 || r.Status == 503,
