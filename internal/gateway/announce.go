@@ -24,7 +24,8 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 	} else {
 		names := make([]string, len(g.chain.upstreams))
 		for i, m := range g.chain.upstreams {
-			names[i] = m.cfg.Name + " (" + m.cfg.BaseURL + ")"
+			base, _, _ := strings.Cut(m.cfg.BaseURL, "?") // a query may hold a key
+			names[i] = m.cfg.Name + " (" + base + ")"
 		}
 		fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
 	}
