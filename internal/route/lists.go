@@ -16,6 +16,9 @@ import (
 const (
 	// listTimeout bounds the wait for one upstream's model list.
 	listTimeout = 5 * time.Second
+	// listWait bounds a request's wait for the lists. It is longer, so that a
+	// list that hangs is known to when the wait ends.
+	listWait = listTimeout + time.Second
 	// maxListBytes and maxModelName bound what is kept of one. The longest
 	// lists known are about 1 MB, of some hundred models.
 	maxListBytes = 8 << 20
@@ -28,7 +31,7 @@ const (
 
 // Run reads the upstreams' model lists until ctx is done, and returns nil. It
 // is called once. A Router works without it, but knows only what is configured,
-// and requests for other models wait listTimeout for it.
+// and requests for other models wait some seconds for it.
 func (r *Router) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.running, r.refreshing = true, true
@@ -112,45 +115,42 @@ func (r *Router) announce() {
 }
 
 // ask has the lists read again, for a name that is unknown, unless that was
-// done just now. The channel closes when something has changed; it is nil when
-// there is nothing to wait for.
-func (r *Router) ask() <-chan struct{} {
+// done just now. It reports whether there will be news.
+func (r *Router) ask() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.refreshing {
 		if !r.running {
-			return nil
+			return false
 		}
 		now := r.clock.now()
 		if r.allStatic || r.asked > 0 && now-r.asked < unknownEvery {
-			return nil
+			return false
 		}
 		r.asked = max(now, 1)
 		r.refreshing = true
 		r.kick <- struct{}{} // has room: nobody else sends before refreshing ends
 	}
-	return r.news
+	return true
 }
 
-// firstNews is like ask before every list was asked for once, and nil later.
-func (r *Router) firstNews() <-chan struct{} {
+// starting reports whether some list was not asked for yet, but will be.
+func (r *Router) starting() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.refreshing && !r.refreshed {
-		return r.news
-	}
-	return nil
+	return r.refreshing && !r.refreshed
 }
 
-// await calls found at every news until it is true or there are no more, for
-// listTimeout at most.
-func (r *Router) await(ctx context.Context, news func() <-chan struct{}, found func() bool) error {
-	timer := time.NewTimer(listTimeout)
+// await calls found at all news until it is true, or more says that there will
+// be no others, for listWait at most.
+func (r *Router) await(ctx context.Context, more, found func() bool) error {
+	timer := time.NewTimer(listWait)
 	defer timer.Stop()
 	for {
-		next := news()
-		// What came before the question counts too.
-		if next == nil || found() {
+		r.mu.Lock()
+		news := r.news // before the look, so that none is missed after it
+		r.mu.Unlock()
+		if found() || !more() {
 			return nil
 		}
 		select {
@@ -158,7 +158,7 @@ func (r *Router) await(ctx context.Context, news func() <-chan struct{}, found f
 			return ctx.Err()
 		case <-timer.C:
 			return nil
-		case <-next:
+		case <-news:
 		}
 	}
 }

@@ -27,7 +27,7 @@ func (r *Router) listModels(ctx context.Context, out llm.Sink) error {
 
 // awaitLists waits, once after the start, until every list was asked for.
 func (r *Router) awaitLists(ctx context.Context) error {
-	return r.await(ctx, r.firstNews, func() bool { return false })
+	return r.await(ctx, r.starting, func() bool { return false })
 }
 
 func (r *Router) listsFailed() bool {

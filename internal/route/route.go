@@ -275,7 +275,7 @@ func (up *upstream) settle(o outcome, probe bool) {
 // time. It says nothing of the upstreams' health: taking the gateway out of
 // service does not help one that is down.
 func (r *Router) Ready() error {
-	if r.firstNews() != nil {
+	if r.starting() {
 		return errors.New("model lists are being read")
 	}
 	return nil
