@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/internal/config"
+	"sluice/internal/simulator"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// load makes a configuration as a file would.
+func load(t *testing.T, env ...string) *config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.LoadOptions{Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Server.Port = 0
+	return cfg
+}
+
+// model runs a simulator to be configured as an upstream.
+func model(t *testing.T) (*simulator.Server, string) {
+	t.Helper()
+	sim := simulator.New(simulator.Config{})
+	addr, err := sim.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); sim.Serve() }()
+	t.Cleanup(func() { sim.Close(); <-done })
+	return sim, "http://" + addr.String() + "/v1"
+}
+
+// run starts a Gateway and ends it with the test.
+func run(t *testing.T, cfg *config.Config, stdout io.Writer) (*Gateway, string) {
+	t.Helper()
+	g, err := New(cfg, Options{Version: "test", Stdout: stdout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := g.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return g, "http://" + addr.String()
+}
+
+func chat(url, model string) (int, string, error) {
+	resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"hi"}]}`, model)))
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+func TestNothingConfigured(t *testing.T) {
+	var text syncBuffer
+	_, url := run(t, load(t), &text)
+	status, body, err := chat(url, "sim-echo")
+	if err != nil || status != 200 || !strings.Contains(body, `"hi"`) {
+		t.Fatalf("%d %s %v", status, body, err)
+	}
+	for _, want := range []string{url, "SIMULATED", "curl "} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in %q", want, text.String())
+		}
+	}
+}
+
+func TestReloadDropsNothing(t *testing.T) {
+	sim, base := model(t)
+	_, second := model(t)
+	one := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base)
+	g, url := run(t, one, nil)
+
+	// A stream that spans both reloads, and calls all the time.
+	stream, err := http.Post(url+"/v1/chat/completions", "application/json",
+		strings.NewReader(`{"model":"one/sim-chat?pace=10ms&tokens=60","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	stop := make(chan struct{})
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if status, body, err := chat(url, "one/sim-chat"); err != nil || status != 200 {
+					t.Errorf("during reload: %d %s %v", status, body, err)
+					return
+				}
+			}
+		})
+	}
+	kept := g.chain.upstreams[0]
+	both := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base, "TWO_API_KEY=k2-secret", "TWO_BASE_URL="+second)
+	if err := g.Reload(both); err != nil {
+		t.Fatal(err)
+	}
+	if g.chain.upstreams[0] != kept {
+		t.Error("an upstream that did not change lost its connections")
+	}
+	if status, body, err := chat(url, "two/sim-chat"); err != nil || status != 200 {
+		t.Errorf("new upstream: %d %s %v", status, body, err)
+	}
+	changed := load(t, "ONE_API_KEY=k3-secret", "ONE_BASE_URL="+base)
+	if err := g.Reload(changed); err != nil {
+		t.Fatal(err)
+	}
+	if g.chain.upstreams[0] == kept {
+		t.Error("an upstream with another key kept its handler")
+	}
+	if status, body, err := chat(url, "two/sim-chat"); err != nil || status != 404 {
+		t.Errorf("upstream that was removed: %d %s %v", status, body, err)
+	}
+	whole, err := io.ReadAll(stream.Body)
+	if err != nil || !bytes.HasSuffix(whole, []byte("data: [DONE]\n\n")) {
+		t.Errorf("stream across reloads: %v, ends %q", err, whole[max(0, len(whole)-80):])
+	}
+	close(stop)
+	calls.Wait()
+
+	resp, err := http.Get(url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	page, _ := io.ReadAll(resp.Body)
+	if !strings.Contains(string(page), `upstream="one"`) || strings.Contains(string(page), `upstream="two"`) {
+		t.Error("figures are not those of the upstreams that there are")
+	}
+	if sim.Stats().Cancelled != 0 {
+		t.Errorf("%d calls were cancelled", sim.Stats().Cancelled)
+	}
+}
+
+func TestReloadRefusedKeepsTheOld(t *testing.T) {
+	_, base := model(t)
+	g, url := run(t, load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base), nil)
+	bad := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base)
+	bad.Server.Port = 1 // needs a restart
+	if err := g.Reload(bad); err == nil {
+		t.Error("a change of the port was taken")
+	}
+	if status, body, err := chat(url, "sim-chat"); err != nil || status != 200 {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := load(t)
+	cfg.Server.Port = l.Addr().(*net.TCPAddr).Port
+	g, err := New(cfg, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Run(context.Background()); err == nil {
+		t.Error("Run did not fail")
+	}
+	if err := g.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+}
+
+func TestCloseEndsStreams(t *testing.T) {
+	g, url := run(t, load(t), nil)
+	resp, err := http.Post(url+"/v1/chat/completions", "application/json",
+		strings.NewReader(`{"model":"simulator/sim-chat?stall=2","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := resp.Body.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() { g.Close(); close(closed) }()
+	rest, _ := io.ReadAll(resp.Body)
+	if bytes.Contains(rest, []byte("[DONE]")) {
+		t.Error("a stream that was ended looks complete")
+	}
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Close hangs")
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
