@@ -199,7 +199,9 @@ func (c *call) mayRepeat(o outcome, e *llm.Error) bool {
 		// first event is repeated all the same, and so is what only reads.
 		return e.Unprocessed || c.req.Stream || c.req.Method == "GET" || c.req.Method == "HEAD"
 	default:
-		return slices.Contains(c.router.cfg.Retry.Statuses, e.Status)
+		// A status that is Sluice's own for a reply it could not use says nothing
+		// about what the upstream did; of a stream nothing was used so far.
+		return (e.Answered || c.req.Stream) && slices.Contains(c.router.cfg.Retry.Statuses, e.Status)
 	}
 }
 

@@ -101,7 +101,7 @@ func first(n int, e func() error) func(context.Context, int, *llm.Request, llm.S
 // status is an error reply as an upstream's handler makes it.
 func status(code int, after ...time.Duration) func() error {
 	return func() error {
-		e := &llm.Error{Status: code, Type: llm.TypeOf(code), Code: "upstream_error", Message: fmt.Sprint("status ", code),
+		e := &llm.Error{Answered: true, Status: code, Type: llm.TypeOf(code), Code: "upstream_error", Message: fmt.Sprint("status ", code),
 			Unprocessed: code == 429 || code == 503, Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
 		if len(after) > 0 {
 			e.RetryAfter = after[0]

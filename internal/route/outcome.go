@@ -50,15 +50,15 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 		return cancelled, e
 	case !ok:
 		return internal, nil
-	case e.Reply == nil && (e.Code == codeBusy || e.Code == codeClosed):
+	case !e.Answered && (e.Code == codeBusy || e.Code == codeClosed):
 		return busy, e
-	case e.Reply == nil && e.Code == codeTimeout:
+	case !e.Answered && e.Code == codeTimeout:
 		return timedOut, e
-	case e.Reply == nil && (e.Code == codeCut || e.Code == codeBadReply):
+	case !e.Answered && (e.Code == codeCut || e.Code == codeBadReply):
 		return cut, e
 	case e.Status == 429:
 		return limited, e
-	case e.Unprocessed && e.Type == llm.TypeUpstream && e.Reply == nil: // not a status of the upstream's
+	case e.Unprocessed && e.Type == llm.TypeUpstream && !e.Answered:
 		return unreachable, e
 	case e.Status >= 500 && e.Status != 501: // 501 is about the request
 		return failed, e

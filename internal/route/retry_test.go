@@ -353,3 +353,20 @@ func TestClientLeavesInBackoff(t *testing.T) {
 		}
 	})
 }
+
+// A reply that Sluice could not use was processed and paid for, whatever the
+// status that Sluice gives it.
+func TestUnusableReplyNotRepeated(t *testing.T) {
+	for _, code := range []string{"upstream_reply_too_large", "upstream_redirect", "upstream_cut", "upstream_bad_reply"} {
+		a, b := &fake{name: "a", serve: func(context.Context, int, *llm.Request, llm.Sink) error {
+			return transport(502, code, false)()
+		}}, &fake{name: "b", serve: func(context.Context, int, *llm.Request, llm.Sink) error {
+			return transport(502, code, false)()
+		}}
+		r := serving(t, Default(), a, b)
+		is(t, code, ask(t, r, chat("m")), "502 "+code)
+		if n := a.count() + b.count(); n != 1 {
+			t.Errorf("%s: %d calls", code, n)
+		}
+	}
+}
