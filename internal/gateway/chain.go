@@ -76,7 +76,7 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 		c.upstreams = append(c.upstreams, m)
 		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models})
 	}
-	if c.router, err = route.New(cfg.Route, routed, route.Options{Logger: g.log}); err != nil {
+	if c.router, err = route.New(cfg.Route, routed, route.Options{Logger: g.log, Before: before.routerOrNil()}); err != nil {
 		return nil, fmt.Errorf("set up routing: %w", err)
 	}
 	return c, nil
@@ -98,6 +98,13 @@ func (g *Gateway) connect(u config.Upstream, stream openai.StreamConfig) (*membe
 		return nil, err
 	}
 	return &member{cfg: u, stream: stream, client: client, serve: serve}, nil
+}
+
+func (c *chain) routerOrNil() *route.Router {
+	if c == nil {
+		return nil
+	}
+	return c.router
 }
 
 func (c *chain) find(u config.Upstream, stream openai.StreamConfig) *member {

@@ -115,6 +115,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload configuration: %w", err)
 	}
+	next.start() // before requests come: it has model lists to read
 	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.router)
 	if err != nil {
 		next.close(g.chain)
@@ -123,7 +124,6 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	old := g.chain
 	old.leave(next)
 	next.join(g.figures)
-	next.start()
 	g.router.Store(next.router)
 	g.cfg, g.chain = cfg, next
 	g.retired.Go(func() {
