@@ -5,10 +5,10 @@ import "sync"
 // The sizes of pooled buffers, in bytes. A larger buffer is left to the
 // garbage collector, so that one large request does not stay in memory.
 const (
-	smallest = 2 << 10
-	step     = 8
+	smallest = 1 << 10
+	step     = 10
 	classes  = 4
-	largest  = 1 << 20
+	largest  = smallest * step * step * step
 )
 
 // buffer is memory for a body or for events that wait to be written.
