@@ -262,13 +262,14 @@ func TestSlowReader(t *testing.T) {
 	for _, h2c := range []bool{false, true} {
 		var want strings.Builder
 		finished := make(chan struct{})
+		word := func(i int) string { return fmt.Sprintf("word-%d \"é\" %s", i, strings.Repeat("x", 300)) }
 		for i := range deltas {
-			fmt.Fprintf(&want, "word-%d \"é\" ", i)
+			want.WriteString(word(i))
 		}
 		up := serveBoth(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for i := range deltas {
-				if _, err := io.WriteString(w, delta(fmt.Sprintf("word-%d \"é\" ", i))); err != nil {
+				if _, err := io.WriteString(w, delta(word(i))); err != nil {
 					t.Errorf("upstream: %v", err)
 					return
 				}
@@ -282,13 +283,13 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		conn.(*net.TCPConn).SetReadBuffer(128 << 10) // or the kernel would hold it all
 		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(chatStream), chatStream)
 		// The gateway has read all that it is going to once its figures stand still.
 		var last string
 		eventually(t, func() bool {
 			time.Sleep(300 * time.Millisecond)
-			now := metric(t, in, "sluice_stream_merges_total") + "/" + metric(t, in, "sluice_stream_writes_total")
+			now := metric(t, in, "sluice_stream_events_merged_total") + "/" + metric(t, in, "sluice_stream_writes_total")
 			still := now == last && metric(t, in, "sluice_streams_active") == "1"
 			last = now
 			return still
@@ -297,7 +298,7 @@ func TestSlowReader(t *testing.T) {
 		fmt.Sscan(metric(t, in, "process_resident_memory_bytes"), &resident)
 		select {
 		case <-finished:
-			t.Logf("h2c=%t: the upstream had sent all before the client read", h2c)
+			t.Errorf("h2c=%t: the upstream had sent all before the client read", h2c)
 		default:
 		}
 		t.Logf("h2c=%t: merges/writes %s, resident %.0f MiB", h2c, last, resident/(1<<20))
