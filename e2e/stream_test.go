@@ -347,6 +347,40 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestSteadySlowClientIsKept has a client that never stops reading outlive
+// stream.write_timeout, which is about clients that take nothing.
+func TestSteadySlowClientIsKept(t *testing.T) {
+	const size = 30_000
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for range size {
+			if _, err := io.WriteString(w, delta(strings.Repeat("x", 1000))); err != nil {
+				t.Errorf("upstream: %v", err)
+				return
+			}
+		}
+		io.WriteString(w, "data: [DONE]\n\n")
+	}))
+	in := start(t, fmt.Sprintf(upConfig, up+"/v1", false)+"stream: {write_timeout: 2s}\n")
+	resp := stream(t, t.Context(), &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, in.url)
+	var got int64
+	piece := make([]byte, 8<<10)
+	for begun := time.Now(); time.Since(begun) < 6*time.Second; time.Sleep(20 * time.Millisecond) {
+		n, err := resp.Body.Read(piece)
+		got += int64(n)
+		if err != nil {
+			t.Fatalf("after %v and %d bytes: %v", time.Since(begun), got, err)
+		}
+	}
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) {
+		t.Errorf("after %d bytes in 6 s and %d more: %v", got, len(rest), err)
+	}
+	if n := metric(t, in, `sluice_replies_aborted_total{cause="write_timeout"}`); n != "0" {
+		t.Errorf("%s clients given up", n)
+	}
+}
+
 // TestDeadClientIsGivenUp has a client that never reads cost its upstream no
 // more than stream.write_timeout.
 func TestDeadClientIsGivenUp(t *testing.T) {
