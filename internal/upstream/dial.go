@@ -144,7 +144,7 @@ func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn) (h2 bool, 
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.TLSTimeout)
 	defer cancel()
-	tc := tls.Client(sock, d.tls)
+	tc := tls.Client(http1.NewReceiver(sock, &d.buffers), d.tls)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return false, fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func roots(srv *httptest.Server) *x509.CertPool {
@@ -98,6 +100,61 @@ func TestUntrustedCertificate(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// joined is a connection that, while join is set, keeps what is written.
+type joined struct {
+	net.Conn
+	join bool
+	kept []byte
+}
+
+func (j *joined) Write(b []byte) (int, error) {
+	if !j.join {
+		return j.Conn.Write(b)
+	}
+	j.kept = append(j.kept, b...)
+	return len(b), nil
+}
+
+// Events that came together, a TLS record each, are one piece: package http1
+// tests how.
+func TestRecordsComeAsOnePiece(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("TLS is read ahead on Linux only")
+	}
+	identity, _ := serve(t, echo, withTLS)
+	base := listen(t, func(_ int, nc net.Conn) {
+		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		j := &joined{Conn: nc}
+		tc := tls.Server(j, &tls.Config{Certificates: identity.TLS.Certificates})
+		if _, err := http.ReadRequest(bufio.NewReader(tc)); err != nil {
+			return
+		}
+		j.join = true
+		_, _ = io.WriteString(tc, "HTTP/1.1 200 OK\r\nContent-Length: 10800\r\n\r\n")
+		for range 54 {
+			_, _ = io.WriteString(tc, strings.Repeat("x", 200))
+		}
+		_, _ = nc.Write(j.kept)
+		_, _ = nc.Read(make([]byte, 1))
+	})
+	c := newClient(t, strings.Replace(base, "http:", "https:", 1), func(_ *Config, o *Options) { o.RootCAs = roots(identity) })
+	call := post("{}")
+	r, err := c.Do(context.Background(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	size, pieces := 0, 0
+	for ; err == nil; pieces++ {
+		var p []byte
+		p, err = r.Next()
+		size += len(p)
+	}
+	if size != 10800 || err != io.EOF || pieces > 4 { //nolint:errorlint // as promised
+		t.Errorf("%d bytes in %d pieces, %v", size, pieces-1, err)
+	}
 }
 
 // A burst on a cold pool makes one HTTP/2 connection, not one per call.

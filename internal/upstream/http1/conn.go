@@ -75,6 +75,7 @@ const (
 // only be closed.
 type Conn struct {
 	nc     net.Conn
+	under  *Receiver // beneath nc's TLS, nil for none
 	limits Limits
 
 	small []byte             // always there
@@ -82,6 +83,7 @@ type Conn struct {
 	buf   []byte             // the one in use: small, or all of large
 	r, w  int                // buf[r:w] was received and not yet used
 	last  int                // bytes that the last read brought
+	more  bool               // the last read left bytes behind, in TLS or beneath it
 
 	phase   phase
 	framing framing
@@ -100,11 +102,12 @@ type Conn struct {
 	overTLS bool
 }
 
-// NewConn makes a Conn of a connection that is set up (TLS included) and on
-// which nothing was sent yet.
+// NewConn makes a Conn of a connection that is set up (TLS included, which
+// should stand on a Receiver) and on which nothing was sent yet.
 func NewConn(nc net.Conn, l Limits) *Conn {
 	c := &Conn{nc: nc, limits: l.withDefaults(), small: make([]byte, smallBuffer), keep: true}
 	c.buf = c.small
+	c.under = receiverOf(nc)
 	return c
 }
 
@@ -126,11 +129,11 @@ func (c *Conn) GotBytes() bool { return c.got }
 // was read to a sound end, both sides keep the connection, and no byte came
 // beyond the reply.
 func (c *Conn) Reusable() bool {
-	return c.phase == idle && c.keep && c.r == c.w && c.readErr == nil
+	return c.phase == idle && c.keep && c.r == c.w && !c.more && c.readErr == nil
 }
 
-// Next returns the next bytes of the reply body, all that one read brought.
-// They stand in the read buffer and are valid until the next call of any
+// Next returns the next bytes of the reply body, all that one read of the
+// socket brought, in however many chunks and (with a Receiver) TLS records. They stand in the read buffer and are valid until the next call of any
 // method. The error is io.EOF at a sound end, io.ErrUnexpectedEOF (wrapped)
 // when the upstream closed before it, *ProtocolError, or the connection's own.
 func (c *Conn) Next() ([]byte, error) {
@@ -207,7 +210,8 @@ func (c *Conn) fill() error {
 	return c.fail("read reply body", err)
 }
 
-// read reads once into buf[w:], which is not empty. It returns nil or an error,
+// read reads once into buf[w:], which is not empty, or with TLS on to the end
+// of what came at once. It returns nil or an error,
 // never both bytes and an error.
 func (c *Conn) read() error {
 	if c.readErr != nil {
@@ -220,6 +224,10 @@ func (c *Conn) read() error {
 			c.last = n
 			c.got = true
 			c.readErr = err
+			if c.under != nil {
+				c.more = false
+				c.readOn()
+			}
 			return nil
 		}
 		if err != nil {
@@ -227,6 +235,13 @@ func (c *Conn) read() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// grow goes over to a large buffer with what is in the small one.
+func (c *Conn) grow() {
+	c.large = c.limits.Buffers.get()
+	copy(c.large[:], c.buf[:c.w])
+	c.buf = c.large[:]
 }
 
 // giveBack returns the large buffer. The bytes in it are gone.

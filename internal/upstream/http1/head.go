@@ -110,9 +110,7 @@ func (c *Conn) receive() error {
 	}
 	if c.w == len(c.buf) {
 		// Never so with the large one, since MaxHead is no more than its size.
-		c.large = c.limits.Buffers.get()
-		copy(c.large[:], c.buf[:c.w])
-		c.buf = c.large[:]
+		c.grow()
 	}
 	err := c.read()
 	if err == io.EOF && c.got {

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 
@@ -69,4 +70,29 @@ func (c *Conn) socket() syscall.RawConn {
 		c.raw, _ = s.SyscallConn()
 	}
 	return c.raw
+}
+
+// canTake says that takeFrom works.
+const canTake = true
+
+// takeFrom reads once from a socket, which never blocks since Go's do not. It
+// returns false to be called again when the socket is readable.
+func (r *Receiver) takeFrom(fd uintptr) bool {
+	buf := r.buffers.get()
+	n, err := unix.Read(int(fd), buf[:])
+	for err == unix.EINTR { //nolint:errorlint // an Errno
+		n, err = unix.Read(int(fd), buf[:])
+	}
+	if n > 0 && err == nil {
+		r.buf, r.r, r.w = buf, 0, n
+		return true
+	}
+	r.buffers.put(buf)
+	if err == unix.EAGAIN { //nolint:errorlint // an Errno
+		return false
+	}
+	if r.err = err; err == nil {
+		r.err = io.EOF
+	}
+	return true
 }
