@@ -1,7 +1,9 @@
 package front
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +69,11 @@ func (c *conn) Write(b []byte) (n int, err error) {
 		}
 		m, err := c.Conn.Write(b[:min(len(b), maxWrite)])
 		n += m
-		if b = b[m:]; err != nil || len(b) == 0 {
+		b = b[m:]
+		if m > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.deadline.Load() != 0 {
+			continue // slow, but it takes something; the deadline is over, so a new one is set
+		}
+		if err != nil || len(b) == 0 {
 			return n, err
 		}
 	}

@@ -189,7 +189,8 @@ func (s *Server) Listen() (net.Addr, error) {
 		return s.listener.Addr(), nil
 	}
 	cfg := &s.state.Load().cfg
-	l, err := net.Listen("tcp", net.JoinHostPort(strings.Trim(cfg.Host, "[]"), strconv.Itoa(cfg.Port)))
+	lc := net.ListenConfig{Control: boundUnsent}
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(strings.Trim(cfg.Host, "[]"), strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}

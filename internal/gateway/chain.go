@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"sluice/internal/config"
 	"sluice/internal/front"
@@ -40,7 +41,8 @@ type member struct {
 	stream openai.StreamConfig
 	client *upstream.Client
 	serve  *openai.Handler
-	forget func() // takes the client's figures out; nil while they are not in
+	forget func()       // takes the client's figures out; nil while they are not in
+	chains atomic.Int32 // that hold it; the last one closes it
 }
 
 // assemble builds the chain of a configuration, with the members of the chain
@@ -50,7 +52,7 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
-			c.close(before)
+			c.close()
 		}
 	}()
 	list := cfg.Upstreams
@@ -73,6 +75,7 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 				return nil, fmt.Errorf("set up upstream %s: %w", u.Name, err)
 			}
 		}
+		m.chains.Add(1)
 		c.upstreams = append(c.upstreams, m)
 		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models})
 	}
@@ -147,13 +150,15 @@ func (c *chain) leave(next *chain) {
 	}
 }
 
-// close ends the background work and closes the members that kept, which may
-// be nil, does not use.
-func (c *chain) close(kept *chain) {
+// close ends the background work and closes the members that no other chain
+// holds. A chain before this one may still have requests.
+func (c *chain) close() {
 	c.stop()
 	c.tasks.Wait()
-	for _, m := range c.without(kept) {
-		m.client.Close()
+	for _, m := range c.upstreams {
+		if m.chains.Add(-1) == 0 {
+			m.client.Close()
+		}
 	}
 }
 

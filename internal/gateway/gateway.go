@@ -70,7 +70,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		Ready:   g.ready,
 	})
 	if err != nil {
-		g.chain.close(nil)
+		g.chain.close()
 		g.closeSimulator()
 		return nil, fmt.Errorf("set up listener: %w", err)
 	}
@@ -118,7 +118,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	next.start() // before requests come: it has model lists to read
 	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.router)
 	if err != nil {
-		next.close(g.chain)
+		next.close()
 		return fmt.Errorf("reload configuration: %w", err)
 	}
 	old := g.chain
@@ -128,7 +128,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	g.cfg, g.chain = cfg, next
 	g.retired.Go(func() {
 		<-idle
-		old.close(next)
+		old.close()
 	})
 	g.log.Info("configuration reloaded", "upstreams", len(next.upstreams))
 	return nil
@@ -145,7 +145,7 @@ func (g *Gateway) Close() error {
 	err := g.front.Close()
 	g.retired.Wait()
 	g.chain.leave(nil)
-	g.chain.close(nil)
+	g.chain.close()
 	g.closeSimulator()
 	return err
 }

@@ -64,6 +64,8 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 		switch {
 		case err == io.EOF: //nolint:errorlint // Next returns it unwrapped
 			return s.finish(out, name)
+		case s.ended && err != nil:
+			return nil // the stream is whole: how its connection ends is nothing to a client
 		case err != nil:
 			return err
 		}

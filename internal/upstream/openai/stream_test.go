@@ -53,7 +53,7 @@ func TestEnds(t *testing.T) {
 		{"framed, tail", llm.Chat, chunked + chunk(event+"data: x") + "0\r\n\r\n", event + "data: x", ""},
 		{"only a tail", llm.Chat, chunked + chunk("data: x") + "0\r\n\r\n", "data: x", ""},
 		{"cut in framing", llm.Chat, chunked + chunk(event+"data: par"), event, "upstream_cut"},
-		{"cut after [DONE]", llm.Chat, chunked + chunk(event+last), event + last, "upstream_cut"},
+		{"cut after [DONE]", llm.Chat, chunked + chunk(event+last), event + last, ""},
 		{"closed after [DONE]", llm.Chat, okHead + "\r\n" + event + last, event + last, ""},
 		{"closed, [DONE] unterminated", llm.Completion, okHead + "\r\n" + event + "data: [DONE]", event + "data: [DONE]", ""},
 		{"closed, no [DONE]", llm.Chat, okHead + "\r\n" + event, event, "upstream_cut"},
