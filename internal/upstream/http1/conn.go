@@ -78,7 +78,12 @@ type Conn struct {
 	under  *Receiver // beneath nc's TLS, nil for none
 	limits Limits
 
-	small []byte             // always there
+	// plain is the socket where there is nothing between it and HTTP, nil
+	// elsewhere. It lends a large buffer only when bytes have come, so that a
+	// connection which waits holds none.
+	plain *Receiver
+
+	small []byte             // always there, but for plain
 	large *[largeBuffer]byte // lent while a body comes faster than small holds
 	buf   []byte             // the one in use: small, or all of large
 	r, w  int                // buf[r:w] was received and not yet used
@@ -98,16 +103,22 @@ type Conn struct {
 
 	vec     net.Buffers     // writev arguments, kept to save their allocation
 	vecArr  [4][]byte       // backs vec
-	raw     syscall.RawConn // of the socket, nil until Stale needs it
+	raw     syscall.RawConn // of the socket, nil until it is needed
 	overTLS bool
+
+	lowat      func(fd uintptr) // sets SO_RCVLOWAT to lowatBytes; see Gather
+	lowatBytes int
 }
 
 // NewConn makes a Conn of a connection that is set up (TLS included, which
 // should stand on a Receiver) and on which nothing was sent yet.
 func NewConn(nc net.Conn, l Limits) *Conn {
-	c := &Conn{nc: nc, limits: l.withDefaults(), small: make([]byte, smallBuffer), keep: true}
-	c.buf = c.small
-	c.under = receiverOf(nc)
+	c := &Conn{nc: nc, limits: l.withDefaults(), keep: true}
+	if c.plain = plainReceiver(nc, c.limits.Buffers); c.plain == nil {
+		c.small = make([]byte, smallBuffer)
+		c.buf = c.small
+		c.under = receiverOf(nc)
+	}
 	return c
 }
 
@@ -190,6 +201,7 @@ func (c *Conn) fill() error {
 		expected = int(min(c.left, largeBuffer))
 	}
 	switch {
+	case c.plain != nil: // takes what it needs
 	case c.large == nil && expected >= smallBuffer:
 		c.large = c.limits.Buffers.get()
 		c.buf = c.large[:]
@@ -217,6 +229,9 @@ func (c *Conn) read() error {
 	if c.readErr != nil {
 		return c.readErr
 	}
+	if c.plain != nil {
+		return c.readPlain()
+	}
 	for range 100 {
 		n, err := c.nc.Read(c.buf[c.w:])
 		if n > 0 {
@@ -235,6 +250,24 @@ func (c *Conn) read() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// readPlain is read on a plain socket: the buffer comes with the bytes. Behind
+// bytes that are there already the new ones are copied.
+func (c *Conn) readPlain() error {
+	if c.r < c.w {
+		n, err := c.plain.Read(c.buf[c.w:])
+		c.w += n
+		return err
+	}
+	c.giveBack()
+	if err := c.plain.receive(); err != nil {
+		return err
+	}
+	c.large, c.r, c.w = c.plain.release()
+	c.buf = c.large[:]
+	c.got = true
+	return nil
 }
 
 // grow goes over to a large buffer with what is in the small one.

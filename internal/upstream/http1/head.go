@@ -108,7 +108,7 @@ func (c *Conn) receive() error {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
 		c.r = 0
 	}
-	if c.w == len(c.buf) {
+	if c.w == len(c.buf) && c.plain == nil {
 		// Never so with the large one, since MaxHead is no more than its size.
 		c.grow()
 	}

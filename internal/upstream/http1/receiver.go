@@ -56,6 +56,26 @@ func receiverOf(nc net.Conn) *Receiver {
 	return r
 }
 
+// plainReceiver makes a Receiver of a connection that is a socket itself; nil
+// where it is not.
+func plainReceiver(nc net.Conn, b *Buffers) *Receiver {
+	if _, ok := nc.(syscall.Conn); !ok {
+		return nil
+	}
+	r := NewReceiver(nc, b)
+	if r.raw = r.socket(); r.raw == nil {
+		return nil
+	}
+	r.on, r.take = true, r.takeFrom
+	return r
+}
+
+// release gives the buffer to the caller, with what was received in it.
+func (r *Receiver) release() (buf *[largeBuffer]byte, start, end int) {
+	buf, r.buf = r.buf, nil
+	return buf, r.r, r.w
+}
+
 // socket returns the socket that the Receiver stands on, nil when there is none
 // or the bytes are changed on their way (TLS to a proxy).
 func (r *Receiver) socket() syscall.RawConn {

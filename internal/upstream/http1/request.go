@@ -85,7 +85,7 @@ func (c *Conn) WriteRequest(r *Request) error {
 // behind it where it is one to give back.
 func (c *Conn) scratch(n int) ([]byte, *[largeBuffer]byte) {
 	switch {
-	case n <= smallBuffer:
+	case n <= len(c.small):
 		return c.small[:0], nil
 	case n <= largeBuffer:
 		b := c.limits.Buffers.get()

@@ -2,6 +2,11 @@
 
 package http1
 
+import "time"
+
+// Gather waits for d, during which bytes may come in together.
+func (c *Conn) Gather(d time.Duration) { time.Sleep(d) }
+
 // Stale reports false: see the Linux one.
 func (c *Conn) Stale() bool { return !c.Reusable() }
 

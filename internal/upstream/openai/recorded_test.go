@@ -143,6 +143,7 @@ func TestRecordedStreams(t *testing.T) {
 type bytewise struct{ rest []byte }
 
 func (*bytewise) SetIdleTimeout(time.Duration) {}
+func (*bytewise) Gather(time.Duration)         {}
 
 func (b *bytewise) Next() ([]byte, error) {
 	if len(b.rest) == 0 {

@@ -19,6 +19,7 @@ const maxHeld = 64 << 10
 type source interface {
 	Next() ([]byte, error)
 	SetIdleTimeout(d time.Duration)
+	Gather(d time.Duration)
 }
 
 // stream is the state of one event stream on its way, kept for use again.
@@ -78,7 +79,7 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 		if tooLarge != nil {
 			return fault(name, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
 		}
-		s.pace()
+		s.pace(body)
 	}
 }
 
@@ -163,9 +164,9 @@ func (s *stream) observe() {
 // pace waits until the flush interval is over since the last events left, if
 // they come faster than that, so that the next leave together in one write. A
 // stream that is slower is read at once and never waits for a timer.
-func (s *stream) pace() {
+func (s *stream) pace(body source) {
 	if s.started && s.fast && !s.ended && s.cfg.FlushInterval > 0 {
-		time.Sleep(s.cfg.FlushInterval - time.Since(s.sent))
+		body.Gather(s.cfg.FlushInterval - time.Since(s.sent))
 	}
 }
 

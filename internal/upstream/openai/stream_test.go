@@ -215,6 +215,7 @@ type pipe struct {
 }
 
 func (p *pipe) SetIdleTimeout(time.Duration) {}
+func (p *pipe) Gather(d time.Duration)       { time.Sleep(d) }
 
 // Next returns all that has come, as a socket does.
 func (p *pipe) Next() ([]byte, error) {
