@@ -103,19 +103,20 @@ func (c *Conn) Gather(d time.Duration) {
 const canTake = true
 
 // takeFrom reads once from a socket, which never blocks since Go's do not. It
-// returns false to be called again when the socket is readable.
+// returns false to be called again when the socket is readable. It is package
+// syscall's Read since the race detector knows that one as net's.
 func (r *Receiver) takeFrom(fd uintptr) bool {
 	buf := r.buffers.get()
-	n, err := unix.Read(int(fd), buf[:])
-	for err == unix.EINTR { //nolint:errorlint // an Errno
-		n, err = unix.Read(int(fd), buf[:])
+	n, err := syscall.Read(int(fd), buf[:])
+	for err == syscall.EINTR { //nolint:errorlint // an Errno
+		n, err = syscall.Read(int(fd), buf[:])
 	}
 	if n > 0 && err == nil {
 		r.buf, r.r, r.w = buf, 0, n
 		return true
 	}
 	r.buffers.put(buf)
-	if err == unix.EAGAIN { //nolint:errorlint // an Errno
+	if err == syscall.EAGAIN { //nolint:errorlint // an Errno
 		return false
 	}
 	if r.err = err; err == nil {
