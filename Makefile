@@ -1,7 +1,7 @@
 # make test runs every test there is; make help lists the rest.
 
 GO      ?= go
-FUZZTIME ?= 3s
+FUZZTIME ?= 2000x
 export CGO_ENABLED ?= 1
 
 .PHONY: help build test check unit fuzz e2e bench-build deps lint bench
@@ -26,7 +26,7 @@ unit: ## Go tests: allocation ceilings without the race detector, everything wit
 	$(GO) test -run 'Alloc' ./internal/...
 	$(GO) test -race ./internal/... ./cmd/...
 
-fuzz: ## every fuzz test for FUZZTIME each, from the committed corpus
+fuzz: ## every fuzz test for FUZZTIME runs each, from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/fuzz
 
 bench-build: ## the measuring tools are built and tested with everything else

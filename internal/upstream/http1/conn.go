@@ -144,7 +144,8 @@ func (c *Conn) Reusable() bool {
 }
 
 // Next returns the next bytes of the reply body, all that one read of the
-// socket brought, in however many chunks and (with a Receiver) TLS records. They stand in the read buffer and are valid until the next call of any
+// socket brought, in however many chunks and (with a Receiver) TLS records.
+// They stand in the read buffer and are valid until the next call of any
 // method. The error is io.EOF at a sound end, io.ErrUnexpectedEOF (wrapped)
 // when the upstream closed before it, *ProtocolError, or the connection's own.
 func (c *Conn) Next() ([]byte, error) {
@@ -223,8 +224,7 @@ func (c *Conn) fill() error {
 }
 
 // read reads once into buf[w:], which is not empty, or with TLS on to the end
-// of what came at once. It returns nil or an error,
-// never both bytes and an error.
+// of what came at once. It returns nil or an error, never bytes and an error.
 func (c *Conn) read() error {
 	if c.readErr != nil {
 		return c.readErr

@@ -17,6 +17,9 @@ import (
 // TLS. A buffer is lent only while there are bytes in it: a connection that
 // waits has none. Until NewConn it changes nothing, so that the connection can
 // as well become one of another protocol.
+//
+// A Conn on a plain socket has one of its own and takes over its buffers, so
+// that nothing is copied.
 type Receiver struct {
 	net.Conn
 
