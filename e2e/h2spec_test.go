@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,17 +45,36 @@ func TestH2Spec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := exec.CommandContext(t.Context(), filepath.Join(dir, "h2spec"), "-h", u.Hostname(), "-p", u.Port(), "-P", "/healthz", "-o", "3")
-	out, err = run.CombinedOutput()
-	summary := regexp.MustCompile(`\d+ tests, \d+ passed, \d+ skipped, \d+ failed`).FindString(string(out))
-	if summary == "" {
-		t.Fatalf("h2spec: %v\n%s", err, out)
-	}
-	t.Log(summary)
-	known := deviations()
-	for _, m := range failedCase.FindAllStringSubmatch(string(out), -1) {
-		if known[strings.TrimSpace(m[1])] == "" {
-			t.Errorf("h2spec: %s\n%s", m[1], out)
+	// h2spec watches what comes first within a few seconds, so a busy machine
+	// can fail a case; one that never passes in three runs is a fault.
+	var unknown []string
+	for range 3 {
+		run := exec.CommandContext(t.Context(), filepath.Join(dir, "h2spec"), "-h", u.Hostname(), "-p", u.Port(), "-P", "/healthz", "-o", "3")
+		out, err := run.CombinedOutput()
+		summary := regexp.MustCompile(`\d+ tests, \d+ passed, \d+ skipped, \d+ failed`).FindString(string(out))
+		if summary == "" {
+			t.Fatalf("h2spec: %v\n%s", err, out)
+		}
+		failed := undeclared(string(out))
+		t.Log(summary, failed)
+		if unknown == nil {
+			unknown = failed
+		}
+		unknown = slices.DeleteFunc(unknown, func(c string) bool { return !slices.Contains(failed, c) })
+		if len(unknown) == 0 {
+			return
 		}
 	}
+	t.Errorf("h2spec: %q", unknown)
+}
+
+// undeclared lists the failed cases that are not among the deviations.
+func undeclared(out string) (titles []string) {
+	known := deviations()
+	for _, m := range failedCase.FindAllStringSubmatch(out, -1) {
+		if title := strings.TrimSpace(m[1]); known[title] == "" {
+			titles = append(titles, title)
+		}
+	}
+	return titles
 }
