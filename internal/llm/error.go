@@ -11,7 +11,6 @@ const (
 	TypeInvalidRequest = "invalid_request_error"
 	TypeAuthentication = "authentication_error"
 	TypePermission     = "permission_error"
-	TypeNotFound       = "not_found_error"
 	TypeRateLimit      = "rate_limit_error"
 	TypeServer         = "server_error"
 	TypeUpstream       = "upstream_error"
