@@ -19,6 +19,7 @@ package llm
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // Handler answers requests. Every stage and every upstream is one.
@@ -135,6 +136,9 @@ type Request struct {
 	// Stream says that the client wants server-sent events.
 	Stream bool
 
+	// Cache is what the client asks of caches.
+	Cache CachePolicy
+
 	// Body is the whole body, valid JSON for every operation but Passthrough.
 	// It is nil when BodyReader is set.
 	Body []byte
@@ -178,6 +182,13 @@ type Head struct {
 
 	// Upstream names the upstream that answered, "" when Sluice did.
 	Upstream string
+
+	// Cache says what a cache had to do with the reply. Age is how long ago a
+	// stored reply was made, and CacheKey what it is, or would be, stored under;
+	// the zero key when it cannot be stored.
+	Cache    CacheStatus
+	Age      time.Duration
+	CacheKey [32]byte
 }
 
 // Get returns the value of the first field with the given canonical name, ""
