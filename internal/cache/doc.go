@@ -1,0 +1,2 @@
+// Package cache answers requests from memory.
+package cache
