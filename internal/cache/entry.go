@@ -1,0 +1,139 @@
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+	"unique"
+
+	"sluice/internal/llm"
+)
+
+// entry is one stored reply. Its content is not changed after it was stored.
+type entry struct {
+	head unique.Handle[head] // few differ, so they are shared
+	body []byte              // the reply, or the events of a stream one after the other
+	ends []uint32            // where each event ends; nil for a reply held whole
+
+	born, until time.Duration // by the cache's clock
+	tokens      uint32        // of an embedding: what its input counts
+
+	origin origin
+	used   atomic.Bool // since it was stored
+	hits   atomic.Uint32
+}
+
+// head is what is kept of a reply's head. Fields that speak of one call, such
+// as what is left of a rate limit, are not.
+type head struct {
+	contentType, language, version string
+	upstream                       string
+	model                          string // as resolved; for purges
+	reported                       string // of an embedding: the model's name in the reply, as JSON
+}
+
+// origin is how an entry came into memory.
+type origin uint8
+
+const (
+	fetched   origin = iota // for a request that waited for it
+	restored                // from the hot set, at the start
+	refreshed               // ahead of its expiry
+	predicted               // because it tends to follow what was asked for
+	origins
+)
+
+func (o origin) String() string {
+	return [...]string{"fetched", "restored", "refreshed", "predicted"}[o]
+}
+
+// overhead is about what an entry takes besides its bytes: itself, its node in
+// the eviction policy and its place in the hash table.
+const overhead = 256
+
+// size is what an entry counts against the bound of bytes.
+func (e *entry) size() int64 { return int64(cap(e.body)) + 4*int64(cap(e.ends)) + overhead }
+
+// stream reports whether the entry is a stream's.
+func (e *entry) stream() bool { return e.ends != nil }
+
+// fresh gives the state of an entry towards a client's wishes: whether it may
+// be used, and whether it has expired (RFC 9111, sections 4.2 and 5.2.1).
+func (e *entry) usable(p *llm.CachePolicy, now time.Duration) (ok, stale bool) {
+	age, left := now-e.born, e.until-now
+	if p.HasMaxAge && age > p.MaxAge && (p.MaxStale != llm.AnyStale && age-p.MaxAge > p.MaxStale) {
+		return false, false
+	}
+	if left > 0 {
+		return left >= p.MinFresh, false
+	}
+	return -left <= p.MaxStale && p.MaxStale > 0 && p.MinFresh == 0, true
+}
+
+func makeHead(h *llm.Head, model string) head {
+	return head{
+		contentType: h.Get("Content-Type"), language: h.Get("Content-Language"), version: h.Get("Openai-Version"),
+		upstream: h.Upstream, model: model,
+	}
+}
+
+// appendFields gives the head's fields as they go to a client.
+func (h *head) appendFields(dst []llm.Field) []llm.Field {
+	for _, f := range [...]llm.Field{
+		{Name: "Content-Type", Value: h.contentType}, {Name: "Content-Language", Value: h.language}, {Name: "Openai-Version", Value: h.version},
+	} {
+		if f.Value != "" {
+			dst = append(dst, f)
+		}
+	}
+	return dst
+}
+
+// reply is a stored reply on its way to a client, kept for use again.
+type reply struct {
+	head   llm.Head
+	fields [4]llm.Field
+	event  [1]llm.Event
+	events []llm.Event
+}
+
+// send answers with e.
+func (r *reply) send(e *entry, key Key, status llm.CacheStatus, now time.Duration, out llm.Sink) error {
+	h := e.head.Value()
+	r.head = llm.Head{
+		Status: 200, Kind: llm.Unary, Header: h.appendFields(r.fields[:0]), Length: int64(len(e.body)),
+		Upstream: h.upstream, Cache: status, Age: max(now-e.born, 0), CacheKey: key,
+	}
+	if !e.stream() {
+		r.event[0].Raw = e.body
+		return r.sendAll(r.event[:], out)
+	}
+	return r.sendStream(e.body, e.ends, out)
+}
+
+// sendStream answers with events that stand one after the other in body.
+func (r *reply) sendStream(body []byte, ends []uint32, out llm.Sink) error {
+	r.head.Kind, r.head.Length = llm.EventStream, -1
+	r.events = r.events[:0]
+	start := uint32(0)
+	for _, end := range ends {
+		r.events = append(r.events, llm.Event{Raw: body[start:end]})
+		start = end
+	}
+	return r.sendAll(r.events, out)
+}
+
+func (r *reply) sendAll(events []llm.Event, out llm.Sink) error {
+	if err := out.Start(&r.head); err != nil {
+		return err
+	}
+	return out.Send(events)
+}
+
+// clear forgets the reply, so that one kept for use again keeps none alive.
+func (r *reply) clear() {
+	clear(r.events)
+	*r = reply{events: r.events[:0]}
+	if cap(r.events) > 4096 {
+		r.events = nil
+	}
+}

@@ -1,0 +1,153 @@
+package cache
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// store is the first level: what is in memory. Eviction is W-TinyLFU's
+// (Einziger et al., "TinyLFU: A Highly Efficient Cache Admission Policy", 2017).
+//
+// Expiry is ours: an expired entry stays until the next sweep, since a client
+// may take a stale reply.
+type store struct {
+	entries *otter.Cache[Key, *entry]
+	least   uint32 // what an entry counts at least, so that MaxSize holds too
+	clock   clock
+
+	bytes                            atomic.Int64
+	evicted, replaced, expired, gone atomic.Uint64 // gone: purged
+	crowded                          chan struct{} // has an eviction been necessary
+
+	// mu keeps a reply that was asked for before a purge from being stored after
+	// it. Storing holds it for reading, a purge for writing.
+	mu  sync.RWMutex
+	gen uint64
+}
+
+// clock counts from the start, so that steps of the wall clock do not matter.
+type clock struct{ start time.Time }
+
+func (c clock) now() time.Duration { return time.Since(c.start) }
+
+func newStore(cfg Config, c clock) (*store, error) {
+	s := &store{clock: c, crowded: make(chan struct{}, 1)}
+	s.least = uint32(max(cfg.MaxBytes/int64(cfg.MaxSize), 1))
+	if int64(cfg.MaxSize) > cfg.MaxBytes {
+		return nil, fmt.Errorf("max_size: %d entries do not fit into %d bytes", cfg.MaxSize, cfg.MaxBytes)
+	}
+	entries, err := otter.New(&otter.Options[Key, *entry]{
+		// A whole number of the least weight, so that MaxSize entries fit and one
+		// more does not.
+		MaximumWeight: uint64(s.least) * uint64(cfg.MaxSize),
+		Weigher:       func(_ Key, e *entry) uint32 { return max(uint32(e.size()), s.least) },
+		OnAtomicDeletion: func(d otter.DeletionEvent[Key, *entry]) {
+			s.bytes.Add(-d.Value.size())
+			switch d.Cause {
+			case otter.CauseOverflow:
+				s.evicted.Add(1)
+				select {
+				case s.crowded <- struct{}{}:
+				default:
+				}
+			case otter.CauseReplacement:
+				s.replaced.Add(1)
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make cache: %w", err)
+	}
+	s.entries = entries
+	return s, nil
+}
+
+// get gives the entry of a key, expired or not.
+func (s *store) get(key Key) *entry {
+	e, _ := s.entries.GetIfPresent(key)
+	return e
+}
+
+// generation is what a call notes when it begins, for put.
+func (s *store) generation() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.gen
+}
+
+// put stores an entry unless there was a purge since gen. also is called with
+// it, under the same condition.
+func (s *store) put(key Key, e *entry, gen uint64, also func()) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.gen != gen {
+		return false
+	}
+	s.bytes.Add(e.size())
+	s.entries.Set(key, e)
+	if also != nil {
+		also()
+	}
+	return true
+}
+
+// purge forgets what p names and returns how many entries that were.
+func (s *store) purge(p Purge) (n int) {
+	s.mu.Lock()
+	s.gen++
+	s.mu.Unlock()
+	if p.Model == "" && p.Key != (Key{}) {
+		if _, ok := s.entries.Invalidate(p.Key); ok {
+			n = 1
+		}
+	} else {
+		n = s.remove(func(e *entry) bool { return p.Model == "" || e.head.Value().model == p.Model })
+	}
+	s.gone.Add(uint64(n))
+	return n
+}
+
+// sweep drops what expired and returns how many entries that were.
+func (s *store) sweep() (n int) {
+	now := s.clock.now()
+	n = s.remove(func(e *entry) bool { return e.until <= now })
+	s.expired.Add(uint64(n))
+	return n
+}
+
+func (s *store) remove(which func(*entry) bool) (n int) {
+	for key, e := range s.entries.All() {
+		if !which(e) {
+			continue
+		}
+		// One that took its place in the meantime stays.
+		s.entries.ComputeIfPresent(key, func(old *entry) (*entry, otter.ComputeOp) {
+			if old != e {
+				return old, otter.CancelOp
+			}
+			n++
+			return nil, otter.InvalidateOp
+		})
+	}
+	return n
+}
+
+// kept is an entry and its key.
+type kept struct {
+	key Key
+	*entry
+}
+
+// hottest lists the entries, those that the eviction policy would keep longest
+// first.
+func (s *store) hottest() []kept {
+	all := make([]kept, 0, s.entries.EstimatedSize())
+	for e := range s.entries.Hottest() {
+		all = append(all, kept{e.Key, e.Value})
+	}
+	return all
+}
