@@ -26,17 +26,19 @@ func String(raw []byte) (string, error) {
 // unquote decodes a sound JSON string. Without escapes that is a part of raw.
 func unquote(raw []byte) []byte {
 	raw = raw[1 : len(raw)-1]
-	i := bytes.IndexByte(raw, '\\')
-	if i < 0 {
+	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw
 	}
-	out := make([]byte, 0, len(raw))
-	for i >= 0 {
-		out = append(out, raw[:i]...)
-		out, raw = unescape(out, raw[i+1:])
-		i = bytes.IndexByte(raw, '\\')
+	return appendUnquoted(make([]byte, 0, len(raw)), raw)
+}
+
+// appendUnquoted decodes what stands between the quotes of a sound JSON string.
+func appendUnquoted(dst, raw []byte) []byte {
+	for i := bytes.IndexByte(raw, '\\'); i >= 0; i = bytes.IndexByte(raw, '\\') {
+		dst = append(dst, raw[:i]...)
+		dst, raw = unescape(dst, raw[i+1:])
 	}
-	return append(out, raw...)
+	return append(dst, raw...)
 }
 
 // unescape appends the character that raw, which follows a backslash, begins
