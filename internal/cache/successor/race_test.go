@@ -1,0 +1,5 @@
+//go:build race
+
+package successor
+
+const raceEnabled = true
