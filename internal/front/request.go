@@ -22,6 +22,7 @@ import (
 func (x *exchange) readRequest() error {
 	x.forwardHeader()
 	x.req.Method, x.req.RawQuery = x.r.Method, x.r.URL.RawQuery
+	x.req.Cache = cachePolicy(x.r.Header)
 	x.body.open(x)
 	switch x.req.Op {
 	case llm.ListModels, llm.GetModel:
