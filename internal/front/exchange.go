@@ -203,14 +203,14 @@ func (x *exchange) set(h http.Header, name, value string) {
 }
 
 // copyHeader takes over an upstream's fields, except those that belong to its
-// connection or to its own site.
+// connection or to its own site, or that only Sluice gives.
 func (x *exchange) copyHeader(h http.Header, fields []llm.Field) {
 	for i := range fields {
 		f := &fields[i]
 		switch f.Name {
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 			"Content-Length", "Date", "Server", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Nel", "Report-To",
-			"X-Sluice-Upstream":
+			"X-Sluice-Upstream", "X-Cache", "X-Cache-Key":
 			continue
 		case "X-Request-Id":
 			x.set(h, "X-Upstream-Request-Id", f.Value)

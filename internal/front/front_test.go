@@ -368,6 +368,53 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestCacheHeader: the fields are Sluice's own, whatever an upstream sent.
+func TestCacheHeader(t *testing.T) {
+	var head llm.Head
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		head.Status, head.Kind, head.Length = 200, llm.Unary, 2
+		if req.Stream {
+			head.Kind, head.Length = llm.EventStream, -1
+		}
+		head.Header = []llm.Field{{Name: "X-Cache", Value: "theirs"}, {Name: "X-Cache-Key", Value: "theirs"}, {Name: "Age", Value: "7"}}
+		if req.Model == "fail" {
+			return &llm.Error{Status: 400, Reply: &llm.ErrorReply{Body: []byte(`{}`), Header: head.Header}}
+		}
+		if err := out.Start(&head); err != nil {
+			return err
+		}
+		return out.Send(events("{}"))
+	})
+	client := h1(t, s)
+	key := [32]byte{0: 0x01, 31: 0xef}
+	text := "01" + strings.Repeat("0", 60) + "ef"
+	for _, c := range []struct {
+		body                        string
+		cache                       llm.CacheStatus
+		age                         time.Duration
+		key                         [32]byte
+		wantCache, wantAge, wantKey string
+	}{
+		{chatBody, 0, time.Hour, key, "", "7", ""},
+		{`{"model":"fail"}`, 0, 0, key, "", "7", ""},
+		{chatBody, llm.CacheHit, 0, key, "HIT", "0", text},
+		{chatBody, llm.CacheHit, 3599999 * time.Millisecond, key, "HIT", "3599", text},
+		{streamBody, llm.CacheStale, time.Second, key, "STALE", "1", text},
+		{chatBody, llm.CacheStale, -time.Hour, key, "STALE", "0", text},
+		{chatBody, llm.CacheMiss, 0, key, "MISS", "", text},
+		{chatBody, llm.CacheCoalesced, 2 * time.Second, key, "COALESCED", "2", text},
+		{streamBody, llm.CacheBypass, 0, [32]byte{}, "BYPASS", "", ""},
+	} {
+		head = llm.Head{Cache: c.cache, Age: c.age, CacheKey: c.key}
+		resp, _ := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), c.body))
+		for name, want := range map[string]string{"X-Cache": c.wantCache, "Age": c.wantAge, "X-Cache-Key": c.wantKey} {
+			if got := resp.Header.Values(name); strings.Join(got, "|") != want {
+				t.Errorf("%s %v %v: %s %q, want %q", c.body, c.cache, c.age, name, got, want)
+			}
+		}
+	}
+}
+
 func TestPanic(t *testing.T) {
 	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
 		if req.Stream {

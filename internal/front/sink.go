@@ -1,9 +1,11 @@
 package front
 
 import (
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
@@ -31,6 +33,7 @@ func (x *exchange) Start(h *llm.Head) error {
 		x.set(header, "X-Sluice-Upstream", h.Upstream)
 	}
 	x.copyHeader(header, h.Header)
+	x.cacheHeader(header, h)
 	if x.s.draining.Load() {
 		x.set(header, "Connection", "close")
 	}
@@ -39,6 +42,33 @@ func (x *exchange) Start(h *llm.Head) error {
 		x.openStream()
 	}
 	return nil
+}
+
+// cacheHeader says what a cache had to do with the reply. An Age that came with
+// it is of another cache further up and is not the age any more.
+func (x *exchange) cacheHeader(header http.Header, h *llm.Head) {
+	if h.Cache == 0 {
+		return
+	}
+	x.set(header, "X-Cache", h.Cache.String())
+	delete(header, "Age")
+	// Both values stand in one string, for one allocation.
+	var space [2*len(h.CacheKey) + 20]byte
+	text := space[:0]
+	if h.CacheKey != [32]byte{} {
+		text = hex.AppendEncode(text, h.CacheKey[:])
+	}
+	n := len(text)
+	if h.Age > 0 || h.Cache == llm.CacheHit || h.Cache == llm.CacheStale {
+		text = strconv.AppendInt(text, int64(max(h.Age, 0)/time.Second), 10)
+	}
+	both := string(text)
+	if n > 0 {
+		x.set(header, "X-Cache-Key", both[:n])
+	}
+	if n < len(both) {
+		x.set(header, "Age", both[n:])
+	}
 }
 
 // startCommitted begins a reply after a heartbeat has begun the stream.
