@@ -69,7 +69,7 @@ func TestAllocations(t *testing.T) {
 
 // directly returns a function that has one request served without a socket.
 func directly(t testing.TB, head *llm.Head) func() {
-	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("sk-benchmark")}} })
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-benchmark")}} })
 	s, err := New(cfg, sc, benchHandler(head), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func BenchmarkFrontAlone(b *testing.B) {
 // BenchmarkUnary is a request over a socket, the client a plain one that
 // allocates nothing. NetHTTP is the same without Sluice.
 func BenchmarkUnary(b *testing.B) {
-	s := start(b, benchHandler(&benchHead), func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("sk-benchmark")}} })
+	s := start(b, benchHandler(&benchHead), func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-benchmark")}} })
 	roundTrips(b, s.addr, benchBody)
 }
 

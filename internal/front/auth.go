@@ -22,8 +22,9 @@ func HashKey(key string) string {
 
 // keyring holds the hashes of the keys that clients may use.
 type keyring struct {
-	names []string
-	sums  [][sha256.Size]byte
+	names  []string
+	admins []bool
+	sums   [][sha256.Size]byte
 }
 
 func newKeyring(keys []APIKey) (keyring, error) {
@@ -34,6 +35,7 @@ func newKeyring(keys []APIKey) (keyring, error) {
 			return k, fmt.Errorf("read API key %q: %w", key.Name, err)
 		}
 		k.names = append(k.names, key.Name)
+		k.admins = append(k.admins, key.Admin)
 		k.sums = append(k.sums, sum)
 	}
 	return k, nil
@@ -42,20 +44,20 @@ func newKeyring(keys []APIKey) (keyring, error) {
 // maxKey bounds a client's key in bytes.
 const maxKey = 512
 
-// tenant returns the name of the key that a request was sent with, "" when no
-// keys are configured.
-func (k *keyring) tenant(h http.Header) (string, error) {
+// tenant returns the name of the key that a request was sent with and whether
+// it is an administrator's; "" and false when no keys are configured.
+func (k *keyring) tenant(h http.Header) (name string, admin bool, err error) {
 	if len(k.sums) == 0 {
-		return "", nil
+		return "", false, nil
 	}
 	values := h["Authorization"]
 	if len(values) == 0 {
-		return "", unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
+		return "", false, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
 	}
 	scheme, key, _ := strings.Cut(values[0], " ")
 	key = strings.TrimSpace(key)
 	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") || key == "" || len(key) > maxKey {
-		return "", unauthorised("invalid_api_key", "The Authorization header is not of the form: Bearer YOUR_KEY")
+		return "", false, unauthorised("invalid_api_key", "The Authorization header is not of the form: Bearer YOUR_KEY")
 	}
 	var buf [maxKey]byte
 	sum := sha256.Sum256(buf[:copy(buf[:], key)])
@@ -68,9 +70,9 @@ func (k *keyring) tenant(h http.Header) (string, error) {
 		}
 	}
 	if found < 0 {
-		return "", unauthorised("invalid_api_key", "The API key is not one that this gateway knows.")
+		return "", false, unauthorised("invalid_api_key", "The API key is not one that this gateway knows.")
 	}
-	return k.names[found], nil
+	return k.names[found], k.admins[found], nil
 }
 
 func unauthorised(code, message string) error {

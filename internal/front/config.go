@@ -68,6 +68,9 @@ type TLSConfig struct {
 type APIKey struct {
 	Name string `yaml:"name"` // of the tenant
 	Hash string `yaml:"hash"` // "sha256:" and 64 hexadecimal digits
+
+	// Admin lets the key's holder make the requests of administrators as well.
+	Admin bool `yaml:"admin"`
 }
 
 // StreamConfig is how event streams are written, the key `stream`.

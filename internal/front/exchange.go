@@ -29,6 +29,8 @@ type exchange struct {
 	buf        *buffer // backs req.Body
 	spool      *spool
 	allow      string // methods, for a 405
+	admin      bool   // the key is an administrator's
+	own        *Route // answers instead of the handlers
 
 	values [32]string // backs the reply's header
 	used   int
@@ -100,9 +102,9 @@ func (x *exchange) end() {
 func (x *exchange) reset() {
 	clear(x.fields[:])
 	clear(x.values[:x.used])
-	x.st, x.w, x.r, x.buf, x.spool = nil, nil, nil, nil, nil
+	x.st, x.w, x.r, x.buf, x.spool, x.own = nil, nil, nil, nil, nil, nil
 	x.req, x.body = llm.Request{}, body{}
-	x.streamSeen, x.started, x.wrote = false, false, false
+	x.streamSeen, x.admin, x.started, x.wrote = false, false, false, false
 	x.allow, x.used, x.status, x.kind, x.length = "", 0, 0, llm.Unary, 0
 	x.stream.reset()
 }

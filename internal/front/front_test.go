@@ -35,8 +35,13 @@ type setting func(*Config, *StreamConfig)
 
 func start(t testing.TB, h llm.HandlerFunc, settings ...setting) *site {
 	t.Helper()
+	return startWith(t, h, Options{}, settings...)
+}
+
+func startWith(t testing.TB, h llm.HandlerFunc, o Options, settings ...setting) *site {
+	t.Helper()
 	cfg, sc := testConfig(settings...)
-	s, err := New(cfg, sc, h, Options{})
+	s, err := New(cfg, sc, h, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +312,7 @@ func TestKeys(t *testing.T) {
 		tenant = req.Tenant
 		return sendUnary(out, `{}`)
 	}, func(c *Config, _ *StreamConfig) {
-		c.APIKeys = []APIKey{{"alice", HashKey("key-a")}, {"bob", HashKey("key-b")}}
+		c.APIKeys = []APIKey{{Name: "alice", Hash: HashKey("key-a")}, {Name: "bob", Hash: HashKey("key-b")}}
 	})
 	client := h1(t, s)
 	for _, c := range []struct {

@@ -100,7 +100,7 @@ func TestDrainTimeout(t *testing.T) {
 func TestSwap(t *testing.T) {
 	release := make(chan struct{})
 	s := start(t, held(release))
-	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("k")}} })
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("k")}} })
 	r := bufio.NewReader(s.open(t, t.Context(), engines[0], chatPath).Body)
 	nextEvent(t, r)
 	for _, bad := range []setting{
@@ -275,12 +275,14 @@ func TestValidate(t *testing.T) {
 		t.Error(err)
 	}
 	for want, set := range map[string]setting{
-		"--insecure":          func(c *Config, _ *StreamConfig) { c.Host = "0.0.0.0" },
-		"any":                 func(c *Config, _ *StreamConfig) { c.Host = "" },
-		"port":                func(c *Config, _ *StreamConfig) { c.Port = 70000 },
-		"tls":                 func(c *Config, _ *StreamConfig) { c.TLS.Cert = "x" },
-		"api_keys[0].hash":    func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", "sk-plain"}} },
-		"api_keys[1].name":    func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{"a", HashKey("a")}, {"a", HashKey("b")}} },
+		"--insecure":       func(c *Config, _ *StreamConfig) { c.Host = "0.0.0.0" },
+		"any":              func(c *Config, _ *StreamConfig) { c.Host = "" },
+		"port":             func(c *Config, _ *StreamConfig) { c.Port = 70000 },
+		"tls":              func(c *Config, _ *StreamConfig) { c.TLS.Cert = "x" },
+		"api_keys[0].hash": func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: "sk-plain"}} },
+		"api_keys[1].name": func(c *Config, _ *StreamConfig) {
+			c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a")}, {Name: "a", Hash: HashKey("b")}}
+		},
 		"forward_headers[0]":  func(c *Config, _ *StreamConfig) { c.ForwardHeaders = []string{"a b"} },
 		"forward_headers[1]":  func(c *Config, _ *StreamConfig) { c.ForwardHeaders = []string{"X-*", "*"} },
 		"body_timeout":        func(c *Config, _ *StreamConfig) { c.BodyTimeout = 0 },

@@ -74,13 +74,15 @@ func (x *exchange) serve() error {
 	if x.s.draining.Load() {
 		return errDraining()
 	}
-	tenant, err := x.st.keys.tenant(r.Header)
-	if err != nil {
+	var err error
+	if x.req.Tenant, x.admin, err = x.st.keys.tenant(r.Header); err != nil {
 		return err
 	}
-	x.req.Tenant = tenant
 	if err := x.route(); err != nil {
 		return err
+	}
+	if x.own != nil {
+		return x.serveOwn()
 	}
 	if err := x.readRequest(); err != nil {
 		return err
@@ -122,6 +124,9 @@ func (x *exchange) route() error {
 func (x *exchange) routeOther() error {
 	r := x.r
 	path := r.URL.Path
+	if routes, ok := x.s.routes[path]; ok {
+		return x.routeAdmin(routes)
+	}
 	if unclean(path) {
 		return x.unknownURL()
 	}

@@ -33,6 +33,10 @@ type Options struct {
 	Metrics http.Handler // answers /metrics; without it that is a 404
 	Version string       // goes into the Server header as "sluice/VERSION"
 
+	// Routes are requests for administrators. Among them every pair of method
+	// and path is there once.
+	Routes []Route
+
 	// Ready says why requests cannot be answered, nil when they can; /readyz
 	// shows it. It is called from any goroutine and does not block.
 	Ready func() error
@@ -43,6 +47,7 @@ type Server struct {
 	log     *slog.Logger
 	metrics http.Handler
 	server  []string // value of the Server header
+	routes  map[string][]Route
 	ready   func() error
 
 	engine *http.Server
@@ -126,7 +131,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}, forwarded: forwarded()}
+	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

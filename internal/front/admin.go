@@ -1,0 +1,111 @@
+package front
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"sluice/internal/llm"
+)
+
+// Route is a request that only administrators may make, such as DELETE /v1/cache.
+type Route struct {
+	// Method and Path are the request's. Path is decoded, begins with "/v1/" and
+	// is none that leads to a handler of models.
+	Method, Path string
+
+	// Serve returns the body of a reply with status 200, JSON. Its errors become
+	// replies as those of an llm.Handler do. The request's body has been read
+	// and thrown away. It is called from any goroutine.
+	Serve func(*http.Request) ([]byte, error)
+}
+
+// maxIgnored bounds a body that nobody wants, in bytes.
+const maxIgnored = 64 << 10
+
+func routesByPath(list []Route) map[string][]Route {
+	routes := make(map[string][]Route)
+	for _, r := range list {
+		routes[r.Path] = append(routes[r.Path], r)
+	}
+	return routes
+}
+
+// routeAdmin finds the one of a path's routes that has the request's method.
+func (x *exchange) routeAdmin(routes []Route) error {
+	// The methods, too, are for those only who may use them.
+	if err := x.checkAdmin(); err != nil {
+		return err
+	}
+	var allow []string
+	for i := range routes {
+		if routes[i].Method == x.r.Method {
+			x.own = &routes[i]
+			return nil
+		}
+		allow = append(allow, routes[i].Method)
+	}
+	return x.wrongMethod(strings.Join(allow, ", "))
+}
+
+// checkAdmin lets administrators pass. With no key configured that is who runs
+// programs on this machine, where a web page from elsewhere does not count.
+func (x *exchange) checkAdmin() error {
+	const code = "admin_key_required"
+	switch {
+	case x.admin:
+		return nil
+	case len(x.st.keys.sums) > 0:
+		return llm.Errorf(http.StatusForbidden, code, "%s %s takes the key of an administrator, which that of %q is not. "+
+			"A key becomes one with admin: true beside its hash, under server.api_keys.", x.r.Method, x.r.URL.EscapedPath(), x.req.Tenant)
+	case !local(x.r):
+		return llm.Errorf(http.StatusForbidden, code, "%s %s is for administrators. With no API key configured it is answered only to programs on the gateway's own machine "+
+			"that ask for localhost. For others configure a key with admin: true under server.api_keys (sluice key hash).", x.r.Method, x.r.URL.EscapedPath())
+	}
+	return nil
+}
+
+// local reports whether a program on this machine sent the request. A browser
+// on this machine sends what a page from anywhere tells it to. Then either the
+// page's Origin is not this server, or, where the page's name was made to lead
+// here (DNS rebinding), the Host is that name.
+func local(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host // no port
+	}
+	if !loopback(strings.ToLower(host)) {
+		return false
+	}
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	origin := r.Header["Origin"]
+	return len(origin) == 0 || len(origin) == 1 && strings.EqualFold(origin[0], scheme+r.Host)
+}
+
+// serveOwn answers with the route that was found.
+func (x *exchange) serveOwn() error {
+	x.body.open(x)
+	x.body.limit = maxIgnored
+	if _, err := io.Copy(io.Discard, &x.body); err != nil {
+		return err
+	}
+	body, err := x.own.Serve(x.r)
+	if err != nil {
+		return err
+	}
+	head := llm.Head{Status: http.StatusOK, Kind: llm.Unary, Length: int64(len(body)), Header: []llm.Field{
+		{Name: "Content-Type", Value: "application/json"}, {Name: "Cache-Control", Value: "no-store"}}}
+	if err := x.Start(&head); err != nil {
+		return err
+	}
+	return x.Send([]llm.Event{{Raw: body}})
+}

@@ -1,0 +1,209 @@
+package front
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+)
+
+const ownPath = "/v1/cache"
+
+// ownRoutes are two routes of one path. Each answers with its method.
+func ownRoutes(served *int, fail *error) []Route {
+	serve := func(r *http.Request) ([]byte, error) {
+		*served++
+		if *fail != nil {
+			return nil, *fail
+		}
+		return []byte(`{"method":"` + r.Method + `"}`), nil
+	}
+	return []Route{{"DELETE", ownPath, serve}, {"GET", ownPath, serve}}
+}
+
+// newOwn makes a Server that has ownRoutes and does not listen.
+func newOwn(t *testing.T, served *int, fail *error, settings ...setting) *Server {
+	t.Helper()
+	cfg, sc := testConfig(settings...)
+	s, err := New(cfg, sc, unary(`{}`), Options{Routes: ownRoutes(served, fail)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func withAdmin(c *Config, _ *StreamConfig) {
+	c.APIKeys = []APIKey{{Name: "team", Hash: HashKey("key-team")}, {Name: "boss", Hash: HashKey("key-boss"), Admin: true}}
+}
+
+// ask has s answer a request that seems to come from peer.
+func ask(s *Server, method, peer, host string, header http.Header, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, ownPath, strings.NewReader(body))
+	r.RemoteAddr, r.Host, r.Header = peer, host, header
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+func TestAdminKey(t *testing.T) {
+	var served int
+	var fail error
+	s := newOwn(t, &served, &fail, withAdmin)
+	for _, c := range []struct {
+		method, key  string
+		status       int
+		code, answer string
+	}{
+		{"DELETE", "Bearer key-boss", 200, "", `{"method":"DELETE"}`},
+		{"GET", "Bearer key-boss", 200, "", `{"method":"GET"}`},
+		{"PUT", "Bearer key-boss", 405, "method_not_supported", "DELETE, GET"},
+		{"DELETE", "Bearer key-team", 403, "admin_key_required", "admin: true"},
+		{"PUT", "Bearer key-team", 403, "admin_key_required", ""},
+		{"DELETE", "Bearer key-else", 401, "invalid_api_key", ""},
+		{"DELETE", "", 401, "no_api_key", ""},
+	} {
+		h := http.Header{}
+		if c.key != "" {
+			h.Set("Authorization", c.key)
+		}
+		served = 0
+		// With keys configured it does not matter where a request comes from.
+		w := ask(s, c.method, "192.0.2.1:5", "gateway.example", h, "")
+		header := w.Result().Header
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.answer) ||
+			(served == 1) != (c.status == 200) || header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %q: %d %s, served %d", c.method, c.key, w.Code, w.Body, served)
+		}
+		if c.code != "" && apiError(t, w.Body.String()).Code != c.code {
+			t.Errorf("%s %q: %s", c.method, c.key, w.Body)
+		}
+		if allow := header.Get("Allow"); (allow == "DELETE, GET") != (c.status == 405) {
+			t.Errorf("%s %q: Allow %q", c.method, c.key, allow)
+		}
+	}
+	if n := s.stats.requests[llm.Passthrough][2].Load(); n != 2 {
+		t.Errorf("%d requests counted as answered", n)
+	}
+}
+
+// TestAdminWithoutKeys: only a program on this machine, which neither a page of
+// another site nor a name that was made to lead here can pass for.
+func TestAdminWithoutKeys(t *testing.T) {
+	var served int
+	var fail error
+	s := newOwn(t, &served, &fail, func(c *Config, _ *StreamConfig) { c.Host, c.Insecure = "0.0.0.0", true })
+	for _, c := range []struct {
+		peer, host string
+		origin     []string
+		ok         bool
+	}{
+		{"127.0.0.1:5", "localhost:28888", nil, true},
+		{"127.0.0.1:5", "LocalHost", nil, true},
+		{"127.8.9.1:5", "127.1.2.3:80", nil, true},
+		{"[::1]:5", "[::1]:28888", nil, true},
+		{"[::1]:5", "[::1]", nil, true},
+		{"[::ffff:127.0.0.1]:5", "localhost", nil, true},
+		{"127.0.0.1:5", "localhost:28888", []string{"http://localhost:28888"}, true},
+
+		{"192.0.2.1:5", "localhost:28888", nil, false},
+		{"[::ffff:192.0.2.1]:5", "localhost", nil, false},
+		{"", "localhost", nil, false},
+		{"127.0.0.1:5", "", nil, false},
+		{"127.0.0.1:5", "evil.example", nil, false},
+		{"127.0.0.1:5", "localhost.evil.example:28888", nil, false},
+		{"127.0.0.1:5", "127.0.0.1.evil.example", nil, false},
+		{"127.0.0.1:5", "0.0.0.0:28888", nil, false},
+		{"127.0.0.1:5", "localhost:28888", []string{"https://evil.example"}, false},
+		{"127.0.0.1:5", "localhost:28888", []string{"http://localhost:3000"}, false},
+		{"127.0.0.1:5", "localhost:28888", []string{"https://localhost:28888"}, false},
+		{"127.0.0.1:5", "localhost:28888", []string{"null"}, false},
+		{"127.0.0.1:5", "localhost:28888", []string{""}, false},
+		{"127.0.0.1:5", "localhost:28888", []string{"http://localhost:28888", "null"}, false},
+		{"127.0.0.1:5", "evil.example", []string{"http://evil.example"}, false},
+	} {
+		h := http.Header{}
+		if c.origin != nil {
+			h["Origin"] = c.origin
+		}
+		served = 0
+		w := ask(s, "DELETE", c.peer, c.host, h, "")
+		if c.ok {
+			if w.Code != 200 || served != 1 {
+				t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+			}
+			continue
+		}
+		if e := apiError(t, w.Body.String()); w.Code != 403 || served != 0 || e.Code != "admin_key_required" || e.Type != llm.TypePermission || !strings.Contains(e.Message, "server.api_keys") {
+			t.Errorf("%+v: %d %s", c, w.Code, w.Body)
+		}
+	}
+	r := httptest.NewRequest("DELETE", ownPath, nil)
+	r.RemoteAddr, r.Host, r.TLS = "127.0.0.1:5", "localhost", &tls.ConnectionState{}
+	for origin, want := range map[string]bool{"https://localhost": true, "http://localhost": false} {
+		r.Header.Set("Origin", origin)
+		if local(r) != want {
+			t.Errorf("over TLS, from %s: %v", origin, !want)
+		}
+	}
+}
+
+func TestAdminErrors(t *testing.T) {
+	var served int
+	var fail error
+	s := newOwn(t, &served, &fail)
+	call := func(body string) (int, string, string) {
+		w := ask(s, "DELETE", "127.0.0.1:5", "localhost", http.Header{}, body)
+		e := apiError(t, w.Body.String())
+		return w.Code, e.Code, e.Message
+	}
+	fail = llm.Errorf(http.StatusConflict, "busy", "Later.")
+	if status, code, message := call(""); status != 409 || code != "busy" || message != "Later." {
+		t.Errorf("%d %s %s", status, code, message)
+	}
+	fail = errors.New("secret")
+	if status, code, message := call(""); status != 500 || code != "internal_error" || strings.Contains(message, "secret") {
+		t.Errorf("%d %s %s", status, code, message)
+	}
+	fail, served = nil, 0
+	if status, code, _ := call(strings.Repeat("x", maxIgnored+1)); status != 413 || code != "request_too_large" || served != 0 {
+		t.Errorf("large body: %d %s, served %d", status, code, served)
+	}
+	s.draining.Store(true)
+	if status, code, _ := call(""); status != 503 || code != "shutting_down" || served != 0 {
+		t.Errorf("draining: %d %s, served %d", status, code, served)
+	}
+}
+
+// TestAdminRoute goes over real connections, one after the other on each, so
+// that nothing of a request stays behind for the next.
+func TestAdminRoute(t *testing.T) {
+	var served int
+	var fail error
+	s := startWith(t, unary(`{"model":"reply"}`), Options{Routes: ownRoutes(&served, &fail)}, withAdmin)
+	for _, e := range engines {
+		client := e.client(t, s)
+		call := func(method, path, key, body string) (int, string) {
+			req := newRequest(t, context.Background(), method, s.url(path), body)
+			req.Header.Set("Authorization", "Bearer "+key)
+			resp, got := do(t, client, req)
+			return resp.StatusCode, got
+		}
+		for range 3 {
+			if status, body := call("DELETE", ownPath, "key-boss", `{"ignored":1}`); status != 200 || body != `{"method":"DELETE"}` {
+				t.Errorf("%s: %d %s", e.name, status, body)
+			}
+			if status, body := call("DELETE", ownPath, "key-team", ""); status != 403 {
+				t.Errorf("%s: %d %s", e.name, status, body)
+			}
+			if status, body := call("POST", chatPath, "key-team", chatBody); status != 200 || body != `{"model":"reply"}` {
+				t.Errorf("%s: %d %s", e.name, status, body)
+			}
+		}
+	}
+}
