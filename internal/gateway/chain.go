@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/internal/config"
 	"sluice/internal/front"
@@ -79,7 +80,10 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 		c.upstreams = append(c.upstreams, m)
 		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models})
 	}
-	if c.router, err = route.New(cfg.Route, routed, route.Options{Logger: g.log, Before: before.routerOrNil()}); err != nil {
+	c.router, err = route.New(cfg.Route, routed, route.Options{
+		Logger: g.log, Before: before.routerOrNil(), ModelsTTL: 300 * time.Second,
+	})
+	if err != nil {
 		return nil, fmt.Errorf("set up routing: %w", err)
 	}
 	return c, nil

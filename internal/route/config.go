@@ -24,9 +24,6 @@ type Config struct {
 	// could take the request: model or alias to models, named as in Aliases.
 	Fallbacks map[string][]string `yaml:"fallbacks"`
 
-	// ModelsRefresh is the time between two reads of the upstreams' model lists.
-	ModelsRefresh time.Duration `yaml:"models_refresh"`
-
 	Retry   RetryConfig   `yaml:"retry"`
 	Breaker BreakerConfig `yaml:"breaker"`
 }
@@ -62,7 +59,6 @@ type BreakerConfig struct {
 // Default returns the settings that hold where nothing else is said.
 func Default() Config {
 	return Config{
-		ModelsRefresh: 300 * time.Second,
 		Retry: RetryConfig{
 			MaxAttempts:   3,
 			BaseDelay:     100 * time.Millisecond,
@@ -83,7 +79,6 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	fault(c.ModelsRefresh <= 0, "models_refresh: must be more than 0, is %v", c.ModelsRefresh)
 	fault(c.Retry.MaxAttempts < 1, "retry.max_attempts: must be at least 1, is %d", c.Retry.MaxAttempts)
 	fault(c.Retry.BaseDelay <= 0, "retry.base_delay: must be more than 0, is %v", c.Retry.BaseDelay)
 	fault(c.Retry.MaxDelay < c.Retry.BaseDelay, "retry.max_delay: must not be less than base_delay (%v), is %v", c.Retry.BaseDelay, c.Retry.MaxDelay)

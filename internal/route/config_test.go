@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
 
@@ -21,7 +22,6 @@ func TestValidate(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		{func(c *Config) { c.ModelsRefresh = 0 }, "models_refresh: must be more than 0, is 0s"},
 		{func(c *Config) { c.Retry.MaxAttempts = 0 }, "retry.max_attempts: must be at least 1, is 0"},
 		{func(c *Config) { c.Retry.BaseDelay = -1 }, "retry.base_delay: must be more than 0, is -1ns"},
 		{func(c *Config) { c.Retry.MaxDelay = time.Millisecond }, "retry.max_delay: must not be less than base_delay (100ms), is 1ms"},
@@ -37,7 +37,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.Fallbacks = map[string][]string{"a": {"b", "a", "b", ""}} },
 			"fallbacks.a[1]: is the model itself\nfallbacks.a[2]: \"b\" stands there twice\nfallbacks.a[3]: neither the model nor its fallback may be empty"},
 		{func(c *Config) { c.Fallbacks = map[string][]string{"a": {"b"}, "b": {"a"}} }, ""},
-		{func(c *Config) { c.ModelsRefresh, c.Breaker.Failures = 0, 0 }, "models_refresh: must be more than 0, is 0s\nbreaker.failures: must be at least 1, is 0"},
+		{func(c *Config) { c.Retry.BaseDelay, c.Breaker.Failures = 0, 0 }, "retry.base_delay: must be more than 0, is 0s\nbreaker.failures: must be at least 1, is 0"},
 	} {
 		cfg := Default()
 		c.change(&cfg)
@@ -90,6 +90,7 @@ func TestFigures(t *testing.T) {
 		ask(t, r, chat("a/n"))
 	}
 	is(t, "unavailable", ask(t, r, chat("a/n")), "503 upstream_unavailable")
+	is(t, "list", models(t, r, "", llm.CachePolicy{}), "HIT 0")
 	got := make(reporter)
 	r.Figures(got)
 	for name, want := range map[string]float64{
@@ -104,6 +105,7 @@ func TestFigures(t *testing.T) {
 		"route_breaker_state upstream a":                      2,
 		"route_breaker_state upstream b":                      0,
 		"route_models upstream a":                             1,
+		"route_model_list_replies_total cache hit":            1,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s = %v, want %v", name, v, want)

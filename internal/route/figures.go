@@ -1,8 +1,10 @@
 package route
 
 import (
+	"strings"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
 
@@ -11,6 +13,10 @@ func (r *Router) Figures(p perf.Reporter) {
 	p.Counter("route_fallbacks_total", "Requests sent to a fallback model.", float64(r.fallbacks.Load()))
 	p.Counter("route_unavailable_total", "Requests refused because no upstream could be asked.", float64(r.unavailable.Load()))
 	p.Counter("route_unknown_models_total", "Requests for models that no upstream serves.", float64(r.notFounds.Load()))
+	for _, s := range []llm.CacheStatus{llm.CacheHit, llm.CacheMiss, llm.CacheStale} {
+		p.Counter("route_model_list_replies_total", "Replies from the upstreams' model lists, by what the cache had to do with them.",
+			float64(r.listReplies[s].Load()), "cache", strings.ToLower(s.String()))
+	}
 	for _, up := range r.ups {
 		for o := range outcomes {
 			p.Counter("route_requests_total", "Requests sent to an upstream, by what became of them.",

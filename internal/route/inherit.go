@@ -25,7 +25,7 @@ func (up *upstream) inherit(before *Router) {
 	}
 	before.mu.Lock()
 	if !up.static && !old.static {
-		up.known, up.models, up.listErr = old.known, old.models, old.listErr
+		up.known, up.models, up.readAt, up.listErr = old.known, old.models, old.readAt, old.listErr
 	}
 	before.mu.Unlock()
 	up.breaker.take(&old.breaker)

@@ -2,18 +2,14 @@ package route
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
-
-	"sluice/internal/jsonscan"
-	"sluice/internal/llm"
 )
 
 const (
+	// defaultTTL is how long a list is fresh where nothing else is said.
+	defaultTTL = 300 * time.Second
 	// listTimeout bounds the wait for one upstream's model list.
 	listTimeout = 5 * time.Second
 	// listWait bounds a request's wait for the lists. It is longer, so that a
@@ -25,6 +21,9 @@ const (
 	maxModelName = 512
 	// unknownEvery bounds how often unknown names have the lists read again.
 	unknownEvery = 10 * time.Second
+	// readEvery bounds how often lists are read again for clients that want them
+	// new, and for a short TTL.
+	readEvery = time.Second
 	// failedEvery is when a list that could not be had is asked for again.
 	failedEvery = 30 * time.Second
 )
@@ -34,7 +33,8 @@ const (
 // and requests for other models wait some seconds for it.
 func (r *Router) Run(ctx context.Context) error {
 	r.mu.Lock()
-	r.running, r.refreshing = true, true
+	r.running = true
+	r.begin()
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
@@ -55,10 +55,23 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 }
 
-// refresh reads all lists at once and returns when to do so again.
+// begin marks that the lists are read, or are about to be. r.mu is held.
+func (r *Router) begin() {
+	if !r.refreshing {
+		r.refreshing, r.began = true, r.clock.now()
+	}
+}
+
+// refresh reads all lists at once and returns when to do so again: a little
+// before they are no longer fresh, so that no reply is stale while an upstream
+// takes its usual time.
 func (r *Router) refresh(ctx context.Context) (next time.Duration) {
 	r.mu.Lock()
-	r.refreshing = true
+	r.begin()
+	select {
+	case <-r.kick: // is served by this
+	default:
+	}
 	r.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, up := range r.ups {
@@ -76,8 +89,9 @@ func (r *Router) refresh(ctx context.Context) (next time.Duration) {
 	defer r.mu.Unlock()
 	r.refreshing = false
 	r.refreshed = true
+	r.refreshes++
 	r.announce()
-	next = r.cfg.ModelsRefresh
+	next = max(r.ttl-min(r.ttl/10, listTimeout), readEvery)
 	for _, up := range r.ups {
 		if up.listErr != nil && !hasNoList(up.listErr) {
 			next = min(next, failedEvery)
@@ -95,7 +109,7 @@ func (r *Router) learn(up *upstream, models []object, err error) {
 	up.listErr = err
 	switch {
 	case err == nil:
-		up.models, up.known = models, listed
+		up.models, up.known, up.readAt = models, listed, r.clock.now()
 	case up.known == unasked:
 		up.known = unlisted
 	}
@@ -128,7 +142,7 @@ func (r *Router) ask() bool {
 			return false
 		}
 		r.asked = max(now, 1)
-		r.refreshing = true
+		r.begin()
 		r.kick <- struct{}{} // has room: nobody else sends before refreshing ends
 	}
 	return true
@@ -161,84 +175,4 @@ func (r *Router) await(ctx context.Context, more, found func() bool) error {
 		case <-news:
 		}
 	}
-}
-
-// hasNoList reports whether an upstream said that it knows no model lists, so
-// that there is no point in asking soon again.
-func hasNoList(err error) bool {
-	e, ok := errors.AsType[*llm.Error](err)
-	return ok && (e.Status == 404 || e.Status == 405 || e.Status == 501)
-}
-
-// fetch asks an upstream for its model list.
-func fetch(ctx context.Context, up *upstream) ([]object, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	req := &llm.Request{Op: llm.ListModels, ID: "models-" + up.Name, Method: "GET", Path: "/v1/models"}
-	var reply capture
-	if err := up.Handler.Serve(ctx, req, &reply); err != nil {
-		return nil, fmt.Errorf("get model list: %w", err)
-	}
-	models, err := parseList(reply.body)
-	if err != nil {
-		return nil, fmt.Errorf("read model list: %w", err)
-	}
-	return models, nil
-}
-
-// parseList reads {"data":[{"id":…},…]}, or the array alone, as some services
-// send it. Entries that are no models are passed over.
-func parseList(b []byte) (models []object, err error) {
-	if err := jsonscan.Validate(b, jsonscan.DefaultDepth); err != nil {
-		return nil, err
-	}
-	all, ok := jsonscan.Get(b)
-	if ok && b[all.Start] == '{' {
-		all, ok = jsonscan.Get(b, "data")
-	}
-	if !ok || b[all.Start] != '[' {
-		return nil, errors.New("there is no array of models in it")
-	}
-	b = b[all.Start:all.End]
-	seen := make(map[string]bool)
-	jsonscan.Elements(b, func(v llm.Span) bool {
-		raw := b[v.Start:v.End]
-		if raw[0] != '{' {
-			return true
-		}
-		span, ok := jsonscan.Get(raw, "id")
-		if !ok {
-			return true
-		}
-		id, err := jsonscan.String(raw[span.Start:span.End])
-		if err == nil && id != "" && len(id) <= maxModelName && !seen[id] {
-			seen[id] = true
-			models = append(models, object{strings.Clone(id), raw})
-		}
-		return true
-	})
-	return models, nil
-}
-
-// capture is a sink that keeps the reply.
-type capture struct{ body []byte }
-
-func (c *capture) Start(h *llm.Head) error {
-	if h.Status != 200 {
-		return llm.Errorf(502, "upstream_bad_reply", "The upstream answered with status %d.", h.Status)
-	}
-	if h.Kind == llm.EventStream {
-		return llm.Errorf(502, "upstream_bad_reply", "The upstream answered with a stream.")
-	}
-	return nil
-}
-
-func (c *capture) Send(events []llm.Event) error {
-	for _, e := range events {
-		if len(c.body)+len(e.Raw) > maxListBytes {
-			return llm.Errorf(502, "upstream_bad_reply", "The upstream's model list is larger than %d bytes.", maxListBytes)
-		}
-		c.body = append(c.body, e.Raw...)
-	}
-	return nil
 }

@@ -12,22 +12,17 @@ import (
 const modelsPath = "/v1/models/"
 
 // listModels answers with the merged list.
-func (r *Router) listModels(ctx context.Context, out llm.Sink) error {
-	if err := r.awaitLists(ctx); err != nil {
+func (r *Router) listModels(ctx context.Context, p llm.CachePolicy, out llm.Sink) error {
+	v, err := r.look(ctx, p, "")
+	if err != nil {
 		return err
 	}
-	t := r.table.Load()
-	if len(t.ids) == 0 && r.listsFailed() {
+	if len(v.ids) == 0 && r.listsFailed() {
 		e := llm.Errorf(503, "models_unavailable", "No upstream's model list could be read. Try again later.")
 		e.RetryAfter = unknownEvery
 		return e
 	}
-	return reply(out, t.list)
-}
-
-// awaitLists waits, once after the start, until every list was asked for.
-func (r *Router) awaitLists(ctx context.Context) error {
-	return r.await(ctx, r.starting, func() bool { return false })
+	return r.reply(out, v)
 }
 
 func (r *Router) listsFailed() bool {
@@ -42,18 +37,21 @@ func (r *Router) listsFailed() bool {
 }
 
 // modelObject gives the object of a model that a list has, under any name
-// that requests may use.
-func (t *table) modelObject(r *Router, name string) ([]byte, bool) {
+// that requests may use, and the upstream whose list that is; nil where none
+// has it.
+func (t *table) modelObject(r *Router, name string) (raw []byte, up *upstream) {
 	name = r.follow(name)
 	if up, model, ok := t.split(name); ok && t.serves(up, model) {
 		for _, o := range up.objectsOf(r) {
 			if o.id == model {
-				return o.raw, true
+				return o.raw, up
 			}
 		}
 	}
-	raw, ok := t.objects[name]
-	return raw, ok
+	if ups := t.serving[name]; len(ups) > 0 {
+		up = ups[0]
+	}
+	return t.objects[name], up
 }
 
 func (up *upstream) objectsOf(r *Router) []object {
@@ -62,15 +60,16 @@ func (up *upstream) objectsOf(r *Router) []object {
 	return up.models // replaced as a whole, never changed
 }
 
-func reply(out llm.Sink, body []byte) error {
+func (r *Router) reply(out llm.Sink, v view) error {
+	r.listReplies[v.cache].Add(1)
 	h := llm.Head{
-		Status: 200, Kind: llm.Unary, Length: int64(len(body)),
+		Status: 200, Kind: llm.Unary, Length: int64(len(v.body)), Cache: v.cache, Age: v.age,
 		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}},
 	}
 	if err := out.Start(&h); err != nil {
 		return err
 	}
-	return out.Send([]llm.Event{{Raw: body}})
+	return out.Send([]llm.Event{{Raw: v.body}})
 }
 
 // namedInPath reports whether a request is about one model: it reads the
@@ -85,17 +84,20 @@ func (r *Router) serveModel(ctx context.Context, c *call) (done bool, err error)
 	if dotted(c.req.Model) { // would be another path at the upstream
 		return true, r.table.Load().notFound(c.req.Model)
 	}
-	if c.req.Op != llm.GetModel {
+	if c.req.Op != llm.GetModel || c.req.Model == "" {
 		return false, nil
 	}
-	if err := r.awaitLists(ctx); err != nil {
+	v, err := r.look(ctx, c.req.Cache, c.req.Model)
+	switch {
+	case err != nil:
 		return true, err
-	}
-	raw, ok := r.table.Load().modelObject(r, c.req.Model)
-	if !ok {
+	case v.body != nil:
+		return true, r.reply(c.out, v)
+	case c.req.Cache.OnlyIfCached:
+		return true, notCached()
+	default:
 		return false, nil
 	}
-	return true, reply(c.out, raw)
 }
 
 // modelName gives the model of /v1/models/{id}. The id may have slashes,

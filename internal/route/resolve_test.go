@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -205,7 +206,7 @@ func TestListsFailAndComeBack(t *testing.T) {
 			time.Sleep(failedEvery + time.Second)
 			is(t, name+": listed", ask(t, r, &llm.Request{Op: llm.ListModels}), `{"object":"list","data":[{"id":"m","object":"model"}]}`)
 			// A list that was known stays when it cannot be had again.
-			time.Sleep(r.cfg.ModelsRefresh + listTimeout)
+			time.Sleep(r.ttl + listTimeout)
 			if a.lists() != 3 {
 				t.Fatalf("%s: asked %d times", name, a.lists())
 			}
@@ -222,7 +223,7 @@ func TestNoListEndpoint(t *testing.T) {
 		r := setup(t, Default(), a)
 		start(t, r)
 		is(t, "list", ask(t, r, &llm.Request{Op: llm.ListModels}), `{"object":"list","data":[]}`)
-		time.Sleep(r.cfg.ModelsRefresh - time.Second)
+		time.Sleep(r.ttl - listTimeout - time.Second)
 		if a.lists() != 1 {
 			t.Errorf("asked %d times", a.lists())
 		}
@@ -351,7 +352,7 @@ func TestInherit(t *testing.T) {
 }
 
 func FuzzParseList(f *testing.F) {
-	for _, s := range []string{`{"data":[{"id":"a"},{"id":"\ud800"}]}`, `[{"id":"a"},1]`, `{"data":{}}`, `[`, ``, `{"data":[{}]}`, `  []`} {
+	for _, s := range []string{`{"data":[{"id":"a"},{"id":"\ud800"},{"id":"a","again":1}]}`, `[{"id":"a"},1]`, `{"data":{}}`, `[`, ``, `{"data":[{}]}`, `  []`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -369,6 +370,13 @@ func FuzzParseList(f *testing.F) {
 		for i, m := range models {
 			if string(again[i].raw) != string(m.raw) || fmt.Sprint(table.resolve(nil, m.id, 0, false)) == "[]" {
 				t.Fatalf("model %q was lost", m.id)
+			}
+		}
+		if err == nil {
+			restored := &upstream{Upstream: up.Upstream, router: r}
+			restored.restore(r.Lists())
+			if restored.known != listed || !reflect.DeepEqual(restored.models, models) {
+				t.Fatalf("kept as %q, restored as %v", r.Lists(), restored.models)
 			}
 		}
 	})

@@ -8,6 +8,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -33,6 +34,11 @@ type Upstream struct {
 	// Models are the models it serves. One that ends in "*" stands for all
 	// that begin so. When there are none the upstream is asked for its list.
 	Models []string
+
+	// Identity is what stands behind the upstream as far as its answers go, such
+	// as a digest of its address and key. It is opaque and goes to disk with what
+	// is kept: two upstreams of equal Name and Identity answer alike.
+	Identity string
 }
 
 // Options are what a Router needs besides its configuration. All may be zero.
@@ -43,6 +49,12 @@ type Options struct {
 	// Before is the Router that this one takes the place of. What it knows of
 	// upstreams whose Handler is the same goes over.
 	Before *Router
+	// ModelsTTL is how long a model list is fresh after it was read; 0 is 300 s.
+	// It is read again a little earlier.
+	ModelsTTL time.Duration
+	// Lists are model lists from an earlier run. Each is taken over by the
+	// upstream of its name and identity, if that has none from Before.
+	Lists []List
 }
 
 // Router is the llm.Handler at the end of the chain of stages. It is safe for
@@ -58,6 +70,7 @@ type Router struct {
 	log        *slog.Logger
 	rand       func() float64
 	clock      clock
+	ttl        time.Duration // of a model list
 
 	table atomic.Pointer[table]
 	kick  chan struct{} // has Run read the lists
@@ -67,10 +80,13 @@ type Router struct {
 	running    bool
 	refreshing bool          // or about to
 	refreshed  bool          // every list was asked for at least once
+	began      time.Duration // when refreshing last became true
+	refreshes  uint64        // how many have ended
 	asked      time.Duration // when an unknown name last had the lists read
 
 	fallbacks, unavailable, notFounds atomic.Uint64
 	retries                           [outcomes]atomic.Uint64
+	listReplies                       [llm.CacheBypass + 1]atomic.Uint64
 }
 
 // upstream is an Upstream and what is known of it.
@@ -84,6 +100,7 @@ type upstream struct {
 	// Guarded by Router.mu.
 	known   knowledge
 	models  []object
+	readAt  time.Duration // when the upstream gave models
 	listErr error
 
 	results [outcomes]atomic.Uint64
@@ -109,15 +126,18 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 		byName: make(map[string]*upstream), aliases: make(map[string]string),
 		aliasNames: slices.Sorted(maps.Keys(cfg.Aliases)), allStatic: true,
 		kick: make(chan struct{}, 1), news: make(chan struct{}),
+		ttl: cmp.Or(o.ModelsTTL, defaultTTL),
 	}
 	for _, alias := range r.aliasNames {
 		r.aliases[alias], _ = cfg.follow(alias)
 	}
 	for _, u := range ups {
-		r.add(u, o.Before)
+		r.add(u, o)
 	}
 	r.refreshed = !slices.ContainsFunc(r.ups, func(up *upstream) bool { return up.known == unasked })
-	r.refreshing = !r.refreshed // Run is about to: who comes before it waits
+	if !r.refreshed {
+		r.begin() // Run is about to: who comes before it waits
+	}
 	r.def = r.ups[0]
 	if cfg.DefaultUpstream != "" {
 		r.def = r.byName[cfg.DefaultUpstream]
@@ -126,7 +146,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	return r, nil
 }
 
-func (r *Router) add(u Upstream, before *Router) {
+func (r *Router) add(u Upstream, o Options) {
 	u.Weight = max(u.Weight, 1)
 	up := &upstream{Upstream: u, router: r, static: len(u.Models) > 0}
 	up.breaker.clock, up.breaker.cfg = r.clock, r.cfg.Breaker
@@ -139,7 +159,8 @@ func (r *Router) add(u Upstream, before *Router) {
 	} else {
 		r.allStatic = false
 	}
-	up.inherit(before)
+	up.inherit(o.Before)
+	up.restore(o.Lists)
 	r.ups = append(r.ups, up)
 	r.byName[u.Name] = up
 }
@@ -147,7 +168,7 @@ func (r *Router) add(u Upstream, before *Router) {
 // Serve answers req from an upstream, or from the model lists.
 func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Op == llm.ListModels {
-		return r.listModels(ctx, out)
+		return r.listModels(ctx, req.Cache, out)
 	}
 	c := &call{router: r, req: *req, out: out}
 	c.targets = c.few[:0]
@@ -164,91 +185,6 @@ func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) erro
 		return err
 	}
 	return c.run(ctx)
-}
-
-// find fills in the targets of a call.
-func (r *Router) find(ctx context.Context, c *call) error {
-	model := c.req.Model
-	if model == "" {
-		// A stored prompt can name the model of a response.
-		if c.req.Op != llm.Passthrough && c.req.Op != llm.Response {
-			e := llm.Errorf(400, "missing_required_parameter", "The request names no model. Give one as `model`.")
-			e.Param = "model"
-			return e
-		}
-		c.targets = append(c.targets, target{up: r.def})
-		return nil
-	}
-	name := r.follow(model)
-	t := r.table.Load()
-	c.targets = t.resolve(c.targets, name, 0, false)
-	if len(c.targets) == 0 {
-		err := r.await(ctx, r.ask, func() bool {
-			t = r.table.Load()
-			c.targets = t.resolve(c.targets, name, 0, false)
-			return len(c.targets) > 0
-		})
-		if err != nil {
-			return err
-		}
-		if len(c.targets) == 0 {
-			t = r.table.Load()
-			c.targets = t.resolve(c.targets, name, 0, true)
-		}
-	}
-	if !c.inPath { // what is said of one model is not meant for another
-		r.findFallbacks(t, c, name)
-	}
-	if len(c.targets) == 0 {
-		r.notFounds.Add(1)
-		return t.notFound(model)
-	}
-	return c.keepNames()
-}
-
-// findFallbacks adds the fallbacks of the model as the client named it, or else
-// of what that stands for.
-func (r *Router) findFallbacks(t *table, c *call, name string) {
-	refs, ok := r.cfg.Fallbacks[c.req.Model]
-	if !ok {
-		refs = r.cfg.Fallbacks[name]
-	}
-	for i, ref := range refs {
-		n := len(c.targets)
-		c.targets = t.resolve(c.targets, r.follow(ref), i+1, true)
-		for j := n; j < len(c.targets); {
-			if contains(c.targets[:j], c.targets[j].up, c.targets[j].model) {
-				c.targets = slices.Delete(c.targets, j, j+1)
-			} else {
-				j++
-			}
-		}
-	}
-}
-
-// follow gives what an alias stands for.
-func (r *Router) follow(name string) string {
-	if end, ok := r.aliases[name]; ok {
-		return end
-	}
-	return name
-}
-
-// keepNames drops the targets that know the model by another name, where the
-// name cannot be changed in the body.
-func (c *call) keepNames() error {
-	if c.req.ModelSpan != (llm.Span{}) || c.inPath {
-		return nil
-	}
-	first := c.targets[0]
-	c.targets = slices.DeleteFunc(c.targets, func(t target) bool { return t.model != c.req.Model })
-	if len(c.targets) == 0 {
-		e := llm.Errorf(400, "model_name_not_replaceable",
-			"The model's name cannot be changed in a body of this kind. Name it as its upstream does: `%s`.", first.model)
-		e.Param = "model"
-		return e
-	}
-	return nil
 }
 
 // works and settle keep what a request shows about the upstream.

@@ -3,6 +3,7 @@ package route
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/internal/jsonscan"
 )
@@ -35,6 +36,10 @@ type table struct {
 	ids     []string // in the order of the list
 	objects map[string][]byte
 	list    []byte // the reply to GET /v1/models
+
+	readAt map[*upstream]time.Duration // when lists were read: those that are not configured
+	oldest time.Duration               // when the oldest of them was
+	whole  bool                        // there is no further one that may still be read
 }
 
 // pattern is a configured model that ends in "*".
@@ -50,9 +55,11 @@ func (r *Router) newTable() *table {
 		known:   make(map[*upstream]knowledge, len(r.ups)),
 		serving: make(map[string][]*upstream),
 		objects: make(map[string][]byte),
+		readAt:  make(map[*upstream]time.Duration), whole: true,
 	}
 	for _, up := range r.ups {
 		t.known[up] = up.known
+		t.date(up)
 		for _, o := range up.models {
 			if prefix, ok := strings.CutSuffix(o.id, "*"); ok && up.static {
 				t.patterns = append(t.patterns, pattern{prefix, up})
@@ -76,6 +83,26 @@ func (r *Router) newTable() *table {
 	}
 	t.list = append(t.list, "]}"...)
 	return t
+}
+
+// date takes in when the upstream's list was read.
+func (t *table) date(up *upstream) {
+	switch {
+	case up.static:
+	case up.known == listed:
+		if len(t.readAt) == 0 || up.readAt < t.oldest {
+			t.oldest = up.readAt
+		}
+		t.readAt[up] = up.readAt
+	case !hasNoList(up.listErr):
+		t.whole = false
+	}
+}
+
+// none reports whether nothing is known of any upstream's models that may
+// still be.
+func (t *table) none() bool {
+	return !t.whole && !slices.ContainsFunc(t.order, func(up *upstream) bool { return t.known[up] == listed })
 }
 
 func (t *table) add(o object) {
