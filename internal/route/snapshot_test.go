@@ -33,6 +33,7 @@ func TestRestart(t *testing.T) {
 		old := restart(t, nil, nil, &fake{name: "a", list: list}, &fake{name: "b"})
 		start(t, old)
 		want := ask(t, old, &llm.Request{Op: llm.ListModels})
+		group := idOf(t, old, "n")
 		time.Sleep(100 * time.Second)
 		kept, err := json.Marshal(old.Lists())
 		if err != nil {
@@ -56,6 +57,9 @@ func TestRestart(t *testing.T) {
 		is(t, "list", ask(t, r, &llm.Request{Op: llm.ListModels}), want)
 		is(t, "its state", models(t, r, "", llm.CachePolicy{}), "STALE 600")
 		is(t, "chat", ask(t, r, chat("n")), "a:n")
+		if idOf(t, r, "n") != group {
+			t.Error("another group")
+		}
 		if again := r.Lists(); !reflect.DeepEqual(again, read) {
 			t.Errorf("kept again as %v", again)
 		}

@@ -40,6 +40,8 @@ type table struct {
 	readAt map[*upstream]time.Duration // when lists were read: those that are not configured
 	oldest time.Duration               // when the oldest of them was
 	whole  bool                        // there is no further one that may still be read
+
+	groups groups
 }
 
 // pattern is a configured model that ends in "*".

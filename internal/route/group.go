@@ -1,0 +1,140 @@
+package route
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// maxGroups bounds the names whose groups a table keeps: an upstream without a
+// list takes any name that a client thinks of.
+const maxGroups = 1024
+
+// group is who may answer requests for a model.
+type group struct {
+	id   [32]byte
+	name string
+}
+
+// Group tells who may answer for a model as a client names it in a body; "" is
+// the default upstream. ok is false while nobody is known to serve the model.
+// It goes by what the model lists say now, and neither waits nor asks
+// upstreams. It is safe for concurrent use.
+//
+// id is a SHA-256 digest of the upstreams that may answer, fallbacks included:
+// of their names and identities, the name that each knows the model by, and
+// whether it is a fallback. It is the same on every machine that has the same
+// configuration and model lists. The order of upstreams and of fallbacks,
+// weights, and how the upstreams do, do not count.
+//
+// name is what the upstreams that serve the model call it, so that an alias,
+// "upstream/model" and "model" can be purged together.
+func (r *Router) Group(model string) (id [32]byte, name string, ok bool) {
+	t := r.table.Load()
+	g, ok := t.groups.find(model)
+	if !ok {
+		if g, ok = r.group(t, model); ok {
+			t.groups.keep(model, g)
+		}
+	}
+	return g.id, g.name, ok
+}
+
+// ResolveModel returns the name that Group gives. Where nobody is known to
+// serve the model that is what the name stands for, or else the name itself.
+func (r *Router) ResolveModel(name string) string {
+	if _, resolved, ok := r.Group(name); ok {
+		return resolved
+	}
+	return r.follow(name)
+}
+
+// group finds the targets as find does for a request, but where that waits for
+// a list that was not asked for yet there is no group.
+func (r *Router) group(t *table, model string) (group, bool) {
+	var few [4]target
+	targets, name := few[:0], model
+	if model == "" {
+		targets = append(targets, target{up: r.def})
+	} else {
+		name = r.follow(model)
+		targets = t.resolve(targets, name, 0, false)
+		if len(targets) == 0 && t.unasked() {
+			return group{}, false
+		}
+		targets = r.addFallbacks(targets, t, model, name)
+	}
+	if len(targets) == 0 {
+		return group{}, false
+	}
+	if targets[0].group == 0 {
+		name = targets[0].model // all others of group 0 have the same
+	}
+	return group{digest(targets), name}, true
+}
+
+// unasked reports whether some list is yet to be asked for.
+func (t *table) unasked() bool {
+	return slices.ContainsFunc(t.order, func(up *upstream) bool { return t.known[up] == unasked })
+}
+
+// digest sums up targets, of which the first is of the best group, and sorts
+// them. A fallback is told apart, because it gives few of the answers: those of
+// a model that has it as a fallback are not those of its own.
+func digest(targets []target) [32]byte {
+	best := targets[0].group
+	for i := range targets {
+		targets[i].group = min(targets[i].group-best, 1)
+	}
+	slices.SortFunc(targets, func(a, b target) int {
+		return cmp.Or(a.group-b.group, strings.Compare(a.up.Name, b.up.Name), strings.Compare(a.model, b.model))
+	})
+	b := make([]byte, 0, 512)
+	for _, t := range targets {
+		b = append(b, byte(t.group))
+		for _, s := range [...]string{t.up.Name, t.up.Identity, t.model} {
+			b = binary.AppendUvarint(b, uint64(len(s)))
+			b = append(b, s...)
+		}
+	}
+	return sha256.Sum256(b)
+}
+
+// groups keeps the groups of a table by the names that clients used. Looking
+// one up takes no lock and allocates nothing; a map is not changed once it can
+// be seen.
+type groups struct {
+	kept atomic.Pointer[map[string]group]
+	mu   sync.Mutex // of those who replace it
+}
+
+func (gs *groups) find(model string) (g group, ok bool) {
+	if kept := gs.kept.Load(); kept != nil {
+		g, ok = (*kept)[model]
+	}
+	return g, ok
+}
+
+// keep remembers a group, as long as there is room.
+func (gs *groups) keep(model string, g group) {
+	if len(model) > maxModelName {
+		return
+	}
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	next := make(map[string]group)
+	if kept := gs.kept.Load(); kept != nil {
+		if len(*kept) >= maxGroups {
+			return
+		}
+		next = maps.Clone(*kept)
+	}
+	g.name = strings.Clone(g.name) // a name may be a piece of a large request
+	next[strings.Clone(model)] = g
+	gs.kept.Store(&next)
+}
