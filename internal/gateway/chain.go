@@ -78,7 +78,11 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 		}
 		m.chains.Add(1)
 		c.upstreams = append(c.upstreams, m)
-		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models})
+		id := identity(u)
+		if len(cfg.Upstreams) == 0 {
+			id = simulatorName // whatever its port
+		}
+		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models, Identity: id})
 	}
 	c.router, err = route.New(cfg.Route, routed, route.Options{
 		Logger: g.log, Before: before.routerOrNil(), ModelsTTL: 300 * time.Second,
