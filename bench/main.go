@@ -8,6 +8,9 @@
 // (/proc/PID/stat) divided by the number of requests that succeeded: that
 // holds on a noisy machine, which a latency or a rate does not. It needs
 // Linux, nginx, wrk and taskset.
+//
+// "bench traces" computes the hit ratios of the cache's policy on recorded
+// traces, beside LRU and Bélády's optimum.
 package main
 
 import (
@@ -33,6 +36,12 @@ type plan struct {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "mock" {
 		log.Fatal(serveMock(os.Args[2]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "traces" {
+		if err := hitRatios(os.Stdout, os.Args[2:]); err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	var p plan
 	flag.StringVar(&p.sluice, "sluice", "", "binary to measure; built from the tree when empty")
