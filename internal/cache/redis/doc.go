@@ -1,0 +1,18 @@
+// Package redis keeps replies in a Redis that several machines share: the
+// cache's second level.
+//
+// It promises that a Redis which is slow, full, frozen, gone or talking
+// nonsense costs a request at most the time-out, three times in a row, and then
+// nothing until it is back. Every failure is as good as no entry. What it finds
+// is bounded in size and otherwise untrusted.
+//
+// A reply is the string <prefix>1:<model>:<key>, with the first 8 bytes of the
+// SHA-256 of the model's name and the key in hexadecimal, so that the replies of
+// a model are found by their names. The 1 is the version of all this.
+// <prefix>1:epoch counts the purges and <prefix>1:purge is the channel that
+// tells of them.
+//
+// A user of the server needs the commands GETRANGE, PTTL, SET, GET, INCR, SETNX,
+// SCAN, UNLINK, PUBLISH and SUBSCRIBE, SELECT for another database than 0, and
+// CLUSTER SLOTS in a cluster, for keys and channels that begin with the prefix.
+package redis

@@ -1,0 +1,150 @@
+package redis
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"sluice/internal/cache"
+)
+
+// fails asks until the level is down, and checks that it then fails at once.
+func fails(t *testing.T, l *Level) {
+	t.Helper()
+	found := make([]cache.Found, 1)
+	for n := 0; l.Up(); n++ {
+		if err := l.Get(t.Context(), []cache.Place{at("m", "a")}, found); err == nil || found[0].Value != nil {
+			t.Fatalf("found %v, %v", found, err)
+		}
+		if n >= failures { // the last may be counted a moment after it was given up
+			until(t, "down", func() bool { return !l.Up() })
+		}
+	}
+	asked := l.figures.errors[timeout].Load()
+	if err := l.Get(t.Context(), []cache.Place{at("m", "a")}, found); !errors.Is(err, errDown) {
+		t.Errorf("down: %v", err)
+	}
+	dropped := l.figures.dropped.Load()
+	l.Put(at("m", "a"), []byte("new"), time.Hour)
+	is(t, "dropped", l.figures.dropped.Load(), dropped+1)
+	is(t, "asked while down", l.figures.errors[timeout].Load(), asked)
+}
+
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	cfg := conf(s.url())
+	cfg.Timeout = 200 * time.Millisecond
+	l := ready(t, cfg, Options{})
+	stored(t, l, at("m", "a"), "old")
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	fails(t, l)
+	is(t, "errors", l.figures.errors[timeout].Load() >= failures, true)
+	other := level(t, cfg, Options{}) // and one that is closed without having been up
+	other.Close()
+	s.cmd.Process.Signal(syscall.SIGCONT)
+	until(t, "up", l.Up)
+	until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+}
+
+func TestCloseWhileFrozen(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	l := ready(t, conf(s.url()), Options{})
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	l.Put(at("m", "a"), []byte("x"), time.Hour)
+	done := make(chan error, 1)
+	go func() { done <- l.Get(t.Context(), []cache.Place{at("m", "a")}, make([]cache.Found, 1)) }()
+	l.Close()
+	if err := <-done; err == nil {
+		t.Error("found something")
+	}
+	is(t, "errors", l.figures.errors[connection].Load(), 0)
+}
+
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	purges := make(chan cache.Purge, 10)
+	l := ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
+	if err := l.Purge(t.Context(), cache.Purge{Model: "m"}); err != nil {
+		t.Fatal(err)
+	}
+	stored(t, l, at("m", "a"), "old")
+	s.kill()
+	fails(t, l)
+	if err := l.Purge(t.Context(), cache.Purge{Model: "m"}); err == nil {
+		t.Error("purged without a server")
+	}
+	s.run(t)
+	until(t, "up", l.Up)
+	is(t, "lost", get(t, l, at("m", "a")), "-")
+	stored(t, l, at("m", "a"), "new")
+	is(t, "purged, since the count is lost", <-purges, cache.Purge{})
+}
+
+// A level that has to wait for its server may have missed purges.
+func TestLateServer(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.kill()
+	purges := make(chan cache.Purge, 10)
+	l := level(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
+	is(t, "up", l.Up(), false)
+	s.run(t)
+	until(t, "up", l.Up)
+	is(t, "purge", <-purges, cache.Purge{})
+}
+
+// A server that is full, or a replica, is still read.
+func TestRefusedWrites(t *testing.T) {
+	t.Parallel()
+	for name, refuse := range map[string][]any{
+		"full":    {"CONFIG", "SET", "maxmemory", "1"},
+		"replica": {"REPLICAOF", "127.0.0.1", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			l := ready(t, conf(s.url()), Options{})
+			stored(t, l, at("m", "a"), "old")
+			if err := s.Do(t.Context(), refuse...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			for n := range uint64(2 * failures) {
+				l.Put(at("m", "b"), []byte("new"), time.Hour)
+				until(t, "refused", func() bool { return l.figures.errors[reply].Load() == n+1 })
+			}
+			is(t, "up", l.Up(), true)
+			is(t, "found", get(t, l, at("m", "a"), at("m", "b")), "old -")
+			is(t, "dropped", l.figures.dropped.Load(), 2*failures)
+		})
+	}
+}
+
+// Whatever comes in place of replies is an error, and the level comes back.
+func TestNonsense(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]int32{"noise": noise, "foreign": foreign, "http": http, "silent": silent} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			r := relayTo(t, s)
+			r.set(mode)
+			cfg := conf(r.url())
+			cfg.Timeout = 300 * time.Millisecond
+			l := level(t, cfg, Options{})
+			is(t, "up", l.Up(), false)
+			r.set(faithful)
+			until(t, "up", l.Up)
+			stored(t, l, at("m", "a"), "old")
+			r.set(mode)
+			fails(t, l)
+			r.cut()
+			r.set(faithful)
+			until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+			until(t, "subscribed", func() bool { return s.subscribers(t, l) == 1 })
+		})
+	}
+}

@@ -1,0 +1,138 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"sluice/internal/cache"
+)
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	heard := make(chan cache.Purge, 10)
+	cfg := conf(s.url())
+	cfg.Prefix = `s[1]*?\:`
+	a := level(t, cfg, Options{OnPurge: func(p cache.Purge) { t.Errorf("own purge %v was heard", p) }})
+	b := level(t, cfg, Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	until(t, "up", func() bool { return a.Up() && b.Up() })
+	subscribed(t, a, 1)
+	subscribed(t, b, 1)
+	for _, neighbour := range []string{"s1xx:1:0123456789abcdef:x", `s[1]*?\:2:`, `s[1]*?\:1:other`} {
+		s.Set(t.Context(), neighbour, "x", 0)
+	}
+	places := []cache.Place{at("m", "1"), at("m", "2"), at("n", "1"), at("n", "2")}
+	for _, c := range []struct {
+		purge cache.Purge
+		left  string
+	}{
+		{cache.Purge{Model: "m"}, "- - 2 3"},
+		{cache.Purge{Key: at("", "1").Key}, "- 1 - 3"},
+		{cache.Purge{Model: "n", Key: at("", "2").Key}, "0 1 2 -"},
+		{cache.Purge{Model: "unknown"}, "0 1 2 3"},
+		{cache.Purge{}, "- - - -"},
+	} {
+		for i, p := range places {
+			stored(t, a, p, fmt.Sprint(i))
+		}
+		if err := a.Purge(t.Context(), c.purge); err != nil {
+			t.Fatal(err)
+		}
+		is(t, fmt.Sprint(c.purge), get(t, a, places...), c.left)
+		is(t, "heard", <-heard, c.purge)
+	}
+	is(t, "neighbours and the epoch", s.DBSize(t.Context()).Val(), 4)
+}
+
+func TestPurgeWhatIsStillToBeStored(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	l := ready(t, conf(s.url()), Options{})
+	for i := range maxQueued / 2 {
+		l.Put(at("m", fmt.Sprint(i)), make([]byte, 1000), time.Hour)
+	}
+	if err := l.Purge(t.Context(), cache.Purge{Model: "m"}); err != nil {
+		t.Fatal(err)
+	}
+	stored(t, l, at("n", "after"), "x")
+	is(t, "keys", s.DBSize(t.Context()).Val(), 2) // with the epoch
+}
+
+// A purge that happens while the level is not subscribed is found by the epoch.
+func TestMissedPurge(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	heard := make(chan cache.Purge, 10)
+	l := ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	other := ready(t, conf(s.url()), Options{})
+	tell := func(model string) {
+		t.Helper()
+		if err := other.Purge(t.Context(), cache.Purge{Model: model}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cuts := uint64(1)
+	cut := func(extra func(goredis.Pipeliner)) {
+		t.Helper()
+		_, err := s.TxPipelined(t.Context(), func(p goredis.Pipeliner) error {
+			p.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub")
+			extra(p)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cuts++
+		subscribed(t, l, cuts)
+	}
+	s.Publish(t.Context(), l.names.channel, "nonsense")
+	tell("1")
+	is(t, "heard", <-heard, cache.Purge{Model: "1"})
+	cut(func(goredis.Pipeliner) {}) // nothing was missed: nothing is purged
+	tell("2")
+	is(t, "heard", <-heard, cache.Purge{Model: "2"})
+	cut(func(p goredis.Pipeliner) { p.Incr(t.Context(), l.names.epoch) })
+	is(t, "missed", <-heard, cache.Purge{})
+	cut(func(goredis.Pipeliner) {})
+	tell("3")
+	is(t, "heard", <-heard, cache.Purge{Model: "3"})
+}
+
+// A subscription that hears nothing more is given up, and what was missed found.
+func TestDeafSubscription(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	r := relayTo(t, s)
+	heard := make(chan cache.Purge, 10)
+	l := level(t, conf(r.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	subscribed(t, l, 1)
+	pings := func() bool {
+		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=4")
+	}
+	until(t, "asked, more than once", pings)
+	is(t, "subscriptions", l.figures.subscriptions.Load(), 1)
+	r.set(silent)
+	s.Incr(t.Context(), l.names.epoch)
+	until(t, "given up", func() bool { return s.subscribers(t, l) == 0 })
+	r.set(faithful)
+	is(t, "missed", <-heard, cache.Purge{})
+}
+
+func TestPurgeEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	r := relayTo(t, s)
+	l := level(t, conf(r.url()), Options{})
+	until(t, "up", l.Up)
+	r.set(silent)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := l.Purge(ctx, cache.Purge{}); kindOf(err) != timeout {
+		t.Error(err)
+	}
+}
