@@ -23,13 +23,15 @@ func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Fou
 		return errDown
 	}
 	limit, cancel := context.WithTimeout(l.ctx, l.cfg.Timeout)
-	pipe := l.client.Pipeline()
-	reads := make([]read, len(places))
+	reads, commands := make([]read, len(places)), make([]goredis.Cmder, 0, 2*len(places))
 	for i, p := range places {
-		key := l.names.place(p)
-		// One byte more than may be tells that there is more, which is not read.
-		reads[i] = read{pipe.GetRange(limit, key, 0, l.max), pipe.PTTL(limit, key)}
+		// Made by hand, these allocate half as much.
+		var key any = l.names.place(p)
+		r := read{goredis.NewStringCmd(limit, "getrange", key, "0", l.end), goredis.NewDurationCmd(limit, time.Millisecond, "pttl", key)}
+		reads[i], commands = r, append(commands, r.value, r.left)
 	}
+	pipe := l.client.Pipeline()
+	pipe.BatchProcess(limit, commands...)
 	done := make(chan error, 1)
 	if !l.start(func() {
 		defer cancel()

@@ -47,6 +47,7 @@ type Level struct {
 	log    *slog.Logger
 	purged func(cache.Purge)
 	max    int64
+	end    any // of what is read of a value: one byte more than max tells that it is too large
 	pace   pace
 
 	id     string // tells own messages
@@ -99,7 +100,7 @@ func open(cfg Config, o Options, pace pace) (*Level, error) {
 		o.MaxValue = 1 << 20
 	}
 	l := &Level{
-		cfg: cfg, log: o.Logger, purged: o.OnPurge, max: o.MaxValue, pace: pace,
+		cfg: cfg, log: o.Logger, purged: o.OnPurge, max: o.MaxValue, end: o.MaxValue, pace: pace,
 		id: rand.Text(), names: newNames(cfg.Prefix),
 		breaker: breaker{down: make(chan struct{}, 1)},
 		queue:   queue{wake: make(chan struct{}, 1)},
@@ -122,7 +123,6 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func connect(o *goredis.UniversalOptions, d *dialer) goredis.UniversalClient {
 	goredis.SetLogger(quiet{})
-	o.ClientName = "sluice"
 	o.Dialer, o.TLSConfig = d.dial, nil // the dialer does TLS
 	o.Protocol = 2                      // nothing here needs pushes, which cost a look at each command
 	// Contexts bound every command; these are for what go-redis does by itself.

@@ -1,0 +1,92 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/cache"
+)
+
+// keysOf names the requests of a batch.
+func keysOf(b *batch) string {
+	var out []string
+	for _, p := range b.puts {
+		out = append(out, string(p.value[:1]))
+	}
+	return strings.Join(out, "")
+}
+
+func TestQueue(t *testing.T) {
+	q := queue{wake: make(chan struct{}, 1)}
+	add := func(model, request string, size int) bool {
+		return q.add(put{place: at(model, request), value: append([]byte(request), make([]byte, size-1)...)})
+	}
+	for _, r := range []string{"a", "b", "c", "d"} {
+		add("m", r, 300<<10)
+	}
+	add("n", "e", 2<<20)
+	add("n", "f", 1)
+	ended := make(chan struct{})
+	first := q.take(ended)
+	is(t, "a batch's bytes", keysOf(first), "abc")
+	is(t, "under way", q.forget(cache.Purge{Key: at("", "d").Key})[0], first)
+	second := q.take(ended)
+	is(t, "a large one alone, d forgotten", keysOf(second), "e")
+	q.finish(first)
+	is(t, "under way", q.forget(cache.Purge{Model: "m"})[0], second)
+	<-first.done
+	is(t, "rest", keysOf(q.take(ended)), "f")
+	is(t, "bytes", q.bytes, 0)
+	close(ended)
+	is(t, "end", q.take(ended), nil)
+
+	is(t, "too many bytes", add("m", "a", maxQueuedBytes+1), false)
+	for range maxQueued {
+		is(t, "room", add("m", "a", 1), true)
+	}
+	is(t, "too many", add("m", "a", 1), false)
+	q.forget(cache.Purge{})
+	is(t, "bytes", q.bytes, 0)
+	is(t, "room", add("m", "a", maxQueuedBytes), true)
+	is(t, "too many bytes", add("m", "a", 1), false)
+}
+
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backoff{first: 100 * time.Millisecond, longest: 5 * time.Second}
+		for n := range 100 {
+			most := 5 * time.Second
+			if n < 6 {
+				most = 100 * time.Millisecond << n
+			}
+			began := time.Now()
+			is(t, "waited", b.wait(t.Context()), true)
+			if d := time.Since(began); d < most/2 || d > most {
+				t.Errorf("wait %d: %v, want %v to %v", n, d, most/2, most)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		is(t, "ended", b.wait(ctx), false)
+	})
+}
+
+func TestBreaker(t *testing.T) {
+	b := breaker{down: make(chan struct{}, 1)}
+	history := ""
+	for _, what := range "ffffrffsfff" {
+		switch what {
+		case 'f':
+			history += fmt.Sprint(b.fail(), " ")
+		case 's':
+			b.succeed()
+		case 'r':
+			b.rise()
+		}
+	}
+	is(t, "brought down", history, "false false false false false false false false true ")
+}
