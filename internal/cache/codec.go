@@ -63,7 +63,7 @@ func decode(b []byte, key Key, now time.Duration) (*entry, error) {
 		crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
 		return nil, errDamaged
 	}
-	r := reader{b: b[len(magic)+len(key) : n]}
+	r := decoder{b: b[len(magic)+len(key) : n]}
 	age, life := r.millis(), r.millis()
 	e := &entry{born: now - age, until: now - age + life, tokens: uint32(r.number(math.MaxUint32))}
 	var h head
@@ -88,15 +88,15 @@ func decode(b []byte, key Key, now time.Duration) (*entry, error) {
 	return e, nil
 }
 
-// reader reads the parts of an entry. After a fault bad is set and the rest is
+// decoder reads the parts of an entry. After a fault bad is set and the rest is
 // zero.
-type reader struct {
+type decoder struct {
 	b   []byte
 	bad bool
 }
 
 // number reads a number of at most limit.
-func (r *reader) number(limit uint64) uint64 {
+func (r *decoder) number(limit uint64) uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || v > limit {
 		r.b, r.bad = nil, true
@@ -109,11 +109,11 @@ func (r *reader) number(limit uint64) uint64 {
 // longest bounds an age and a life. It is far below what overflows.
 const longest = 100 * 365 * 24 * time.Hour
 
-func (r *reader) millis() time.Duration {
+func (r *decoder) millis() time.Duration {
 	return time.Duration(r.number(uint64(longest/time.Millisecond))) * time.Millisecond
 }
 
-func (r *reader) bytes() []byte {
+func (r *decoder) bytes() []byte {
 	n := r.number(math.MaxUint32)
 	if r.bad || n > uint64(len(r.b)) {
 		r.b, r.bad = nil, true

@@ -37,15 +37,15 @@ func TestCodecRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := *e
+		want := e.copied()
 		shift := time.Hour - 2*time.Second
 		if want.until > 0 {
 			want.born, want.until = e.born+shift, e.until+shift
 		} else {
 			want.born, want.until = time.Hour-2*time.Second, time.Hour-2*time.Second
 		}
-		if !equalEntries(got, &want) {
-			t.Errorf("got %+v, want %+v", got, &want)
+		if !equalEntries(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
 }

@@ -17,9 +17,10 @@ type entry struct {
 	born, until time.Duration // by the cache's clock
 	tokens      uint32        // of an embedding: what its input counts
 
-	origin origin
-	used   atomic.Bool // since it was stored
-	hits   atomic.Uint32
+	origin  origin
+	used    atomic.Bool // it was of use
+	renewed atomic.Bool // it was tried to load it anew
+	hits    atomic.Uint32
 }
 
 // head is what is kept of a reply's head. Fields that speak of one call, such
@@ -56,7 +57,7 @@ func (e *entry) size() int64 { return int64(cap(e.body)) + 4*int64(cap(e.ends)) 
 // stream reports whether the entry is a stream's.
 func (e *entry) stream() bool { return e.ends != nil }
 
-// fresh gives the state of an entry towards a client's wishes: whether it may
+// usable gives the state of an entry towards a client's wishes: whether it may
 // be used, and whether it has expired (RFC 9111, sections 4.2 and 5.2.1).
 func (e *entry) usable(p *llm.CachePolicy, now time.Duration) (ok, stale bool) {
 	age, left := now-e.born, e.until-now
@@ -88,31 +89,56 @@ func (h *head) appendFields(dst []llm.Field) []llm.Field {
 	return dst
 }
 
+// copied gives another entry of the same content, as new.
+func (e *entry) copied() *entry {
+	return &entry{head: e.head, body: e.body, ends: e.ends, born: e.born, until: e.until, tokens: e.tokens, origin: e.origin}
+}
+
 // reply is a stored reply on its way to a client, kept for use again.
 type reply struct {
 	head   llm.Head
 	fields [4]llm.Field
 	event  [1]llm.Event
 	events []llm.Event
+
+	// A reply that is made of stored ones.
+	body []byte
+	ends []uint32
 }
 
-// send answers with e.
-func (r *reply) send(e *entry, key Key, status llm.CacheStatus, now time.Duration, out llm.Sink) error {
+// begin readies the head of the answer that e gives.
+func (r *reply) begin(e *entry, key Key, status llm.CacheStatus, now time.Duration) {
 	h := e.head.Value()
 	r.head = llm.Head{
-		Status: 200, Kind: llm.Unary, Header: h.appendFields(r.fields[:0]), Length: int64(len(e.body)),
+		Status: 200, Header: h.appendFields(r.fields[:0]),
 		Upstream: h.upstream, Cache: status, Age: max(now-e.born, 0), CacheKey: key,
 	}
-	if !e.stream() {
-		r.event[0].Raw = e.body
-		return r.sendAll(r.event[:], out)
-	}
-	return r.sendStream(e.body, e.ends, out)
 }
 
-// sendStream answers with events that stand one after the other in body.
-func (r *reply) sendStream(body []byte, ends []uint32, out llm.Sink) error {
+// send answers with e as it was stored.
+func (r *reply) send(e *entry, out llm.Sink) error {
+	if e.stream() {
+		return r.sendEvents(e.body, e.ends, out)
+	}
+	return r.sendBody(e.body, out)
+}
+
+// sendBody answers with a whole reply.
+func (r *reply) sendBody(body []byte, out llm.Sink) error {
+	r.head.Kind, r.head.Length = llm.Unary, int64(len(body))
+	r.event[0].Raw = body
+	return r.sendAll(r.event[:], out)
+}
+
+// sendEvents answers with the events of a stream, which stand one after the
+// other in body.
+func (r *reply) sendEvents(body []byte, ends []uint32, out llm.Sink) error {
 	r.head.Kind, r.head.Length = llm.EventStream, -1
+	for i := range r.head.Header {
+		if f := &r.head.Header[i]; f.Name == "Content-Type" {
+			f.Value = "text/event-stream"
+		}
+	}
 	r.events = r.events[:0]
 	start := uint32(0)
 	for _, end := range ends {
@@ -132,8 +158,16 @@ func (r *reply) sendAll(events []llm.Event, out llm.Sink) error {
 // clear forgets the reply, so that one kept for use again keeps none alive.
 func (r *reply) clear() {
 	clear(r.events)
-	*r = reply{events: r.events[:0]}
-	if cap(r.events) > 4096 {
-		r.events = nil
-	}
+	*r = reply{events: kept(r.events), body: kept(r.body), ends: kept(r.ends)}
 }
+
+// kept gives the scratch memory that is kept for use again, unless it is large.
+func kept[E any](s []E) []E {
+	if cap(s) > scratch {
+		return nil
+	}
+	return s[:0]
+}
+
+// scratch bounds each piece of it, in elements.
+const scratch = 64 << 10

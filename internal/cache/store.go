@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +33,8 @@ type store struct {
 
 // clock counts from the start, so that steps of the wall clock do not matter.
 type clock struct{ start time.Time }
+
+func newClock() clock { return clock{time.Now()} }
 
 func (c clock) now() time.Duration { return time.Since(c.start) }
 
@@ -136,18 +140,19 @@ func (s *store) remove(which func(*entry) bool) (n int) {
 	return n
 }
 
-// kept is an entry and its key.
-type kept struct {
+// named is an entry and its key.
+type named struct {
 	key Key
 	*entry
 }
 
-// hottest lists the entries, those that the eviction policy would keep longest
-// first.
-func (s *store) hottest() []kept {
-	all := make([]kept, 0, s.entries.EstimatedSize())
+// hottest lists the entries, those with the most hits first, and of those with
+// as many the ones that the eviction policy would keep longest.
+func (s *store) hottest() []named {
+	all := make([]named, 0, s.entries.EstimatedSize())
 	for e := range s.entries.Hottest() {
-		all = append(all, kept{e.Key, e.Value})
+		all = append(all, named{e.Key, e.Value})
 	}
+	slices.SortStableFunc(all, func(a, b named) int { return cmp.Compare(b.hits.Load(), a.hits.Load()) })
 	return all
 }

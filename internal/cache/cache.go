@@ -1,0 +1,136 @@
+package cache
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"sluice/internal/llm"
+)
+
+// Options are what a Cache needs besides its configuration.
+type Options struct {
+	Logger *slog.Logger // nil logs nothing
+
+	// StateDir is the directory that the hot set is kept in, "" for none.
+	StateDir string
+	// Aside gives what else is to be kept with the hot set, for Restored. It is
+	// called when the hot set is written. nil keeps nothing.
+	Aside func() []byte
+
+	// Before is the cache that this one takes over from, with its entries; nil
+	// for none.
+	Before *Cache
+}
+
+// Cache holds replies. It outlives the chains whose stages use it. Its methods
+// are safe for concurrent use.
+type Cache struct {
+	cfg     Config
+	log     *slog.Logger
+	clock   clock
+	store   *store
+	second  SecondLevel // nil for none
+	flights flights
+	lookups sync.Pool
+	figures figures
+	ahead   *ahead
+	hot     *hotSet // nil without a state directory
+
+	stage atomic.Pointer[stage] // by which the cache itself asks
+}
+
+// New makes a Cache of a configuration that has been validated, with what the
+// state directory holds. It asks no upstream; Run does its background work.
+func New(cfg Config, o Options) (*Cache, error) {
+	c := &Cache{cfg: cfg, log: o.Logger, clock: newClock()}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Before != nil {
+		c.clock = o.Before.clock
+	}
+	var err error
+	if c.store, err = newStore(cfg, c.clock); err != nil {
+		return nil, err
+	}
+	c.flights = flights{
+		clock: c.clock, joinable: max(cfg.MaxEntryBytes, minJoinable), budget: max(cfg.MaxBytes/2, minJoinable),
+		underWay: make(map[Key]*flight),
+	}
+	c.ahead = newAhead(c)
+	if cfg.Preload.Completions {
+		if err := c.ahead.enable(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Before != nil {
+		c.takeOver(o.Before)
+	}
+	if o.StateDir != "" {
+		c.hot = newHotSet(o.StateDir, cfg.Preload.HotSetBytes, o.Aside)
+		if o.Before == nil {
+			c.restore()
+		}
+	}
+	return c, nil
+}
+
+// Attach adds a second level. It is called before the first request, and not
+// with nil.
+func (c *Cache) Attach(second SecondLevel) error {
+	c.second = second
+	if c.ahead.successors != nil {
+		return nil
+	}
+	return c.ahead.enable()
+}
+
+// Stage makes the chain's stage in front of next. groups is asked about models.
+func (c *Cache) Stage(next llm.Handler, groups Groups) llm.Handler {
+	return &stage{cache: c, next: next, groups: groups}
+}
+
+// Use makes a handler that Stage returned the one by which the cache asks for
+// what it loads ahead. nil ends that.
+func (c *Cache) Use(handler llm.Handler) {
+	s, _ := handler.(*stage)
+	c.stage.Store(s)
+}
+
+// Purge forgets replies, here and on the machines that share the second level.
+// n is how many were in memory here. After an error those elsewhere may still
+// be there.
+func (c *Cache) Purge(ctx context.Context, p Purge) (n int, err error) {
+	n = c.Forget(p)
+	if c.second != nil {
+		err = c.second.Purge(ctx, p)
+	}
+	return n, err
+}
+
+// Forget is Purge for this machine alone. Calls under way are joined no more
+// and their replies not kept.
+func (c *Cache) Forget(p Purge) (n int) {
+	n = c.store.purge(p)
+	c.flights.forget()
+	if c.hot != nil {
+		if err := c.hot.discard(); err != nil {
+			c.log.Warn("the hot set cannot be removed; a restart may bring back what was forgotten", "dir", c.hot.dir, "error", err)
+		}
+	}
+	return n
+}
+
+// takeOver copies the entries of another cache, the hottest last, so that
+// they are the last to go.
+func (c *Cache) takeOver(before *Cache) {
+	all := before.store.hottest()
+	gen := c.store.generation()
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].size() <= c.cfg.MaxEntryBytes+overhead {
+			c.store.put(all[i].key, all[i].copied(), gen, nil)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package cache
+
+import (
+	"bytes"
+	"strings"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// maxReplyDepth bounds the nesting of a reply that is stored.
+const maxReplyDepth = 512
+
+// complete reports whether a reply of status 2xx is what was asked for, and
+// whole: some upstreams put an error, or an answer that broke off, into one.
+func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32) bool {
+	if h.Status != 200 || ends == nil && jsonscan.Validate(body, maxReplyDepth) != nil {
+		return false
+	}
+	if ends != nil {
+		return completeStream(req.Op, body, ends)
+	}
+	return completeBody(req.Op, body)
+}
+
+func completeBody(op llm.Operation, body []byte) bool {
+	if has(body, "error") {
+		return false
+	}
+	switch op {
+	case llm.Response:
+		return has(body, "output") && finished(text(body, "status"))
+	case llm.Chat, llm.Completion:
+		v, ok := jsonscan.Get(body, "choices")
+		if !ok {
+			return false
+		}
+		n, sound := 0, true
+		choices := body[v.Start:v.End]
+		jsonscan.Elements(choices, func(v llm.Span) bool {
+			n++
+			choice := choices[v.Start:v.End]
+			// OpenRouter's way to say that a model broke off.
+			sound = !has(choice, "error") && text(choice, "finish_reason") != "error"
+			return sound
+		})
+		return n > 0 && sound
+	default:
+		return false
+	}
+}
+
+// completeStream reports whether events end as they should and tell of no
+// error.
+func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
+	start, whole := uint32(0), false
+	for _, end := range ends {
+		event := body[start:end]
+		start = end
+		data := eventData(event)
+		switch {
+		case data == nil: // comments
+		case whole:
+			return false // after the end
+		case string(data) == "[DONE]":
+			whole = op != llm.Response
+		case jsonscan.Validate(data, maxReplyDepth) != nil || broken(op, data):
+			return false
+		case op == llm.Response:
+			kind := text(data, "type")
+			whole = kind == "response.completed" || kind == "response.incomplete"
+			if kind == "response.failed" || kind == "error" {
+				return false
+			}
+		}
+	}
+	return whole
+}
+
+// broken reports whether an event tells of an error.
+func broken(op llm.Operation, data []byte) bool {
+	if has(data, "error") {
+		return true
+	}
+	if op == llm.Response || !bytes.Contains(data, []byte(`error`)) {
+		return false
+	}
+	if v, ok := jsonscan.Get(data, "choices"); ok && v.End-v.Start > len("[]") {
+		return !completeBody(op, data)
+	}
+	return false
+}
+
+// eventData gives the content of an event that has one line of data, nil where
+// it has none. Of one that has several it gives what is no JSON.
+func eventData(event []byte) (data []byte) {
+	for line := range bytes.Lines(event) {
+		line = bytes.TrimRight(line, "\r\n")
+		rest, ok := bytes.CutPrefix(line, []byte("data:"))
+		if !ok {
+			continue
+		}
+		rest = bytes.TrimPrefix(rest, []byte(" "))
+		if data != nil {
+			return []byte("several lines")
+		}
+		data = rest
+	}
+	return data
+}
+
+func finished(status string) bool {
+	return status == "completed" || status == "incomplete"
+}
+
+// has reports whether an object has a member that is not null.
+func has(object []byte, name string) bool {
+	v, ok := jsonscan.Get(object, name)
+	return ok && !null(object, v)
+}
+
+// text gives a string member, "" where there is none.
+func text(object []byte, name string) string {
+	v, ok := jsonscan.Get(object, name)
+	if !ok {
+		return ""
+	}
+	s, err := jsonscan.String(object[v.Start:v.End])
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(s)
+}

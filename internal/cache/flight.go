@@ -1,0 +1,363 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// flights are the calls under way that others may join.
+type flights struct {
+	clock    clock
+	joinable int64 // bytes of a reply that late joiners can still be given
+	budget   int64 // bytes that all replies under way may be recorded with
+
+	mu       sync.Mutex
+	underWay map[Key]*flight
+	recorded atomic.Int64
+}
+
+const (
+	// window is how many bytes a reader may be behind when a reply has become
+	// too long to be recorded whole; tightWindow when the budget is spent. The
+	// upstream is then read no further until the slowest reader has caught up.
+	window, tightWindow = 4 << 20, 64 << 10
+	// stuck is how long the first caller's own client may have been blocking
+	// for others still to join.
+	stuck = 100 * time.Millisecond
+	// minJoinable is what late joiners can be given at least, in bytes.
+	minJoinable = 1 << 20
+	// chunk is what recorded events are copied into, in bytes.
+	chunk = 4 << 10
+)
+
+// flight is one upstream call and its reply, which equal requests share. It is
+// the sink that the call's goroutine, the first caller's, sends to. Others read
+// what is recorded. The first caller becomes a reader as well when there are
+// others, so that they do not wait for its client.
+type flight struct {
+	all    *flights
+	key    Key             // that it is joined by; zero when it cannot be
+	place  Key             // that the reply is stored under; zero when it is not
+	out    llm.Sink        // of the first caller
+	client context.Context // of the first caller
+	cancel context.CancelFunc
+	keep   keeper          // is given a reply that is whole; nil for none
+	record bool            // there may be readers, or the reply is to be kept
+	status llm.CacheStatus // towards the first caller
+
+	mu       sync.Mutex
+	head     llm.Head
+	fields   []llm.Field
+	started  bool
+	log      []llm.Event // recorded, from event number base on
+	base     int
+	size     int64  // bytes of log
+	arena    []byte // where events are copied to
+	cut      bool   // the beginning is recorded no more
+	done     bool
+	err      error
+	changed  chan struct{} // closed at news, nil while nobody waits for any
+	drained  chan struct{} // closed when a reader has read, nil while nobody waits for that
+	readers  []*reader
+	callers  int           // who still wants the reply
+	lost     error         // why the first caller does not
+	blocked  time.Duration // since when the first caller's client has been; 0 while it is not
+	detached chan error    // what the first caller's own reader returns; nil while it has none
+}
+
+// keeper takes a reply that is whole: what was sent, the bytes, which are its
+// own now, and where the events end, nil for a reply held whole.
+type keeper func(head *llm.Head, body []byte, ends []uint32)
+
+var errAbandoned = errors.New("the call ended without a verdict")
+
+// join gives the flight of a key and a place as its reader, or a new flight
+// that the caller has to take off.
+func (all *flights) join(key Key, status llm.CacheStatus) (f *flight, r *reader) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if f = all.underWay[key]; f != nil {
+		if r = f.board(); r != nil {
+			return f, r
+		}
+	}
+	f = newFlight(all, status)
+	f.key = key
+	all.underWay[key] = f
+	return f, nil
+}
+
+// newFlight makes a flight that nobody can join.
+func newFlight(all *flights, status llm.CacheStatus) *flight {
+	return &flight{all: all, status: status, record: true, callers: 1}
+}
+
+// forget has calls under way joined no more.
+func (all *flights) forget() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	clear(all.underWay)
+}
+
+// board takes another caller in, unless it is too late for that.
+func (f *flight) board() *reader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.callers == 0 || f.cut || f.done || f.blocked > 0 && f.all.clock.now()-f.blocked > stuck {
+		return nil
+	}
+	r := &reader{flight: f}
+	f.readers = append(f.readers, r)
+	f.callers++
+	return r
+}
+
+// fly makes the call and returns when the first caller has its reply and the
+// others have what they need of this goroutine.
+func (f *flight) fly(ctx context.Context, out llm.Sink, call func(ctx context.Context, out llm.Sink) error) (err error) {
+	shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	f.mu.Lock()
+	f.out, f.client, f.cancel = out, ctx, cancel
+	f.mu.Unlock()
+	// The first caller's leaving ends the call only when there are no others.
+	stop := context.AfterFunc(ctx, f.leave)
+	defer stop()
+	verdict := errAbandoned // of a call that panics
+	defer func() {
+		own := f.land(verdict)
+		if own != nil {
+			err = <-own
+		}
+	}()
+	verdict = call(shared, f)
+	if verdict == nil && f.keep != nil && f.record && !f.cut && f.head.Kind == llm.EventStream {
+		body, ends := f.joined()
+		f.keep(&f.head, body, ends)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lost != nil {
+		return f.lost
+	}
+	return verdict
+}
+
+// leave gives up the first caller's interest.
+func (f *flight) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.detached == nil { // a reader gives up by itself
+		f.lose(f.client.Err())
+	}
+}
+
+// lose notes why the first caller does not want the reply any more. f.mu is
+// held.
+func (f *flight) lose(err error) {
+	if f.lost == nil {
+		f.lost = err
+		f.resign()
+	}
+}
+
+// resign takes one caller out; the last one's leaving cancels the call. f.mu is
+// held.
+func (f *flight) resign() {
+	if f.callers--; f.callers == 0 && !f.done {
+		f.cancel()
+	}
+}
+
+// land ends the flight. own is what the first caller's reader returns, nil when
+// it has none.
+func (f *flight) land(verdict error) (own chan error) {
+	if f.key != (Key{}) {
+		f.all.mu.Lock()
+		if f.all.underWay[f.key] == f {
+			delete(f.all.underWay, f.key)
+		}
+		f.all.mu.Unlock()
+	}
+	f.mu.Lock()
+	f.done, f.err = true, verdict
+	f.all.recorded.Add(-f.size)
+	f.size = 0
+	f.announce()
+	own = f.detached
+	f.mu.Unlock()
+	return own
+}
+
+// joined gives all events of the log, one after the other. Only the goroutine
+// of the call changes the log, so it takes no lock.
+func (f *flight) joined() (body []byte, ends []uint32) {
+	body = make([]byte, 0, f.size)
+	ends = make([]uint32, 0, len(f.log))
+	for i := range f.log {
+		body = append(body, f.log[i].Raw...)
+		ends = append(ends, uint32(len(body)))
+	}
+	return body, ends
+}
+
+// announce wakes those who wait for news. f.mu is held.
+func (f *flight) announce() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
+}
+
+// Start implements llm.Sink.
+func (f *flight) Start(h *llm.Head) error {
+	f.mu.Lock()
+	f.head, f.started = *h, true
+	f.head.CacheKey = f.place
+	if f.record {
+		f.fields = append(f.fields[:0], h.Header...) // those of h are used again
+		f.head.Header = f.fields
+	}
+	first := f.head
+	if first.Cache == 0 {
+		first.Cache = f.status
+	}
+	f.announce()
+	gone := f.lost != nil
+	f.mu.Unlock()
+	if gone {
+		return nil
+	}
+	if err := f.out.Start(&first); err != nil {
+		return f.failed(err)
+	}
+	return nil
+}
+
+// Send implements llm.Sink. Readers have the events before the first caller's
+// own client does.
+func (f *flight) Send(events []llm.Event) error {
+	f.mu.Lock()
+	before := f.base + len(f.log)
+	if f.record {
+		f.append(events)
+	}
+	if len(f.readers) > 0 && f.detached == nil && f.lost == nil && f.head.Kind != llm.Unary {
+		f.detach(before)
+	}
+	f.announce()
+	own := f.lost == nil && f.detached == nil
+	if own {
+		f.blocked = max(f.all.clock.now(), 1)
+	}
+	f.await()
+	f.mu.Unlock()
+	if f.head.Kind == llm.Unary && f.keep != nil {
+		f.keep(&f.head, f.log[0].Raw, nil)
+	}
+	if own {
+		err := f.out.Send(events)
+		f.mu.Lock()
+		f.blocked = 0
+		f.mu.Unlock()
+		if err != nil {
+			return f.failed(err)
+		}
+	}
+	return nil
+}
+
+// failed takes note that the first caller can take no more. It returns the
+// error when nobody else wants the reply either.
+func (f *flight) failed(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose(err)
+	if f.callers > 0 {
+		return nil
+	}
+	return err
+}
+
+// detach makes the first caller a reader from an event on. f.mu is held.
+func (f *flight) detach(pos int) {
+	r := &reader{flight: f, pos: pos, begun: true}
+	f.readers = append(f.readers, r)
+	f.detached = make(chan error, 1)
+	go func() { f.detached <- r.read(f.client, f.out) }()
+}
+
+// append records events. f.mu is held.
+func (f *flight) append(events []llm.Event) {
+	if f.head.Kind == llm.Unary {
+		body := bytes.Clone(events[0].Raw)
+		f.log = append(f.log, llm.Event{Raw: body})
+		f.grow(int64(len(body)))
+		return
+	}
+	for i := range events {
+		f.log = append(f.log, llm.Event{Raw: f.copied(events[i].Raw)})
+		f.grow(int64(len(events[i].Raw)))
+	}
+	if f.size > f.all.joinable || f.all.recorded.Load() > f.all.budget {
+		f.cut = true
+	}
+	if f.cut {
+		f.trim()
+	}
+}
+
+func (f *flight) grow(n int64) {
+	f.size += n
+	f.all.recorded.Add(n)
+}
+
+func (f *flight) copied(b []byte) []byte {
+	if len(b) > cap(f.arena)-len(f.arena) {
+		f.arena = make([]byte, 0, max(chunk, len(b)))
+	}
+	n := len(f.arena)
+	f.arena = append(f.arena, b...)
+	return f.arena[n:len(f.arena):len(f.arena)]
+}
+
+// trim forgets the events that all readers have had. f.mu is held.
+func (f *flight) trim() {
+	least := f.base + len(f.log)
+	for _, r := range f.readers {
+		least = min(least, r.pos)
+	}
+	for i := range f.log[:least-f.base] {
+		f.grow(-int64(len(f.log[i].Raw)))
+	}
+	f.log = f.log[least-f.base:]
+	f.base = least
+	if len(f.readers) == 0 { // nobody can join any more
+		f.record, f.log, f.arena = false, nil, nil
+	}
+}
+
+// await waits while the slowest reader is too far behind. f.mu is held.
+func (f *flight) await() {
+	for f.cut {
+		f.trim()
+		limit := int64(window)
+		if f.all.recorded.Load() > f.all.budget {
+			limit = tightWindow
+		}
+		if f.size <= limit || f.callers == 0 {
+			return
+		}
+		f.drained = make(chan struct{})
+		drained := f.drained
+		f.mu.Unlock()
+		<-drained
+		f.mu.Lock()
+	}
+}

@@ -1,0 +1,419 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// callers asks the same n times at once. Each answer and error is its own.
+func (f *fixture) callers(n int, req func() *llm.Request) (all []*client, errs []error) {
+	all, errs = make([]*client, n), make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		all[i] = &client{}
+		wg.Go(func() { errs[i] = f.stage.Serve(context.Background(), req(), all[i]) })
+	}
+	wg.Wait()
+	return all, errs
+}
+
+// A crowd that asks the same costs one call, whole replies and streams alike.
+func TestStampede(t *testing.T) {
+	const n = 1000
+	for name, req := range map[string]func() *llm.Request{
+		"whole":     func() *llm.Request { return chat("hi") },
+		"stream":    func() *llm.Request { return chat("hi", streamed) },
+		"embedding": func() *llm.Request { return embed(`["a","b"]`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, nil)
+				f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+					time.Sleep(time.Second)
+					switch {
+					case r.Op == llm.Embedding:
+						return embedded("")(ctx, n, r, out)
+					case !r.Stream:
+						return answer(out, chatReply("x"))
+					}
+					for i, e := range events("a", "b", "c") {
+						time.Sleep(time.Second)
+						if i == 0 {
+							_ = out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1})
+						}
+						if err := out.Send([]llm.Event{{Raw: []byte(e)}}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+				all, errs := f.callers(n, req)
+				count := map[llm.CacheStatus]int{}
+				for i, c := range all {
+					if errs[i] != nil || string(c.body) != string(all[0].body) || c.starts != 1 {
+						t.Fatalf("%d: %v, %s, started %d times", i, errs[i], c, c.starts)
+					}
+					count[c.head.Cache]++
+				}
+				if f.up.count() != 1 || count[llm.CacheCoalesced] != n-1 || len(all[0].body) == 0 {
+					t.Errorf("%d calls, %v", f.up.count(), count)
+				}
+				if f.flights.recorded.Load() != 0 || len(f.flights.underWay) != 0 {
+					t.Errorf("%d bytes and %d flights are left", f.flights.recorded.Load(), len(f.flights.underWay))
+				}
+			})
+		})
+	}
+}
+
+// slowly is an upstream that sends an event each second.
+func slowly(texts ...string) func(context.Context, int, *llm.Request, llm.Sink) error {
+	return func(ctx context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+		for i, e := range events(texts...) {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if i == 0 {
+				if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1}); err != nil {
+					return err
+				}
+			}
+			if err := out.Send([]llm.Event{{Raw: []byte(e)}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// call asks in the background. The result is there when done is closed.
+type call struct {
+	client
+	cancel context.CancelFunc
+	err    error
+	done   chan struct{}
+}
+
+func (f *fixture) start(req *llm.Request) *call {
+	c := &call{done: make(chan struct{})}
+	f.startWith(c, req)
+	return c
+}
+
+func (f *fixture) startWith(c *call, req *llm.Request) {
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(context.Background())
+	go func() {
+		defer close(c.done)
+		c.err = f.stage.Serve(ctx, req, &c.client)
+	}()
+}
+
+// Who joins late has what was sent so far at once, and then the live rest.
+func TestLateJoiner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = slowly("a", "b", "c")
+		first := f.start(chat("hi", streamed))
+		time.Sleep(2500 * time.Millisecond)
+		late := f.start(chat("hi", streamed))
+		synctest.Wait()
+		if late.events != 2 || late.head.Cache != llm.CacheCoalesced || late.head.Kind != llm.EventStream {
+			t.Errorf("%d events at once: %s", late.events, &late.client)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if late.events != 3 || first.events != 3 {
+			t.Errorf("%d and %d events", late.events, first.events)
+		}
+		<-late.done
+		<-first.done
+		want := strings.Join(events("a", "b", "c"), "")
+		if string(late.body) != want || string(first.body) != want || f.up.count() != 1 {
+			t.Errorf("got %s and %s", late.body, first.body)
+		}
+	})
+}
+
+// Whoever leaves, the others have their reply; when the last one has left, the
+// upstream is told to stop.
+func TestCancellation(t *testing.T) {
+	for _, kind := range []string{"whole", "stream"} {
+		for _, leave := range [][]int{{0}, {1}, {0, 1}, {2, 0}, {0, 1, 2}, {2, 1, 0}} {
+			t.Run(fmt.Sprint(kind, leave), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFixture(t, nil)
+					stopped := errors.New("not stopped")
+					f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+						stopped = nil
+						defer func() { stopped = ctx.Err() }()
+						if r.Stream {
+							return slowly("a", "b", "c", "d")(ctx, n, r, out)
+						}
+						select {
+						case <-time.After(5 * time.Second):
+							return answer(out, chatReply("x"))
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+					}
+					req := func() *llm.Request {
+						if kind == "stream" {
+							return chat("hi", streamed)
+						}
+						return chat("hi")
+					}
+					var calls []*call
+					for range 3 {
+						calls = append(calls, f.start(req()))
+						synctest.Wait()
+					}
+					time.Sleep(2500 * time.Millisecond)
+					left := map[int]bool{}
+					for _, i := range leave {
+						calls[i].cancel()
+						left[i] = true
+						synctest.Wait()
+						// The first caller's goroutine carries the call for the others.
+						if i > 0 || len(leave) == len(calls) && len(left) == len(calls) {
+							<-calls[i].done
+						}
+					}
+					for i, c := range calls {
+						<-c.done
+						if left[i] != errors.Is(c.err, context.Canceled) {
+							t.Errorf("caller %d: %v", i, c.err)
+						}
+						if !left[i] && len(c.body) == 0 {
+							t.Errorf("caller %d has no reply", i)
+						}
+						c.cancel()
+					}
+					if f.up.count() != 1 || (stopped != nil) != (len(leave) == len(calls)) {
+						t.Errorf("%d calls, stopped: %v", f.up.count(), stopped)
+					}
+				})
+			})
+		}
+	}
+}
+
+// An error is for those who were waiting; who comes later asks anew.
+func TestSharedError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		fault := &llm.Error{Status: 503, Message: "busy"}
+		f.up.serve = func(_ context.Context, n int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			if n == 1 {
+				return fault
+			}
+			return answer(out, chatReply("x"))
+		}
+		_, errs := f.callers(5, func() *llm.Request { return chat("hi") })
+		for i, err := range errs {
+			if !errors.Is(err, fault) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		f.expect(t, chat("hi"), "MISS "+chatReply("x"))
+	})
+}
+
+// A stream that breaks off breaks off for all.
+func TestSharedCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		fault := errors.New("cut")
+		f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			_ = answerAs(out, llm.EventStream, events("a")[:1])
+			return fault
+		}
+		all, errs := f.callers(3, func() *llm.Request { return chat("hi", streamed) })
+		for i, c := range all {
+			if !errors.Is(errs[i], fault) || string(c.body) != events("a")[0] {
+				t.Errorf("%d: %v after %s", i, errs[i], c)
+			}
+		}
+	})
+}
+
+// A handler that panics harms its own caller alone: the others have an error.
+func TestPanicUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = func(context.Context, int, *llm.Request, llm.Sink) error {
+			time.Sleep(time.Second)
+			panic("a fault of the handler")
+		}
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				defer func() { _ = recover() }()
+				if err := f.stage.Serve(context.Background(), chat("hi"), &client{}); !errors.Is(err, errAbandoned) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if f.up.count() != 1 || len(f.flights.underWay) != 0 {
+			t.Errorf("%d calls, %d under way", f.up.count(), len(f.flights.underWay))
+		}
+	})
+}
+
+// A client that does not read, or that fails, the first one too, holds up
+// nobody else.
+func TestSlowClients(t *testing.T) {
+	for slow := range 3 {
+		for _, fails := range []bool{false, true} {
+			t.Run(fmt.Sprint(slow, fails), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFixture(t, nil)
+					f.up.serve = slowly("a", "b", "c", "d", "e")
+					resume := make(chan struct{})
+					fault := errors.New("broken pipe")
+					var calls []*call
+					for i := range 3 {
+						c := &call{done: make(chan struct{})}
+						if i == slow {
+							c.sent = func() error {
+								if c.events < 2 {
+									return nil
+								}
+								if fails {
+									return fault
+								}
+								<-resume
+								return nil
+							}
+						}
+						f.startWith(c, chat("hi", streamed))
+						synctest.Wait()
+						calls = append(calls, c)
+					}
+					time.Sleep(6 * time.Second)
+					synctest.Wait()
+					want := strings.Join(events("a", "b", "c", "d", "e"), "")
+					for i, c := range calls {
+						if i != slow && string(c.body) != want {
+							t.Errorf("caller %d has %s", i, c.body)
+						}
+					}
+					close(resume)
+					for i, c := range calls {
+						<-c.done
+						c.cancel()
+						if (i == slow && fails) != (c.err != nil) {
+							t.Errorf("caller %d: %v", i, c.err)
+						}
+						if c.err == nil && string(c.body) != want {
+							t.Errorf("caller %d has %s", i, c.body)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// A stream whose only client has been blocked for a while is not joined: what
+// comes next would have to wait for it.
+func TestStuckIsNotJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = slowly("a", "b")
+		resume := make(chan struct{})
+		c := &call{done: make(chan struct{})}
+		c.sent = func() error { <-resume; return nil }
+		f.startWith(c, chat("hi", streamed))
+		time.Sleep(1500 * time.Millisecond)
+		f.ask(t, chat("hi", streamed))
+		if f.up.count() != 2 {
+			t.Errorf("%d calls", f.up.count())
+		}
+		close(resume)
+		<-c.done
+	})
+}
+
+// A reply of 30 MiB reaches all who asked, in little memory: what is recorded
+// stays within a window once it is too long to be joined.
+func TestLargeReply(t *testing.T) {
+	for _, kind := range []llm.ReplyKind{llm.Pieces, llm.EventStream} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t, nil)
+			const piece, pieces = 64 << 10, 480
+			var most int64
+			f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+				time.Sleep(time.Second)
+				if err := out.Start(&llm.Head{Status: 200, Kind: kind, Length: -1}); err != nil {
+					return err
+				}
+				b := []byte("data: " + strings.Repeat("x", piece-8) + "\n\n")
+				for i := range pieces {
+					if i == pieces/2 {
+						time.Sleep(time.Second) // for one who comes too late
+					}
+					if err := out.Send([]llm.Event{{Raw: b}}); err != nil {
+						return err
+					}
+					most = max(most, f.flights.recorded.Load())
+				}
+				return nil
+			}
+			late := make(chan *client)
+			go func() {
+				time.Sleep(1500 * time.Millisecond)
+				late <- f.ask(t, chat("hi", streamed))
+			}()
+			all, errs := f.callers(4, func() *llm.Request { return chat("hi", streamed) })
+			for i, c := range append(all, <-late) {
+				if i < 4 && errs[i] != nil || len(c.body) != piece*pieces {
+					t.Errorf("%d bytes", len(c.body))
+				}
+			}
+			if f.up.count() != 2 || most > window+minJoinable+piece || f.flights.recorded.Load() != 0 {
+				t.Errorf("%d calls, at most %d bytes recorded, now %d", f.up.count(), most, f.flights.recorded.Load())
+			}
+			if n := f.store.entries.EstimatedSize(); n != 0 {
+				t.Errorf("%d entries", n)
+			}
+		})
+	}
+}
+
+// Without coalescing, and with no-cache, each call is its own.
+func TestNotCoalesced(t *testing.T) {
+	for name, test := range map[string]struct {
+		coalesce bool
+		req      *llm.Request
+	}{
+		"off":      {false, chat("hi")},
+		"no-cache": {true, chat("hi", policy(llm.CachePolicy{NoCache: true}))},
+		"no-store": {true, chat("hi", policy(llm.CachePolicy{NoStore: true}))},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t, func(c *Config, _ *Options) { c.Coalesce = test.coalesce })
+			f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+				time.Sleep(time.Second)
+				return answer(out, chatReply("x"))
+			}
+			f.callers(3, func() *llm.Request { return test.req })
+			if f.up.count() != 3 {
+				t.Errorf("%s: %d calls", name, f.up.count())
+			}
+		})
+	}
+}

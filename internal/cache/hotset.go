@@ -1,0 +1,271 @@
+package cache
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"sluice/internal/perf"
+)
+
+// The hot set is the file that a restart begins with:
+//
+//	"slh" version | time | aside | CRC-32C of all before | entry…
+//
+// time is Unix time in milliseconds, and aside and each entry begin with their
+// length; an entry is as encode writes it. Numbers are unsigned varints.
+const (
+	hotMagic  = "slh\x01"
+	hotName   = "hot-set"
+	lockName  = "lock"
+	hotFile   = 0o600 // it holds replies
+	hotFolder = 0o700
+)
+
+// hotSet keeps the hot set in a directory. One process writes there, the one
+// that came first and holds the lock; others only read.
+type hotSet struct {
+	dir   string
+	limit int64 // bytes
+	aside func() []byte
+
+	mu       sync.Mutex // one writes or discards
+	lock     *flock.Flock
+	restored []byte // what was aside
+
+	written, failed atomic.Uint64
+	size            atomic.Int64
+}
+
+func newHotSet(dir string, limit int64, aside func() []byte) *hotSet {
+	return &hotSet{dir: dir, limit: limit, aside: aside, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(hotFile))}
+}
+
+// own takes the lock, if no other process has it. h.mu is held.
+func (h *hotSet) own() (bool, error) {
+	if h.lock.Locked() {
+		return true, nil
+	}
+	if err := os.MkdirAll(h.dir, hotFolder); err != nil {
+		return false, err
+	}
+	return h.lock.TryLock()
+}
+
+var errOtherProcess = errors.New("another process keeps its hot set there")
+
+// write replaces the file by what is in memory at now, whole or not at all.
+func (h *hotSet) write(entries []named, now time.Duration) (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch mine, err := h.own(); {
+	case err != nil:
+		return err
+	case !mine:
+		return errOtherProcess
+	}
+	name := filepath.Join(h.dir, hotName)
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, hotFile)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err = h.encode(f, entries, now); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	return syncFolder(h.dir)
+}
+
+// syncFolder makes a renaming last.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
+	w := bufio.NewWriterSize(f, 64<<10)
+	head := append([]byte(nil), hotMagic...)
+	head = binary.AppendUvarint(head, uint64(time.Now().UnixMilli()))
+	var aside []byte
+	if h.aside != nil {
+		aside = h.aside()
+	}
+	head = binary.AppendUvarint(head, uint64(len(aside)))
+	head = append(head, aside...)
+	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
+	w.Write(head)
+	size := int64(len(head))
+	for _, e := range entries {
+		if e.until <= now {
+			continue
+		}
+		b := encode(e.key, e.entry, now)
+		if size += int64(len(b)) + binary.MaxVarintLen32; size > h.limit {
+			break
+		}
+		w.Write(binary.AppendUvarint(nil, uint64(len(b))))
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	h.size.Store(size)
+	return w.Flush()
+}
+
+// discard removes the file, so that a restart does not bring back what is to
+// be forgotten.
+func (h *hotSet) discard() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if mine, err := h.own(); err != nil || !mine {
+		return err
+	}
+	err := os.Remove(filepath.Join(h.dir, hotName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// read gives what the file holds, with the time since it was written added to
+// the age of each entry. Up to damage it holds. A file that was written in the
+// future tells of a clock that was set back: how old it is nobody knows, so it
+// holds nothing.
+func (h *hotSet) read(now time.Duration) (entries []named, err error) {
+	f, err := os.Open(filepath.Join(h.dir, hotName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max(h.limit, 1<<20)+1<<20))
+	if err != nil {
+		return nil, err
+	}
+	written, aside, records, err := parseHotSet(b)
+	if err != nil {
+		return nil, err
+	}
+	h.restored = bytes.Clone(aside)
+	since := time.Since(time.UnixMilli(written).Round(0))
+	if since < 0 {
+		return nil, nil
+	}
+	for len(records) > 0 {
+		var key Key
+		r := decoder{b: records}
+		record := r.bytes()
+		if r.bad || len(record) < len(magic)+len(key) {
+			return entries, errDamaged
+		}
+		copy(key[:], record[len(magic):])
+		e, err := decode(record, key, now)
+		if err != nil {
+			return entries, err
+		}
+		records = r.b
+		e.born, e.until = e.born-since, e.until-since
+		if e.until > now {
+			e.origin = restored
+			entries = append(entries, named{key, e})
+		}
+	}
+	return entries, nil
+}
+
+// parseHotSet takes the head of a hot set from its entries.
+func parseHotSet(b []byte) (written int64, aside, records []byte, err error) {
+	r := decoder{b: b}
+	if len(b) < len(hotMagic) || string(b[:len(hotMagic)]) != hotMagic {
+		return 0, nil, nil, errDamaged
+	}
+	r.b = b[len(hotMagic):]
+	written = int64(r.millis() / time.Millisecond)
+	aside = r.bytes()
+	n := len(b) - len(r.b)
+	if r.bad || len(r.b) < crcSize || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+		return 0, nil, nil, errDamaged
+	}
+	return written, aside, r.b[crcSize:], nil
+}
+
+// close gives the lock back.
+func (h *hotSet) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lock.Close()
+}
+
+func (h *hotSet) report(r perf.Reporter) {
+	r.Counter("cache_hot_set_writes_total", "Times the hot set was written.", float64(h.written.Load()))
+	r.Counter("cache_hot_set_failures_total", "Times it could not be written.", float64(h.failed.Load()))
+	r.Gauge("cache_hot_set_bytes", "Bytes of the hot set as last written.", float64(h.size.Load()))
+}
+
+// Restored gives what was kept with the hot set, nil where there is none.
+func (c *Cache) Restored() []byte {
+	if c.hot == nil {
+		return nil
+	}
+	return c.hot.restored
+}
+
+// restore puts the hot set into memory, the hottest last.
+func (c *Cache) restore() {
+	entries, err := c.hot.read(c.clock.now())
+	if err != nil {
+		c.log.Warn("the hot set cannot be read whole; the cache starts colder", "dir", c.hot.dir, "error", err)
+	}
+	gen := c.store.generation()
+	for i := len(entries) - 1; i >= 0; i-- {
+		if e := entries[i]; e.size() <= c.cfg.MaxEntryBytes+overhead {
+			c.store.put(e.key, e.entry, gen, nil)
+			c.figures.loaded[restored].Add(1)
+		}
+	}
+}
+
+// save writes the hot set. A failure is logged where it is not the one before.
+func (c *Cache) save(last error) error {
+	err := c.hot.write(c.store.hottest(), c.clock.now())
+	if err == nil {
+		c.hot.written.Add(1)
+		return nil
+	}
+	c.hot.failed.Add(1)
+	if last == nil || last.Error() != err.Error() {
+		c.log.Warn("the hot set cannot be written; a restart will start colder", "dir", c.hot.dir, "error", fmt.Sprint(err))
+	}
+	return err
+}

@@ -1,0 +1,54 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// crowdedEvery is the least time between two sweeps because memory is full.
+const crowdedEvery = time.Second
+
+// Run clears out expired entries, writes the hot set and loads ahead, until ctx
+// is done. It writes the hot set once more before it returns.
+func (c *Cache) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	tasks.Go(func() { c.ahead.run(ctx) })
+	tasks.Go(func() { c.tidy(ctx) })
+	tasks.Wait()
+}
+
+func (c *Cache) tidy(ctx context.Context) {
+	tick := time.NewTicker(c.cfg.CleanupInterval)
+	defer tick.Stop()
+	var failure error
+	for {
+		select {
+		case <-ctx.Done():
+			c.finish(failure)
+			return
+		case <-tick.C:
+			c.store.sweep()
+			if c.hot != nil {
+				failure = c.save(failure)
+			}
+		case <-c.store.crowded:
+			c.store.sweep()
+			select { // those that come meanwhile are one
+			case <-ctx.Done():
+			case <-time.After(crowdedEvery):
+			}
+		}
+	}
+}
+
+// finish writes the hot set for the last time.
+func (c *Cache) finish(failure error) {
+	if c.hot == nil {
+		return
+	}
+	_ = c.save(failure)
+	if err := c.hot.close(); err != nil {
+		c.log.Warn("unlock state directory", "error", err)
+	}
+}

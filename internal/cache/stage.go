@@ -1,0 +1,347 @@
+package cache
+
+import (
+	"context"
+	"time"
+	"unique"
+
+	"sluice/internal/cache/replay"
+	"sluice/internal/cache/successor"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// stage is the cache's place in one chain.
+type stage struct {
+	cache  *Cache
+	next   llm.Handler
+	groups Groups
+}
+
+// Serve implements llm.Handler.
+func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	if !cacheable(req.Op) {
+		return s.next.Serve(ctx, req, out)
+	}
+	if req.Cache.NoStore {
+		return s.bypass(ctx, req, out)
+	}
+	l := s.cache.take(s, req)
+	defer s.cache.release(l)
+	if !l.identify() {
+		return s.bypass(ctx, req, out)
+	}
+	if req.Op == llm.Embedding {
+		return l.embed(ctx, out)
+	}
+	return l.serve(ctx, out)
+}
+
+// bypass passes a request on that the cache takes no part in.
+func (s *stage) bypass(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	if req.Cache.OnlyIfCached {
+		return errNotCached()
+	}
+	s.cache.figures.bypassed.Add(1)
+	return s.next.Serve(ctx, req, &marked{Sink: out})
+}
+
+func errNotCached() error {
+	return llm.Errorf(504, "not_cached", "There is no stored reply to this request, and it allows no other (Cache-Control: only-if-cached).")
+}
+
+// marked notes in a reply's head that the cache stood aside.
+type marked struct{ llm.Sink }
+
+func (m *marked) Start(h *llm.Head) error {
+	h.Cache = llm.CacheBypass
+	return m.Sink.Start(h)
+}
+
+// lookup is one request on its way through the cache. It is kept for use again.
+type lookup struct {
+	c     *Cache
+	stage *stage
+	req   *llm.Request
+	keys  *keyer
+
+	group [32]byte
+	model string // as resolved
+	gen   uint64 // the store's, when the request came
+	look  bool   // whether a stored reply will do
+
+	// places are where a reply may be, the best one first: of a streamed call
+	// the events that were sent then, and a whole reply.
+	places  [2]Place
+	n       int
+	found   [2]Found
+	likely  [2]successor.Key // what may be asked for next
+	origin  origin           // of what it stores
+	replies reply
+	embeds  embedding
+}
+
+func (c *Cache) take(s *stage, req *llm.Request) *lookup {
+	l, ok := c.lookups.Get().(*lookup)
+	if !ok {
+		l = &lookup{c: c, keys: newKeyer()}
+	}
+	l.stage, l.req, l.gen, l.origin = s, req, c.store.generation(), fetched
+	return l
+}
+
+func (c *Cache) release(l *lookup) {
+	l.keys.release()
+	l.replies.clear()
+	l.embeds.clear()
+	l.stage, l.req, l.found = nil, nil, [2]Found{}
+	c.lookups.Put(l)
+}
+
+// identify finds out what the request's reply is stored under. It is false for
+// a request that the cache takes no part in.
+func (l *lookup) identify() (ok bool) {
+	c, req := l.c, l.req
+	if c.cfg.When == WhenDeterministic && !deterministic(req) {
+		return false
+	}
+	if l.group, l.model, ok = l.stage.groups.Group(req.Model); !ok {
+		return false
+	}
+	key, ok := l.keys.key(req, c.cfg.Scope, l.group)
+	if !ok {
+		return false
+	}
+	l.places[0], l.n = Place{Model: l.model, Key: key}, 1
+	if req.Stream {
+		events, ok := l.keys.streamKey(key, req.Body)
+		if !ok {
+			return false
+		}
+		l.places = [2]Place{{Model: l.model, Key: events}, {Model: l.model, Key: key}}
+		l.n = 2
+	}
+	l.look = !req.Cache.NoCache && (!req.Stream || c.cfg.Streams)
+	return true
+}
+
+// own is the place of the reply that the upstream would give.
+func (l *lookup) own() Key { return l.places[0].Key }
+
+// serve answers anything but an embedding.
+func (l *lookup) serve(ctx context.Context, out llm.Sink) error {
+	c := l.c
+	if l.look {
+		if done, err := l.local(out); done {
+			return err
+		}
+		if l.req.Cache.OnlyIfCached {
+			if done, err := l.remote(ctx, out); done {
+				return err
+			}
+		}
+	}
+	if l.req.Cache.OnlyIfCached {
+		return errNotCached()
+	}
+	f, r := l.flight(l.own())
+	if r != nil {
+		c.figures.coalesced.Add(1)
+		return r.read(ctx, out)
+	}
+	f.place = l.own()
+	if l.req.Stream && !c.cfg.Streams {
+		f.place = Key{}
+	}
+	return f.fly(ctx, out, func(ctx context.Context, out llm.Sink) error { return l.fetch(ctx, f) })
+}
+
+// flight joins the call of a key that is under way, or makes a new one.
+func (l *lookup) flight(key Key) (*flight, *reader) {
+	status := llm.CacheMiss
+	if !l.look {
+		status = llm.CacheBypass
+	}
+	if !l.c.cfg.Coalesce || l.req.Cache.NoCache {
+		return newFlight(&l.c.flights, status), nil
+	}
+	return l.c.flights.join(key, status)
+}
+
+// fetch gets the reply for a flight: from where it may have come to since it
+// was looked for, from the second level, or from the upstream.
+func (l *lookup) fetch(ctx context.Context, f *flight) error {
+	if l.look {
+		if done, err := l.local(f); done {
+			return err
+		}
+		if done, err := l.remote(ctx, f); done {
+			return err
+		}
+	}
+	l.asks()
+	l.c.ahead.follow(l)
+	f.keep = l.keep
+	return l.stage.next.Serve(ctx, l.req, f)
+}
+
+// asks counts a call to the upstream.
+func (l *lookup) asks() {
+	if l.look {
+		l.c.figures.misses.Add(1)
+	} else {
+		l.c.figures.bypassed.Add(1)
+	}
+}
+
+// local answers from memory, if it can.
+func (l *lookup) local(out llm.Sink) (done bool, err error) {
+	for _, p := range l.places[:l.n] {
+		e := l.c.store.get(p.Key)
+		if e == nil {
+			continue
+		}
+		if done, err = l.answer(e, out); done {
+			l.c.figures.hits.Add(1)
+			l.c.touch(e)
+			l.c.ahead.follow(l)
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// remote answers from the second level, if it can, and keeps what is there.
+func (l *lookup) remote(ctx context.Context, out llm.Sink) (done bool, err error) {
+	found, places := l.found[:l.n], l.places[:l.n]
+	if l.c.second == nil || l.c.second.Get(ctx, places, found) != nil {
+		return false, nil
+	}
+	for i, f := range found {
+		e := l.c.received(places[i].Key, f)
+		if e == nil {
+			continue
+		}
+		l.c.store.put(places[i].Key, e, l.gen, nil)
+		if done, err = l.answer(e, out); done {
+			l.c.figures.hits2.Add(1)
+			l.c.touch(e)
+			l.c.ahead.follow(l)
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// answer replies with an entry, if the client's wishes and the kind of reply
+// that it expects allow.
+func (l *lookup) answer(e *entry, out llm.Sink) (done bool, err error) {
+	now := l.c.clock.now()
+	ok, stale := e.usable(&l.req.Cache, now)
+	if !ok {
+		return false, nil
+	}
+	status := llm.CacheHit
+	if stale {
+		status = llm.CacheStale
+	}
+	r := &l.replies
+	if l.req.Stream && !e.stream() {
+		usage, _ := jsonscan.Get(l.req.Body, "stream_options", "include_usage")
+		include, _ := jsonscan.Bool(l.req.Body[usage.Start:usage.End])
+		body, ends, ok := replay.Append(r.body[:0], r.ends[:0], l.req.Op, e.body, include)
+		if !ok {
+			return false, nil
+		}
+		r.body, r.ends = body, ends
+		r.begin(e, l.own(), status, now)
+		err = r.sendEvents(body, ends, out)
+	} else {
+		r.begin(e, l.own(), status, now)
+		err = r.send(e, out)
+	}
+	if stale {
+		l.c.figures.stale.Add(1)
+	}
+	return true, err
+}
+
+// touch notes that an entry was of use.
+func (c *Cache) touch(e *entry) {
+	e.hits.Add(1)
+	if e.origin == fetched {
+		return
+	}
+	c.figures.gained[e.origin].Add(1)
+	if !e.used.Swap(true) {
+		c.figures.used[e.origin].Add(1)
+	}
+}
+
+// received reads an entry of the second level, which is not trusted.
+func (c *Cache) received(key Key, f Found) *entry {
+	if f.Value == nil || f.Left <= 0 {
+		return nil
+	}
+	now := c.clock.now()
+	e, err := decode(f.Value, key, now)
+	if err != nil {
+		c.figures.damaged.Add(1)
+		return nil
+	}
+	// It was written when it was new or later, and has waited there since.
+	left := min(f.Left, e.until-now)
+	if left <= 0 || e.size() > c.cfg.MaxEntryBytes+overhead {
+		return nil
+	}
+	e.born, e.until = e.born-(e.until-now-left), now+left
+	return e
+}
+
+// keep stores a whole reply of the upstream, if it is one to be stored.
+func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
+	c := l.c
+	if ends != nil && (!l.req.Stream || !c.cfg.Streams) || int64(len(body)) > c.cfg.MaxEntryBytes ||
+		!complete(l.req, h, body, ends) || !l.settled() {
+		return
+	}
+	now := c.clock.now()
+	e := &entry{head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, born: now, until: now + c.ttl(l.req.Op), origin: l.origin}
+	// A whole reply to a streamed call is under the key of whole replies.
+	place := l.places[0]
+	if l.req.Stream && ends == nil {
+		place = l.places[1]
+	}
+	c.keep(place, e, l.gen)
+}
+
+// settled reports whether those who may answer are still the ones that the key
+// speaks of. A list of models that came meanwhile can have changed that.
+func (l *lookup) settled() bool {
+	id, _, ok := l.stage.groups.Group(l.req.Model)
+	return ok && id == l.group
+}
+
+// keep stores an entry in both levels.
+func (c *Cache) keep(place Place, e *entry, gen uint64) {
+	if int64(cap(e.body)) > int64(len(e.body))+int64(len(e.body)/8) { // of a buffer that was larger
+		e.body = append(make([]byte, 0, len(e.body)), e.body...)
+	}
+	stored := c.store.put(place.Key, e, gen, func() {
+		if c.second != nil {
+			now := c.clock.now()
+			c.second.Put(place, encode(place.Key, e, now), e.until-now)
+		}
+	})
+	if stored && e.origin != fetched {
+		c.figures.loaded[e.origin].Add(1)
+	}
+}
+
+// ttl is how long a reply is fresh.
+func (c *Cache) ttl(op llm.Operation) time.Duration {
+	if op == llm.Embedding {
+		return c.cfg.DefaultTTL
+	}
+	return c.cfg.ResponseTTL
+}

@@ -1,0 +1,339 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// A stored reply is given byte for byte, with what its head says of it, and for
+// as long as the configuration says.
+func TestHit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		first := f.expect(t, chat("hi"), "MISS "+chatReply(" 1"))
+		if first.head.Get("X-Ratelimit-Remaining-Requests") != "9" {
+			t.Error("the upstream's head is not passed on")
+		}
+		time.Sleep(5 * time.Second)
+		hit := f.expect(t, chat("hi"), "HIT "+chatReply(" 1"))
+		h := hit.head
+		if h.Age != 5*time.Second || h.Status != 200 || h.Upstream != "up" || h.Get("Content-Type") != "application/json" ||
+			h.CacheKey == (Key{}) || h.CacheKey != first.head.CacheKey || h.Length != int64(len(hit.body)) || h.Kind != llm.Unary {
+			t.Errorf("head %+v", h)
+		}
+		if h.Get("X-Ratelimit-Remaining-Requests") != "" {
+			t.Error("what is left of a limit was stored")
+		}
+		time.Sleep(115*time.Second - 1)
+		f.expect(t, chat("hi"), "HIT "+chatReply(" 1"))
+		time.Sleep(1)
+		f.expect(t, chat("hi"), "MISS "+chatReply(" 2"))
+	})
+}
+
+// What cannot change the answer makes no difference; everything else does.
+func TestKey(t *testing.T) {
+	const body = `{"model":"gpt","messages":[{"role":"user","content":"hi"}],"temperature":1}`
+	base := func() *llm.Request {
+		r := chat("")
+		set(r, body)
+		return r
+	}
+	same := map[string]func(*llm.Request){
+		"white space": func(r *llm.Request) { set(r, strings.ReplaceAll(strings.ReplaceAll(body, ":", " :\n"), ",", ",\t")) },
+		"order": func(r *llm.Request) {
+			set(r, `{"temperature":1,"messages":[{"content":"hi","role":"user"}],"model":"gpt"}`)
+		},
+		"who asks": func(r *llm.Request) {
+			set(r, body[:len(body)-1]+`,"user":"u","metadata":{"a":1},"safety_identifier":"s"}`)
+		},
+		"prompt cache": func(r *llm.Request) {
+			set(r, body[:len(body)-1]+`,"prompt_cache_key":"k","prompt_cache_retention":"24h"}`)
+		},
+		"stream false":    func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream":false}`) },
+		"alias":           func(r *llm.Request) { r.Model = "alias" },
+		"id and trace":    func(r *llm.Request) { r.ID = "2"; r.Header = []llm.Field{{Name: "Traceparent", Value: "x"}} },
+		"stream options":  func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream_options":null}`) },
+		"idempotency key": func(r *llm.Request) { r.Header = []llm.Field{{Name: "Idempotency-Key", Value: "x"}} },
+	}
+	for name, change := range same {
+		f := newFixture(t, nil)
+		f.ask(t, base())
+		r := base()
+		change(r)
+		if c := f.ask(t, r); c.head.Cache != llm.CacheHit {
+			t.Errorf("%s: %s", name, c.head.Cache)
+		}
+	}
+	differs := map[string]func(*llm.Request){
+		"text":        func(r *llm.Request) { set(r, strings.Replace(body, "hi", "ho", 1)) },
+		"number":      func(r *llm.Request) { set(r, strings.Replace(body, "1}", "1.0}", 1)) },
+		"member":      func(r *llm.Request) { set(r, body[:len(body)-1]+`,"seed":1}`) },
+		"inner user":  func(r *llm.Request) { set(r, strings.Replace(body, `"hi"`, `"hi","user":"x"`, 1)) },
+		"model":       func(r *llm.Request) { r.Model = "gpt-5" },
+		"tenant":      tenant("other"),
+		"path":        func(r *llm.Request) { r.Path = "/v1/completions" },
+		"query":       func(r *llm.Request) { r.RawQuery = "x=1" },
+		"operation":   func(r *llm.Request) { r.Op = llm.Completion },
+		"header":      func(r *llm.Request) { r.Header = []llm.Field{{Name: "Openai-Beta", Value: "x"}} },
+		"duplicate":   func(r *llm.Request) { set(r, body[:len(body)-1]+`,"temperature":1}`) },
+		"array order": func(r *llm.Request) { set(r, strings.Replace(body, `[{`, `[{"role":"system","content":""},{`, 1)) },
+	}
+	for name, change := range differs {
+		f := newFixture(t, nil)
+		f.ask(t, base())
+		r := base()
+		change(r)
+		if c := f.ask(t, r); c.head.Cache != llm.CacheMiss {
+			t.Errorf("%s: %s", name, c.head.Cache)
+		}
+	}
+}
+
+// Header fields that come in any order and number are one request; split
+// differently they are another.
+func TestKeyOfHeader(t *testing.T) {
+	with := func(fields ...llm.Field) *llm.Request {
+		return chat("hi", func(r *llm.Request) { r.Header = fields })
+	}
+	f := newFixture(t, nil)
+	f.ask(t, with(llm.Field{Name: "A", Value: "1"}, llm.Field{Name: "B", Value: "2"}))
+	for _, test := range []struct {
+		req  *llm.Request
+		want llm.CacheStatus
+	}{
+		{with(llm.Field{Name: "B", Value: "2"}, llm.Field{Name: "A", Value: "1"}), llm.CacheHit},
+		{with(llm.Field{Name: "A", Value: "1B2"}), llm.CacheMiss},
+		{with(llm.Field{Name: "A", Value: "2"}, llm.Field{Name: "B", Value: "1"}), llm.CacheMiss},
+		{with(llm.Field{Name: "A", Value: "1"}, llm.Field{Name: "A", Value: "1"}, llm.Field{Name: "B", Value: "2"}), llm.CacheMiss},
+	} {
+		if c := f.ask(t, test.req); c.head.Cache != test.want {
+			t.Errorf("%v: %s", test.req.Header, c.head.Cache)
+		}
+	}
+}
+
+// Whatever they ask for and however often, nobody sees a reply that was made
+// for another API key; with the global scope all see the same.
+func TestScopes(t *testing.T) {
+	for _, scope := range []string{ScopeKey, ScopeGlobal} {
+		t.Run(scope, func(t *testing.T) {
+			second := newShared()
+			f := newFixture(t, func(c *Config, _ *Options) { c.Scope, c.Streams = scope, true })
+			f.attach(t, second)
+			f.up.serve = func(_ context.Context, n int, r *llm.Request, out llm.Sink) error {
+				if r.Op == llm.Embedding {
+					return embedded(r.Tenant)(context.Background(), n, r, out)
+				}
+				if r.Stream {
+					return answerAs(out, llm.EventStream, events("of "+r.Tenant))
+				}
+				return answer(out, chatReply("of "+r.Tenant))
+			}
+			rnd := rand.New(rand.NewPCG(1, 2))
+			names := []string{"", "a", "b", "ab", "a\x00", "key", "global"}
+			foreign := 0
+			for range 3000 {
+				who, what := names[rnd.IntN(len(names))], fmt.Sprint(rnd.IntN(5))
+				r := chat(what, tenant(who))
+				switch rnd.IntN(3) {
+				case 0:
+					streamed(r)
+				case 1:
+					r = embed(`["`+what+`","x"]`, tenant(who))
+				}
+				if rnd.IntN(20) == 0 { // what is left is the second level
+					f.store.purge(Purge{})
+				}
+				c := f.ask(t, r)
+				if !strings.Contains(string(c.body), `of `+strings.Trim(fmt.Sprintf("%q", who), `"`)+`"`) {
+					foreign++
+				}
+			}
+			if scope == ScopeKey && foreign > 0 {
+				t.Errorf("%d replies were another's", foreign)
+			}
+			if scope == ScopeGlobal && foreign == 0 {
+				t.Error("nothing was shared")
+			}
+		})
+	}
+}
+
+func TestCacheControl(t *testing.T) {
+	const age, life = 60 * time.Second, 120 * time.Second
+	hit, miss := "HIT", "MISS"
+	for _, test := range []struct {
+		p    llm.CachePolicy
+		age  time.Duration
+		want string
+	}{
+		{llm.CachePolicy{}, age, hit},
+		{llm.CachePolicy{NoStore: true}, age, "BYPASS"},
+		{llm.CachePolicy{NoCache: true}, age, "BYPASS"},
+		{llm.CachePolicy{HasMaxAge: true, MaxAge: age}, age, hit},
+		{llm.CachePolicy{HasMaxAge: true, MaxAge: age - 1}, age, miss},
+		{llm.CachePolicy{HasMaxAge: true}, age, miss},
+		{llm.CachePolicy{MinFresh: life - age}, age, hit},
+		{llm.CachePolicy{MinFresh: life - age + 1}, age, miss},
+		{llm.CachePolicy{MaxStale: time.Second}, life + time.Second, "STALE"},
+		{llm.CachePolicy{MaxStale: time.Second}, life + time.Second + 1, miss},
+		{llm.CachePolicy{MaxStale: llm.AnyStale}, 100 * life, "STALE"},
+		{llm.CachePolicy{}, life, miss},
+		{llm.CachePolicy{OnlyIfCached: true}, age, hit},
+		{llm.CachePolicy{OnlyIfCached: true}, life, "504"},
+		{llm.CachePolicy{OnlyIfCached: true, NoCache: true}, age, "504"},
+		{llm.CachePolicy{OnlyIfCached: true, NoStore: true}, age, "504"},
+		{llm.CachePolicy{OnlyIfCached: true, MaxStale: llm.AnyStale}, life, "STALE"},
+	} {
+		t.Run(fmt.Sprintf("%+v", test.p), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, nil)
+				f.ask(t, chat("hi"))
+				time.Sleep(test.age)
+				c := &client{}
+				err := f.stage.Serve(context.Background(), chat("hi", policy(test.p)), c)
+				var e *llm.Error
+				if errors.As(err, &e) {
+					if fmt.Sprint(e.Status) != test.want || e.Code != "not_cached" || f.up.count() != 1 {
+						t.Errorf("%v after %d calls", e, f.up.count())
+					}
+					return
+				}
+				if err != nil || c.head.Cache.String() != test.want {
+					t.Errorf("%s, %v", c.head.Cache, err)
+				}
+				calls := 2
+				if test.want == hit || test.want == "STALE" {
+					calls = 1
+				}
+				if f.up.count() != calls {
+					t.Errorf("%d calls", f.up.count())
+				}
+			})
+		})
+	}
+}
+
+// The reply to a request with no-cache takes the stored one's place; one with
+// no-store leaves no trace.
+func TestNewReplies(t *testing.T) {
+	f := newFixture(t, nil)
+	f.expect(t, chat("hi"), "MISS "+chatReply(" 1"))
+	f.expect(t, chat("hi", policy(llm.CachePolicy{NoStore: true})), "BYPASS "+chatReply(" 2"))
+	f.expect(t, chat("hi"), "HIT "+chatReply(" 1"))
+	f.expect(t, chat("hi", policy(llm.CachePolicy{NoCache: true})), "BYPASS "+chatReply(" 3"))
+	f.expect(t, chat("hi"), "HIT "+chatReply(" 3"))
+}
+
+// Only what is whole and no error is stored.
+func TestNotStored(t *testing.T) {
+	response := func(status string) string { return `{"object":"response","output":[],"status":"` + status + `"}` }
+	for _, test := range []struct {
+		name, body string
+		op         llm.Operation
+		stored     bool
+	}{
+		{"chat", chatReply("x"), llm.Chat, true},
+		{"null error", strings.Replace(chatReply("x"), "{", `{"error":null,`, 1), llm.Chat, true},
+		{"error", strings.Replace(chatReply("x"), "{", `{"error":{"message":"x"},`, 1), llm.Chat, false},
+		{"no choices", `{"object":"chat.completion","choices":[]}`, llm.Chat, false},
+		{"something else", `{"detail":"try later"}`, llm.Chat, false},
+		{"no JSON", `{"choices":[{}]`, llm.Chat, false},
+		{"broken off", strings.Replace(chatReply("x"), `"stop"`, `"error"`, 1), llm.Chat, false},
+		{"error of a choice", strings.Replace(chatReply("x"), `"stop"`, `"stop","error":{"code":502}`, 1), llm.Chat, false},
+		{"completion", `{"choices":[{"text":"x"}]}`, llm.Completion, true},
+		{"response", response("completed"), llm.Response, true},
+		{"cut response", response("incomplete"), llm.Response, true},
+		{"failed response", response("failed"), llm.Response, false},
+		{"response under way", response("in_progress"), llm.Response, false},
+		{"too large", chatReply(strings.Repeat("x", 1<<20)), llm.Chat, false},
+	} {
+		f := newFixture(t, nil)
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error { return answer(out, test.body) }
+		ask := func() *client { return f.ask(t, chat("hi", func(r *llm.Request) { r.Op = test.op })) }
+		if c := ask(); string(c.body) != test.body {
+			t.Errorf("%s: got %s", test.name, c)
+		}
+		want := llm.CacheMiss
+		if test.stored {
+			want = llm.CacheHit
+		}
+		if c := ask(); c.head.Cache != want || string(c.body) != test.body {
+			t.Errorf("%s: %s", test.name, c.head.Cache)
+		}
+	}
+}
+
+// Failed calls are not stored, whatever had been sent.
+func TestFailuresAreNotStored(t *testing.T) {
+	fault := errors.New("cut")
+	for name, serve := range map[string]func(out llm.Sink) error{
+		"at once":        func(llm.Sink) error { return fault },
+		"after the head": func(out llm.Sink) error { _ = out.Start(&llm.Head{Status: 200}); return fault },
+		"in a stream":    func(out llm.Sink) error { _ = answerAs(out, llm.EventStream, events("a")); return fault },
+		"in pieces":      func(out llm.Sink) error { _ = answerAs(out, llm.Pieces, []string{"{", "}"}); return fault },
+	} {
+		f := newFixture(t, func(c *Config, _ *Options) { c.Streams = true })
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error { return serve(out) }
+		for i := range 2 {
+			err := f.stage.Serve(context.Background(), chat("hi", streamed), &client{})
+			if !errors.Is(err, fault) || f.up.count() != i+1 {
+				t.Errorf("%s: %v after %d calls", name, err, f.up.count())
+			}
+		}
+		if n := f.store.entries.EstimatedSize(); n != 0 {
+			t.Errorf("%s: %d entries", name, n)
+		}
+	}
+}
+
+func TestWhenDeterministic(t *testing.T) {
+	body := func(more string) func(*llm.Request) {
+		return func(r *llm.Request) { set(r, `{"model":"gpt","messages":[]`+more+`}`) }
+	}
+	for more, cached := range map[string]bool{
+		"": false, `,"temperature":0`: true, `,"temperature":0.0`: true, `,"temperature":-0e5`: true, `,"temperature":0.1`: false,
+		`,"temperature":null`: false, `,"temperature":"0"`: false, `,"seed":7`: true, `,"seed":null`: false, `,"temperature":1,"seed":7`: true,
+	} {
+		f := newFixture(t, func(c *Config, _ *Options) { c.When = WhenDeterministic })
+		f.ask(t, chat("", body(more)))
+		c := f.ask(t, chat("", body(more)))
+		if want := map[bool]llm.CacheStatus{true: llm.CacheHit, false: llm.CacheBypass}[cached]; c.head.Cache != want {
+			t.Errorf("%s: %s", more, c.head.Cache)
+		}
+	}
+}
+
+// What the cache takes no part in passes untouched.
+func TestBypass(t *testing.T) {
+	f := newFixture(t, nil)
+	for name, test := range map[string]struct {
+		change func(*llm.Request)
+		want   llm.CacheStatus
+	}{
+		"another operation": {func(r *llm.Request) { r.Op = llm.Passthrough }, 0},
+		"model list":        {func(r *llm.Request) { r.Op = llm.ListModels }, 0},
+		"unknown model":     {func(r *llm.Request) { r.Model = "unknown" }, llm.CacheBypass},
+		"conversation":      {func(r *llm.Request) { r.Op = llm.Response; set(r, `{"conversation":"c","input":"x"}`) }, llm.CacheBypass},
+		"background":        {func(r *llm.Request) { r.Op = llm.Response; set(r, `{"background":true,"input":"x"}`) }, llm.CacheBypass},
+		"options twice":     {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
+	} {
+		for range 2 {
+			if c := f.ask(t, chat("hi", test.change)); c.head.Cache != test.want {
+				t.Errorf("%s: %s", name, c.head.Cache)
+			}
+		}
+	}
+	if n := f.store.entries.EstimatedSize(); n != 0 {
+		t.Errorf("%d entries", n)
+	}
+}
