@@ -17,6 +17,8 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/cache"
+	"sluice/internal/cache/redis"
 	"sluice/internal/front"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
@@ -32,7 +34,12 @@ type Config struct {
 	// Upstreams is empty when none is configured; the simulator then answers.
 	Upstreams []Upstream   `yaml:"upstreams"`
 	Route     route.Config `yaml:"route"`
+	Cache     Cache        `yaml:"cache"`
 	Log       Log          `yaml:"log"`
+
+	// StateDir is where a restart finds what the process before it knew; it is
+	// made when it is not there. Empty keeps nothing.
+	StateDir string `yaml:"state_dir" env:"SLUICE_STATE_DIR"`
 
 	// File is the file it was read from, "" for none.
 	File string `yaml:"-"`
@@ -47,6 +54,13 @@ type Stream struct {
 	FlushInterval time.Duration `yaml:"flush_interval"`
 	// MaxEventBytes bounds one event of an upstream.
 	MaxEventBytes int `yaml:"max_event_bytes"`
+}
+
+// Cache is the cache with its second level.
+type Cache struct {
+	cache.Config `yaml:",inline"`
+
+	Redis redis.Config `yaml:",inline"`
 }
 
 // Upstream is one model service.
@@ -87,6 +101,7 @@ func Default() Config {
 		},
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
+		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
 		Log:        Log{Level: "info", Format: "text"},
 	}
 }
@@ -99,6 +114,7 @@ func (c Config) Validate() error {
 		within("stream", c.Stream.Validate()),
 		within("http_client", global),
 		within("route", c.Route.Validate()),
+		within("cache", c.Cache.Validate()),
 		within("log", c.Log.Validate()),
 	}
 	names := make([]string, len(c.Upstreams))
@@ -111,6 +127,9 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (c Cache) Validate() error { return errors.Join(c.Config.Validate(), c.Redis.Validate()) }
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (s Stream) Validate() error {

@@ -32,11 +32,14 @@ func TestGoodFile(t *testing.T) {
 		cfg.Route.Retry.Statuses, cfg.Route.Retry.MaxAttempts, cfg.Log, cfg.File) +
 		fmt.Sprintln(east.Name, east.Protocol, east.BaseURL, east.APIKey.Reveal(), east.Weight, east.Models,
 			east.HTTPClient.MaxConnections, east.HTTPClient.IdleTimeout, east.HTTPClient.PoolTimeout) +
-		fmt.Sprintln(west.BaseURL, west.APIKey.Reveal(), west.Weight, west.HTTPClient == cfg.HTTPClient)
+		fmt.Sprintln(west.BaseURL, west.APIKey.Reveal(), west.Weight, west.HTTPClient == cfg.HTTPClient) +
+		fmt.Sprintln(cfg.Server.APIKeys[0].Admin, cfg.Cache.MaxSize, cfg.Cache.ResponseTTL, cfg.Cache.DefaultTTL, cfg.Cache.Scope, cfg.Cache.When,
+			cfg.Cache.Preload, cfg.Cache.Redis.URL.Reveal(), cfg.Cache.Redis.Timeout, cfg.Cache.Redis.Prefix, cfg.StateDir)
 	want := `::1 0 1048576 1m30s 500ms 30s team-a [X-Team X-Exp-*] 15s 0s 262144 20 false ` +
 		`map[4.1:west/gpt-4.1 fast:east/m-1] map[m-1:[west/m-1 m-2]] [429] 3 {debug json} testdata/good/full.yaml
 east openai https://east.example/v1 sk-east-secret 3 [m-1 m-2*] 20 30s 10s
 https://west.example/v1 sk-from-file 1 true
+true 500 1m30s 10m0s global all {true 60 33554432} redis://:sk-east-secret@cache.example:6380/1 20ms sluice: /var/lib/sluice
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -221,8 +224,8 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			t.Errorf("%s is printed:\n%s", secret, out.String())
 		}
 	}
-	if n := strings.Count(out.String(), "[redacted]"); n != 3 {
-		t.Errorf("%d redactions, want 3:\n%s", n, out.String())
+	if n := strings.Count(out.String(), "[redacted]"); n != 4 {
+		t.Errorf("%d redactions, want 4:\n%s", n, out.String())
 	}
 }
 
@@ -323,7 +326,7 @@ func FuzzLoad(f *testing.F) {
 		if strings.Contains(out.String(), "sk-secret") {
 			t.Fatalf("secret printed:\n%s", out.String())
 		}
-		if _, err := try(out.String()); err != nil {
+		if _, err := try(readable(out.String())); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 	})
