@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -29,6 +31,11 @@ type Options struct {
 	// OnPurge is called when another machine purged, and with an empty Purge when
 	// one may have that was not heard of. It is called by one goroutine.
 	OnPurge func(cache.Purge)
+
+	// Epoch is what Level.Epoch gave before a restart whose cache brings replies
+	// from before it: they are purged if there was a purge since. Empty says that
+	// it brings none.
+	Epoch string
 
 	// MaxValue bounds a value, in bytes; 0 is 1 MiB. One that is larger is not
 	// stored, and one that is found is not read further and as good as none.
@@ -57,6 +64,7 @@ type Level struct {
 
 	breaker breaker
 	queue   queue
+	epoch   atomic.Int64 // that the listener knows of
 	figures figures
 
 	ctx    context.Context
@@ -108,8 +116,13 @@ func open(cfg Config, o Options, pace pace) (*Level, error) {
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.dialer = &dialer{ctx: l.ctx, tls: server.TLSConfig, open: make(map[*conn]struct{})}
 	l.client = connect(server, l.dialer)
+	heard := listener{Level: l, seen: unasked}
+	if epoch, err := strconv.ParseInt(o.Epoch, 10, 64); err == nil {
+		heard.known, heard.seen = true, epoch
+	}
+	l.epoch.Store(heard.seen)
 	l.work.Go(l.probe)
-	l.work.Go(l.listen)
+	l.work.Go(heard.listen)
 	for range writers {
 		l.work.Go(l.write)
 	}
@@ -162,6 +175,16 @@ func (l *Level) start(f func()) bool {
 		l.work.Go(f)
 	}
 	return !l.closed
+}
+
+// Epoch tells the purges that are known from those that are to come, for
+// Options.Epoch of a later Level.
+func (l *Level) Epoch() string {
+	epoch := l.epoch.Load()
+	if epoch == unasked {
+		return ""
+	}
+	return strconv.FormatInt(epoch, 10)
 }
 
 // Up reports whether the server is asked.

@@ -11,8 +11,9 @@ import (
 	"sluice/internal/cache"
 )
 
-// never is an epoch that no server has.
-const never = -1
+// Epochs that no server has: of a listener that has missed purges, and of one
+// that has not asked yet.
+const never, unasked = -1, -2
 
 // listener hears of the purges of others.
 //
@@ -21,8 +22,8 @@ const never = -1
 // costs warmth where the server only lost its data, or had counted a purge that
 // it had not told yet, but nothing stale is kept. A server that never had a
 // purge has no count, and losing that is no loss. At the first attempt to
-// subscribe nothing was missed; replies that the cache brought from before the
-// process began it has to judge by itself.
+// subscribe nothing was missed, unless the cache brings replies from before the
+// process began: then known is set, with what was heard of before.
 type listener struct {
 	*Level
 	known bool
@@ -31,21 +32,28 @@ type listener struct {
 }
 
 // listen subscribes, again and again.
-func (l *Level) listen() {
-	b := backoff{first: l.pace.first, longest: l.pace.longest}
-	for s := (listener{Level: l}); ; {
+func (s *listener) listen() {
+	b := backoff{first: s.pace.first, longest: s.pace.longest}
+	for {
 		err := s.subscribe(func() { b.attempts = 0 })
-		if l.ctx.Err() != nil {
+		if s.ctx.Err() != nil {
 			return
 		}
 		if !s.known {
-			s.known, s.seen = true, never
+			s.known = true
+			s.see(never)
 		}
-		l.log.Debug("second level's purges are not heard", slog.Any("error", err))
-		if !b.wait(l.ctx) {
+		s.log.Debug("second level's purges are not heard", slog.Any("error", err))
+		if !b.wait(s.ctx) {
 			return
 		}
 	}
+}
+
+// see notes the epoch that is known.
+func (s *listener) see(epoch int64) {
+	s.seen = epoch
+	s.epoch.Store(epoch)
 }
 
 // subscribe hears purges until that fails.
@@ -106,7 +114,8 @@ func (s *listener) compare() error {
 		s.log.Info("purges of other machines may have been missed: everything is purged")
 		s.apply(cache.Purge{})
 	}
-	s.known, s.base, s.seen = true, epoch, epoch
+	s.known, s.base = true, epoch
+	s.see(epoch)
 	s.figures.subscriptions.Add(1)
 	return nil
 }
@@ -118,10 +127,11 @@ func (s *listener) hear(text string) {
 		return
 	}
 	if from := m.Epoch &^ countMask; from != s.seen&^countMask {
-		s.base, s.seen = from, from // the first purge of a new count
+		s.base = from // the first purge of a new count
+		s.see(from)
 	}
 	if m.Epoch > s.base { // else it was counted before the subscription
-		s.seen++
+		s.see(s.seen + 1)
 	}
 	if m.From != s.id {
 		s.apply(m.Purge)
