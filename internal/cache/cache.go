@@ -123,6 +123,19 @@ func (c *Cache) Forget(p Purge) (n int) {
 	return n
 }
 
+// Bytes is how many bytes of replies are in memory.
+func (c *Cache) Bytes() int64 { return c.store.bytes.Load() }
+
+// Retire ends the writing of the hot set: another cache has taken over.
+func (c *Cache) Retire() {
+	if c.hot == nil {
+		return
+	}
+	if err := c.hot.close(); err != nil {
+		c.log.Warn("unlock state directory", "error", err)
+	}
+}
+
 // takeOver copies the entries of another cache, the hottest last, so that
 // they are the last to go.
 func (c *Cache) takeOver(before *Cache) {

@@ -21,6 +21,10 @@ const (
 	crcSize = 4
 )
 
+// Envelope is what an entry takes elsewhere besides its reply, in bytes, unless
+// its head or its events are uncommonly many.
+const Envelope = 16 << 10
+
 // errDamaged is the fault of an entry that is not whole, of another version or
 // of another key. It is as good as none.
 var errDamaged = errors.New("the stored entry is damaged or foreign")

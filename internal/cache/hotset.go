@@ -42,6 +42,7 @@ type hotSet struct {
 
 	mu       sync.Mutex // one writes or discards
 	lock     *flock.Flock
+	closed   bool
 	restored []byte // what was aside
 
 	written, failed atomic.Uint64
@@ -54,6 +55,9 @@ func newHotSet(dir string, limit int64, aside func() []byte) *hotSet {
 
 // own takes the lock, if no other process has it. h.mu is held.
 func (h *hotSet) own() (bool, error) {
+	if h.closed {
+		return false, errRetired
+	}
 	if h.lock.Locked() {
 		return true, nil
 	}
@@ -62,6 +66,9 @@ func (h *hotSet) own() (bool, error) {
 	}
 	return h.lock.TryLock()
 }
+
+// errRetired says that another cache has taken over. It is no failure.
+var errRetired = errors.New("another cache keeps the hot set")
 
 var errOtherProcess = errors.New("another process keeps its hot set there")
 
@@ -146,7 +153,10 @@ func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
 func (h *hotSet) discard() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if mine, err := h.own(); err != nil || !mine {
+	if mine, err := h.own(); !mine {
+		if errors.Is(err, errRetired) {
+			err = nil
+		}
 		return err
 	}
 	err := os.Remove(filepath.Join(h.dir, hotName))
@@ -220,10 +230,11 @@ func parseHotSet(b []byte) (written int64, aside, records []byte, err error) {
 	return written, aside, r.b[crcSize:], nil
 }
 
-// close gives the lock back.
+// close gives the lock back, for good.
 func (h *hotSet) close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.closed = true
 	return h.lock.Close()
 }
 
@@ -259,8 +270,11 @@ func (c *Cache) restore() {
 // save writes the hot set. A failure is logged where it is not the one before.
 func (c *Cache) save(last error) error {
 	err := c.hot.write(c.store.hottest(), c.clock.now())
-	if err == nil {
+	switch {
+	case err == nil:
 		c.hot.written.Add(1)
+		return nil
+	case errors.Is(err, errRetired):
 		return nil
 	}
 	c.hot.failed.Add(1)

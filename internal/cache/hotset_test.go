@@ -240,6 +240,31 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
+// A cache that another one has taken over from leaves the hot set to that one.
+func TestRetired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		f := newFixture(t, inDir(dir))
+		stop := f.run()
+		f.ask(t, chat("old"))
+		g := newFixture(t, func(c *Config, o *Options) { inDir(dir)(c, o); o.Before = f.Cache })
+		f.Retire()
+		stopG := g.run()
+		g.ask(t, chat("new"))
+		stopG()
+		if _, err := f.Purge(context.Background(), Purge{}); err != nil {
+			t.Error(err)
+		}
+		stop()
+		h := newFixture(t, inDir(dir))
+		h.expect(t, chat("new"), "HIT "+chatReply(" 1"))
+		h.expect(t, chat("old"), "HIT "+chatReply(" 1"))
+		if f.log.Len()+g.log.Len() > 0 {
+			t.Error(f.log, g.log)
+		}
+	})
+}
+
 func FuzzHotSet(f *testing.F) {
 	dir := f.TempDir()
 	c := newFixture(f, inDir(dir))

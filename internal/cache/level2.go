@@ -2,12 +2,26 @@ package cache
 
 import (
 	"context"
+	"encoding/hex"
+	"fmt"
 	"time"
 )
 
 // Key names a stored reply. It is a SHA-256 digest of everything that the
 // reply depends on, so that two different requests never share one.
 type Key [32]byte
+
+// ParseKey reads a key as it stands in X-Cache-Key: 64 hexadecimal digits.
+func ParseKey(text string) (key Key, err error) {
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		return key, err
+	}
+	if len(b) != len(key) {
+		return key, fmt.Errorf("it has %d digits, not %d", len(text), 2*len(key))
+	}
+	return Key(b), nil
+}
 
 // Place is where a reply is kept. Model, the name of its model as resolved, is
 // there for purges.

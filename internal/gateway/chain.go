@@ -9,10 +9,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"sluice/internal/config"
 	"sluice/internal/front"
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/route"
 	"sluice/internal/simulator"
@@ -26,6 +26,8 @@ const simulatorName = "simulator"
 // chain is what a request passes through below the front, and what belongs to
 // one configuration.
 type chain struct {
+	handler   llm.Handler // the first stage
+	memory    *memory     // nil where the cache is off
 	router    *route.Router
 	upstreams []*member
 	forget    func() // takes the router's figures out of the registry
@@ -84,11 +86,25 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 		}
 		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models, Identity: id})
 	}
+	if c.memory, err = g.remember(cfg, before); err != nil {
+		return nil, fmt.Errorf("set up cache: %w", err)
+	}
+	var lists []route.List
+	if c.memory != nil {
+		c.memory.chains.Add(1)
+		if before == nil {
+			lists = readAside(c.memory.cache.Restored()).Lists
+		}
+	}
 	c.router, err = route.New(cfg.Route, routed, route.Options{
-		Logger: g.log, Before: before.routerOrNil(), ModelsTTL: 300 * time.Second,
+		Logger: g.log, Before: before.routerOrNil(), ModelsTTL: cfg.Cache.ModelsTTL, Lists: lists,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up routing: %w", err)
+	}
+	c.handler = c.router
+	if c.memory != nil {
+		c.handler = c.memory.cache.Stage(c.router, c.router)
 	}
 	return c, nil
 }
@@ -137,11 +153,21 @@ func (c *chain) start() {
 		c.tasks.Go(func() { m.client.Warm(c.ctx) })
 	}
 	c.tasks.Go(func() { c.router.Run(c.ctx) })
+	if c.memory != nil {
+		c.memory.start()
+	}
 }
 
-// join puts the chain's figures into the registry.
+// join puts the chain's figures into the registry and makes it the one by which
+// the cache itself asks.
 func (c *chain) join(figures *perf.Registry) {
 	c.forget = figures.Register(c.router)
+	if m := c.memory; m != nil {
+		m.cache.Use(c.handler)
+		if m.forget == nil {
+			m.join(figures)
+		}
+	}
 	for _, m := range c.upstreams {
 		if m.forget == nil {
 			m.forget = figures.Register(m.client)
@@ -156,6 +182,13 @@ func (c *chain) leave(next *chain) {
 	for _, m := range c.without(next) {
 		m.forget()
 	}
+	if m := c.memory; m != nil && (next == nil || next.memory != m) {
+		m.leave()
+		m.cache.Use(nil)
+		if next != nil && next.memory != nil {
+			m.cache.Retire()
+		}
+	}
 }
 
 // close ends the background work and closes the members that no other chain
@@ -163,6 +196,9 @@ func (c *chain) leave(next *chain) {
 func (c *chain) close() {
 	c.stop()
 	c.tasks.Wait()
+	if m := c.memory; m != nil && m.chains.Add(-1) == 0 {
+		m.close() // before the upstreams, which it asks
+	}
 	for _, m := range c.upstreams {
 		if m.chains.Add(-1) == 0 {
 			m.client.Close()

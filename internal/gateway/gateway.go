@@ -20,7 +20,6 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/front"
 	"sluice/internal/perf"
-	"sluice/internal/route"
 	"sluice/internal/simulator"
 )
 
@@ -38,7 +37,7 @@ type Gateway struct {
 	log     *slog.Logger
 	figures *perf.Registry
 	front   *front.Server
-	router  atomic.Pointer[route.Router] // the chain's, for /readyz
+	live    atomic.Pointer[chain] // for requests that Close may wait for
 
 	mu      sync.Mutex // guards what Reload changes
 	cfg     *config.Config
@@ -63,11 +62,12 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		g.closeSimulator()
 		return nil, err
 	}
-	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.router, front.Options{
+	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Logger:  g.log,
 		Metrics: g.figures.Handler(),
 		Version: o.Version,
 		Ready:   g.ready,
+		Routes:  []front.Route{{Method: "DELETE", Path: "/v1/cache", Serve: g.purge}},
 	})
 	if err != nil {
 		g.chain.close()
@@ -76,7 +76,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	}
 	g.figures.Register(g.front)
 	g.chain.join(g.figures)
-	g.router.Store(g.chain.router)
+	g.live.Store(g.chain)
 	return g, nil
 }
 
@@ -98,7 +98,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.announce(g.opts.Stdout, addr)
 	}
 	g.mu.Unlock()
+	beside, stop := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { headroom(beside, g.stored) })
 	err = g.front.Serve(ctx)
+	stop()
+	tasks.Wait()
 	g.Close()
 	return err
 }
@@ -116,7 +121,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 		return fmt.Errorf("reload configuration: %w", err)
 	}
 	next.start() // before requests come: it has model lists to read
-	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.router)
+	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
 	if err != nil {
 		next.close()
 		return fmt.Errorf("reload configuration: %w", err)
@@ -124,7 +129,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	old := g.chain
 	old.leave(next)
 	next.join(g.figures)
-	g.router.Store(next.router)
+	g.live.Store(next)
 	g.cfg, g.chain = cfg, next
 	g.retired.Go(func() {
 		<-idle
@@ -150,9 +155,17 @@ func (g *Gateway) Close() error {
 	return err
 }
 
+// stored is how many bytes of replies are in memory.
+func (g *Gateway) stored() int64 {
+	if m := g.live.Load().memory; m != nil {
+		return m.cache.Bytes()
+	}
+	return 0
+}
+
 // ready is called by a request that Close may be waiting for, so it takes no
 // lock.
-func (g *Gateway) ready() error { return g.router.Load().Ready() }
+func (g *Gateway) ready() error { return g.live.Load().router.Ready() }
 
 // HashKey gives the form in which a client's key stands in the configuration.
 func HashKey(key string) string { return front.HashKey(key) }
