@@ -24,7 +24,7 @@ type Config struct {
 	// or password with other than letters and digits is percent-encoded.
 	URL llm.Secret `yaml:"redis_url" env:"SLUICE_REDIS_URL"`
 
-	// Timeout bounds how long a request waits for Redis, all told.
+	// Timeout bounds how long a request waits for Redis, all told: 1ms to 1s.
 	Timeout time.Duration `yaml:"redis_timeout"`
 
 	// Prefix begins the name of every key, since the server may have other users.

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +124,21 @@ func TestRefusedWrites(t *testing.T) {
 	}
 }
 
+// A server that answers a patient probe, but no request, is not up.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	r := relayTo(t, s)
+	r.set(slow)
+	cfg := conf(r.url())
+	cfg.Timeout = delay / 4
+	l := level(t, cfg, Options{})
+	until(t, "probes", func() bool {
+		is(t, "up", l.Up(), false)
+		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_get:calls=6")
+	})
+}
+
 // Whatever comes in place of replies is an error, and the level comes back.
 func TestNonsense(t *testing.T) {
 	t.Parallel()
@@ -140,6 +156,7 @@ func TestNonsense(t *testing.T) {
 			until(t, "up", l.Up)
 			stored(t, l, at("m", "a"), "old")
 			r.set(mode)
+			s.Publish(t.Context(), l.names.channel, "comes as something else")
 			fails(t, l)
 			r.cut()
 			r.set(faithful)

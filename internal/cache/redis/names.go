@@ -40,7 +40,7 @@ func appendModel(b []byte, model string) []byte {
 func (n names) pattern(p cache.Purge) string {
 	b := []byte(glob.Replace(n.base))
 	if p.Model == "" {
-		b = append(b, strings.Repeat("?", modelLen)...)
+		b = append(b, '*') // not the epoch, which has no colon after it
 	} else {
 		b = appendModel(b, p.Model)
 	}

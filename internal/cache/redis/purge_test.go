@@ -63,6 +63,21 @@ func TestPurgeWhatIsStillToBeStored(t *testing.T) {
 	is(t, "keys", s.DBSize(t.Context()).Val(), 2) // with the epoch
 }
 
+// What another machine purged is not stored here afterwards.
+func TestHeardPurgeReachesTheQueue(t *testing.T) {
+	var heard []cache.Purge
+	l := &Level{id: "us", purged: func(p cache.Purge) { heard = append(heard, p) }}
+	s := listener{Level: l}
+	l.queue.add(put{place: at("m", "a")})
+	l.queue.add(put{place: at("n", "a")})
+	s.hear(encode(message{From: "us", Epoch: 1, Purge: cache.Purge{Model: "n"}}))
+	s.hear(encode(message{From: "them", Epoch: 2, Purge: cache.Purge{Model: "m"}}))
+	is(t, "queued", len(l.queue.puts), 1)
+	is(t, "stays", l.queue.puts[0].place.Model, "n")
+	is(t, "heard", len(heard), 1)
+	is(t, "counted", s.seen, 2)
+}
+
 // A purge that happens while the level is not subscribed is found by the epoch.
 func TestMissedPurge(t *testing.T) {
 	t.Parallel()

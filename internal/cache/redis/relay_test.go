@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // What a relay makes of the server's answers.
@@ -16,7 +17,10 @@ const (
 	noise    // random bytes in their place
 	foreign  // replies of Redis to other commands
 	http     // what a web server says
+	slow     // all of it, after a delay
 )
+
+const delay = 20 * time.Millisecond
 
 // relay stands between a level and a server.
 type relay struct {
@@ -83,6 +87,9 @@ func (a answers) Write(b []byte) (int, error) {
 	var err error
 	switch a.mode.Load() {
 	case faithful:
+		_, err = a.Conn.Write(b)
+	case slow:
+		time.Sleep(delay)
 		_, err = a.Conn.Write(b)
 	case noise:
 		junk := make([]byte, 200)

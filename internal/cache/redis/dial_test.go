@@ -1,0 +1,47 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+)
+
+func TestDialerCloses(t *testing.T) {
+	t.Parallel()
+	r := relayTo(t, start(t))
+	d := &dialer{ctx: t.Context(), open: make(map[*conn]struct{})}
+	addr := r.Addr().String()
+	first, err := d.dial(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := d.dial(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	is(t, "open", len(d.open), 1)
+	done := make(chan error)
+	go func() {
+		_, err := second.Read(make([]byte, 1))
+		done <- err
+	}()
+	d.close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := d.dial(t.Context(), "tcp", addr); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestDialerEndsWithItsLevel(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := &dialer{ctx: ctx, open: make(map[*conn]struct{})}
+	if _, err := d.dial(t.Context(), "tcp", relayTo(t, start(t)).Addr().String()); err == nil {
+		t.Error("connected for a level that is closed")
+	}
+}
