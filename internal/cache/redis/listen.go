@@ -126,15 +126,17 @@ func (s *listener) hear(text string) {
 		s.log.Debug("message about no purge ignored")
 		return
 	}
+	// Forgotten first, then known: who reads the epoch meanwhile, to keep it with
+	// the replies of that moment, has an old one with them at worst.
+	if m.From != s.id {
+		s.apply(m.Purge)
+	}
 	if from := m.Epoch &^ countMask; from != s.seen&^countMask {
 		s.base = from // the first purge of a new count
 		s.see(from)
 	}
 	if m.Epoch > s.base { // else it was counted before the subscription
 		s.see(s.seen + 1)
-	}
-	if m.From != s.id {
-		s.apply(m.Purge)
 	}
 }
 

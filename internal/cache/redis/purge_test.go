@@ -66,7 +66,11 @@ func TestPurgeWhatIsStillToBeStored(t *testing.T) {
 // What another machine purged is not stored here afterwards.
 func TestHeardPurgeReachesTheQueue(t *testing.T) {
 	var heard []cache.Purge
-	l := &Level{id: "us", purged: func(p cache.Purge) { heard = append(heard, p) }}
+	l := &Level{id: "us"}
+	l.purged = func(p cache.Purge) {
+		heard = append(heard, p)
+		is(t, "known, before it is forgotten", l.epoch.Load(), 1)
+	}
 	s := listener{Level: l}
 	l.queue.add(put{place: at("m", "a")})
 	l.queue.add(put{place: at("n", "a")})
