@@ -71,7 +71,7 @@ func TestBudget(t *testing.T) {
 				f.ask(t, chat(fmt.Sprint(i)))
 			}
 		}
-		f.up.serve = func(context.Context, int, *llm.Request, llm.Sink) error { return errors.New("down") }
+		f.up.then(func(context.Context, int, *llm.Request, llm.Sink) error { return errors.New("down") })
 		time.Sleep(119 * time.Second)
 		synctest.Wait()
 		if n := f.up.count() - 20; n != 6 || f.figures.failed.Load() != 6 {
@@ -157,10 +157,10 @@ func TestJoinRefresh(t *testing.T) {
 		for range 3 {
 			f.ask(t, chat("hi"))
 		}
-		f.up.serve = func(_ context.Context, n int, _ *llm.Request, out llm.Sink) error {
+		f.up.then(func(_ context.Context, n int, _ *llm.Request, out llm.Sink) error {
 			time.Sleep(30 * time.Second)
 			return answer(out, chatReply(fmt.Sprint(n)))
-		}
+		})
 		time.Sleep(121 * time.Second)
 		f.expect(t, chat("hi"), "COALESCED "+chatReply("2"))
 		f.expect(t, chat("hi"), "HIT "+chatReply("2"))

@@ -74,6 +74,24 @@ func TestAllocationCeilings(t *testing.T) {
 	}
 }
 
+// A miss takes what it records and stores.
+func TestMissAllocationCeiling(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	const ceiling = 14
+	f, req := quick(t), typical(1)
+	req.Cache.HasMaxAge = true // 0
+	n := testing.AllocsPerRun(200, func() {
+		if err := f.stage.Serve(context.Background(), req, nothing{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > ceiling || f.figures.misses.Load() != 201 {
+		t.Errorf("%v allocations, ceiling %d, %d misses", n, ceiling, f.figures.misses.Load())
+	}
+}
+
 // statuses counts hits.
 type statuses struct{ hits *int }
 
@@ -129,15 +147,25 @@ func BenchmarkHitParallel(b *testing.B) {
 	}
 }
 
+// quick is a cache before an upstream that costs nothing.
+func quick(t testing.TB) *fixture {
+	f := newFixture(t, nil)
+	reply := []llm.Event{{Raw: []byte(chatReply(strings.Repeat("x", 900)))}}
+	head := llm.Head{Status: 200, Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
+	f.stage = f.Stage(llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := out.Start(&head); err != nil {
+			return err
+		}
+		return out.Send(reply)
+	}), groups{})
+	return f
+}
+
 func BenchmarkMiss(b *testing.B) {
-	f := newFixture(b, nil)
-	f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
-		return answer(out, `{"choices":[]}`)
-	}
-	req := typical(1)
+	f, req := quick(b), typical(1)
+	req.Cache.HasMaxAge = true // 0
 	b.ReportAllocs()
 	for b.Loop() {
-		f.up.calls = f.up.calls[:0]
 		if err := f.stage.Serve(context.Background(), req, nothing{}); err != nil {
 			b.Fatal(err)
 		}

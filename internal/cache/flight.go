@@ -60,6 +60,7 @@ type flight struct {
 	size     int64  // bytes of log
 	arena    []byte // where events are copied to
 	cut      bool   // the beginning is recorded no more
+	whole    bool   // a reply that is held whole has been sent
 	done     bool
 	err      error
 	changed  chan struct{} // closed at news, nil while nobody waits for any
@@ -167,10 +168,10 @@ func (f *flight) lose(err error) {
 	}
 }
 
-// resign takes one caller out; the last one's leaving cancels the call. f.mu is
-// held.
+// resign takes one caller out; the last one's leaving cancels the call, unless
+// all that can come has. f.mu is held.
 func (f *flight) resign() {
-	if f.callers--; f.callers == 0 && !f.done {
+	if f.callers--; f.callers == 0 && !f.done && !f.whole {
 		f.cancel()
 	}
 }
@@ -297,7 +298,7 @@ func (f *flight) detach(pos int) {
 func (f *flight) append(events []llm.Event) {
 	if f.head.Kind == llm.Unary {
 		body := bytes.Clone(events[0].Raw)
-		f.log = append(f.log, llm.Event{Raw: body})
+		f.log, f.whole = append(f.log, llm.Event{Raw: body}), true
 		f.grow(int64(len(body)))
 		return
 	}

@@ -128,13 +128,13 @@ func TestLateJoiner(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		late := f.start(chat("hi", streamed))
 		synctest.Wait()
-		if late.events != 2 || late.head.Cache != llm.CacheCoalesced || late.head.Kind != llm.EventStream {
-			t.Errorf("%d events at once: %s", late.events, &late.client)
+		if late.had() != 2 || late.head.Cache != llm.CacheCoalesced || late.head.Kind != llm.EventStream {
+			t.Errorf("%d events at once: %s", late.had(), &late.client)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if late.events != 3 || first.events != 3 {
-			t.Errorf("%d and %d events", late.events, first.events)
+		if late.had() != 3 || first.had() != 3 {
+			t.Errorf("%d and %d events", late.had(), first.had())
 		}
 		<-late.done
 		<-first.done
@@ -289,7 +289,7 @@ func TestSlowClients(t *testing.T) {
 						c := &call{done: make(chan struct{})}
 						if i == slow {
 							c.sent = func() error {
-								if c.events < 2 {
+								if c.had() < 2 {
 									return nil
 								}
 								if fails {
@@ -326,6 +326,29 @@ func TestSlowClients(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nor does a first caller who is slow to take a whole reply.
+func TestSlowFirstClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			return answer(out, chatReply("x"))
+		}
+		resume := make(chan struct{})
+		first := &call{done: make(chan struct{})}
+		first.sent = func() error { <-resume; return nil }
+		f.startWith(first, chat("hi"))
+		synctest.Wait()
+		f.expect(t, chat("hi"), "COALESCED "+chatReply("x"))
+		f.expect(t, chat("hi"), "HIT "+chatReply("x"))
+		close(resume)
+		<-first.done
+		if first.err != nil || string(first.body) != chatReply("x") {
+			t.Errorf("%v, %s", first.err, &first.client)
+		}
+	})
 }
 
 // A stream whose only client has been blocked for a while is not joined: what

@@ -39,15 +39,22 @@ type upstream struct {
 	calls []llm.Request
 }
 
+// then has later calls answered otherwise.
+func (u *upstream) then(serve func(ctx context.Context, n int, req *llm.Request, out llm.Sink) error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.serve = serve
+}
+
 func (u *upstream) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	u.mu.Lock()
 	copied := *req
 	copied.Body = bytes.Clone(req.Body)
 	u.calls = append(u.calls, copied)
-	n := len(u.calls)
+	n, serve := len(u.calls), u.serve
 	u.mu.Unlock()
-	if u.serve != nil {
-		return u.serve(ctx, n, req, out)
+	if serve != nil {
+		return serve(ctx, n, req, out)
 	}
 	return answer(out, chatReply(fmt.Sprintf("%s %d", req.Tenant, n)))
 }
@@ -143,6 +150,13 @@ func (c *client) Send(events []llm.Event) error {
 		c.events++
 	}
 	return nil
+}
+
+// had is how many events it has taken.
+func (c *client) had() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.events
 }
 
 func (c *client) String() string {

@@ -35,6 +35,9 @@ func (r *reader) read(ctx context.Context, out llm.Sink) error {
 			if err := out.Send(events); err != nil {
 				return err
 			}
+			if f.head.Kind == llm.Unary {
+				return nil // that was all of it, and the first caller may still be writing
+			}
 			r.advance(len(events))
 			continue
 		}

@@ -28,7 +28,7 @@ type store struct {
 	// mu keeps a reply that was asked for before a purge from being stored after
 	// it. Storing holds it for reading, a purge for writing.
 	mu  sync.RWMutex
-	gen uint64
+	gen atomic.Uint64
 }
 
 // clock counts from the start, so that steps of the wall clock do not matter.
@@ -77,18 +77,14 @@ func (s *store) get(key Key) *entry {
 }
 
 // generation is what a call notes when it begins, for put.
-func (s *store) generation() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.gen
-}
+func (s *store) generation() uint64 { return s.gen.Load() }
 
 // put stores an entry unless there was a purge since gen. also is called with
 // it, under the same condition.
 func (s *store) put(key Key, e *entry, gen uint64, also func()) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.gen != gen {
+	if s.gen.Load() != gen {
 		return false
 	}
 	s.bytes.Add(e.size())
@@ -102,7 +98,7 @@ func (s *store) put(key Key, e *entry, gen uint64, also func()) bool {
 // purge forgets what p names and returns how many entries that were.
 func (s *store) purge(p Purge) (n int) {
 	s.mu.Lock()
-	s.gen++
+	s.gen.Add(1)
 	s.mu.Unlock()
 	if p.Model == "" && p.Key != (Key{}) {
 		if _, ok := s.entries.Invalidate(p.Key); ok {
