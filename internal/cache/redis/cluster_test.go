@@ -94,7 +94,7 @@ func TestSentinel(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "redis-sentinel", "redis-sentinel", file, "--loglevel", "warning")
+	command(t, "redis-server", "redis-server", file, "--sentinel", "--loglevel", "warning")
 	heard := make(chan cache.Purge, 10)
 	url := "redis+sentinel://:pw@127.0.0.1:" + sp + "/mymaster/1"
 	a := ready(t, conf(url), Options{})
