@@ -114,8 +114,20 @@ func (x *exchange) replyError(e *llm.Error) {
 	if x.body.err != nil || x.s.draining.Load() {
 		x.set(h, "Connection", "close")
 	}
+	x.boundUnread()
 	x.status = e.Status
 	x.wrote = true
 	x.w.WriteHeader(e.Status)
 	_, _ = x.w.Write(body)
+}
+
+// boundUnread bounds the wait for a body that nobody has begun to read:
+// net/http reads it before it writes the reply. Without that a client with no
+// key could hold a connection for as long as it likes.
+func (x *exchange) boundUnread() {
+	if x.body.src == nil && x.r.ContentLength != 0 {
+		if c, ok := x.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+			_ = c.SetReadDeadline(time.Now().Add(x.st.cfg.BodyTimeout))
+		}
+	}
 }

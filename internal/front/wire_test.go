@@ -145,6 +145,21 @@ func TestSlowLoris(t *testing.T) {
 	}
 }
 
+// A request that is refused before its body is read has its reply, even when the
+// body never comes.
+func TestRefusedWithoutBody(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) {
+		c.BodyTimeout = 50 * time.Millisecond
+		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-a")}}
+	})
+	for _, announced := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+		got := s.raw(t, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"+announced+"\r\n\r\n")
+		if !strings.HasPrefix(got, "HTTP/1.1 401 ") || !strings.Contains(got, "Connection: close") {
+			t.Errorf("%s: got %q", announced, got)
+		}
+	}
+}
+
 // TestBodyDeadlineEnds waits longer than the body's time-out for the reply: the
 // deadline must not outlive the body.
 func TestBodyDeadlineEnds(t *testing.T) {
