@@ -1,23 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 )
 
@@ -30,19 +20,29 @@ type proxy struct {
 	firstReply time.Duration // from exec to the first answer
 }
 
+// setup is how the servers under test differ from run to run.
+type setup struct {
+	cpus           string // that they may run on
+	http, location string // directives of nginx
+	sections       string // sections of Sluice's configuration
+}
+
+// passing has both pass everything on.
+func passing() setup {
+	return setup{cpus: "0", location: "proxy_buffering off;", sections: "cache: {enabled: false}\n"}
+}
+
 // lab holds the processes of a run and the folder of their files.
 type lab struct {
 	plan
+	setup
 	dir           string
 	mockAddr      string
 	mock          *exec.Cmd
 	nginx, sluice *proxy
 }
 
-// load is what wrk sends.
-type load struct{ name, path, body string }
-
-func newLab(ctx context.Context, p *plan) (*lab, error) {
+func newLab(ctx context.Context, p *plan, s setup) (*lab, error) {
 	for _, tool := range []string{"nginx", "wrk", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("%s is missing: apt-get install nginx-light wrk util-linux", tool)
@@ -52,7 +52,7 @@ func newLab(ctx context.Context, p *plan) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{plan: *p, dir: dir}
+	l := &lab{plan: *p, setup: s, dir: dir}
 	if err := l.startAll(ctx); err != nil {
 		l.close()
 		return nil, err
@@ -61,9 +61,9 @@ func newLab(ctx context.Context, p *plan) (*lab, error) {
 }
 
 func (l *lab) startAll(ctx context.Context) (err error) {
-	if l.plan.sluice == "" {
-		l.plan.sluice = filepath.Join(l.dir, "sluice")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", l.plan.sluice, "./cmd/sluice")
+	if l.binary == "" {
+		l.binary = filepath.Join(l.dir, "sluice")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", l.binary, "./cmd/sluice")
 		build.Dir = ".."
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build sluice: %w\n%s", err, out)
@@ -99,9 +99,10 @@ events { worker_connections 16384; }
 http {
   access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
   keepalive_requests 1000000000;
+  %[4]s
   upstream mock { server %[2]s; keepalive 64; keepalive_requests 1000000000; }
-  server { listen %[3]s; location / { proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } }
-}`, l.dir, l.mockAddr, addr)
+  server { listen %[3]s; location / { proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; %[5]s } }
+}`, l.dir, l.mockAddr, addr, l.http, l.location)
 	file := filepath.Join(l.dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
@@ -122,17 +123,17 @@ http_client: {max_connections: %d}
 upstreams:
   - {name: mock, base_url: "http://%s/v1", api_key: upstream-key}
 log: {level: warn}
-`, port, sha256.Sum256([]byte(apiKey)), l.streams+200, l.mockAddr)
+%s`, port, sha256.Sum256([]byte(apiKey)), l.streams+200, l.mockAddr, l.sections)
 	file := filepath.Join(l.dir, "sluice.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	return l.startProxy(ctx, "sluice", addr, l.plan.sluice, "serve", "--config", file)
+	return l.startProxy(ctx, "sluice", addr, l.binary, "serve", "--config", file)
 }
 
 func (l *lab) startProxy(ctx context.Context, name, addr string, argv ...string) (*proxy, error) {
 	begin := time.Now()
-	cmd, err := l.start("0", name, argv...)
+	cmd, err := l.start(l.cpus, name, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -147,14 +148,14 @@ func (l *lab) startProxy(ctx context.Context, name, addr string, argv ...string)
 	return p, nil
 }
 
-// start runs a program on one CPU.
-func (l *lab) start(cpu, name string, argv ...string) (*exec.Cmd, error) {
+// start runs a program on some CPUs.
+func (l *lab) start(cpus, name string, argv ...string) (*exec.Cmd, error) {
 	log, err := os.Create(filepath.Join(l.dir, name+".log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command("taskset", append([]string{"-c", cpu}, argv...)...)
+	cmd := exec.Command("taskset", append([]string{"-c", cpus}, argv...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	return cmd, cmd.Start()
 }
@@ -182,143 +183,4 @@ func (l *lab) close() {
 	}
 	stop(l.mock)
 	os.RemoveAll(l.dir)
-}
-
-var wrkLine = regexp.MustCompile(`(\d+) requests in`)
-
-// cpuPerRequest loads a proxy once and returns its CPU time in µs per request.
-func (l *lab) cpuPerRequest(ctx context.Context, p *proxy, ld load) (float64, error) {
-	script := filepath.Join(l.dir, "wrk.lua")
-	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=[==[%s]==]\n", apiKey, ld.body)
-	if err := os.WriteFile(script, []byte(lua), 0o600); err != nil {
-		return 0, err
-	}
-	wrk := func(d time.Duration) ([]byte, error) {
-		return exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c", strconv.Itoa(l.conns), "-d", d.String(), "-s", script, "http://"+p.addr+ld.path).CombinedOutput()
-	}
-	if out, err := wrk(time.Second); err != nil {
-		return 0, fmt.Errorf("warm up: %w\n%s", err, out)
-	}
-	before, err := cpuTime(p.cmd.Process.Pid)
-	if err != nil {
-		return 0, err
-	}
-	out, err := wrk(l.duration)
-	if err != nil {
-		return 0, fmt.Errorf("wrk: %w\n%s", err, out)
-	}
-	after, err := cpuTime(p.cmd.Process.Pid)
-	if err != nil {
-		return 0, err
-	}
-	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
-		return 0, fmt.Errorf("some requests failed:\n%s", out)
-	}
-	m := wrkLine.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("wrk printed no count:\n%s", out)
-	}
-	n, _ := strconv.ParseFloat(string(m[1]), 64)
-	return float64((after - before).Microseconds()) / n, nil
-}
-
-// memory prints what the proxies take when idle and per open stream.
-func (l *lab) memory(ctx context.Context) error {
-	fmt.Printf("\n%-44s %14s %14s\n", "", "nginx", "sluice")
-	fmt.Printf("%-44s %14s %14s\n", "start to first answer", l.nginx.firstReply.Round(time.Millisecond), l.sluice.firstReply.Round(time.Millisecond))
-
-	// A fresh process each, since load leaves its mark on a heap.
-	stop(l.nginx.cmd)
-	stop(l.sluice.cmd)
-	nginx, err := l.startNginx(ctx)
-	if err != nil {
-		return err
-	}
-	l.nginx = nginx
-	sluice, err := l.startSluice(ctx)
-	if err != nil {
-		return err
-	}
-	l.sluice = sluice
-	var idle, each [2]float64
-	var ttft [2]time.Duration
-	for i, p := range []*proxy{l.nginx, l.sluice} {
-		before := residentKiB(p.cmd.Process.Pid)
-		p99, during, err := l.openStreams(ctx, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-		idle[i], each[i], ttft[i] = before/1024, (during-before)/float64(l.streams), p99
-	}
-	fmt.Printf("%-44s %14.1f %14.1f\n", "resident when idle, MiB", idle[0], idle[1])
-	fmt.Printf("%-44s %14.1f %14.1f\n", fmt.Sprintf("resident per open stream at %d, KiB", l.streams), each[0], each[1])
-	fmt.Printf("%-44s %14s %14s\n", "time to first event p99", ttft[0].Round(time.Millisecond), ttft[1].Round(time.Millisecond))
-	return nil
-}
-
-// openStreams holds plan.streams streams open and returns the 99th percentile
-// of the time to their first events, and the proxy's resident size when all
-// have been open for some seconds.
-func (l *lab) openStreams(ctx context.Context, p *proxy) (p99 time.Duration, kib float64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	body := strings.Replace(chatBody(true), "mock-model", "slow", 1)
-	client := &http.Client{Transport: &http.Transport{DisableCompression: true}}
-	defer client.CloseIdleConnections()
-	var mu sync.Mutex
-	var first []time.Duration
-	var fail error
-	var opened, readers sync.WaitGroup
-	slots := make(chan struct{}, 64) // opening at once
-	for range l.streams {
-		slots <- struct{}{}
-		opened.Add(1)
-		readers.Go(func() {
-			begin := time.Now()
-			resp, r, err := openStream(ctx, client, p.addr, body)
-			mu.Lock()
-			first = append(first, time.Since(begin))
-			fail = errors.Join(fail, err)
-			mu.Unlock()
-			<-slots
-			opened.Done()
-			if err == nil {
-				io.Copy(io.Discard, r)
-				resp.Body.Close()
-			}
-		})
-	}
-	opened.Wait()
-	if fail != nil {
-		return 0, 0, fail
-	}
-	select {
-	case <-time.After(5 * time.Second):
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
-	}
-	kib = residentKiB(p.cmd.Process.Pid)
-	cancel()
-	readers.Wait()
-	slices.Sort(first)
-	return first[len(first)*99/100], kib, nil
-}
-
-func openStream(ctx context.Context, client *http.Client, addr, body string) (*http.Response, *bufio.Reader, error) {
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://"+addr+"/v1/chat/completions", strings.NewReader(body))
-	if err != nil {
-		return nil, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	r := bufio.NewReaderSize(resp.Body, 512)
-	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "data:") {
-		resp.Body.Close()
-		return nil, nil, fmt.Errorf("first event: status %d, %q, %w", resp.StatusCode, line, err)
-	}
-	return resp, r, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,10 +21,19 @@ func chatBody(stream bool) string {
 	return fmt.Sprintf(form, stream, strings.Repeat("What does a sluice do? ", 40)[:600-len(empty)])
 }
 
-// reply is a chat completion of 1,000 bytes.
-func reply() []byte {
+// keyedBody is a chat request of 600 bytes to a model, another one for each
+// number below a million.
+func keyedBody(model string, n int) string {
+	const form = `{"model":%q,"messages":[{"role":"user","content":"Question %06d. %s"}]}`
+	empty := fmt.Sprintf(form, model, n, "")
+	return fmt.Sprintf(form, model, n, strings.Repeat("What does a sluice do? ", 40)[:600-len(empty)])
+}
+
+// reply is a chat completion of so many bytes.
+func reply(size int) []byte {
 	const form = `{"id":"chatcmpl-mock","object":"chat.completion","created":1,"model":"mock-model","choices":[{"index":0,"message":{"role":"assistant","content":%q,"refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":150,"completion_tokens":180,"total_tokens":330}}`
-	return fmt.Appendf(nil, form, strings.Repeat("It lets water through. ", 60)[:1000-len(fmt.Sprintf(form, ""))])
+	const sentence = "It lets water through. "
+	return fmt.Appendf(nil, form, strings.Repeat(sentence, size/len(sentence))[:size-len(fmt.Sprintf(form, ""))])
 }
 
 // chunk is one event of a streamed reply.
@@ -34,47 +44,76 @@ func chunk(i int) []byte {
 	return fmt.Appendf(nil, `data: {"id":"chatcmpl-mock","object":"chat.completion.chunk","created":1,"model":"mock-model","choices":[{"index":0,"delta":{"content":" token%d"},"finish_reason":null}]}`+"\n\n", i)
 }
 
+// The mock's models, by what is particular about their replies.
+const (
+	model1KB  = "mock-model" // whole, 1,000 bytes
+	model16KB = "long"       // whole, 16,000 bytes
+	modelWait = "wait"       // as mock-model, after thinkTime
+	modelSlow = "slow"       // streamed, over a minute
+
+	thinkTime = 50 * time.Millisecond
+)
+
 // serveMock is the upstream: a chat completion, whole or as a stream whose
-// events are each flushed; the model name "slow" spreads them over a minute,
-// so that streams stay open.
+// events are each flushed.
 func serveMock(addr string) error {
-	whole := reply()
 	chunks := make([][]byte, events)
 	for i := range chunks {
 		chunks[i] = chunk(i)
 	}
-	http.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{"object": "list", "data": []any{
-			map[string]any{"id": "mock-model", "object": "model", "created": 1, "owned_by": "bench"},
-			map[string]any{"id": "slow", "object": "model", "created": 1, "owned_by": "bench"},
-		}})
-	})
+	short, long := reply(1000), reply(16_000)
+	http.HandleFunc("GET /v1/models", listModels)
 	http.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
 		}
-		if !bytes.Contains(body, []byte(`"stream":true`)) {
-			w.Header().Set("Content-Type", "application/json")
-			w.Write(whole)
+		asksFor := func(model string) bool { return bytes.Contains(body, fmt.Appendf(nil, `"model":%q`, model)) }
+		if bytes.Contains(body, []byte(`"stream":true`)) {
+			pause := time.Duration(0)
+			if asksFor(modelSlow) {
+				pause = time.Second
+			}
+			stream(w, r, chunks, pause)
 			return
 		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		slow := bytes.Contains(body, []byte(`"model":"slow"`))
-		for _, c := range chunks {
-			if _, err := w.Write(c); err != nil {
-				return
-			}
-			w.(http.Flusher).Flush()
-			if slow {
-				select {
-				case <-time.After(time.Second):
-				case <-r.Context().Done():
-					return
-				}
-			}
+		whole := short
+		switch {
+		case asksFor(model16KB):
+			whole = long
+		case asksFor(modelWait):
+			time.Sleep(thinkTime)
 		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
+		w.Write(whole)
 	})
 	return http.ListenAndServe(addr, nil)
+}
+
+func listModels(w http.ResponseWriter, _ *http.Request) {
+	var models []any
+	for _, id := range []string{model1KB, model16KB, modelWait, modelSlow} {
+		models = append(models, map[string]any{"id": id, "object": "model", "created": 1, "owned_by": "bench"})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(map[string]any{"object": "list", "data": models})
+}
+
+func stream(w http.ResponseWriter, r *http.Request, chunks [][]byte, pause time.Duration) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, c := range chunks {
+		if _, err := w.Write(c); err != nil {
+			return
+		}
+		w.(http.Flusher).Flush()
+		if pause == 0 {
+			continue
+		}
+		select {
+		case <-time.After(pause):
+		case <-r.Context().Done():
+			return
+		}
+	}
 }

@@ -2,18 +2,21 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
 
 func TestSizes(t *testing.T) {
-	for _, body := range []string{chatBody(false), chatBody(true)} {
+	for _, body := range []string{chatBody(false), chatBody(true), keyedBody(model1KB, 1), keyedBody(model16KB, 999_999)} {
 		if len(body) != 600 || !json.Valid([]byte(body)) {
 			t.Errorf("request of %d bytes: %s", len(body), body)
 		}
 	}
-	if r := reply(); len(r) != 1000 || !json.Valid(r) {
-		t.Errorf("reply of %d bytes: %s", len(r), r)
+	for _, size := range []int{1000, 16_000} {
+		if r := reply(size); len(r) != size || !json.Valid(r) {
+			t.Errorf("reply of %d bytes, not %d: %s", len(r), size, r)
+		}
 	}
 	for i := range events - 1 {
 		data, _ := strings.CutPrefix(string(chunk(i)), "data: ")
@@ -26,5 +29,18 @@ func TestSizes(t *testing.T) {
 func TestMedian(t *testing.T) {
 	if got := median([]float64{9, 1, 5}); got != 5 {
 		t.Errorf("median = %v", got)
+	}
+}
+
+func TestCounted(t *testing.T) {
+	const report = "Running 1s test\n  12345 requests in 1.10s, 1.93MB read\n%sRequests/sec:  11222.73\nTransfer/sec: 1MB\n"
+	n, rate, err := counted(fmt.Appendf(nil, report, ""))
+	if n != 12345 || rate != 11222.73 || err != nil {
+		t.Errorf("%v, %v, %v", n, rate, err)
+	}
+	for _, bad := range []string{fmt.Sprintf(report, "  Non-2xx or 3xx responses: 1\n"), fmt.Sprintf(report, "  Socket errors: connect 1\n"), "unable to connect"} {
+		if _, _, err := counted([]byte(bad)); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
 	}
 }
