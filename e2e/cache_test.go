@@ -119,6 +119,7 @@ func (a answer) status200(t *testing.T, what, cache string) {
 
 // TestCacheRestart: a restart does not start cold, whatever the upstream does.
 func TestCacheRestart(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	cfg := s.config("state_dir: " + dir)
@@ -148,6 +149,7 @@ func TestCacheRestart(t *testing.T) {
 // TestCacheModelsWithoutUpstream: the list survives a restart while its
 // upstream is down, and says that it is old when it is.
 func TestCacheModelsWithoutUpstream(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +184,7 @@ func TestCacheModelsWithoutUpstream(t *testing.T) {
 
 // TestCacheStampede: a thousand clients that ask the same cost one call.
 func TestCacheStampede(t *testing.T) {
+	t.Parallel()
 	const n = 1000
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprint("stream=", stream), func(t *testing.T) {
@@ -231,6 +234,7 @@ func until(t *testing.T, what string, is func() bool) {
 
 // TestCacheLargeReply: 30 MiB reach all who asked, and are not stored.
 func TestCacheLargeReply(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	s.body = `{"id":"c","choices":[{"message":{"content":"` + strings.Repeat(rand.Text(), 30<<20/26) + `"}}]}`
 	in := start(t, s.config(""))
@@ -253,6 +257,7 @@ func TestCacheLargeReply(t *testing.T) {
 // TestCacheOfTenants: nobody sees another's replies, and an administrator alone
 // can delete them.
 func TestCacheOfTenants(t *testing.T) {
+	t.Parallel()
 	s := newService(t)
 	keys := "server:\n  api_keys:\n"
 	for _, k := range []string{"a", "b", "admin"} {
@@ -316,6 +321,7 @@ func hashOf(t *testing.T, key string) string {
 // TestCachedStreamInSDK: OpenAI's SDK reads a stream that was made of a stored
 // whole reply as the one that was sent live.
 func TestCachedStreamInSDK(t *testing.T) {
+	t.Parallel()
 	in := start(t, "cache: {streams: true}")
 	c := client(in)
 	want, err := c.Chat.Completions.New(t.Context(), say("sim-chat", "Tell me something"))
@@ -395,6 +401,7 @@ func (in *instance) l2up(t *testing.T, up string) {
 // TestCacheSecondMachine: what one has stored the other one answers with, and a
 // deletion reaches it.
 func TestCacheSecondMachine(t *testing.T) {
+	t.Parallel()
 	s, r := newService(t), newRedis(t)
 	one, two := start(t, s.config(withRedis(r.url))), start(t, s.config(withRedis(r.url)))
 	one.l2up(t, "1")
@@ -422,6 +429,7 @@ func TestCacheSecondMachine(t *testing.T) {
 // TestCacheSecondLevelFaults: whatever befalls Redis, clients have their
 // replies, and memory works.
 func TestCacheSecondLevelFaults(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]func(t *testing.T) (url string, break_ func()){
 		"frozen": func(t *testing.T) (string, func()) {
 			r := newRedis(t)
