@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -52,20 +53,99 @@ type conn struct {
 	once    sync.Once
 
 	deadline atomic.Int64 // Unix ns; 0 when net/http has set its own since
+
+	// Of the handler's goroutine; see join.
+	joins bool
+	head  *[engineBuffer]byte // held back; nil for nothing
+	n     int                 // of it
+	parts [2][]byte
+	queue net.Buffers
+}
+
+// engineBuffer is net/http's buffer for what it writes, in bytes. Of a reply that
+// is larger it fills the buffer with the head and the body's beginning, writes
+// that, and then the rest of the body from where it stands.
+const engineBuffer = 4 << 10
+
+var heads = sync.Pool{New: func() any { return new([engineBuffer]byte) }}
+
+// join has the write that comes next leave together with the one that follows
+// it, in one system call. settle has to be called after the second.
+func (c *conn) join() { c.joins = true }
+
+// settle writes what is still held back, where there was no second write.
+func (c *conn) settle() error {
+	c.joins = false
+	if c.head == nil {
+		return nil
+	}
+	_, err := c.Write(nil)
+	return err
 }
 
 // maxWrite bounds what is written under one deadline, in bytes.
 const maxWrite = 256 << 10
 
 func (c *conn) Write(b []byte) (n int, err error) {
+	if c.joins && len(b) <= engineBuffer {
+		c.joins = false
+		c.head, _ = heads.Get().(*[engineBuffer]byte)
+		c.n = copy(c.head[:], b)
+		return len(b), nil
+	}
+	if c.head == nil {
+		return c.write(b)
+	}
+	first := b[:min(len(b), maxWrite)]
+	n, err = c.writeBoth(first)
+	if err == nil && len(first) < len(b) {
+		var m int
+		m, err = c.write(b[len(first):])
+		n += m
+	}
+	return n, err
+}
+
+// writeBoth writes what was held back and b. n counts b.
+func (c *conn) writeBoth(b []byte) (n int, err error) {
+	held := c.n
+	defer func() {
+		heads.Put(c.head)
+		c.head, c.parts, c.queue = nil, [2][]byte{}, nil
+	}()
+	c.parts = [2][]byte{c.head[:held], b}
+	c.queue = c.parts[:1+min(len(b), 1)]
+	for total := 0; ; {
+		if err := c.extend(); err != nil {
+			return max(total-held, 0), err
+		}
+		m, err := c.queue.WriteTo(c.Conn)
+		total += int(m)
+		if m > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.deadline.Load() != 0 {
+			continue
+		}
+		return max(total-held, 0), err
+	}
+}
+
+// extend sets the deadline anew where a good part of the last one is used up.
+func (c *conn) extend() error {
+	now := time.Now()
+	if left := time.Duration(c.deadline.Load() - now.UnixNano()); left >= c.timeout*3/4 {
+		return nil
+	}
+	d := now.Add(c.timeout)
+	if err := c.Conn.SetWriteDeadline(d); err != nil {
+		return err
+	}
+	c.deadline.Store(d.UnixNano())
+	return nil
+}
+
+func (c *conn) write(b []byte) (n int, err error) {
 	for {
-		now := time.Now()
-		if left := time.Duration(c.deadline.Load() - now.UnixNano()); left < c.timeout*3/4 {
-			d := now.Add(c.timeout)
-			if err := c.Conn.SetWriteDeadline(d); err != nil {
-				return n, err
-			}
-			c.deadline.Store(d.UnixNano())
+		if err := c.extend(); err != nil {
+			return n, err
 		}
 		m, err := c.Conn.Write(b[:min(len(b), maxWrite)])
 		n += m
@@ -87,6 +167,13 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 func (c *conn) SetDeadline(t time.Time) error {
 	c.deadline.Store(0)
 	return c.Conn.SetDeadline(t)
+}
+
+// connKey is what a request's context has its connection under.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
 }
 
 func (c *conn) Close() error {

@@ -118,7 +118,26 @@ func (x *exchange) sendWhole(b []byte) error {
 		x.set(x.w.Header(), "Content-Length", strconv.Itoa(len(b)))
 	}
 	x.w.WriteHeader(x.status)
+	if len(b) < engineBuffer || x.r.ProtoMajor != 1 {
+		_, err := x.w.Write(b)
+		return err
+	}
+	return x.writeLarge(b)
+}
+
+// writeLarge writes a body that does not fit into net/http's buffer together
+// with the reply's head.
+func (x *exchange) writeLarge(b []byte) error {
+	c, plain := x.r.Context().Value(connKey{}).(*conn)
+	if plain { // else it is TLS, which makes records of its own
+		c.join()
+	}
 	_, err := x.w.Write(b)
+	if plain {
+		if e := c.settle(); err == nil {
+			err = e
+		}
+	}
 	return err
 }
 
