@@ -13,12 +13,17 @@ import (
 // Route is a request that only administrators may make, such as DELETE /v1/cache.
 type Route struct {
 	// Method and Path are the request's. Path is decoded, begins with "/v1/" and
-	// is none that leads to a handler of models.
+	// is none that leads to a handler of models. One that ends in "/" stands for
+	// every path with one more segment.
 	Method, Path string
 
+	// MaxBody bounds the request's body, in bytes. With 0 it is read and thrown
+	// away before Serve is called.
+	MaxBody int64
+
 	// Serve returns the body of a reply with status 200, JSON. Its errors become
-	// replies as those of an llm.Handler do. The request's body has been read
-	// and thrown away. It is called from any goroutine.
+	// replies as those of an llm.Handler do, as do those of reading the body. It
+	// is called from any goroutine.
 	Serve func(*http.Request) ([]byte, error)
 }
 
@@ -31,6 +36,18 @@ func routesByPath(list []Route) map[string][]Route {
 		routes[r.Path] = append(routes[r.Path], r)
 	}
 	return routes
+}
+
+// ownRoutes gives the routes of a path that is clean.
+func (s *Server) ownRoutes(path string) []Route {
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	if name == "" {
+		return nil
+	}
+	if routes, ok := s.routes[path]; ok {
+		return routes
+	}
+	return s.routes[path[:len(path)-len(name)]]
 }
 
 // routeAdmin finds the one of a path's routes that has the request's method.
@@ -94,9 +111,13 @@ func local(r *http.Request) bool {
 // serveOwn answers with the route that was found.
 func (x *exchange) serveOwn() error {
 	x.body.open(x)
-	x.body.limit = maxIgnored
-	if _, err := io.Copy(io.Discard, &x.body); err != nil {
-		return err
+	if x.body.limit = x.own.MaxBody; x.own.MaxBody > 0 {
+		x.r.Body = io.NopCloser(&x.body)
+	} else {
+		x.body.limit = maxIgnored
+		if _, err := io.Copy(io.Discard, &x.body); err != nil {
+			return err
+		}
 	}
 	body, err := x.own.Serve(x.r)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -23,7 +24,7 @@ func ownRoutes(served *int, fail *error) []Route {
 		}
 		return []byte(`{"method":"` + r.Method + `"}`), nil
 	}
-	return []Route{{"DELETE", ownPath, serve}, {"GET", ownPath, serve}}
+	return []Route{{"DELETE", ownPath, 0, serve}, {"GET", ownPath, 0, serve}}
 }
 
 // newOwn makes a Server that has ownRoutes and does not listen.
@@ -203,6 +204,42 @@ func TestAdminRoute(t *testing.T) {
 			}
 			if status, body := call("POST", chatPath, "key-team", chatBody); status != 200 || body != `{"model":"reply"}` {
 				t.Errorf("%s: %d %s", e.name, status, body)
+			}
+		}
+	}
+}
+
+// TestAdminRouteWithBody: a route may take a body, within its bound, and stand
+// for all names below it.
+func TestAdminRouteWithBody(t *testing.T) {
+	const limit = 1000
+	routes := []Route{{Method: "PUT", Path: "/v1/things/", MaxBody: limit, Serve: func(r *http.Request) ([]byte, error) {
+		b, err := io.ReadAll(r.Body)
+		return []byte(r.URL.Path + " " + string(b)), err
+	}}}
+	s := startWith(t, unary(`{"passed":"on"}`), Options{Routes: routes}, withAdmin)
+	for _, e := range engines {
+		client := e.client(t, s)
+		for _, c := range []struct {
+			method, path, key, body string
+			status                  int
+			want                    string
+		}{
+			{"PUT", "/v1/things/a.b", "key-boss", "body", 200, "/v1/things/a.b body"},
+			{"PUT", "/v1/things/a", "key-boss", "", 200, "/v1/things/a "},
+			{"PUT", "/v1/things/a", "key-boss", strings.Repeat("x", limit+1), 413, "request_too_large"},
+			{"PUT", "/v1/things/a", "key-team", "body", 403, "admin_key_required"},
+			{"GET", "/v1/things/a", "key-boss", "", 405, "method_not_supported"},
+			{"PUT", "/v1/things/", "key-team", "{}", 200, "passed"},
+			{"PUT", "/v1/things/a/b", "key-team", "{}", 200, "passed"},
+			{"PUT", "/v1/things", "key-team", "{}", 200, "passed"},
+			{"PUT", "/v1/things/../things/a", "key-boss", "{}", 404, ""},
+		} {
+			req := newRequest(t, context.Background(), c.method, s.url(c.path), c.body)
+			req.Header.Set("Authorization", "Bearer "+c.key)
+			resp, got := do(t, client, req)
+			if resp.StatusCode != c.status || !strings.Contains(got, c.want) {
+				t.Errorf("%s: %s %s as %s: %d %s", e.name, c.method, c.path, c.key, resp.StatusCode, got)
 			}
 		}
 	}

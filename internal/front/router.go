@@ -124,11 +124,11 @@ func (x *exchange) route() error {
 func (x *exchange) routeOther() error {
 	r := x.r
 	path := r.URL.Path
-	if routes, ok := x.s.routes[path]; ok {
-		return x.routeAdmin(routes)
-	}
 	if unclean(path) {
 		return x.unknownURL()
+	}
+	if routes := x.s.ownRoutes(path); routes != nil {
+		return x.routeAdmin(routes)
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodPut, http.MethodPatch:
