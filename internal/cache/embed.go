@@ -62,7 +62,7 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 		}
 	}
 	if l.req.Cache.OnlyIfCached {
-		return errNotCached()
+		return l.c.refuse()
 	}
 	f, r := l.flight(l.keys.wholeKey(l.own(), m.items))
 	if r != nil {

@@ -7,9 +7,9 @@ import (
 )
 
 // figures counts what the cache does. Each request that may be answered from
-// memory is one hit, miss, coalesced or bypassed call.
+// memory counts once in the first line.
 type figures struct {
-	hits, hits2, misses, coalesced, bypassed atomic.Uint64
+	hits, hits2, misses, coalesced, bypassed, refused atomic.Uint64
 
 	stale   atomic.Uint64 // of the hits
 	damaged atomic.Uint64 // entries of the second level that are none
@@ -28,7 +28,7 @@ func (c *Cache) Figures(r perf.Reporter) {
 		n      *atomic.Uint64
 		result string
 	}{
-		{&f.hits, "hit"}, {&f.hits2, "hit_l2"}, {&f.misses, "miss"}, {&f.coalesced, "coalesced"}, {&f.bypassed, "bypass"},
+		{&f.hits, "hit"}, {&f.hits2, "hit_l2"}, {&f.misses, "miss"}, {&f.coalesced, "coalesced"}, {&f.bypassed, "bypass"}, {&f.refused, "not_cached"},
 	} {
 		r.Counter("cache_requests_total", requests, float64(row.n.Load()), "result", row.result)
 	}

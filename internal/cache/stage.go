@@ -40,13 +40,15 @@ func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error
 // bypass passes a request on that the cache takes no part in.
 func (s *stage) bypass(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Cache.OnlyIfCached {
-		return errNotCached()
+		return s.cache.refuse()
 	}
 	s.cache.figures.bypassed.Add(1)
 	return s.next.Serve(ctx, req, &marked{Sink: out})
 }
 
-func errNotCached() error {
+// refuse answers a request that takes nothing but a stored reply.
+func (c *Cache) refuse() error {
+	c.figures.refused.Add(1)
 	return llm.Errorf(504, "not_cached", "There is no stored reply to this request, and it allows no other (Cache-Control: only-if-cached).")
 }
 
@@ -142,7 +144,7 @@ func (l *lookup) serve(ctx context.Context, out llm.Sink) error {
 		}
 	}
 	if l.req.Cache.OnlyIfCached {
-		return errNotCached()
+		return l.c.refuse()
 	}
 	f, r := l.flight(l.own())
 	if r != nil {

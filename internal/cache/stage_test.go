@@ -337,3 +337,54 @@ func TestBypass(t *testing.T) {
 		t.Errorf("%d entries", n)
 	}
 }
+
+// Each call counts once, whatever becomes of it.
+func TestEachCallCountsOnce(t *testing.T) {
+	f := newFixture(t, withStreams)
+	f.attach(t, newShared())
+	f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+		if n%7 == 0 {
+			return &llm.Error{Status: 500}
+		}
+		if r.Op == llm.Embedding {
+			return embedded("")(ctx, n, r, out)
+		}
+		if r.Stream {
+			return answerAs(out, llm.EventStream, events("a"))
+		}
+		return answer(out, chatReply("a"))
+	}
+	rnd := rand.New(rand.NewPCG(5, 6))
+	const calls = 2000
+	for i := range calls {
+		what := fmt.Sprint(rnd.IntN(30))
+		r := chat(what)
+		switch rnd.IntN(3) {
+		case 0:
+			streamed(r)
+		case 1:
+			r = embed(`["` + what + `","` + fmt.Sprint(rnd.IntN(30)) + `"]`)
+		}
+		r.Cache = [...]llm.CachePolicy{{}, {NoCache: true}, {NoStore: true}, {OnlyIfCached: true}, {HasMaxAge: true}, {}, {}, {}}[rnd.IntN(8)]
+		if i%50 == 0 {
+			f.store.purge(Purge{})
+		}
+		if err := f.stage.Serve(context.Background(), r, &client{}); err != nil {
+			var e *llm.Error
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+		}
+	}
+	fig := &f.figures
+	sum := uint64(0)
+	for _, n := range []uint64{fig.hits.Load(), fig.hits2.Load(), fig.misses.Load(), fig.coalesced.Load(), fig.bypassed.Load(), fig.refused.Load()} {
+		sum += n
+	}
+	if sum != calls || fig.hits2.Load() == 0 || fig.refused.Load() == 0 {
+		t.Errorf("%d calls counted: %+v", sum, fig.hits2.Load())
+	}
+	if asked := fig.misses.Load() + fig.bypassed.Load(); uint64(f.up.count()) < asked {
+		t.Errorf("%d calls to the upstream, %d counted", f.up.count(), asked)
+	}
+}
