@@ -1,0 +1,148 @@
+package schema
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A kept upload is a file that has the name of its schema:
+//
+//	"sls" version | SHA-256 of all after | FileDescriptorSet
+const (
+	keptMagic  = "sls\x01"
+	keptSuffix = ".schema"
+	newSuffix  = ".new" // of a file that is being written
+	keptFile   = 0o600  // a schema tells of services inside
+	keptFolder = 0o700
+)
+
+var errDamaged = errors.New("the file is damaged")
+
+// persist brings the directory to hold what it has to when a name's schema
+// changes: uploads and nothing else. r.mu is held.
+func (r *Registry) persist(name string, old, s *Schema) error {
+	switch {
+	case r.opt.Dir == "":
+		return nil
+	case s != nil && s.Upload:
+		return writeKept(filepath.Join(r.opt.Dir, name+keptSuffix), s.set)
+	case old != nil && old.Upload:
+		err := os.Remove(filepath.Join(r.opt.Dir, name+keptSuffix))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return errors.Join(err, syncFolder(r.opt.Dir))
+	}
+	return nil
+}
+
+// writeKept replaces a file, whole or not at all.
+func writeKept(path string, set []byte) (err error) {
+	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, keptFile)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	sum := sha256.Sum256(set)
+	if _, err = f.Write(bytes.Join([][]byte{[]byte(keptMagic), sum[:], set}, nil)); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes a renaming or removal last.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// restore reads the uploads that the directory holds. What a crash left half
+// written is removed.
+func (r *Registry) restore() error {
+	if err := os.MkdirAll(r.opt.Dir, keptFolder); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(r.opt.Dir) // sorted
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(r.opt.Dir, e.Name())
+		if strings.HasSuffix(e.Name(), keptSuffix+newSuffix) {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+		name, ok := strings.CutSuffix(e.Name(), keptSuffix)
+		if !ok {
+			continue
+		}
+		if err := r.restoreOne(name, path); err != nil {
+			r.log.Warn("a kept schema is skipped", "schema", name, "file", path, "error", err)
+		}
+	}
+	return nil
+}
+
+// restoreOne takes up one upload. It is within the limits of today or skipped.
+func (r *Registry) restoreOne(name, path string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	l := r.opt.Limits.withDefaults()
+	b, err := readLimited(os.Open, path, l.maxSet()+len(keptMagic)+sha256.Size)
+	if err != nil {
+		return err
+	}
+	b, ok := bytes.CutPrefix(b, []byte(keptMagic))
+	if !ok || len(b) < sha256.Size {
+		return errDamaged
+	}
+	set := b[sha256.Size:]
+	if sum := sha256.Sum256(set); string(sum[:]) != string(b[:sha256.Size]) {
+		return errDamaged
+	}
+	d := decoder{limits: l}
+	d.limits.MaxBytes = l.maxSet()
+	files, err := d.set(set)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.Timeout, errTimeout)
+	defer cancel()
+	s, err := build(ctx, name, files, l)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	s.Upload = true
+	after := r.now.Load().with(name, s)
+	if err := r.room(after); err != nil {
+		return err
+	}
+	r.now.Store(after)
+	return nil
+}
