@@ -12,8 +12,13 @@ help: ## list the targets
 build: ## build ./sluice, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o sluice ./cmd/sluice
 
-test: deps check unit fuzz bench-build e2e ## run every test, installing what they need
+# e2e mostly waits, for clients and time-outs, so it runs beside what computes.
+test: deps check unit ## run every test, installing what they need
+	@$(MAKE) --no-print-directory --output-sync=target -j2 fuzz-bench e2e
 	@echo "make test: all passed"
+
+.PHONY: fuzz-bench
+fuzz-bench: fuzz bench-build
 
 deps: ## install what the tests need, or say what could not be installed
 	@./scripts/deps
