@@ -57,6 +57,7 @@ type message struct {
 	required []*field
 	oneofs   int  // how many there are, synthetic ones included
 	needs    bool // some message below this one, or it, has required fields
+	wide     bool // more fields and oneofs than a bitmap has bits
 
 	extendable bool
 	extensions atomic.Pointer[extensions]
@@ -77,6 +78,7 @@ type field struct {
 	oneof  int // index, -1 outside
 	kind   protoreflect.Kind
 	wire   protowire.Type // of one value
+	alt    protowire.Type // that is read too: of a packed list, else as wire
 	list   bool
 	isMap  bool
 	packed bool // as it is written; both forms are read
@@ -88,6 +90,7 @@ type field struct {
 	known    bool // of type Value: null is a value
 
 	jsonName, textName string
+	shadowed           bool   // jsonName finds another field, or none
 	jsonKey, textKey   []byte // names quoted, with the colon
 
 	tag    []byte // for writing: of one value, or of the packed list
@@ -95,6 +98,7 @@ type field struct {
 
 	msg      *message // kind message or group, unless isMap
 	enum     *enum
+	initial  int32  // number of the enum where a map's entry has no value
 	key, val *field // of a map
 
 	// unset is what Options.EmitUnpopulated writes, with names of enums and

@@ -98,7 +98,6 @@ func (c *compilation) fill(p *Plan, m *message) error {
 	m.extendable = md.ExtensionRanges().Len() > 0
 	fds := md.Fields()
 	m.fields = make([]field, fds.Len())
-	m.byName = make(map[string]*field, 2*fds.Len())
 	for i := range m.fields {
 		f := &m.fields[i]
 		if err := c.field(p, f, fds.Get(i)); err != nil {
@@ -108,14 +107,12 @@ func (c *compilation) fill(p *Plan, m *message) error {
 		if f.oneof < 0 {
 			f.unset, f.unsetNumber = unsetValue(f)
 		}
-		m.byName[f.textName] = f
 		if f.required {
 			m.required = append(m.required, f)
 		}
 	}
-	for i := range m.fields { // a JSON name goes before another field's own name
-		m.byName[m.fields[i].jsonName] = &m.fields[i]
-	}
+	m.nameFields()
+	m.wide = len(m.fields)+m.oneofs > seenBits
 	m.number()
 	return nil
 }

@@ -33,6 +33,10 @@ func (c *compilation) field(p *Plan, f *field, fd protoreflect.FieldDescriptor) 
 	if od := fd.ContainingOneof(); od != nil {
 		f.oneof = od.Index()
 	}
+	f.alt = f.wire
+	if f.list && f.wire != protowire.StartGroupType {
+		f.alt = protowire.BytesType
+	}
 	wire := f.wire
 	if f.packed {
 		wire = protowire.BytesType
@@ -56,6 +60,9 @@ func (c *compilation) field(p *Plan, f *field, fd protoreflect.FieldDescriptor) 
 			return fmt.Errorf("compile %s: enum %s is not resolved", fd.FullName(), fd.Enum().FullName())
 		}
 		f.enum = p.enum(fd.Enum())
+		if !f.list {
+			f.initial = int32(fd.Default().Enum())
+		}
 		f.null = f.enum.null
 	}
 	return nil
@@ -153,7 +160,7 @@ func unsetValue(f *field) (named, numbered []byte) {
 	case f.null:
 		text = "null"
 	case f.enum != nil:
-		n := int32(f.desc.Default().Enum())
+		n := f.initial
 		numbered = fmt.Append(nil, n)
 		if named = f.enum.quoted(n); named == nil {
 			named = numbered

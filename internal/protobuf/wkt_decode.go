@@ -1,0 +1,264 @@
+package protobuf
+
+import (
+	"math"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// wellKnown writes the message b[i:] of a well-known type.
+func (d *decoder) wellKnown(m *message, b []byte, i int) int {
+	switch m.wkt {
+	case wktAny:
+		return d.anyMessage(m, b, i)
+	case wktTimestamp:
+		return d.timestamp(m, b, i)
+	case wktDuration:
+		return d.duration(m, b, i)
+	case wktFieldMask:
+		return d.fieldMask(m, b, i)
+	case wktStruct:
+		return d.structMap(m, b, i)
+	case wktValue:
+		return d.knownValue(m, b, i)
+	case wktListValue:
+		return d.listValue(m, b, i)
+	default:
+		return d.wrapper(m, b, i)
+	}
+}
+
+// next reads tags until that of a field that m has. At the end of b it returns
+// nil and len(b).
+func (d *decoder) next(m *message, b []byte, i int) (*field, int) {
+	for i < len(b) {
+		num, typ, next := d.tag(b, i)
+		if next < 0 {
+			return nil, -1
+		}
+		if f := m.byNumber(num); f != nil && typ == f.wire {
+			return f, next
+		}
+		if i = d.skip(b, next, num, typ); i < 0 {
+			return nil, -1
+		}
+	}
+	return nil, i
+}
+
+// structMap writes a google.protobuf.Struct.
+func (d *decoder) structMap(m *message, b []byte, i int) int {
+	f := &m.fields[0]
+	if d.careful {
+		base := len(d.found)
+		if !d.find(m, b, i) || !d.entries(f, b, base, len(d.found)) {
+			return -1
+		}
+		d.found = d.found[:base]
+		return len(b)
+	}
+	d.out = append(d.out, '{')
+	run := d.keys.start()
+	for {
+		f, next := d.next(m, b, i)
+		if f == nil {
+			if next < 0 {
+				return -1
+			}
+			break
+		}
+		if i = d.entry(f, b, next, &run); i < 0 {
+			return -1
+		}
+	}
+	d.keys.end(run)
+	d.out = append(d.out, '}')
+	return len(b)
+}
+
+// listValue writes a google.protobuf.ListValue.
+func (d *decoder) listValue(m *message, b []byte, i int) int {
+	d.out = append(d.out, '[')
+	for {
+		f, next := d.next(m, b, i)
+		if f == nil {
+			if next < 0 {
+				return -1
+			}
+			break
+		}
+		d.comma()
+		if i = d.value(f, b, next); i < 0 || d.fits(i) < 0 {
+			return -1
+		}
+	}
+	d.out = append(d.out, ']')
+	return len(b)
+}
+
+// knownValue writes a google.protobuf.Value, which has one member.
+func (d *decoder) knownValue(m *message, b []byte, i int) int {
+	begin, left := i, d.left
+	f, at := d.next(m, b, i)
+	if at < 0 {
+		return -1
+	}
+	if f == nil {
+		return d.fail(i, "a google.protobuf.Value without a value")
+	}
+	rest := d.left
+	if i = d.skip(b, at, f.num, f.wire); i < 0 {
+		return -1
+	}
+	if other, end := d.next(m, b, i); end < 0 {
+		return -1
+	} else if other != nil {
+		d.left = left
+		return d.lastValue(m, b, begin)
+	}
+	d.left = rest
+	if d.valueMember(f, b, at) < 0 {
+		return -1
+	}
+	return len(b)
+}
+
+// lastValue writes a Value of which several members, or parts, came.
+func (d *decoder) lastValue(m *message, b []byte, i int) int {
+	base := len(d.found)
+	if !d.find(m, b, i) {
+		return -1
+	}
+	last := len(d.found)
+	f, from := d.found[last-1].f, last-1
+	for f.msg != nil && from > base && d.found[from-1].f == f {
+		from--
+	}
+	for k := base; k < from; k++ {
+		if d.check(d.found[k].f, b, d.found[k].at, d.found[k].typ) < 0 {
+			return -1
+		}
+	}
+	ok := false
+	if from < last-1 {
+		ok = d.mergedParts(f, b, from, last)
+	} else {
+		ok = d.valueMember(f, b, d.found[from].at) >= 0
+	}
+	if !ok {
+		return -1
+	}
+	d.found = d.found[:base]
+	return len(b)
+}
+
+// valueMember writes a member of a Value. JSON has no number for NaN and the
+// infinities, and a string would be another Value.
+func (d *decoder) valueMember(f *field, b []byte, i int) int {
+	if f.kind == protoreflect.DoubleKind {
+		bits, next := d.bits(f, b, i)
+		if v := math.Float64frombits(bits); next >= 0 && (v != v || math.Abs(v) > math.MaxFloat64) {
+			return d.fail(i, "a google.protobuf.Value that is no number JSON has")
+		}
+	}
+	return d.value(f, b, i)
+}
+
+// wrapper writes the value of google.protobuf.BoolValue and its kin.
+func (d *decoder) wrapper(m *message, b []byte, i int) int {
+	v := &m.fields[0]
+	buf, at, bits := b[:i], i, uint64(0)
+	for {
+		f, next := d.next(m, b, i)
+		if f == nil {
+			if next < 0 {
+				return -1
+			}
+			break
+		}
+		if v.wire != protowire.BytesType {
+			if bits, i = d.bits(v, b, next); i < 0 {
+				return -1
+			}
+			continue
+		}
+		begin, end := d.length(b, next)
+		if begin < 0 || (v.kind == protoreflect.StringKind && d.checkText(v, b[:end], begin) < 0) {
+			return -1
+		}
+		buf, at, i = b[:end], begin, end
+	}
+	if v.wire != protowire.BytesType {
+		d.scalar(v, bits)
+	} else if d.chunk(v, buf, at) < 0 {
+		return -1
+	}
+	return len(b)
+}
+
+// anyMessage writes a google.protobuf.Any: the message inside, with its type
+// among its members, or beside it where the message has a form of its own.
+func (d *decoder) anyMessage(m *message, b []byte, i int) int {
+	begin := i
+	url, value, at := b[:0], b[:i], i
+	for {
+		f, next := d.next(m, b, i)
+		if f == nil {
+			if next < 0 {
+				return -1
+			}
+			break
+		}
+		s, end := d.length(b, next)
+		if s < 0 {
+			return -1
+		}
+		if i = end; f.num == 1 {
+			url = b[s:end]
+			if !utf8.Valid(url) {
+				return d.fail(s, "invalid UTF-8 in a string")
+			}
+		} else {
+			value, at = b[:end], s
+		}
+	}
+	if len(url) == 0 {
+		if at < len(value) {
+			return d.fail(begin, "a google.protobuf.Any that has a value and no type")
+		}
+		d.out = append(d.out, "{}"...)
+		return len(b)
+	}
+	inner, err := m.plan.typeByURL(url)
+	if err != nil {
+		return d.fail(begin, "unable to resolve the type of a google.protobuf.Any: "+err.Error())
+	}
+	d.out = append(d.out, `{"@type":`...)
+	d.out, _ = appendText(d.out, url)
+	d.any++
+	if inner.wkt != notWellKnown {
+		d.out = append(d.out, `,"value":`...)
+		at = d.message(inner, value, at, 0)
+	} else {
+		at = d.anyMembers(inner, value, at)
+	}
+	if d.any--; at < 0 {
+		return -1
+	}
+	d.out = append(d.out, '}')
+	return len(b)
+}
+
+func (d *decoder) anyMembers(m *message, b []byte, i int) int {
+	if m.fallback != "" {
+		return d.fail(i, "no support for a "+m.fallback)
+	}
+	if d.depth++; d.depth > d.limits.MaxDepth {
+		return d.fail(i, "messages nest deeper than the limit allows")
+	}
+	i = d.members(m, b, i, 0)
+	d.depth--
+	return i
+}
