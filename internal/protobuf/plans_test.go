@@ -1,0 +1,89 @@
+package protobuf
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"sluice/internal/perf"
+)
+
+// counted counts how often a message is looked for.
+type counted struct {
+	Types
+	finds *atomic.Int32
+}
+
+func (c counted) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	c.finds.Add(1)
+	return c.Types.FindMessageByName(name)
+}
+
+// figures collects what a perf.Source reports.
+type figures map[string]float64
+
+func (f figures) Counter(name, _ string, v float64, labels ...string) {
+	f[fmt.Sprint(name, labels)] = v
+}
+func (f figures) Gauge(name, _ string, v float64, labels ...string)    { f[fmt.Sprint(name, labels)] = v }
+func (f figures) Histogram(string, string, *perf.Histogram, ...string) {}
+
+func TestPlans(t *testing.T) {
+	_, _, types := testPlan(t, "shapes.Flat")
+	a, b := [32]byte{1}, [32]byte{2}
+	c := NewPlans(2)
+	get := func(schema [32]byte, name protoreflect.FullName) *Plan {
+		p, err := c.Get(schema, types, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	flat := get(a, "shapes.Flat")
+	if get(b, "shapes.Flat") == flat {
+		t.Error("two schemas share a plan")
+	}
+	if get(a, "shapes.Flat") != flat {
+		t.Error("a plan was made twice")
+	}
+	get(a, "shapes.Chat") // b's Flat was not used longest
+	if get(a, "shapes.Flat") != flat {
+		t.Error("the plan that was used last was dropped")
+	}
+	if _, err := c.Get(a, types, "shapes.None"); err == nil {
+		t.Error("a message that is not there has a plan")
+	}
+	got := figures{}
+	c.Figures(got)
+	want := figures{
+		"protobuf_plan_lookups_total[result hit]": 2, "protobuf_plan_lookups_total[result miss]": 4,
+		"protobuf_plan_failures_total[]": 1, "protobuf_plan_evictions_total[]": 1, "protobuf_plans[]": 2,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("figures %v, want %v", got, want)
+	}
+}
+
+func TestPlansCompileOnce(t *testing.T) {
+	_, _, types := testPlan(t, "shapes.Flat")
+	var finds atomic.Int32
+	c := NewPlans(8)
+	plans := make([]*Plan, 16)
+	var wg sync.WaitGroup
+	for i := range plans {
+		wg.Go(func() { plans[i], _ = c.Get([32]byte{1}, counted{types, &finds}, "shapes.Tree") })
+	}
+	wg.Wait()
+	for _, p := range plans {
+		if p == nil || p != plans[0] {
+			t.Fatalf("plans differ: %v", plans)
+		}
+	}
+	if finds.Load() != 1 {
+		t.Errorf("the message was looked for %d times", finds.Load())
+	}
+}
