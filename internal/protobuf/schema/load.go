@@ -60,7 +60,7 @@ func (src Source) files(ctx context.Context, l Limits) ([]*descriptorpb.FileDesc
 		scheme, target, isURL := strings.Cut(location, "://")
 		switch {
 		case isURL && (scheme == "grpc" || scheme == "grpcs"):
-			more, err = reflection(ctx, target, credentialsFor(scheme, src.TLS), &d)
+			more, err = fromServer(ctx, target, credentialsFor(scheme, src.TLS), &d)
 		case isURL:
 			err = fmt.Errorf("unknown scheme %q: grpc and grpcs are known", scheme)
 		case isText(location):

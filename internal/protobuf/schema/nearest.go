@@ -28,7 +28,7 @@ const maxCompared = 20_000
 func nearest(word string, names iter.Seq[string]) string {
 	const sameLast = 1 // as near as a slip of one letter
 	last := word[strings.LastIndexByte(word, '.')+1:]
-	best, least, n := "", max(len(word)/4, 1)+1, 0
+	best, least, n := "", max(len(word)/3, 1)+1, 0
 	for name := range names {
 		if n++; n > maxCompared {
 			break

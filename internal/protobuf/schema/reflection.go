@@ -44,9 +44,9 @@ type reflected struct {
 	asked   int             // extensions
 }
 
-// reflection asks a server for the files of all its services, but those of
+// fromServer asks a server for the files of all its services, but those of
 // reflection itself.
-func reflection(ctx context.Context, target string, c credentials.TransportCredentials, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
+func fromServer(ctx context.Context, target string, c credentials.TransportCredentials, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(c), grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(d.limits.MaxBytes)))
 	if err != nil {
