@@ -1,0 +1,31 @@
+package protobuf
+
+import (
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/dynamicpb"
+)
+
+// viaProtojson reads a message as protojson does and writes its fields.
+func (e *encoder) viaProtojson(m *message) bool {
+	m.encoded.Add(1)
+	start := e.i
+	if !e.skip(e.maxNest) {
+		return false
+	}
+	msg := dynamicpb.NewMessage(m.desc)
+	err := protojson.UnmarshalOptions{
+		AllowPartial:   e.partial,
+		DiscardUnknown: e.discard,
+		Resolver:       m.plan.types,
+		RecursionLimit: e.maxDepth - e.depth + 1,
+	}.Unmarshal(e.in[start:e.i], msg)
+	if err != nil {
+		return e.fail(start, err.Error())
+	}
+	e.out, err = proto.MarshalOptions{AllowPartial: true, Deterministic: true}.MarshalAppend(e.out, msg)
+	if err != nil {
+		return e.fail(start, err.Error())
+	}
+	return e.room()
+}
