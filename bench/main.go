@@ -11,7 +11,8 @@
 //
 // "bench cache" measures what an answer from memory costs, beside nginx with
 // proxy_cache. "bench traces" computes the hit ratios of the cache's policy on recorded
-// traces, beside LRU and Bélády's optimum.
+// traces, beside LRU and Bélády's optimum. "bench codec" measures what turning
+// protobuf messages into JSON and back costs, beside protojson.
 package main
 
 import (
@@ -42,6 +43,11 @@ func main() {
 			log.Fatal(serveMock(args[1]))
 		case "traces":
 			if err := hitRatios(os.Stdout, args[1:]); err != nil {
+				log.Fatal(err)
+			}
+			return
+		case "codec":
+			if err := codecCost(os.Stdout, args[1:]); err != nil {
 				log.Fatal(err)
 			}
 			return
