@@ -1,0 +1,191 @@
+package codec
+
+import (
+	"context"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// call is one request to encode or decode. It is kept for use again.
+type call struct {
+	ask
+	c         *Codec
+	direction Direction
+	bareBody  bool // the body is a message and no envelope
+	bareReply bool // and so is the reply
+
+	body    []byte // backs a body that is not held elsewhere
+	reply   []byte
+	scratch scratch
+
+	head   llm.Head
+	fields [1]llm.Field
+	events [1]llm.Event
+}
+
+// keepCall is how much memory in bytes a call may keep for use again.
+const keepCall = 1 << 20
+
+func (c *Codec) take(d Direction) *call {
+	k, ok := c.calls.Get().(*call)
+	if !ok {
+		k = &call{}
+	}
+	k.c, k.direction = c, d
+	return k
+}
+
+func (c *Codec) release(k *call) {
+	if cap(k.body)+cap(k.reply)+k.scratch.size() > keepCall {
+		return
+	}
+	*k = call{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch}
+	c.calls.Put(k)
+}
+
+// serveCall answers a request to encode or decode.
+func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d Direction) error {
+	k := c.take(d)
+	defer c.release(k)
+	size, err := k.begin(req)
+	if err != nil {
+		return err
+	}
+	if k.items != nil {
+		err = k.batch(ctx)
+	} else {
+		err = k.single(ctx, size)
+	}
+	if err != nil {
+		return err
+	}
+	return k.send(out)
+}
+
+// begin reads the request: its query, its body of size bytes, and what that says.
+func (k *call) begin(req *llm.Request) (size int, err error) {
+	if err := k.parseQuery(req.RawQuery); err != nil {
+		return 0, err
+	}
+	if k.encoding != "" {
+		return 0, errParam("unknown_parameter", "encoding", "The query's encoding is for %sdecode/stream.", prefix)
+	}
+	if k.bareBody, err = k.bare(req); err != nil {
+		return 0, err
+	}
+	body, err := k.read(req)
+	if err != nil {
+		return 0, err
+	}
+	if k.bareBody {
+		k.data = body
+	} else if err := k.parse(body, k.c.jsonDepth(), false); err != nil {
+		return 0, errEnvelope(body, err)
+	}
+	k.bareReply = k.wantsBare(req.Get("Accept"))
+	return len(body), nil
+}
+
+// bare reports whether the body is a message and no envelope.
+func (k *call) bare(req *llm.Request) (bool, error) {
+	if err := checkCoding(req); err != nil {
+		return false, err
+	}
+	named := k.typeName != ""
+	switch content := kindOf(req.Get("Content-Type")); {
+	case content == anyKind:
+		return named, nil
+	case content == jsonKind:
+		return named && k.direction == Encode, nil
+	case content == wireKind && k.direction == Decode:
+		return true, nil
+	case k.direction == Decode:
+		return false, errContent(req, "application/x-protobuf or application/json")
+	default:
+		return false, errContent(req, "application/json")
+	}
+}
+
+func checkCoding(req *llm.Request) error {
+	if v := req.Get("Content-Encoding"); v != "" && v != "identity" {
+		return llm.Errorf(statusUnsupportedMedia, "unsupported_content_encoding", "The body's Content-Encoding %q is not supported. Send it as it is.", v)
+	}
+	return nil
+}
+
+func errContent(req *llm.Request, want string) error {
+	return llm.Errorf(statusUnsupportedMedia, "unsupported_content_type", "The Content-Type %q is not supported by %s. Send %s.", req.Get("Content-Type"), req.Path, want)
+}
+
+// wantsBare reports whether the reply is to be a message and no envelope.
+func (k *call) wantsBare(accept string) bool {
+	if k.wrap != unsaid {
+		return k.wrap == no
+	}
+	if k.direction == Encode && accept != "" {
+		switch preferred(accept) {
+		case wireKind:
+			return true
+		case jsonKind:
+			return false
+		}
+	}
+	return k.bareBody
+}
+
+// single does the one message of a request whose body has size bytes.
+func (k *call) single(ctx context.Context, size int) error {
+	if k.data == nil && !k.bareBody {
+		return errMissing("data", "The request has neither \"data\" nor \"items\".")
+	}
+	t, err := k.c.find(k.typeName, k.schema)
+	if err != nil {
+		return err
+	}
+	if size <= k.c.cfg.InlineBytes {
+		return k.message(t)
+	}
+	return k.aside(ctx, t)
+}
+
+// aside has a worker do it. It stands apart so that the variables that it shares
+// cost an allocation only here.
+func (k *call) aside(ctx context.Context, t target) (failed error) {
+	if err := k.c.pool.run(ctx, 1, func(int) { failed = k.message(t) }); err != nil {
+		return errUndone(err)
+	}
+	return failed
+}
+
+// message makes the reply of the one message.
+func (k *call) message(t target) (err error) {
+	m := message{
+		target: t, direction: k.direction, options: k.options, data: k.data,
+		bareInput: k.bareBody, bareOutput: k.bareReply, limit: k.c.cfg.MaxOutputBytes,
+	}
+	if k.bareReply {
+		k.reply, err = k.c.convert(k.reply, &k.scratch, &m)
+		return err
+	}
+	k.reply = append(k.reply, `{"type":`...)
+	k.reply = jsonscan.AppendString(k.reply, t.name)
+	k.reply = append(k.reply, `,"data":`...)
+	k.reply, err = k.c.convert(k.reply, &k.scratch, &m)
+	k.reply = append(k.reply, '}')
+	return err
+}
+
+// send sends the reply.
+func (k *call) send(out llm.Sink) error {
+	k.fields[0] = llm.Field{Name: "Content-Type", Value: "application/json"}
+	if k.direction == Encode && k.bareReply && k.items == nil {
+		k.fields[0].Value = "application/x-protobuf"
+	}
+	k.head = llm.Head{Status: 200, Kind: llm.Unary, Header: k.fields[:], Length: int64(len(k.reply))}
+	if err := out.Start(&k.head); err != nil {
+		return err
+	}
+	k.events[0] = llm.Event{Raw: k.reply}
+	return out.Send(k.events[:])
+}

@@ -1,0 +1,105 @@
+package codec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// The statuses that the codec gives. net/http is for the edges alone.
+const (
+	statusBadRequest       = 400
+	statusNotFound         = 404
+	statusMethodNotAllowed = 405
+	statusConflict         = 409
+	statusTooLarge         = 413
+	statusUnsupportedMedia = 415
+	statusUnavailable      = 503
+)
+
+func errParam(code, param, format string, args ...any) *llm.Error {
+	e := llm.Errorf(statusBadRequest, code, "%s", fmt.Sprintf(format, args...))
+	e.Param = param
+	return e
+}
+
+func errMissing(param, format string, args ...any) *llm.Error {
+	return errParam("missing_required_parameter", param, format, args...)
+}
+
+func errTooLarge(param, format string, args ...any) *llm.Error {
+	e := llm.Errorf(statusTooLarge, "too_large", "%s", fmt.Sprintf(format, args...))
+	e.Param = param
+	return e
+}
+
+// errEnvelope says where an envelope is no JSON, or what else is wrong with it.
+func errEnvelope(body []byte, err error) error {
+	fault, ok := errors.AsType[*jsonscan.Error](err)
+	if !ok {
+		return err
+	}
+	line, column := fault.Position(body)
+	return llm.Errorf(statusBadRequest, "invalid_json", "The request's body is not a valid JSON object: %s at line %d, column %d (byte %d).",
+		fault.Msg, line, column, fault.Offset)
+}
+
+// errUndone says why the workers did not do something.
+func errUndone(err error) error {
+	switch {
+	case errors.Is(err, errFull):
+		e := llm.Errorf(statusUnavailable, "codec_busy", "Too many messages wait to be encoded or decoded. Send the request again in a moment.")
+		e.RetryAfter = time.Second
+		return e
+	case errors.Is(err, errClosed):
+		e := llm.Errorf(statusUnavailable, "shutting_down", "The gateway is shutting down. Send the request again.")
+		e.RetryAfter = time.Second
+		return e
+	default:
+		return err
+	}
+}
+
+// errPanic is what a panic of the transcoder becomes: a fault of one message.
+func errPanic(p any) error { return fmt.Errorf("transcoder panicked: %v", p) }
+
+// outcomeOf sorts an error for the figures.
+func outcomeOf(err error) outcome {
+	e, ok := errors.AsType[*llm.Error](err)
+	switch {
+	case err == nil:
+		return done
+	case ok && e.Code == "codec_busy":
+		return busy
+	case ok && e.Status < 500:
+		return invalid
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return cancelled
+	default:
+		return failed
+	}
+}
+
+// appendError appends an error as OpenAI shapes it.
+func appendError(dst []byte, e *llm.Error) []byte {
+	dst = append(dst, `{"error":{"message":`...)
+	dst = jsonscan.AppendString(dst, e.Message)
+	dst = append(dst, `,"type":`...)
+	dst = jsonscan.AppendString(dst, e.Type)
+	dst = append(dst, `,"param":`...)
+	dst = appendNullable(dst, e.Param)
+	dst = append(dst, `,"code":`...)
+	dst = appendNullable(dst, e.Code)
+	return append(dst, '}', '}')
+}
+
+func appendNullable(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return jsonscan.AppendString(dst, s)
+}

@@ -1,0 +1,150 @@
+package codec
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// errFull says that no more work may wait for the workers, errClosed that there
+// are none any more.
+var (
+	errFull   = errors.New("too much work waits")
+	errClosed = errors.New("the workers have ended")
+)
+
+// pool is a fixed number of workers and the pieces of work that wait for one.
+type pool struct {
+	queue   chan piece
+	room    atomic.Int64 // pieces that may still be queued
+	busy    atomic.Int64 // workers that work
+	refused atomic.Uint64
+	quit    chan struct{}
+	workers sync.WaitGroup
+}
+
+func newPool(workers, queue int) *pool {
+	p := &pool{queue: make(chan piece, queue), quit: make(chan struct{})}
+	p.room.Store(int64(queue))
+	for range workers {
+		p.workers.Go(p.work)
+	}
+	return p
+}
+
+// close ends the workers once they have done what they are at.
+func (p *pool) close() {
+	close(p.quit)
+	p.workers.Wait()
+}
+
+// run has do(0) to do(n-1) called by the workers and returns when all have been.
+// Either all pieces find room in the queue or none is done (errFull). When ctx or
+// the pool ends first, pieces that have not begun never do, and it returns once
+// those that have are through: nothing uses the caller's memory afterwards.
+func (p *pool) run(ctx context.Context, n int, do func(i int)) error {
+	if n == 0 {
+		return nil
+	}
+	if !p.reserve(int64(n)) {
+		p.refused.Add(1)
+		return errFull
+	}
+	w := &work{do: do, left: n, done: make(chan struct{}), idle: make(chan struct{})}
+	for i := range n {
+		p.queue <- piece{w, i} // does not block: the room is reserved
+	}
+	var err error
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-p.quit:
+		err = errClosed
+	}
+	w.drop()
+	return err
+}
+
+func (p *pool) reserve(n int64) bool {
+	for {
+		room := p.room.Load()
+		if room < n {
+			return false
+		}
+		if p.room.CompareAndSwap(room, room-n) {
+			return true
+		}
+	}
+}
+
+func (p *pool) work() {
+	for {
+		select {
+		case <-p.quit:
+			return
+		case next := <-p.queue:
+			p.room.Add(1)
+			if !next.work.begin() {
+				continue
+			}
+			p.busy.Add(1)
+			next.work.do(next.i)
+			p.busy.Add(-1)
+			next.work.end()
+		}
+	}
+}
+
+// piece is the ith part of some work.
+type piece struct {
+	work *work
+	i    int
+}
+
+// work is what one call of run wants done.
+type work struct {
+	do func(i int)
+
+	mu      sync.Mutex
+	left    int  // pieces that are not through
+	running int  // of these, the ones that have begun
+	dropped bool // no more pieces begin
+	done    chan struct{}
+	idle    chan struct{} // closed when the work was dropped and no piece runs
+}
+
+func (w *work) begin() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.dropped {
+		w.running++
+	}
+	return !w.dropped
+}
+
+func (w *work) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running--
+	w.left--
+	if w.left == 0 {
+		close(w.done)
+	}
+	if w.dropped && w.running == 0 {
+		close(w.idle)
+	}
+}
+
+// drop keeps further pieces from beginning and waits for those that run.
+func (w *work) drop() {
+	w.mu.Lock()
+	w.dropped = true
+	if w.running == 0 {
+		close(w.idle)
+	}
+	w.mu.Unlock()
+	<-w.idle
+}

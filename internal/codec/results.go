@@ -1,0 +1,149 @@
+package codec
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+
+	"sluice/internal/protobuf"
+)
+
+const (
+	// leastResult is the shortest input in bytes whose result is kept: a shorter
+	// one is transcoded as fast as it is found.
+	leastResult = 512
+	// resultOverhead is what an entry takes beside its bytes, about.
+	resultOverhead = 256
+	// doorSlots is how many inputs the doorkeeper remembers, a power of two.
+	doorSlots = 8192
+)
+
+// question is what a result is the answer to.
+type question struct {
+	direction Direction
+	options   protobuf.Options
+	digest    [32]byte // of the schema
+	typeName  string
+	input     []byte
+}
+
+func (q *question) equal(o *question) bool {
+	return q.direction == o.direction && q.options == o.options && q.digest == o.digest &&
+		q.typeName == o.typeName && bytes.Equal(q.input, o.input)
+}
+
+type result struct {
+	question
+	output []byte
+}
+
+// results keeps what messages became. The key is a hash; a hit counts only when
+// the whole question is the same. A result is kept from the second time that its
+// question comes, so that inputs that come once cost no copy. nil keeps none.
+type results struct {
+	entries *otter.Cache[uint64, *result]
+	seed    maphash.Seed
+	most    int // bytes of one entry
+	door    [doorSlots]atomic.Uint64
+
+	bytes                  atomic.Int64
+	hits, misses, rejected atomic.Uint64
+}
+
+func newResults(cfg Config) (*results, error) {
+	if cfg.ResultCacheBytes == 0 {
+		return nil, nil
+	}
+	r := &results{seed: maphash.MakeSeed(), most: int(min(cfg.ResultCacheBytes/8, math.MaxInt32))}
+	entries, err := otter.New(&otter.Options[uint64, *result]{
+		MaximumWeight:    uint64(cfg.ResultCacheBytes),
+		Weigher:          func(_ uint64, e *result) uint32 { return uint32(e.size()) },
+		ExpiryCalculator: otter.ExpiryWriting[uint64, *result](cfg.ResultTTL),
+		OnAtomicDeletion: func(d otter.DeletionEvent[uint64, *result]) { r.bytes.Add(-int64(d.Value.size())) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make result cache: %w", err)
+	}
+	r.entries = entries
+	return r, nil
+}
+
+func (e *result) size() int {
+	return len(e.input) + len(e.output) + len(e.typeName) + resultOverhead
+}
+
+// get gives the answer to q, which is not to be written to, and the key for put.
+// The key is 0 where the answer is not worth keeping.
+func (r *results) get(q *question) (output []byte, key uint64, ok bool) {
+	if r == nil || len(q.input) < leastResult {
+		return nil, 0, false
+	}
+	key = r.key(q)
+	if e, ok := r.entries.GetIfPresent(key); ok && e.equal(q) {
+		r.hits.Add(1)
+		return e.output, key, true
+	}
+	r.misses.Add(1)
+	if slot := &r.door[key%doorSlots]; slot.Load() != key {
+		slot.Store(key)
+		r.rejected.Add(1)
+		key = 0
+	}
+	return nil, key, false
+}
+
+// put keeps a copy of the answer to q under a key from get.
+func (r *results) put(key uint64, q *question, output []byte) {
+	if key == 0 {
+		return
+	}
+	e := &result{question: *q}
+	if len(q.input)+len(output) > r.most-len(q.typeName)-resultOverhead {
+		r.rejected.Add(1)
+		return
+	}
+	both := make([]byte, len(q.input)+len(output))
+	n := copy(both, q.input)
+	copy(both[n:], output)
+	e.input, e.output = both[:n:n], both[n:]
+	r.bytes.Add(int64(e.size()))
+	r.entries.Set(key, e)
+}
+
+// key is never 0.
+func (r *results) key(q *question) uint64 {
+	var h maphash.Hash
+	h.SetSeed(r.seed)
+	head := [33]byte{byte(q.direction) << 4}
+	for i, on := range [...]bool{q.options.UseProtoNames, q.options.EmitUnpopulated, q.options.UseEnumNumbers, q.options.DiscardUnknown} {
+		if on {
+			head[0] |= 1 << i
+		}
+	}
+	copy(head[1:], q.digest[:])
+	_, _ = h.Write(head[:])
+	_, _ = h.WriteString(q.typeName)
+	return (h.Sum64() ^ maphash.Bytes(r.seed, q.input)) | 1<<63
+}
+
+// forget drops the results of a schema.
+func (r *results) forget(digest [32]byte) {
+	if r == nil {
+		return
+	}
+	for key, e := range r.entries.All() {
+		if e.digest == digest {
+			r.entries.Invalidate(key)
+		}
+	}
+}
+
+func (r *results) close() {
+	if r != nil {
+		r.entries.StopAllGoroutines()
+	}
+}

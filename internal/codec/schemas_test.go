@@ -1,0 +1,131 @@
+package codec
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+)
+
+func list(c *Codec) string {
+	return send(c, &llm.Request{Op: llm.Passthrough, Method: "GET", Path: prefix + "schemas"})
+}
+
+func TestSchemas(t *testing.T) {
+	c := newCodec(t, func(c *Config) { c.MaxSchemas, c.MaxSchemaBytes = 2, 1<<10 })
+	digest := func(s string) string {
+		_, s, _ = strings.Cut(s, `"sha256:`)
+		return s[:64]
+	}
+	got := list(c)
+	want := `application/json {"object":"list","data":[{"name":"notes","digest":"sha256:` + digest(got) + `","uploaded":true,"files":["notes.proto"],"messages":["test.Note"],` +
+		`"services":[{"name":"test.Notes","methods":[{"name":"Follow","input":"test.Note","output":"test.Note","client_streaming":false,"server_streaming":true}]}]}]}`
+	if got != want {
+		t.Errorf("list:\ngot  %s\nwant %s", got, want)
+	}
+	const empty = `syntax = "proto3"; message A {}`
+	for _, test := range []struct {
+		name, contentType, body string
+		want                    string
+	}{
+		{"notes", "text/plain", notes, `{"name":"notes"`},
+		{"a", "text/plain; charset=utf-8", empty, `{"name":"a","digest":"sha256:`},
+		{"b", "text/plain", empty, "413 too_large : There is no room for the schema: "},
+		{"a/b", "text/plain", empty, "400 invalid_schema : The schema is not valid: "},
+		{"a", "text/html", empty, "415 unsupported_content_type : The schema cannot be read: "},
+		{"a", "text/plain", "x", "400 invalid_schema : The schema is not valid: "},
+		{"a", "application/x-protobuf", "x", "400 invalid_schema : The schema is not valid: "},
+		{"a", "text/plain", empty + strings.Repeat(" ", 1<<10), "413 too_large : The schema is too large: "},
+	} {
+		b, err := c.PutSchema(test.name, test.contentType, []byte(test.body))
+		got := string(b)
+		if err != nil {
+			got = told(err)
+		}
+		if !strings.HasPrefix(got, test.want) {
+			t.Errorf("put %s as %s: %s", test.name, test.contentType, got)
+		}
+	}
+	for _, want := range []string{`{"name":"a","deleted":true}`, `404 unknown_schema name: There is nothing of this name: unknown schema "a"`} {
+		b, err := c.DeleteSchema("a")
+		got := string(b)
+		if err != nil {
+			got = told(err)
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("delete: %s", got)
+		}
+	}
+}
+
+// Two schemas may declare a type each of its own.
+func TestAmbiguousType(t *testing.T) {
+	c := newCodec(t, nil)
+	if _, err := c.PutSchema("old", "text/plain", []byte(strings.Replace(notes, "text = 1", "words = 1", 1))); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]string{
+		"":              `400 ambiguous_type schema: The message "test.Note" is ambiguous: name one of the schemas that have it: notes, old.`,
+		"&schema=old":   `application/json {"words":"hi"}`,
+		"&schema=notes": `application/json {"text":"hi"}`,
+	} {
+		if got := send(c, post("decode?type=test.Note"+query, string(note("hi")), asWire)); got != want {
+			t.Errorf("%q: %s", query, got)
+		}
+	}
+}
+
+// What the configuration names is loaded and is not for uploads to change. What
+// was uploaded is there after a restart.
+func TestConfiguredAndKept(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	path := filepath.Join(dir, "my notes.v1.proto")
+	if err := os.WriteFile(path, []byte(notes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.Schemas = []string{path, "other=" + path}
+	for restart := range 2 {
+		c, err := New(cfg, Options{StateDir: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := list(c); strings.Count(got, `"uploaded":false`) != 2 || strings.Count(got, `"uploaded":true`) != restart ||
+			!strings.Contains(got, `"name":"my-notes.v1"`) || !strings.Contains(got, `"name":"other"`) {
+			t.Errorf("start %d: %s", restart, got)
+		}
+		if _, err := c.PutSchema("other", "text/plain", []byte(notes)); err == nil || !strings.HasPrefix(told(err), "409 schema_configured ") {
+			t.Error(err)
+		}
+		if _, err := c.DeleteSchema("other"); err == nil || !strings.HasPrefix(told(err), "409 schema_configured ") {
+			t.Error(err)
+		}
+		if _, err := c.PutSchema("mine", "text/plain", []byte(notes)); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+	}
+	for _, list := range [][]string{{path, path}, {filepath.Join(dir, "none.proto")}, {"ftp://x"}} {
+		cfg.Schemas = list
+		if c, err := New(cfg, Options{}); err == nil {
+			c.Close()
+			t.Errorf("%v: no error", list)
+		}
+	}
+}
+
+func TestSchemaName(t *testing.T) {
+	for entry, want := range map[string][2]string{
+		"a/b/chat.proto":       {"chat", "a/b/chat.proto"},
+		"protos":               {"protos", "protos"},
+		"grpc://a.example:443": {"a.example-443", "grpc://a.example:443"},
+		"x=a/b.proto":          {"x", "a/b.proto"},
+		"a b=c.proto":          {"a-b-c", "a b=c.proto"},
+	} {
+		if name, location := schemaName(entry); name != want[0] || location != want[1] {
+			t.Errorf("%s: %q at %q", entry, name, location)
+		}
+	}
+}
