@@ -196,7 +196,7 @@ func (e *encoder) member(m *message, next int, typed *anyMember) (f *field, ok b
 			return nil, e.failAt(at, key, err.Error())
 		}
 	} else {
-		f = m.byKey(key)
+		f = m.named(key)
 	}
 	if f != nil {
 		return f, true

@@ -28,7 +28,11 @@ func (e *encoder) scalar(f *field) outcome {
 	e.scalarAt = e.i
 	switch f.kind {
 	case protoreflect.StringKind:
-		return e.str(f)
+		if e.peek() != '"' {
+			return e.wrong(f)
+		}
+		size, ok := e.str()
+		return e.result(f, size != 0, ok)
 	case protoreflect.BytesKind:
 		return e.bytes(f)
 	case protoreflect.EnumKind:
@@ -135,19 +139,6 @@ func (e *encoder) number(k protoreflect.Kind) (word float64, ok bool) {
 	}
 	n := e.num.scan(b)
 	return 0, n > 0 && n == len(b)
-}
-
-func (e *encoder) str(f *field) outcome {
-	if e.peek() != '"' {
-		return e.wrong(f)
-	}
-	t, ok := e.text()
-	if !ok {
-		return refused
-	}
-	e.out = appendVarint(e.out, uint64(t.size))
-	e.out = t.appendTo(e.out)
-	return e.result(f, t.size != 0, true)
 }
 
 // bytes reads base64 as protojson does: of either alphabet, with padding where

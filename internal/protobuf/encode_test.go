@@ -65,6 +65,10 @@ func checkEncode(t testing.TB, p *Plan, in []byte, discard bool) (wire []byte, o
 			t.Errorf("%s %q: error %#v", md.FullName(), in, err)
 		}
 	}
+	roomy := append(make([]byte, 0, 2*len(in)+100), "before"...)
+	if again, err2 := p.AppendWire(roomy, in, Options{DiscardUnknown: discard}, Limits{}); !bytes.Equal(again[len("before"):], wire) || (err2 == nil) != (err == nil) {
+		t.Errorf("%s %q: wrote %x, with room in the output %x", md.FullName(), in, wire, again)
+	}
 	if err != nil || fault != nil {
 		return nil, false
 	}
@@ -115,7 +119,7 @@ func TestEncodeMessageSet(t *testing.T) {
 			t.Errorf("%s was taken", in)
 		}
 	}
-	if want := "test.two.Free (message set): 0 decoded, 2 encoded"; len(p.Fallback()) != 1 || p.Fallback()[0] != want {
+	if want := "test.two.Free (message set): 0 decoded, 4 encoded"; len(p.Fallback()) != 1 || p.Fallback()[0] != want {
 		t.Errorf("Fallback() = %q, want %q", p.Fallback(), want)
 	}
 }

@@ -49,7 +49,7 @@ func (e *encoder) text() (text, bool) {
 		switch b[i] {
 		case '"':
 			t := text{b[start:i], i - start - saved}
-			if high != 0 && !utf8.Valid(t.raw) {
+			if high&tops != 0 && !utf8.Valid(t.raw) {
 				return text{}, e.fail(e.i, "invalid UTF-8 in a string")
 			}
 			e.i = i + 1
@@ -67,28 +67,88 @@ func (e *encoder) text() (text, bool) {
 	}
 }
 
+// str reads a string and writes it with its length before it.
+func (e *encoder) str() (size int, ok bool) {
+	if cap(e.out)-len(e.out) >= len(e.in)-e.i+8 {
+		return e.copied()
+	}
+	t, ok := e.text()
+	if ok {
+		e.out = appendVarint(e.out, uint64(t.size))
+		e.out = t.appendTo(e.out)
+	}
+	return t.size, ok
+}
+
+// copied is str in one pass over the bytes, for an output that has room for
+// all that is left of the input.
+func (e *encoder) copied() (size int, ok bool) {
+	in, i := e.in, e.i+1
+	at := len(e.out)
+	out := e.out[:cap(e.out)]
+	o := at + 1 // one byte for the length, as most strings need
+	var high uint64
+	for {
+		for i+8 <= len(in) {
+			x := binary.LittleEndian.Uint64(in[i:])
+			binary.LittleEndian.PutUint64(out[o:], x)
+			if hit := special(x); hit != 0 {
+				n := bits.TrailingZeros64(hit)
+				high |= x & (1<<n - 1)
+				i, o = i+n/8, o+n/8
+				break
+			}
+			high |= x
+			i, o = i+8, o+8
+		}
+		for i < len(in) && in[i] >= ' ' && in[i] != '"' && in[i] != '\\' {
+			out[o] = in[i]
+			high |= uint64(in[i])
+			i, o = i+1, o+1
+		}
+		if i >= len(in) || in[i] != '\\' {
+			break
+		}
+		r, n := escape(in[i:])
+		if n == 0 {
+			return 0, e.fail(i, "invalid escape in a string")
+		}
+		o += utf8.EncodeRune(out[o:], r)
+		i += n
+	}
+	switch {
+	case i >= len(in):
+		return 0, e.fail(i, "unexpected end of a string")
+	case in[i] != '"':
+		return 0, e.fail(i, "control character in a string")
+	case high&tops != 0 && !utf8.Valid(out[at+1:o]):
+		return 0, e.fail(e.i, "invalid UTF-8 in a string")
+	}
+	e.i = i + 1
+	size = o - at - 1
+	if more := varintSize(uint64(size)) - 1; more > 0 {
+		copy(out[at+1+more:], out[at+1:o])
+		o += more
+	}
+	putVarint(out[at:], uint64(size))
+	e.out = out[:o]
+	return size, true
+}
+
 // plain returns the first index from i on that holds a quote, a backslash, a
-// control character or the end of b. high is not zero once a byte from 0x80 up
-// may have been passed. It looks at eight bytes at a time: a borrow in the
-// subtractions can only run upwards from a byte that is a hit itself, so the
-// lowest hit, which alone is used, is exact.
+// control character or the end of b. high has the top bit of a byte set once
+// one from 0x80 up was passed.
 func plain(b []byte, i int, high uint64) (int, uint64) {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
-		// Flipping bit 1 puts '"' (0x22) right above the control characters
-		// (0x00 to 0x1f) and moves nothing else below it.
-		low := ((x ^ 0x02*ones) - 0x21*ones) &^ x
-		slash := x ^ '\\'*ones
-		hit := (low | (slash-ones)&^slash) & tops
-		if hit != 0 {
+		if hit := special(x); hit != 0 {
 			n := bits.TrailingZeros64(hit)
-			return i + n/8, high | x&tops&(1<<n-1)
+			return i + n/8, high | x&(1<<n-1)
 		}
-		high |= x & tops
+		high |= x
 	}
 	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
-		high |= uint64(b[i] & utf8.RuneSelf)
+		high |= uint64(b[i])
 		i++
 	}
 	return i, high

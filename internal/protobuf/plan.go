@@ -54,6 +54,7 @@ type message struct {
 	dense    []*field
 	sparse   map[protowire.Number]*field
 	byName   map[string]*field // by JSON name and name in the schema
+	names    names             // the same by length
 	required []*field
 	oneofs   int  // how many there are, synthetic ones included
 	needs    bool // some message below this one, or it, has required fields
@@ -98,7 +99,6 @@ type field struct {
 
 	msg      *message // kind message or group, unless isMap
 	enum     *enum
-	initial  int32  // number of the enum where a map's entry has no value
 	key, val *field // of a map
 
 	// unset is what Options.EmitUnpopulated writes, with names of enums and
@@ -126,9 +126,6 @@ func (m *message) byNumber(num protowire.Number) *field {
 	}
 	return m.sparse[num]
 }
-
-// byKey finds a field, no extension, by a JSON name or a name of the schema.
-func (m *message) byKey(key []byte) *field { return m.byName[string(key)] }
 
 // quoted gives the first name that has the number n, nil if none has.
 func (e *enum) quoted(n int32) []byte {

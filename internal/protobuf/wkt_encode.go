@@ -61,9 +61,8 @@ func (e *encoder) value(m *message) bool {
 		e.out = append(e.out, tagBool, 0)
 		return e.literal("false")
 	case '"':
-		t, ok := e.text()
-		e.out = appendVarint(append(e.out, tagString), uint64(t.size))
-		e.out = t.appendTo(e.out)
+		e.out = append(e.out, tagString)
+		_, ok := e.str()
 		return ok
 	case '{':
 		e.out = append(e.out, tagStruct)
