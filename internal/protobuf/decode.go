@@ -24,7 +24,7 @@ func (p *Plan) AppendJSON(dst, wire []byte, o Options, l Limits) ([]byte, error)
 	}
 	if d.tooLarge {
 		d.start(dst)
-		if d.viaProtojson(p.root, wire) {
+		if d.viaProtojson(p.root, wire, 0) {
 			return d.out, nil
 		}
 	}
@@ -162,7 +162,7 @@ func (d *decoder) body(m *message, b []byte, i int, group protowire.Number) int 
 		return d.wellKnown(m, b, i)
 	}
 	if m.fallback != "" {
-		if !d.viaProtojson(m, b[i:]) {
+		if !d.viaProtojson(m, b, i) {
 			return -1
 		}
 		return len(b)

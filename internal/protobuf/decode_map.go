@@ -44,7 +44,6 @@ func (d *decoder) entry(f *field, b []byte, i int, r *keyRun) int {
 // split reads an entry. Of a key or a value that comes twice the last counts;
 // messages are merged, in scratch that the caller takes away.
 func (d *decoder) split(f *field, b []byte, i int) (e entry, ok bool) {
-	e.bits = uint64(uint32(f.val.initial))
 	base := len(d.merged)
 	if d.depth++; d.depth > d.limits.MaxDepth {
 		d.fail(i, "messages nest deeper than the limit allows")

@@ -195,8 +195,8 @@ func (d *decoder) writeUnset(f *field) {
 func (d *decoder) ordered(m *message, b []byte, i int) bool {
 	var s seen
 	var last *field
-	left := d.left
-	defer func() { d.left = left }()
+	left, depth := d.left, d.depth
+	defer func() { d.left, d.depth = left, depth }()
 	for i < len(b) {
 		num, typ, next := d.tag(b, i)
 		if next < 0 {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -53,9 +56,21 @@ func buildFiles(dir fs.FS, names ...string) (*protoregistry.Files, error) {
 
 // testFiles are the schemas in testdata.
 var testFiles = sync.OnceValues(func() (*protoregistry.Files, error) {
-	dir := layered{os.DirFS("testdata"), os.DirFS("testdata/encode")}
-	return buildFiles(dir, "shapes.proto", "two.proto", "three.proto", "edition.proto")
+	dir := layered{os.DirFS("testdata"), os.DirFS("testdata/decode"), os.DirFS("testdata/encode"), wideFile()}
+	return buildFiles(dir, "shapes.proto", "odd.proto", "wide.proto", "two.proto", "three.proto", "edition.proto")
 })
+
+// wideFile has a message with more fields than a bitmap has bits.
+func wideFile() fs.FS {
+	text := `edition = "2023"; package wide; message Wide { extensions 1000 to max; `
+	for n := 1; n <= seenBits+20; n++ {
+		kind := [...]string{"int32", "repeated string", "Wide", "string", "map<int32, Wide>", "repeated sint64"}[n%6]
+		text += fmt.Sprintf("%s f%d = %d;\n", kind, n, 2*n)
+	}
+	text += `oneof kind { int32 a = 900; Wide b = 901 [features.message_encoding = DELIMITED]; string c = 902; } }
+		extend Wide { int32 x_int = 1000; repeated Wide x_wide = 1001; string x_text = 1002; }`
+	return fstest.MapFS{"wide.proto": {Data: []byte(text)}}
+}
 
 // layered looks for a file in one folder after the other.
 type layered []fs.FS
@@ -93,8 +108,17 @@ func planOf(t testing.TB, files *protoregistry.Files, name protoreflect.FullName
 	return p, md, types
 }
 
+// errPanic says that there is no verdict: protobuf-go panics for the entry of a
+// map whose key comes again with a wrong wire type.
+var errPanic = errors.New("protobuf-go panics")
+
 // oracle is what AppendJSON is measured by.
-func oracle(md protoreflect.MessageDescriptor, types Types, wire []byte, o Options) ([]byte, error) {
+func oracle(md protoreflect.MessageDescriptor, types Types, wire []byte, o Options) (b []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errPanic
+		}
+	}()
 	m := dynamicpb.NewMessage(md)
 	if err := (proto.UnmarshalOptions{Resolver: types}).Unmarshal(wire, m); err != nil {
 		return nil, err
@@ -112,6 +136,9 @@ func agree(t *testing.T, p *Plan, md protoreflect.MessageDescriptor, types Types
 	t.Helper()
 	want, wantErr := oracle(md, types, wire, o)
 	got, err := p.AppendJSON([]byte("kept"), wire, o, Limits{MaxDepth: 10000})
+	if wantErr == errPanic {
+		return nil
+	}
 	if (err == nil) != (wantErr == nil) {
 		t.Fatalf("%s %x %+v:\nerror %v, protojson says %v\n%s\n%s", md.FullName(), wire, o, err, wantErr, got, want)
 	}

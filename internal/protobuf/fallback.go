@@ -11,17 +11,24 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// viaProtojson writes the message wire as protojson does.
-func (d *decoder) viaProtojson(m *message, wire []byte) bool {
+// viaProtojson writes the message b[i:] as protojson does. protobuf-go panics
+// for some maps (the key comes again, with a wrong wire type); that is refused.
+func (d *decoder) viaProtojson(m *message, b []byte, i int) (ok bool) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			d.fail(i, fmt.Sprint("protobuf-go panics: ", fault))
+			ok = false
+		}
+	}()
 	m.decoded.Add(1)
 	msg := dynamicpb.NewMessage(m.desc)
 	err := proto.UnmarshalOptions{
 		AllowPartial:   d.any > 0,
 		Resolver:       m.plan.types,
 		RecursionLimit: max(d.limits.MaxDepth-d.depth, 1),
-	}.Unmarshal(wire, msg)
+	}.Unmarshal(b[i:], msg)
 	if err != nil {
-		d.fail(0, err.Error())
+		d.fail(i, err.Error())
 		return false
 	}
 	text, err := protojson.MarshalOptions{
@@ -32,16 +39,16 @@ func (d *decoder) viaProtojson(m *message, wire []byte) bool {
 		Resolver:        m.plan.types,
 	}.Marshal(msg)
 	if err != nil {
-		d.fail(0, err.Error())
+		d.fail(i, err.Error())
 		return false
 	}
 	buf := bytes.NewBuffer(d.out)
 	if err := json.Compact(buf, text); err != nil {
-		d.fail(0, err.Error())
+		d.fail(i, err.Error())
 		return false
 	}
 	d.out = buf.Bytes()
-	return d.fits(0) >= 0
+	return d.fits(i) >= 0
 }
 
 // Fallback lists the messages that go to protojson because no table describes

@@ -60,9 +60,6 @@ func (c *compilation) field(p *Plan, f *field, fd protoreflect.FieldDescriptor) 
 			return fmt.Errorf("compile %s: enum %s is not resolved", fd.FullName(), fd.Enum().FullName())
 		}
 		f.enum = p.enum(fd.Enum())
-		if !f.list {
-			f.initial = int32(fd.Default().Enum())
-		}
 		f.null = f.enum.null
 	}
 	return nil
@@ -160,12 +157,9 @@ func unsetValue(f *field) (named, numbered []byte) {
 	case f.null:
 		text = "null"
 	case f.enum != nil:
-		n := f.initial
-		numbered = fmt.Append(nil, n)
-		if named = f.enum.quoted(n); named == nil {
-			named = numbered
+		if name := f.enum.quoted(0); name != nil {
+			return name, []byte(text)
 		}
-		return named, numbered
 	}
 	return []byte(text), []byte(text)
 }
