@@ -163,6 +163,7 @@ func TestJoinRefresh(t *testing.T) {
 		})
 		time.Sleep(121 * time.Second)
 		f.expect(t, chat("hi"), "COALESCED "+chatReply("2"))
+		synctest.Wait() // until it is stored as well
 		f.expect(t, chat("hi"), "HIT "+chatReply("2"))
 	})
 }

@@ -20,6 +20,13 @@ type figures struct {
 	loaded, used, gained [origins]atomic.Uint64
 }
 
+// Examine implements perf.Examined.
+func (c *Cache) Examine(report func(perf.Condition)) {
+	if c.hot != nil {
+		c.hot.examine(report)
+	}
+}
+
 // Figures implements perf.Source.
 func (c *Cache) Figures(r perf.Reporter) {
 	f := &c.figures

@@ -342,6 +342,7 @@ func TestSlowFirstClient(t *testing.T) {
 		f.startWith(first, chat("hi"))
 		synctest.Wait()
 		f.expect(t, chat("hi"), "COALESCED "+chatReply("x"))
+		synctest.Wait() // until it is stored as well
 		f.expect(t, chat("hi"), "HIT "+chatReply("x"))
 		close(resume)
 		<-first.done

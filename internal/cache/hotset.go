@@ -45,6 +45,7 @@ type hotSet struct {
 	closed   bool
 	restored []byte // what was aside
 
+	fault           atomic.Pointer[string] // of the last writing; nil for none
 	written, failed atomic.Uint64
 	size            atomic.Int64
 }
@@ -230,6 +231,16 @@ func parseHotSet(b []byte) (written int64, aside, records []byte, err error) {
 	return written, aside, r.b[crcSize:], nil
 }
 
+// examine says whether a restart would begin warm.
+func (h *hotSet) examine(report func(perf.Condition)) {
+	c := perf.Condition{Component: "state_dir"}
+	if fault := h.fault.Load(); fault != nil {
+		c.State, c.Error = perf.Degraded, *fault
+		c.Advice = "Check that " + h.dir + " can be written, has room and belongs to one process alone. Requests do not depend on it; a restart would begin cold."
+	}
+	report(c)
+}
+
 // close gives the lock back, for good.
 func (h *hotSet) close() error {
 	h.mu.Lock()
@@ -273,11 +284,14 @@ func (c *Cache) save(last error) error {
 	switch {
 	case err == nil:
 		c.hot.written.Add(1)
+		c.hot.fault.Store(nil)
 		return nil
 	case errors.Is(err, errRetired):
 		return nil
 	}
 	c.hot.failed.Add(1)
+	text := err.Error()
+	c.hot.fault.Store(&text)
 	if last == nil || last.Error() != err.Error() {
 		c.log.Warn("the hot set cannot be written; a restart will start colder", "dir", c.hot.dir, "error", fmt.Sprint(err))
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sluice/internal/perf"
 )
 
 func inDir(dir string) func(*Config, *Options) {
@@ -125,6 +127,11 @@ func TestDiskFull(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no space left on device") {
 		t.Errorf("got %v", err)
 	}
+	f.Examine(func(c perf.Condition) {
+		if c.State != perf.Degraded || !strings.Contains(c.Error, "no space left") || !strings.Contains(c.Advice, dir) {
+			t.Errorf("condition %+v", c)
+		}
+	})
 	_ = f.save(err)
 	if n := strings.Count(f.log.String(), "no space left"); n > 1 {
 		t.Errorf("said %d times", n)
@@ -137,6 +144,11 @@ func TestDiskFull(t *testing.T) {
 	if err := f.save(err); err != nil {
 		t.Error(err)
 	}
+	f.Examine(func(c perf.Condition) {
+		if c != (perf.Condition{Component: "state_dir"}) {
+			t.Errorf("condition %+v", c)
+		}
+	})
 	if err := f.hot.close(); err != nil {
 		t.Error(err)
 	}

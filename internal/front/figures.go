@@ -1,6 +1,7 @@
 package front
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"sluice/internal/llm"
@@ -37,6 +38,18 @@ type stats struct {
 	heartbeats  atomic.Uint64
 	aborts      [abortCauses]atomic.Uint64
 	duration    perf.Histogram
+}
+
+// Examine implements perf.Examined: how near the limit of connections is.
+func (s *Server) Examine(report func(perf.Condition)) {
+	c := perf.Condition{Component: "connections"}
+	open, most := s.stats.connections.Load(), int64(s.state.Load().cfg.MaxConnections)
+	if open*10 > most*9 {
+		c.State = perf.Degraded
+		c.Error = fmt.Sprintf("%d of %d client connections are open", open, most)
+		c.Advice = "Raise server.max_connections (and the limit of file descriptors), or find out which clients keep connections open: one more than that is told 503."
+	}
+	report(c)
 }
 
 // Figures reports what the Server has counted.

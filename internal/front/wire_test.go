@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // raw sends bytes as they are and returns all that comes back until the
@@ -206,6 +207,11 @@ func TestConnectionLimit(t *testing.T) {
 	if resp, _ := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)); resp.StatusCode != 200 {
 		t.Errorf("the first connection: %d", resp.StatusCode)
 	}
+	s.Server.Examine(func(c perf.Condition) {
+		if c.State != perf.Degraded || c.Error != "1 of 1 client connections are open" {
+			t.Errorf("condition %+v", c)
+		}
+	})
 }
 
 // TestHalfClose: a client that has closed its direction is taken for gone, and

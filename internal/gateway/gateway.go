@@ -16,6 +16,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/internal/config"
 	"sluice/internal/front"
@@ -36,6 +37,7 @@ type Gateway struct {
 	opts    Options
 	log     *slog.Logger
 	figures *perf.Registry
+	started time.Time
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
@@ -53,7 +55,7 @@ type Gateway struct {
 // Nothing is sent to an upstream and nothing listens for clients yet; the
 // simulator, where no upstream is configured, listens on loopback.
 func New(cfg *config.Config, o Options) (*Gateway, error) {
-	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New()}
+	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New(), started: time.Now()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -67,7 +69,10 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		Metrics: g.figures.Handler(),
 		Version: o.Version,
 		Ready:   g.ready,
-		Routes:  []front.Route{{Method: "DELETE", Path: "/v1/cache", Serve: g.purge}},
+		Routes: []front.Route{
+			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
+			{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
+		},
 	})
 	if err != nil {
 		g.chain.close()
@@ -75,6 +80,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("set up listener: %w", err)
 	}
 	g.figures.Register(g.front)
+	g.figures.Register(&process{root: "/", start: g.started})
 	g.chain.join(g.figures)
 	g.live.Store(g.chain)
 	return g, nil
@@ -101,6 +107,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	beside, stop := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	tasks.Go(func() { headroom(beside, g.stored) })
+	tasks.Go(func() { g.watch(beside) })
 	err = g.front.Serve(ctx)
 	stop()
 	tasks.Wait()

@@ -20,6 +20,9 @@ type Registry struct {
 
 	mu      sync.RWMutex
 	sources []Source
+
+	examined sync.Mutex
+	findings map[string]Finding // of the last examination
 }
 
 // New makes a Registry that reports the process's and the Go runtime's

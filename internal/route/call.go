@@ -176,11 +176,14 @@ func (c *call) try(ctx context.Context, t *target) error {
 		c.req.Path = modelPath(t.model)
 	}
 	err := t.up.Handler.Serve(ctx, &c.req, c)
-	o, _ := classify(ctx, err)
+	o, e := classify(ctx, err)
 	if c.sinkFailed {
 		o = internal
 	}
 	t.up.settle(o, c.probe)
+	if works, known := o.healthy(); known && !works {
+		t.up.fault.Store(e)
+	}
 	c.probe = false
 	return err
 }

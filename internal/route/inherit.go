@@ -30,6 +30,7 @@ func (up *upstream) inherit(before *Router) {
 	before.mu.Unlock()
 	up.breaker.take(&old.breaker)
 	up.cooling.take(&old.cooling)
+	up.fault.Store(old.fault.Load())
 	for o := range outcomes {
 		up.results[o].Store(old.results[o].Load())
 	}

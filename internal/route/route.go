@@ -104,6 +104,7 @@ type upstream struct {
 	listErr error
 
 	results [outcomes]atomic.Uint64
+	fault   atomic.Pointer[llm.Error] // of the last request that failed; nil for none
 }
 
 // New makes a Router. The error joins all faults of cfg and ups.

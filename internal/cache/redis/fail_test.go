@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/internal/cache"
+	"sluice/internal/perf"
 )
 
 // fails asks until the level is down, and checks that it then fails at once.
@@ -42,10 +43,15 @@ func TestFrozen(t *testing.T) {
 	s.cmd.Process.Signal(syscall.SIGSTOP)
 	fails(t, l)
 	is(t, "errors", l.figures.errors[timeout].Load() >= failures, true)
+	l.Examine(func(c perf.Condition) {
+		is(t, "state", c.State, perf.Degraded)
+		is(t, "says what is wrong", c.Error != "" && c.Advice != "", true)
+	})
 	other := level(t, cfg, Options{}) // and one that is closed without having been up
 	other.Close()
 	s.cmd.Process.Signal(syscall.SIGCONT)
 	until(t, "up", l.Up)
+	l.Examine(func(c perf.Condition) { is(t, "condition", c, perf.Condition{Component: "cache/redis"}) })
 	until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"sluice/internal/cache"
+	"sluice/internal/perf"
 )
 
 // patience bounds what is done in the background: connecting, a probe, a
@@ -65,6 +66,7 @@ type Level struct {
 	breaker breaker
 	queue   queue
 	epoch   atomic.Int64 // that the listener knows of
+	fault   atomic.Pointer[string]
 	figures figures
 
 	ctx    context.Context
@@ -207,7 +209,7 @@ func (l *Level) probe() {
 			if time.Since(rose) > l.pace.longest {
 				b.attempts = 0 // else it only looked well, and probes come no more often
 			}
-		} else if b.attempts == 0 && l.ctx.Err() == nil {
+		} else if l.note(err); b.attempts == 0 && l.ctx.Err() == nil {
 			l.log.Warn("second level does not answer", slog.Any("error", err))
 		}
 		if !b.wait(l.ctx) {
@@ -231,6 +233,26 @@ func (l *Level) ask() error {
 	return nil
 }
 
+// note keeps what was wrong last.
+func (l *Level) note(err error) {
+	text := err.Error()
+	l.fault.Store(&text)
+}
+
+// Examine implements perf.Examined. Nothing depends on the level, so it is never
+// more than degraded.
+func (l *Level) Examine(report func(perf.Condition)) {
+	c := perf.Condition{Component: "cache/redis"}
+	if !l.Up() {
+		c.State = perf.Degraded
+		if fault := l.fault.Load(); fault != nil {
+			c.Error = *fault
+		}
+		c.Advice = fmt.Sprintf("Check that the server of cache.redis_url runs and answers within %v. Until then calls are answered without it, and a DELETE /v1/cache does not reach other machines.", l.cfg.Timeout)
+	}
+	report(c)
+}
+
 // judge counts how something went.
 func (l *Level) judge(err error) {
 	if err == nil {
@@ -241,6 +263,7 @@ func (l *Level) judge(err error) {
 		return // cut by Close
 	}
 	l.figures.errors[kindOf(err)].Add(1)
+	l.note(err)
 	if l.breaker.fail() {
 		l.log.Warn("second level fails and is left alone", slog.Any("error", err))
 	}
