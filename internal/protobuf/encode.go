@@ -54,8 +54,12 @@ type encoder struct {
 	extra int
 	seen  []uint64 // a stack of sets: the fields that the open messages have had
 	keys  mapKeys
-	parts []part // see inOrder
-	buf   []byte // what is needed for a moment
+	parts []part      // see inOrder
+	types []typePlace // see findType
+	buf   []byte      // what is needed for a moment
+
+	searching bool // findType is at work
+	searched  int  // how far it was
 
 	num      number // the last one
 	scalarAt int    // where the scalar began that is being read
@@ -69,7 +73,7 @@ var encoders = sync.Pool{New: func() any { return new(encoder) }}
 
 func (e *encoder) release() {
 	*e = encoder{
-		gaps: keep(e.gaps), seen: keep(e.seen), buf: keep(e.buf), parts: keep(e.parts),
+		gaps: keep(e.gaps), seen: keep(e.seen), buf: keep(e.buf), parts: keep(e.parts), types: keep(e.types),
 		keys: mapKeys{spans: keep(e.keys.spans), table: keep(e.keys.table)},
 	}
 	encoders.Put(e)

@@ -108,11 +108,15 @@ func (e *encoder) skip(maxNest int) bool {
 		if e.nest >= maxNest {
 			return e.fail(e.i, "nested too deeply")
 		}
-		last := c + 2 // ASCII has the brackets so
+		start, last := e.i, c+2 // ASCII has the brackets so
 		for more, ok = e.enter(c, last); more && ok; more, ok = e.more(last) {
 			if c == '{' {
-				if _, ok = e.key(); !ok {
+				var key []byte
+				if key, ok = e.key(); !ok {
 					return false
+				}
+				if e.searching && string(key) == "@type" {
+					e.types = append(e.types, typePlace{start, e.i})
 				}
 			}
 			if !e.count() || !e.skip(maxNest) {

@@ -1,5 +1,7 @@
 package protobuf
 
+import "slices"
+
 // anyMember says what a member "@type" is in an object.
 type anyMember uint8
 
@@ -52,9 +54,27 @@ func (e *encoder) any() bool {
 	return true
 }
 
+// typePlace says where an object has its "@type". Both are offsets.
+type typePlace struct{ object, value int }
+
 // findType leaves the encoder at the value of "@type". Where there is none, it
-// has passed over the object.
+// has passed over the object, or over its first bracket.
+//
+// An Any that holds others would have each byte looked at once for each of
+// them. So what the search of the outermost finds inside is noted.
 func (e *encoder) findType() (found bool, members int, ok bool) {
+	start := e.i
+	if start < e.searched {
+		at, known := slices.BinarySearchFunc(e.types, start, func(p typePlace, at int) int { return p.object - at })
+		if known {
+			e.i = e.types[at].value
+			return true, 1, e.peek() == '"' || e.fail(e.i, `"@type" is not a string`)
+		}
+		more, ok := e.enter('{', '}')
+		return false, btoi(more), ok
+	}
+	e.types, e.searching = e.types[:0], true
+	defer func() { e.searching = false }()
 	more, ok := e.enter('{', '}')
 	at := 0
 	for ; more && ok; more, ok = e.more('}') {
@@ -80,6 +100,8 @@ func (e *encoder) findType() (found bool, members int, ok bool) {
 			return false, 0, false
 		}
 	}
+	slices.SortFunc(e.types, func(a, b typePlace) int { return a.object - b.object })
+	e.searched = e.i
 	if at > 0 {
 		e.i = at
 	}
