@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"context"
 	"sync/atomic"
 
@@ -18,7 +17,7 @@ type batch struct {
 	*call
 	target target // of items that name no other, unless err
 	err    error
-	left   atomic.Int64 // bytes that the results may still take
+	left   atomic.Int64 // bytes that the results may still take; each worker may go beyond by one result
 }
 
 // batch does a request with items. Neighbours go to the same worker.
@@ -46,7 +45,12 @@ func (k *call) batch(ctx context.Context) error {
 		return err // some chunk may have ended early
 	}
 	k.reply = append(k.reply, `{"items":[`...)
-	k.reply = append(k.reply, bytes.Join(results, []byte{','})...)
+	for i, r := range results {
+		if i > 0 {
+			k.reply = append(k.reply, ',')
+		}
+		k.reply = append(k.reply, r...)
+	}
 	k.reply = append(k.reply, ']', '}')
 	return nil
 }
@@ -81,7 +85,11 @@ func (b *batch) chunks(items [][]byte) (chunks [][][]byte) {
 
 // do gives the results of a chunk, with commas between them.
 func (b *batch) do(ctx context.Context, items [][]byte) []byte {
-	var results []byte
+	size := 0
+	for _, item := range items {
+		size += len(item)
+	}
+	results := make([]byte, 0, size+size/4) // about what it takes
 	var s scratch
 	for i, item := range items {
 		if ctx.Err() != nil {
@@ -94,7 +102,7 @@ func (b *batch) do(ctx context.Context, items [][]byte) []byte {
 		results = append(results, `{"data":`...)
 		var err error
 		if results, err = b.item(results, &s, item); err != nil {
-			results = appendError(results[:n], llm.AsError(err))
+			results = appendError(results[:n], b.told(err))
 			continue
 		}
 		results = append(results, '}')
@@ -103,28 +111,50 @@ func (b *batch) do(ctx context.Context, items [][]byte) []byte {
 	return results
 }
 
-// item appends what one item becomes.
-func (b *batch) item(dst []byte, s *scratch, item []byte) ([]byte, error) {
-	left := b.left.Load()
-	if left <= 0 {
-		return dst, errTooLarge("items", "The results of the batch take more than %d bytes.", b.c.cfg.MaxOutputBytes)
+// item appends what one item becomes. A panic is a fault of this item: beyond it
+// there is nothing but a worker that all share.
+func (b *batch) item(dst []byte, s *scratch, item []byte) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = dst, b.c.caught(p, b.typeName)
+		}
+	}()
+	m := message{direction: b.direction, options: b.options, limit: int(b.left.Load())}
+	if err := b.read(&m, item); err != nil {
+		b.c.count(&m, 0, err)
+		return dst, err
+	}
+	return b.c.convert(dst, s, &m)
+}
+
+// read finds out what is to be done with an item.
+func (b *batch) read(m *message, item []byte) (err error) {
+	if m.limit <= 0 {
+		return errTooLarge("items", "The results of the batch take more than %d bytes.", b.c.cfg.MaxOutputBytes)
 	}
 	if item[0] != '{' {
-		return dst, errParam("invalid_type", "items", "The item is not an object.")
+		return errParam("invalid_type", "items", "The item is not an object.")
 	}
 	a := ask{typeName: b.typeName, schema: b.schema}
 	if err := a.parse(item, b.c.jsonDepth(), true); err != nil {
-		return dst, err
+		return err
 	}
-	if a.data == nil {
-		return dst, errMissing("data", "The item has no \"data\".")
+	if m.data = a.data; m.data == nil {
+		return errMissing("data", "The item has no \"data\".")
 	}
-	t, err := b.target, b.err
-	if a.typeName != b.typeName || a.schema != b.schema {
-		t, err = b.c.find(a.typeName, a.schema)
+	if a.typeName == b.typeName && a.schema == b.schema {
+		m.target, err = b.target, b.err
+	} else {
+		m.target, err = b.c.find(a.typeName, a.schema)
 	}
-	if err != nil {
-		return dst, err
+	return err
+}
+
+// told is what the client is told of an item's error. One that is not for the
+// client is logged, as front does with those of whole requests.
+func (b *batch) told(err error) *llm.Error {
+	if outcomeOf(err) == failed {
+		b.c.log.Error("item failed", "type", b.typeName, "error", err)
 	}
-	return b.c.convert(dst, s, &message{target: t, direction: b.direction, options: b.options, data: a.data, limit: int(left)})
+	return llm.AsError(err)
 }

@@ -12,8 +12,10 @@ type Config struct {
 	// Enabled puts the codec into the chain.
 	Enabled bool `yaml:"enabled" env:"SLUICE_PROTOBUF_ENABLED"`
 
-	// Schemas are loaded at the start: paths of .proto files, of descriptor sets or
-	// of folders, and grpc://host:port of servers that reflect.
+	// Schemas are loaded at the start, each under a name: paths of .proto files, of
+	// descriptor sets or of folders, and grpc://host:port (with TLS grpcs) of
+	// servers that reflect. "name=path" gives the name, which otherwise is that of
+	// the file without its ending.
 	Schemas []string `yaml:"schemas"`
 
 	// MaxInputBytes bounds a request's body, and a message of a stream or of the

@@ -64,9 +64,6 @@ func errUndone(err error) error {
 	}
 }
 
-// errPanic is what a panic of the transcoder becomes: a fault of one message.
-func errPanic(p any) error { return fmt.Errorf("transcoder panicked: %v", p) }
-
 // outcomeOf sorts an error for the figures.
 func outcomeOf(err error) outcome {
 	e, ok := errors.AsType[*llm.Error](err)

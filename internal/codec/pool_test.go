@@ -3,7 +3,6 @@ package codec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,51 +129,6 @@ func TestPoolClose(t *testing.T) {
 	})
 }
 
-// Results come in the order of the items, whoever does them, faults among them.
-func TestBatchOrder(t *testing.T) {
-	c := newCodec(t, func(c *Config) { c.Workers = 4 })
-	var items, want []string
-	for i := range 500 {
-		text := fmt.Sprint(i, strings.Repeat("x", i))
-		if i%7 == 3 {
-			items = append(items, `{"data":"`+b64([]byte{0xff})+`"}`)
-			want = append(want, "error")
-			continue
-		}
-		items = append(items, `{"data":"`+b64(note(text))+`"}`)
-		want = append(want, `{"data":{"text":"`+text+`"}}`)
-	}
-	got := send(c, post("decode", `{"type":"test.Note","items":[`+strings.Join(items, " , ")+`]}`, asJSON))
-	got = strings.TrimSuffix(strings.TrimPrefix(got, `application/json {"items":[`), "]}")
-	for i, w := range want {
-		var one string
-		one, got, _ = strings.Cut(got, "},{")
-		one = strings.TrimPrefix(strings.TrimSuffix(one, "}"), "{")
-		w = strings.TrimPrefix(strings.TrimSuffix(w, "}"), "{")
-		if w == "error" && strings.HasPrefix(one, `"error":{"message":"The bytes are not a test.Note: byte `) {
-			continue
-		}
-		if strings.TrimSuffix(one, "}") != strings.TrimSuffix(w, "}") {
-			t.Fatalf("item %d: %.100s, want %.100s", i, one, w)
-		}
-	}
-}
-
-func TestBatchPartialErrors(t *testing.T) {
-	c := newCodec(t, nil)
-	got := send(c, post("encode", `{"items":[{"data":{}},{"type":"test.Note","data":{"text":"hi"}},{"type":"test.Not","data":{}},1,
-		{"type":"test.Note"},{"type":"test.Note","data":{},"options":{}},{"type":"test.Note","data":null}]}`, asJSON))
-	for i, want := range []string{
-		`{"error":{"message":"The request names no message type. Give one as \"type\", with its package, as in \"pkg.Message\".","type":"invalid_request_error","param":"type","code":"missing_required_parameter"}},`,
-		`{"data":"CgJoaQ=="},`, `{"error":{"message":"There is nothing`, `{"error":{"message":"The item is not an object."`,
-		`{"error":{"message":"The item has no \"data\"."`, `"param":"options","code":"unknown_parameter"`, `{"error":{"message":"The JSON is not a test.Note`,
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("item %d: no %s in %s", i, want, got)
-		}
-	}
-}
-
 // Large calls and batches are told when the queue is full; small ones do not need it.
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -219,15 +173,5 @@ func TestCancelledCall(t *testing.T) {
 	free()
 	if n := c.figures.calls[opEncode][cancelled].Load(); n != 2 {
 		t.Errorf("%d counted", n)
-	}
-}
-
-// A panic is a fault of one message.
-func TestPanic(t *testing.T) {
-	c := newCodec(t, nil)
-	m := &message{target: target{name: "x", plan: fake(func([]byte, []byte) ([]byte, error) { panic("oh") })}, direction: Encode, data: []byte("{}"), limit: 10}
-	dst, err := c.convert([]byte("before"), &scratch{}, m)
-	if string(dst) != "before" || err == nil || !strings.HasPrefix(told(err), "internal: ") || c.figures.messages[Encode][failed].Load() != 1 {
-		t.Errorf("%q, %v", dst, err)
 	}
 }

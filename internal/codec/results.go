@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -114,20 +115,20 @@ func (r *results) put(key uint64, q *question, output []byte) {
 	r.entries.Set(key, e)
 }
 
-// key is never 0.
+// key is never 0. It need not be strong: a digest and a name hardly ever meet, and
+// when they do the whole question is compared.
 func (r *results) key(q *question) uint64 {
-	var h maphash.Hash
-	h.SetSeed(r.seed)
-	head := [33]byte{byte(q.direction) << 4}
-	for i, on := range [...]bool{q.options.UseProtoNames, q.options.EmitUnpopulated, q.options.UseEnumNumbers, q.options.DiscardUnknown} {
-		if on {
-			head[0] |= 1 << i
+	how := uint64(q.direction)
+	for _, on := range [...]bool{q.options.UseProtoNames, q.options.EmitUnpopulated, q.options.UseEnumNumbers, q.options.DiscardUnknown} {
+		if how <<= 1; on {
+			how |= 1
 		}
 	}
-	copy(head[1:], q.digest[:])
-	_, _ = h.Write(head[:])
-	_, _ = h.WriteString(q.typeName)
-	return (h.Sum64() ^ maphash.Bytes(r.seed, q.input)) | 1<<63
+	key := maphash.Bytes(r.seed, q.input) ^ maphash.String(r.seed, q.typeName) ^ how<<56
+	for i := 0; i < len(q.digest); i += 8 {
+		key ^= binary.LittleEndian.Uint64(q.digest[i:])
+	}
+	return max(key, 1)
 }
 
 // forget drops the results of a schema.

@@ -3,7 +3,7 @@ package codec
 import (
 	"encoding/base64"
 	"errors"
-	"log/slog"
+	"fmt"
 	"runtime/debug"
 
 	"sluice/internal/llm"
@@ -120,9 +120,7 @@ func (c *Codec) transcodeAnew(dst, input []byte, m *message) (out []byte, err er
 	n := len(dst)
 	defer func() {
 		if p := recover(); p != nil {
-			c.log.Error("transcoder panicked", slog.String("type", m.name), slog.String("direction", m.direction.String()),
-				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			out, err = dst[:n], errPanic(p)
+			out, err = dst[:n], c.caught(p, m.name)
 		}
 	}()
 	limits := protobuf.Limits{MaxOutput: m.limit, MaxDepth: c.cfg.MaxDepth, MaxFields: c.cfg.MaxFields}
@@ -135,6 +133,12 @@ func (c *Codec) transcodeAnew(dst, input []byte, m *message) (out []byte, err er
 		return dst[:n], errData(err, m)
 	}
 	return out, nil
+}
+
+// caught logs a panic and gives what it becomes: a fault of one message.
+func (c *Codec) caught(p any, typeName string) error {
+	c.log.Error("transcoder panicked", "type", typeName, "panic", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("transcoder panicked: %v", p)
 }
 
 // errData is what the client is told of a message that is refused.
