@@ -26,11 +26,13 @@ func (e *encoder) mapField(f *field) bool {
 		}
 		from := len(e.out)
 		if !e.mapKey(f.key, name) {
-			return e.failAt(at, name, "not a key of this map")
+			e.fail(at, "not a key of this map")
+			return e.within(e.mapStep(at))
 		}
 		k := keySpan{from, len(e.out)}
 		if e.keys.has(e.out, &scope, k) {
-			return e.failAt(at, name, "the key is there twice")
+			e.fail(at, "the key is there twice")
+			return e.within(e.mapStep(at))
 		}
 		switch e.mapValue(f.val) {
 		case refused:
