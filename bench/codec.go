@@ -25,7 +25,12 @@ func codecCost(w io.Writer, args []string) error {
 	if e.rounds < 1 || e.load <= 0 {
 		return fmt.Errorf("%d rounds of %v measure nothing", e.rounds, e.load)
 	}
-	return e.transcoding(w)
+	for _, part := range []func(io.Writer) error{e.transcoding, e.batches, e.results} {
+		if err := part(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // transcoding compares transcoders on messages of five shapes.
