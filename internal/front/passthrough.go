@@ -41,6 +41,11 @@ func (x *exchange) readPassthrough() error {
 		return x.body.err
 	}
 	x.req.BodyReader, x.req.BodyLen = &x.body, r.ContentLength
+	// What is read as it comes may be answered as it comes. Without this net/http
+	// reads the rest of the body before it writes anything of a reply.
+	if c, ok := x.w.(interface{ EnableFullDuplex() error }); ok {
+		_ = c.EnableFullDuplex()
+	}
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || r.Header.Get("Content-Encoding") != "" {
 		return nil
