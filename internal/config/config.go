@@ -19,6 +19,7 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/cache/redis"
+	"sluice/internal/codec"
 	"sluice/internal/front"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
@@ -35,6 +36,7 @@ type Config struct {
 	Upstreams []Upstream   `yaml:"upstreams"`
 	Route     route.Config `yaml:"route"`
 	Cache     Cache        `yaml:"cache"`
+	Protobuf  codec.Config `yaml:"protobuf"`
 	Log       Log          `yaml:"log"`
 
 	// StateDir is where a restart finds what the process before it knew; it is
@@ -102,6 +104,7 @@ func Default() Config {
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
+		Protobuf:   codec.Default(),
 		Log:        Log{Level: "info", Format: "text"},
 	}
 }
@@ -115,6 +118,7 @@ func (c Config) Validate() error {
 		within("http_client", global),
 		within("route", c.Route.Validate()),
 		within("cache", c.Cache.Validate()),
+		within("protobuf", c.Protobuf.Validate()),
 		within("log", c.Log.Validate()),
 	}
 	names := make([]string, len(c.Upstreams))

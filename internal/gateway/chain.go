@@ -28,6 +28,8 @@ const simulatorName = "simulator"
 type chain struct {
 	handler   llm.Handler // the first stage
 	memory    *memory     // nil where the cache is off
+	stage     llm.Handler // the cache's
+	codec     *transcoder // nil where that is off
 	router    *route.Router
 	upstreams []*member
 	forget    func() // takes the router's figures out of the registry
@@ -104,7 +106,15 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 	}
 	c.handler = c.router
 	if c.memory != nil {
-		c.handler = c.memory.cache.Stage(c.router, c.router)
+		c.stage = c.memory.cache.Stage(c.router, c.router)
+		c.handler = c.stage
+	}
+	if c.codec, err = g.transcode(cfg, before); err != nil {
+		return nil, fmt.Errorf("set up protobuf: %w", err)
+	}
+	if c.codec != nil {
+		c.codec.chains.Add(1)
+		c.handler = c.codec.codec.Stage(c.handler)
 	}
 	return c, nil
 }
@@ -163,10 +173,13 @@ func (c *chain) start() {
 func (c *chain) join(figures *perf.Registry) {
 	c.forget = figures.Register(c.router)
 	if m := c.memory; m != nil {
-		m.cache.Use(c.handler)
+		m.cache.Use(c.stage)
 		if m.forget == nil {
 			m.join(figures)
 		}
+	}
+	if t := c.codec; t != nil && t.forget == nil {
+		t.forget = figures.Register(t.codec)
 	}
 	for _, m := range c.upstreams {
 		if m.forget == nil {
@@ -189,6 +202,9 @@ func (c *chain) leave(next *chain) {
 			m.cache.Retire()
 		}
 	}
+	if t := c.codec; t != nil && (next == nil || next.codec != t) {
+		t.forget()
+	}
 }
 
 // close ends the background work and closes the members that no other chain
@@ -198,6 +214,9 @@ func (c *chain) close() {
 	c.tasks.Wait()
 	if m := c.memory; m != nil && m.chains.Add(-1) == 0 {
 		m.close() // before the upstreams, which it asks
+	}
+	if t := c.codec; t != nil && t.chains.Add(-1) == 0 {
+		t.codec.Close()
 	}
 	for _, m := range c.upstreams {
 		if m.chains.Add(-1) == 0 {

@@ -69,10 +69,10 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		Metrics: g.figures.Handler(),
 		Version: o.Version,
 		Ready:   g.ready,
-		Routes: []front.Route{
-			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
-			{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
-		},
+		Routes: append(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)),
+			front.Route{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
+			front.Route{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
+		),
 	})
 	if err != nil {
 		g.chain.close()

@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path"
+	"path/filepath"
+	"reflect"
+	"sync/atomic"
+
+	"sluice/internal/codec"
+	"sluice/internal/config"
+	"sluice/internal/front"
+	"sluice/internal/llm"
+	"sluice/internal/protobuf"
+)
+
+// transcoder is the protobuf codec. Chains share it while its configuration
+// stays the same, so that a reload keeps what was uploaded and compiled.
+type transcoder struct {
+	cfg    codec.Config
+	dir    string
+	codec  *codec.Codec
+	forget func()       // takes the figures out; nil while they are not in
+	chains atomic.Int32 // that hold it; the last one closes it
+}
+
+// transcode gives the transcoder of a configuration, nil where it is off.
+func (g *Gateway) transcode(cfg *config.Config, before *chain) (*transcoder, error) {
+	if !cfg.Protobuf.Enabled {
+		return nil, nil
+	}
+	o := codec.Options{Logger: g.log}
+	if cfg.StateDir != "" {
+		o.StateDir = filepath.Join(cfg.StateDir, "schemas")
+	}
+	if before != nil && before.codec != nil {
+		t := before.codec
+		if t.dir == cfg.StateDir && reflect.DeepEqual(t.cfg, cfg.Protobuf) {
+			return t, nil
+		}
+	}
+	c, err := codec.New(cfg.Protobuf, o)
+	if err != nil {
+		return nil, err
+	}
+	return &transcoder{cfg: cfg.Protobuf, dir: cfg.StateDir, codec: c}, nil
+}
+
+// schemaRoutes are what administrators may do with schemas.
+func (g *Gateway) schemaRoutes(maxBody int64) []front.Route {
+	const below = "/v1/protobuf/schemas/"
+	with := func(serve func(c *codec.Codec, name string, r *http.Request) ([]byte, error)) func(*http.Request) ([]byte, error) {
+		return func(r *http.Request) ([]byte, error) {
+			t := g.live.Load().codec
+			if t == nil {
+				return nil, llm.Errorf(404, "protobuf_disabled", "The protobuf codec is off (protobuf.enabled).")
+			}
+			return serve(t.codec, path.Base(r.URL.Path), r)
+		}
+	}
+	return []front.Route{
+		{Method: "PUT", Path: below, MaxBody: maxBody, Serve: with(func(c *codec.Codec, name string, r *http.Request) ([]byte, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			return c.PutSchema(name, r.Header.Get("Content-Type"), body)
+		})},
+		{Method: "DELETE", Path: below, Serve: with(func(c *codec.Codec, name string, _ *http.Request) ([]byte, error) {
+			return c.DeleteSchema(name)
+		})},
+	}
+}
+
+// Transcoding is one run of the command line's encode or decode.
+type Transcoding struct {
+	Encode    bool     // JSON to protobuf; else the other way
+	Schemas   []string // files and folders, read together
+	Type      string   // of the messages
+	Delimited bool     // several messages: each with its length before it, or a line of JSON
+	Options   TranscodingOptions
+}
+
+// TranscodingOptions choose among the forms of JSON.
+type TranscodingOptions = protobuf.Options
+
+// Transcode turns what is in in into out.
+func Transcode(ctx context.Context, t Transcoding, in io.Reader, out io.Writer) error {
+	direction := codec.Decode
+	if t.Encode {
+		direction = codec.Encode
+	}
+	return codec.Run(ctx, direction, t.Schemas, t.Type, t.Delimited, in, out, codec.RunOptions{Config: codec.Default(), Options: t.Options})
+}
