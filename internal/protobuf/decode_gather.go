@@ -129,17 +129,11 @@ func (d *decoder) gathered(b []byte, first, last int) bool {
 }
 
 // mergedParts writes the message that came in the parts d.found[first:last].
-// Messages merge as their encodings are put one after another.
 func (d *decoder) mergedParts(f *field, b []byte, first, last int) bool {
 	base := len(d.merged)
 	for k := first; k < last; k++ {
-		at := d.found[k].at
-		begin, end, next := d.content(f, b, at)
-		if next < 0 {
-			return false
-		}
-		d.merged = append(d.merged, b[begin:end]...)
-		if d.mergeable(at) < 0 {
+		begin, end, next := d.content(f, b, d.found[k].at)
+		if next < 0 || !d.merge(b[:end], begin) {
 			return false
 		}
 	}

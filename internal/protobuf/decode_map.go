@@ -98,12 +98,11 @@ func (d *decoder) entryValue(f *field, b []byte, i, base int, e *entry) int {
 		e.buf, e.at = b[:stop], begin
 		return next
 	}
-	if e.parts == 2 {
-		d.merged = append(d.merged, e.buf[e.at:]...)
+	if e.parts == 2 && !d.merge(e.buf, e.at) || !d.merge(b[:stop], begin) {
+		return -1
 	}
-	d.merged = append(d.merged, b[begin:stop]...)
 	e.buf, e.at = d.merged[base:], 0
-	return d.mergeable(next)
+	return next
 }
 
 // content finds where a text, bytes or message begins and ends, and what
@@ -126,14 +125,29 @@ func (d *decoder) checkText(f *field, b []byte, i int) int {
 	return len(b)
 }
 
-// mergeable bounds the scratch for messages that came in parts: each level that
-// does so again copies nearly the whole input.
-func (d *decoder) mergeable(i int) int {
+// merge pushes a part of a message: messages merge as their encodings are put
+// one after another. Each part has to be sound by itself, or the next one could
+// end what this one began. Each level that merges copies nearly the whole input,
+// so the scratch is bounded.
+func (d *decoder) merge(b []byte, i int) bool {
+	begin, left := i, d.left
+	for i < len(b) {
+		num, typ, next := d.tag(b, i)
+		if next < 0 {
+			return false
+		}
+		if i = d.skip(b, next, num, typ); i < 0 {
+			return false
+		}
+	}
+	d.left = left
+	d.merged = append(d.merged, b[begin:]...)
 	if len(d.merged) > 4*d.size+maxScratch {
 		d.tooLarge = true
-		return d.fail(i, "too much to merge")
+		d.fail(begin, "too much to merge")
+		return false
 	}
-	return i
+	return true
 }
 
 // write writes an entry of the map f, which begins at i.

@@ -5,8 +5,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // wireMaker makes random encodings that are mostly sound, and not in the form
@@ -115,6 +117,12 @@ func (w *wireMaker) field(b []byte, fd protoreflect.FieldDescriptor, depth int) 
 		}
 		return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), e)
 	}
+	if fd.Kind() == protoreflect.MessageKind && !w.tidy && w.IntN(12) == 0 { // in parts, cut anywhere
+		whole, _ := protowire.ConsumeBytes(w.value(nil, fd, depth))
+		cut := w.IntN(len(whole) + 1)
+		b = protowire.AppendBytes(protowire.AppendTag(b, num, wt), whole[:cut])
+		return protowire.AppendBytes(protowire.AppendTag(b, num, wt), whole[cut:])
+	}
 	b = w.value(protowire.AppendTag(b, num, wt), fd, depth)
 	if wt == protowire.StartGroupType {
 		b = protowire.AppendTag(b, num, protowire.EndGroupType)
@@ -208,6 +216,46 @@ func newWireMaker(t testing.TB, seed uint64, types Types) *wireMaker {
 
 func optionsOf(n uint8) Options {
 	return Options{UseProtoNames: n&1 != 0, EmitUnpopulated: n&2 != 0, UseEnumNumbers: n&4 != 0}
+}
+
+// TestRoundTrip encodes what was decoded and decodes it again: what it means
+// stays, wherever it does so for protojson.
+func TestRoundTrip(t *testing.T) {
+	rounds, same := 40, 0
+	if raceEnabled || testing.Short() {
+		rounds = 4
+	}
+	for _, name := range allTypes(t) {
+		p, md, types := testPlan(t, name)
+		for n := range rounds {
+			w := newWireMaker(t, uint64(n), types)
+			w.tidy, w.budget = true, 40
+			first, err := p.AppendJSON(nil, w.message(nil, md, 0), Options{}, Limits{})
+			if err != nil {
+				continue
+			}
+			m := dynamicpb.NewMessage(md)
+			if (protojson.UnmarshalOptions{Resolver: types}).Unmarshal(first, m) != nil {
+				continue
+			}
+			wire, err := p.AppendWire(nil, first, Options{}, Limits{})
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, first)
+			}
+			second, err := p.AppendJSON(nil, wire, Options{}, Limits{})
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, first)
+			}
+			if sameJSON(first, second) {
+				same++
+			} else if want, err := (protojson.MarshalOptions{Resolver: types}).Marshal(m); err != nil || sameJSON(first, want) {
+				t.Fatalf("%s:\n%s\ncomes back as\n%s", name, first, second)
+			}
+		}
+	}
+	if same < 10*rounds {
+		t.Errorf("only %d messages came back the same", same)
+	}
 }
 
 // TestDecodeRandom holds the decoder against protojson on many encodings of

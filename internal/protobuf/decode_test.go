@@ -119,6 +119,8 @@ func TestDecodeReplaced(t *testing.T) {
 		value(58, "\x0a\x01k\x12\x00") + value(58, "\x0a\x01k\x12\x02\x08\x00"), // the same in a map
 		value(62, "\x72\x01\xff") + value(60, "a"),
 		value(71, "\x10\xff\xff\xff\xff\x07") + value(71, "\x10\x01"), // nanos
+		value(17, "\x08") + value(17, "\x01"),                         // sound only together
+		value(57, "\x12\x01\x08\x12\x01\x01"),
 		value(17, value(17, "\x08\x01")) + value(17, value(17, "\x10\x01")),
 		"\x08\x01\x10\x05\x08\x00",
 		"\xf8\x01\x01\xf8\x01\x02\x08\x01\xf8\x01\x03" + value(31, "\x04\x05"),
