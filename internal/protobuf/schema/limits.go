@@ -21,12 +21,14 @@ var (
 
 // Limits bound one schema. Zero means the default, which is in brackets.
 type Limits struct {
-	MaxBytes       int           // of its texts or descriptors [4 MiB]
-	MaxFiles       int           // without the standard ones [1000]
-	MaxMessages    int           // messages, enums and services [10,000]
-	MaxFields      int           // fields, extensions, enum values and methods [50,000]
-	MaxImportDepth int           // files in the longest chain of imports [64]
-	Timeout        time.Duration // to load and to compile [10 s]
+	MaxBytes       int // of its texts or descriptors [4 MiB]
+	MaxFiles       int // without the standard ones [1000]
+	MaxMessages    int // messages, enums and services [10,000]
+	MaxFields      int // fields, extensions, enum values and methods [50,000]
+	MaxImportDepth int // files in the longest chain of imports [64]
+	// Timeout is for loading and compiling [10 s]. A text being parsed when it
+	// ends is parsed to its end unwatched, which its size bounds.
+	Timeout time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -50,6 +52,12 @@ const (
 	// a descriptor: compilers recurse there, and a stack that overflows cannot
 	// be recovered from. Messages nest up to 32 deep by protoc's own rule.
 	maxNesting = 64
+	// maxTokens is of one text: the parser keeps some hundred bytes for each.
+	// Texts that people write have 5 bytes a token, so this is 1 MB or more.
+	maxTokens = 250_000
+	// maxLine is in bytes. The parser finds the column of a token by going
+	// along its line, which takes minutes where one line is all of the text.
+	maxLine = 8 << 10
 	// maxFullName is in bytes. Full names repeat the names around them.
 	maxFullName = 2048
 	// maxNames is what the full names of one schema may add up to, in bytes.

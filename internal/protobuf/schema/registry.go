@@ -17,7 +17,7 @@ import (
 // Options say how a Registry is. Zero means the default, which is in brackets.
 type Options struct {
 	MaxSchemas int   // [100]
-	MaxBytes   int64 // of Descriptors in all; memory holds some ten times that [32 MiB]
+	MaxBytes   int64 // of Descriptors in all; linked, they take some 40 times that [8 MiB]
 	// Dir keeps uploads over a restart. Empty keeps none. One process has it.
 	Dir    string
 	Limits Limits // of uploads that are kept, when they are read again
@@ -56,7 +56,7 @@ type snapshot struct {
 // that is damaged is skipped with a warning.
 func NewRegistry(o Options) (*Registry, error) {
 	o.MaxSchemas = cmp.Or(o.MaxSchemas, 100)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 32<<20)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
 	r := &Registry{opt: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
 	r.now.Store(&snapshot{})
 	if o.Dir == "" {

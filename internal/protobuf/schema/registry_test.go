@@ -184,3 +184,17 @@ func BenchmarkFind(b *testing.B) {
 		})
 	}
 }
+
+// Every request that names a message looks it up.
+func TestAllocFind(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector allocates")
+	}
+	r := newRegistry(t, Options{})
+	put(t, r, "s", parseOK(t, "s", text("p", "M")))
+	for _, schema := range []string{"", "s"} {
+		if n := testing.AllocsPerRun(100, func() { r.Find(schema, "p.M") }); n > 0 {
+			t.Errorf("%v allocations", n)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 )
@@ -10,16 +11,18 @@ import (
 // knows just enough of the language to count braces and declarations and to
 // measure names; where a text is wrong, the compiler says so better.
 type scanner struct {
-	path   string
-	text   []byte
-	at     int
-	tally  *tally
-	open   []block
-	chain  int  // bytes of the dotted name being read
-	dotted bool // the name goes on
-	head   int  // bytes of the names since the last ';', '{' or '}'
-	first  string
-	pkg    int // bytes of the package's name
+	path    string
+	text    []byte
+	at      int
+	tally   *tally
+	tokens  int
+	imports int
+	open    []block
+	chain   int  // bytes of the dotted name being read
+	dotted  bool // the name goes on
+	head    int  // bytes of the names since the last ';', '{' or '}'
+	first   string
+	pkg     int // bytes of the package's name
 }
 
 // block is an open brace or bracket.
@@ -31,17 +34,21 @@ type block struct {
 // scan checks a text against the limits.
 func scan(path string, text []byte, t *tally) error {
 	s := &scanner{path: path, text: text, tally: t}
-	if !utf8.Valid(text) {
-		for s.at < len(text) {
-			r, n := utf8.DecodeRune(text[s.at:])
-			if r == utf8.RuneError && n == 1 {
-				break
-			}
-			s.at += n
+	for line := range bytes.Lines(text) {
+		if len(line) > maxLine {
+			return s.fault(over("bytes of a line", maxLine))
 		}
-		return s.fault(errNotUTF8)
+		if !utf8.Valid(line) {
+			for r, n := rune(0), 0; r != utf8.RuneError || n != 1; s.at += n {
+				line = line[n:]
+				r, n = utf8.DecodeRune(line)
+			}
+			s.at--
+			return s.fault(errNotUTF8)
+		}
+		s.at += len(line)
 	}
-	for s.at < len(text) {
+	for s.at = 0; s.at < len(text); {
 		if err := s.token(); err != nil {
 			return s.fault(err)
 		}
@@ -49,7 +56,7 @@ func scan(path string, text []byte, t *tally) error {
 	return nil
 }
 
-var errNotUTF8 = fmt.Errorf("the text is not UTF-8")
+var errNotUTF8 = errors.New("the text is not UTF-8")
 
 // fault says where in the text an error is, as compilers do.
 func (s *scanner) fault(err error) error {
@@ -61,11 +68,15 @@ func (s *scanner) fault(err error) error {
 
 // token goes past one token, comment or space.
 func (s *scanner) token() error {
+	if s.tokens > maxTokens {
+		return over("tokens", maxTokens)
+	}
 	c := s.text[s.at]
 	switch {
 	case isWord(c):
 		return s.word()
 	case c == '.':
+		s.tokens++
 		s.chain, s.dotted = s.chain+1, true
 	case c == '"' || c == '\'':
 		s.quoted(c)
@@ -87,6 +98,7 @@ func isWord(c byte) bool {
 }
 
 func (s *scanner) word() error {
+	s.tokens++
 	start := s.at
 	for s.at < len(s.text) && isWord(s.text[s.at]) {
 		s.at++
@@ -109,6 +121,7 @@ func (s *scanner) word() error {
 
 // quoted goes past a string. It ends with its line at the latest.
 func (s *scanner) quoted(quote byte) {
+	s.tokens++
 	for s.at++; s.at < len(s.text); s.at++ {
 		switch s.text[s.at] {
 		case '\\':
@@ -142,6 +155,7 @@ func (s *scanner) comment() bool {
 }
 
 func (s *scanner) punctuation(c byte) error {
+	s.tokens++
 	s.dotted = false
 	around, value := s.pkg, false
 	if n := len(s.open); n > 0 {
@@ -157,8 +171,13 @@ func (s *scanner) punctuation(c byte) error {
 			return s.tally.declare(&s.tally.fields, 1, min(around, maxFullName)+s.head)
 		}
 	case ';':
-		if s.first == "package" {
+		switch s.first {
+		case "package":
 			s.pkg = s.head
+		case "import":
+			if s.imports++; s.imports > s.tally.limits.MaxFiles {
+				return over("imports", s.tally.limits.MaxFiles)
+			}
 		}
 	}
 	if c == '}' || c == ';' {
