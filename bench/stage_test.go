@@ -15,7 +15,7 @@ func TestBatches(t *testing.T) {
 	if err := e.batches(&out); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(out.String(), "\n| "); n != 3 {
+	if n := strings.Count(out.String(), "\n| "); n != 4 {
 		t.Errorf("%d rows below the head:\n%s", n, &out)
 	}
 }
