@@ -13,6 +13,23 @@ func (s *seen) has(i int) bool { return s[uint(i)/64%uint(len(s))]>>(uint(i)%64)
 
 func (s *seen) add(i int) { s[uint(i)/64%uint(len(s))] |= 1 << (uint(i) % 64) }
 
+// claim notes that a field, and its oneof, has a value. It fails where it had
+// one, or where there is no bit for it.
+func (s *seen) claim(m *message, f *field) bool {
+	if f.index >= seenBits || s.has(f.index) {
+		return false
+	}
+	s.add(f.index)
+	if f.oneof >= 0 {
+		o := len(m.fields) + f.oneof
+		if s.has(o) {
+			return false
+		}
+		s.add(o)
+	}
+	return true
+}
+
 // members writes the members of a message, as message reads it. A straight pass
 // is enough as long as no singular field and no member of a oneof comes twice,
 // and each list and map comes in one run.
@@ -30,11 +47,15 @@ func (d *decoder) members(m *message, b []byte, i int, group protowire.Number) i
 			break
 		}
 		at := i
-		num, typ, next := d.tag(b, i)
-		if next < 0 {
+		var num protowire.Number
+		var typ protowire.Type
+		if c := b[i]; c >= 1<<3 && c < 0x80 && d.left > 0 { // tag, for most fields
+			num, typ = protowire.Number(c>>3), protowire.Type(c&7)
+			d.left--
+			i++
+		} else if num, typ, i = d.tag(b, i); i < 0 {
 			return -1
 		}
-		i = next
 		if typ == protowire.EndGroupType {
 			if num != group {
 				return d.fail(at, "end of another group")
@@ -53,22 +74,14 @@ func (d *decoder) members(m *message, b []byte, i int, group protowire.Number) i
 		}
 		if f != open.f {
 			d.close(&open)
-			if f.index >= seenBits || s.has(f.index) {
-				return d.unordered(at)
-			}
 		}
-		if f.repeated() {
-			i = d.repeat(f, b, i, typ, &s, &open)
-		} else {
-			if f.oneof >= 0 {
-				o := len(m.fields) + f.oneof
-				if s.has(o) {
-					return d.unordered(at)
-				}
-				s.add(o)
-			}
-			s.add(f.index)
+		switch {
+		case f.repeated():
+			i = d.repeat(m, f, b, i, typ, &s, &open)
+		case s.claim(m, f):
 			i = d.singular(f, b, i)
+		default:
+			i = d.unordered(at)
 		}
 		if i < 0 || d.fits(i) < 0 {
 			return -1
@@ -101,16 +114,23 @@ type run struct {
 	keys keyRun // of a map
 }
 
-func (d *decoder) open(r *run, f *field, s *seen) {
-	s.add(f.index)
+// open begins a list or map, unless it is open. A second run of it fails.
+func (d *decoder) open(r *run, m *message, f *field, s *seen) bool {
+	if r.f != nil {
+		return true
+	}
+	if !s.claim(m, f) {
+		return false
+	}
 	r.f = f
 	d.key(f)
 	if f.list {
 		d.out = append(d.out, '[')
-		return
+	} else {
+		d.out = append(d.out, '{')
+		r.keys = d.keys.start()
 	}
-	d.out = append(d.out, '{')
-	r.keys = d.keys.start()
+	return true
 }
 
 func (d *decoder) close(r *run) {
@@ -128,28 +148,21 @@ func (d *decoder) close(r *run) {
 
 // repeat writes what one record adds to a list or map, which opens with its
 // first element.
-func (d *decoder) repeat(f *field, b []byte, i int, typ protowire.Type, s *seen, r *run) int {
-	if f.isMap {
-		if r.f == nil {
-			d.open(r, f, s)
-		}
-		return d.entry(f, b, i, &r.keys)
-	}
-	if typ != f.wire { // packed
-		i, stop := d.length(b, i)
-		if i < 0 {
-			return -1
-		}
-		if i == stop {
+func (d *decoder) repeat(m *message, f *field, b []byte, i int, typ protowire.Type, s *seen, r *run) int {
+	packed, stop := typ != f.wire, 0
+	if packed {
+		if i, stop = d.length(b, i); i < 0 || i == stop {
 			return i
 		}
-		if r.f == nil {
-			d.open(r, f, s)
-		}
-		return d.packed(f, b[:stop], i)
 	}
-	if r.f == nil {
-		d.open(r, f, s)
+	if !d.open(r, m, f, s) {
+		return d.unordered(i)
+	}
+	switch {
+	case f.isMap:
+		return d.entry(f, b, i, &r.keys)
+	case packed:
+		return d.packed(f, b[:stop], i)
 	}
 	d.comma()
 	return d.value(f, b, i)
@@ -212,16 +225,8 @@ func (d *decoder) ordered(m *message, b []byte, i int) bool {
 		if f == nil || !f.takes(typ) || (f == last && f.list) {
 			continue
 		}
-		if f.index >= seenBits || s.has(f.index) {
+		if !s.claim(m, f) {
 			return false
-		}
-		s.add(f.index)
-		if f.oneof >= 0 {
-			o := len(m.fields) + f.oneof
-			if s.has(o) {
-				return false
-			}
-			s.add(o)
 		}
 		last = f
 	}

@@ -57,7 +57,6 @@ type message struct {
 	names    names             // the same by length
 	required []*field
 	oneofs   int  // how many there are, synthetic ones included
-	needs    bool // some message below this one, or it, has required fields
 	wide     bool // more fields and oneofs than a bitmap has bits
 
 	extendable bool
@@ -109,8 +108,7 @@ type field struct {
 // enum is the table of an enum type.
 type enum struct {
 	name   protoreflect.FullName
-	null   bool // NullValue
-	closed bool
+	null   bool     // NullValue
 	first  int32    // number of dense[0]
 	dense  [][]byte // quoted names; nil where there is none
 	sparse map[int32][]byte

@@ -71,15 +71,6 @@ func (c *compilation) run(p *Plan) {
 	for ; c.done < len(c.made) && c.err == nil; c.done++ {
 		c.err = c.fill(p, c.made[c.done])
 	}
-	// Needs spread from a message to those that hold it.
-	for changed := true; changed && c.err == nil; {
-		changed = false
-		for _, m := range c.made {
-			if !m.needs && m.holdsRequired() {
-				m.needs, changed = true, true
-			}
-		}
-	}
 }
 
 func (c *compilation) fill(p *Plan, m *message) error {
@@ -137,24 +128,6 @@ func (m *message) number() {
 		}
 		m.sparse[f.num] = f
 	}
-}
-
-// holdsRequired looks one level down. Extensions are not known yet, so what can
-// have them may need anything.
-func (m *message) holdsRequired() bool {
-	if len(m.required) > 0 || m.extendable {
-		return true
-	}
-	for i := range m.fields {
-		f := &m.fields[i]
-		if f.isMap {
-			f = f.val
-		}
-		if f.msg != nil && f.msg.needs {
-			return true
-		}
-	}
-	return false
 }
 
 // isMessageSet tells the oldest form of extension apart, which protobuf-go

@@ -106,7 +106,6 @@ func (p *Plan) enum(ed protoreflect.EnumDescriptor) *enum {
 	e := &enum{
 		name:   ed.FullName(),
 		null:   ed.FullName() == nullValue,
-		closed: ed.IsClosed(),
 		byName: make(map[string]int32, values.Len()),
 	}
 	lo, hi := int64(math.MaxInt32), int64(math.MinInt32)
