@@ -1,6 +1,7 @@
 package protobuf
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 )
@@ -35,7 +36,16 @@ func (num *number) scan(b []byte) int {
 	}
 	if i < len(b) && b[i] == '.' {
 		point := i
-		for i++; i < len(b) && b[i]-'0' <= 9; i++ {
+		i++
+		for i+8 <= len(b) {
+			v, ok := eightDigits(binary.LittleEndian.Uint64(b[i:]))
+			if !ok {
+				break
+			}
+			mant = mant*1e8 + v
+			i += 8
+		}
+		for ; i < len(b) && b[i]-'0' <= 9; i++ {
 			mant = mant*10 + uint64(b[i]-'0')
 		}
 		exp = point + 1 - i
@@ -56,6 +66,19 @@ func (num *number) scan(b []byte) int {
 	}
 	num.raw = b[:i]
 	return i
+}
+
+// eightDigits gives the number that eight characters are, the first of which is
+// the lowest byte of x, where all of them are digits. Neighbours are put together
+// to numbers of two digits, of four and of eight.
+func eightDigits(x uint64) (v uint64, ok bool) {
+	const high = 0xf * ones << 4
+	if x&high != '0'*ones || (x+6*ones)&high != '0'*ones {
+		return 0, false
+	}
+	x = x&^high*10 + x&^high>>8
+	x = x&0x00ff00ff00ff00ff*100 + x>>16&0x00ff00ff00ff00ff
+	return x&0x0000ffff0000ffff*10000&0xffffffff + x>>32&0xffff, true
 }
 
 // power reads the exponent that begins at i and returns where it ends, or 0.

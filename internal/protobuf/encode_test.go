@@ -123,3 +123,19 @@ func TestEncodeMessageSet(t *testing.T) {
 		t.Errorf("Fallback() = %q, want %q", p.Fallback(), want)
 	}
 }
+
+// What a plan learns from Types while it is used is learned by all at once.
+func TestEncodeConcurrent(t *testing.T) {
+	p, _, _ := testPlan(t, "test.two.Free")
+	in := []byte(`{"[test.two.f_text]":"a","[test.two.f_old]":{"id":1,"must":1,"[test.two.x_int]":2}}`)
+	a, _, _ := testPlan(t, "google.protobuf.Any")
+	wrapped := []byte(`{"@type":"x/test.two.Free","[test.two.f_text]":"a","old":{"[test.two.x_int]":1}}`)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			checkEncode(t, p, in, false)
+			checkEncode(t, a, wrapped, false)
+		})
+	}
+	wg.Wait()
+}
