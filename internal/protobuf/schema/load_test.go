@@ -101,6 +101,9 @@ func TestUnknownMessage(t *testing.T) {
 }
 
 // The digest is the same wherever the schema comes from, and in any order.
+// protoc made its set in testdata/protos, by
+//
+//	protoc -I. --include_imports -o ../protoc-3.21.binpb shop/v1/*.proto
 func TestDigest(t *testing.T) {
 	const protos = "testdata/protos/shop"
 	src := Source{Name: "s", Locations: []string{protos}, ImportPaths: []string{"testdata/protos"}}

@@ -95,7 +95,7 @@ func TestFind(t *testing.T) {
 	refused(t, err, ErrUnknown, `in schema "one"`)
 	_, _, err = r.Find("tow", "p.M")
 	refused(t, err, ErrUnknown, `schema "tow"`)
-	_, _, err = r.Find("", "p.Onyl")
+	_, _, err = r.Find("", "p.Onlx")
 	refused(t, err, ErrUnknown, "in any schema", `did you mean "p.Only"?`)
 
 	// Under two names one schema is no two.
