@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -16,12 +17,16 @@ type effort struct {
 
 // codecCost prints what turning protobuf messages into JSON and back costs, as
 // tables in Markdown.
-func codecCost(w io.Writer, args []string) error {
+func codecCost(ctx context.Context, w io.Writer, args []string) error {
 	flags := flag.NewFlagSet("codec", flag.ExitOnError)
 	var e effort
 	flags.IntVar(&e.rounds, "rounds", 5, "rounds; the median is printed")
 	flags.DurationVar(&e.load, "d", 100*time.Millisecond, "CPU time of one loop")
+	p := plan{conns: 32}
+	flags.StringVar(&p.binary, "sluice", "", "binary to measure; built from the tree when empty")
+	flags.DurationVar(&p.duration, "load", 4*time.Second, "duration of one load of the endpoint")
 	flags.Parse(args)
+	p.rounds = e.rounds
 	if e.rounds < 1 || e.load <= 0 {
 		return fmt.Errorf("%d rounds of %v measure nothing", e.rounds, e.load)
 	}
@@ -30,7 +35,7 @@ func codecCost(w io.Writer, args []string) error {
 			return err
 		}
 	}
-	return nil
+	return endpoint(ctx, w, p)
 }
 
 // transcoding compares transcoders on messages of five shapes.

@@ -36,6 +36,8 @@ type plan struct {
 }
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	run, args := proxies, os.Args[1:]
 	if len(args) > 0 {
 		switch args[0] {
@@ -47,7 +49,7 @@ func main() {
 			}
 			return
 		case "codec":
-			if err := codecCost(os.Stdout, args[1:]); err != nil {
+			if err := codecCost(ctx, os.Stdout, args[1:]); err != nil {
 				log.Fatal(err)
 			}
 			return
@@ -62,8 +64,6 @@ func main() {
 	flag.IntVar(&p.streams, "streams", 2000, "open streams when memory is measured")
 	flag.IntVar(&p.conns, "c", 32, "connections of the load")
 	flag.CommandLine.Parse(args)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	if err := run(ctx, p); err != nil {
 		log.Fatal(err)
 	}

@@ -47,6 +47,7 @@ func chunk(i int) []byte {
 // The mock's models, by what is particular about their replies.
 const (
 	model1KB  = "mock-model" // whole, 1,000 bytes
+	model2KB  = "middling"   // whole, 2,000 bytes
 	model16KB = "long"       // whole, 16,000 bytes
 	modelWait = "wait"       // as mock-model, after thinkTime
 	modelSlow = "slow"       // streamed, over a minute
@@ -61,7 +62,7 @@ func serveMock(addr string) error {
 	for i := range chunks {
 		chunks[i] = chunk(i)
 	}
-	short, long := reply(1000), reply(16_000)
+	short, middling, long := reply(1000), reply(2000), reply(16_000)
 	http.HandleFunc("GET /v1/models", listModels)
 	http.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -79,6 +80,8 @@ func serveMock(addr string) error {
 		}
 		whole := short
 		switch {
+		case asksFor(model2KB):
+			whole = middling
 		case asksFor(model16KB):
 			whole = long
 		case asksFor(modelWait):
@@ -93,7 +96,7 @@ func serveMock(addr string) error {
 
 func listModels(w http.ResponseWriter, _ *http.Request) {
 	var models []any
-	for _, id := range []string{model1KB, model16KB, modelWait, modelSlow} {
+	for _, id := range []string{model1KB, model2KB, model16KB, modelWait, modelSlow} {
 		models = append(models, map[string]any{"id": id, "object": "model", "created": 1, "owned_by": "bench"})
 	}
 	w.Header().Set("Content-Type", "application/json")

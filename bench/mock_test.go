@@ -8,12 +8,12 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	for _, body := range []string{chatBody(false), chatBody(true), keyedBody(model1KB, 1), keyedBody(model16KB, 999_999)} {
+	for _, body := range []string{chatBody(false), chatBody(true), keyedBody(model1KB, 1), keyedBody(model2KB, 1), keyedBody(model16KB, 999_999)} {
 		if len(body) != 600 || !json.Valid([]byte(body)) {
 			t.Errorf("request of %d bytes: %s", len(body), body)
 		}
 	}
-	for _, size := range []int{1000, 16_000} {
+	for _, size := range []int{1000, 2000, 16_000} {
 		if r := reply(size); len(r) != size || !json.Valid(r) {
 			t.Errorf("reply of %d bytes, not %d: %s", len(r), size, r)
 		}

@@ -24,6 +24,7 @@ func (e *effort) results(w io.Writer) error {
 		gain := ratio(costs[1], costs[0])
 		fmt.Fprintf(w, "| %d %% come again | %.1f %% | %s | %s | %.2f |\n", percent, 100*hits, micros(median(costs[0])), micros(median(costs[1])), gain)
 	}
+	fmt.Fprintln(w)
 	return nil
 }
 

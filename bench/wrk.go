@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -12,12 +13,15 @@ import (
 	"time"
 )
 
-// chatPath is what every load is sent to.
+// chatPath is what loads are sent to that name no other path.
 const chatPath = "/v1/chat/completions"
 
-// load is what wrk sends: chat requests with one body, or those of a script that
-// goes on from there.
-type load struct{ name, body, script string }
+// load is what wrk sends: requests with one body, or those of a script that goes
+// on from there.
+type load struct {
+	name, body, script string
+	path, contentType  string // "" for a chat request
+}
 
 // measured is what a proxy did under a load.
 type measured struct {
@@ -49,8 +53,18 @@ func (l *lab) compare(ctx context.Context, loads []load) error {
 
 func (l *lab) writeScript(ld load) (file string, err error) {
 	file = filepath.Join(l.dir, "wrk.lua")
-	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=[==[%s]==]\n%s", apiKey, ld.body, ld.script)
+	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='%s'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=%s\n%s",
+		cmp.Or(ld.contentType, "application/json"), apiKey, luaString(ld.body), ld.script)
 	return file, os.WriteFile(file, []byte(lua), 0o600)
+}
+
+// luaString is a literal for any bytes.
+func luaString(s string) string {
+	b := []byte{'"'}
+	for _, c := range []byte(s) {
+		b = fmt.Appendf(b, "\\%03d", c)
+	}
+	return string(append(b, '"'))
 }
 
 // measure loads a proxy from CPU 1.
@@ -60,7 +74,7 @@ func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err e
 		return m, err
 	}
 	wrk := func(d time.Duration) ([]byte, error) {
-		return exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c", strconv.Itoa(l.conns), "-d", d.String(), "-s", script, "http://"+p.addr+chatPath).CombinedOutput()
+		return exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c", strconv.Itoa(l.conns), "-d", d.String(), "-s", script, "http://"+p.addr+cmp.Or(ld.path, chatPath)).CombinedOutput()
 	}
 	if out, err := wrk(time.Second); err != nil {
 		return m, fmt.Errorf("warm up: %w\n%s", err, out)
