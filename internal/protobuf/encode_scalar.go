@@ -125,7 +125,7 @@ func (e *encoder) number(k protoreflect.Kind) (word float64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	b := e.plain(t)
+	b := e.unescaped(t)
 	if k == protoreflect.DoubleKind || k == protoreflect.FloatKind {
 		e.num.raw = nil
 		switch string(b) {
@@ -153,7 +153,7 @@ func (e *encoder) bytes(f *field) outcome {
 	if !ok {
 		return refused
 	}
-	b := e.plain(t)
+	b := e.unescaped(t)
 	enc := base64.StdEncoding
 	switch url := bytes.ContainsAny(b, "-_"); {
 	case url && len(b)%4 == 0:
@@ -205,7 +205,7 @@ func (e *encoder) enum(f *field) outcome {
 		if !ok {
 			return refused
 		}
-		if v, ok = f.enum.number(e.plain(t)); !ok {
+		if v, ok = f.enum.number(e.unescaped(t)); !ok {
 			if e.discard {
 				return absent
 			}

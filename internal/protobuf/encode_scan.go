@@ -70,11 +70,11 @@ func (e *encoder) key() ([]byte, bool) {
 	}
 	e.i++
 	e.space()
-	return e.plain(t), true
+	return e.unescaped(t), true
 }
 
-// plain resolves the escapes of t. The result is good until the next call.
-func (e *encoder) plain(t text) []byte {
+// unescaped resolves the escapes of t. The result is good until the next call.
+func (e *encoder) unescaped(t text) []byte {
 	if !t.escaped() {
 		return t.raw
 	}

@@ -106,7 +106,7 @@ func (e *encoder) timeOrMask(k wellKnown) bool {
 	}
 	var secs int64
 	var nanos int32
-	b, kind := e.plain(t), ""
+	b, kind := e.unescaped(t), ""
 	switch k {
 	case wktTimestamp:
 		kind = "timestamp as RFC 3339 has it"
