@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,6 +61,32 @@ func TestPanic(t *testing.T) {
 	dst, err := c.convert([]byte("before"), &scratch{}, m)
 	if string(dst) != "before" || err == nil || !strings.HasPrefix(told(err), "internal: ") || c.figures.messages[Encode][failed].Load() != 1 {
 		t.Errorf("%q, %v", dst, err)
+	}
+}
+
+// expiring is a context that ends after some looks at it, and does not say so by
+// its channel.
+type expiring struct {
+	context.Context
+	looks int
+}
+
+func (e *expiring) Done() <-chan struct{} { return nil }
+
+func (e *expiring) Err() error {
+	if e.looks--; e.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A batch whose client leaves ends at the next item and has no reply.
+func TestCancelledBatch(t *testing.T) {
+	c := newCodec(t, func(c *Config) { c.Workers = 1 })
+	ctx, out := &expiring{t.Context(), 2}, &client{}
+	err := c.Stage(nil).Serve(ctx, post("encode", `{"type":"test.Note","items":[{"data":{}},{"data":{}},{"data":{}}]}`, asJSON), out)
+	if !errors.Is(err, context.Canceled) || out.starts > 0 || c.figures.messages[Encode][done].Load() != 2 {
+		t.Errorf("%v, %d heads, %d messages", err, out.starts, c.figures.messages[Encode][done].Load())
 	}
 }
 

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -20,9 +21,11 @@ func TestCalls(t *testing.T) {
 		{"encode", post("encode", `{"type":"test.Note","data":{"text":"hi"}}`, asJSON), `application/json {"type":"test.Note","data":"CgJoaQ=="}`},
 		{"encode, no content type", post("encode", `{"type":"test.Note","schema":"notes","data":{"text":"hi"},"options":{}}`), `application/json {"type":"test.Note","data":"CgJoaQ=="}`},
 		{"encode, bare reply", post("encode", `{"type":"test.Note","data":{"text":"hi"}}`, asJSON, "Accept: application/json;q=0.5, application/x-protobuf"), "application/x-protobuf " + string(hi)},
+		{"encode, Accept likes both", post("encode", `{"type":"test.Note","data":{}}`, asJSON, "Accept: application/json, application/x-protobuf"), `application/json {"type":"test.Note","data":""}`},
 		{"encode, unknown member", post("encode", `{"type":"test.Note","data":{"x":1},"options":{"discard_unknown":true}}`, asJSON), `application/json {"type":"test.Note","data":""}`},
 		{"decode", post("decode", `{"data":"CgJoaQ==","type":"test.Note","schema":null,"options":null}`, asJSON), `application/json {"type":"test.Note","data":{"text":"hi"}}`},
 		{"decode, no padding, escape", post("decode", `{"data":"CgJoaQ\u003d","type":"test.Note"}`, asJSON), `application/json {"type":"test.Note","data":{"text":"hi"}}`},
+		{"decode, other alphabet", post("decode", `{"data":"EPv_AQ","type":"test.Note"}`, asJSON), `application/json {"type":"test.Note","data":{"bigNumber":"32763"}}`},
 		{"decode, options", post("decode", `{"data":"EAEgAQ","type":"test.Note","options":{"use_proto_names":true,"use_enum_numbers":true}}`, asJSON), `application/json {"type":"test.Note","data":{"big_number":"1","kind":1}}`},
 		{"decode, any Accept", post("decode", `{"data":"","type":"test.Note"}`, asJSON, "Accept: application/x-protobuf"), `application/json {"type":"test.Note","data":{}}`},
 		{"charset", post("decode", `{"data":"","type":"test.Note"}`, "Content-Type: Application/JSON; charset=utf-8"), `application/json {"type":"test.Note","data":{}}`},
@@ -75,6 +78,15 @@ func TestCalls(t *testing.T) {
 		if got := send(c, test.req); got != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", test.name, got, test.want)
 		}
+	}
+}
+
+// A body that is announced as too large is not read.
+func TestAnnouncedTooLarge(t *testing.T) {
+	req := streamed("decode?type=test.Note", &slow{err: errors.New("read")}, asWire)
+	req.BodyLen = int64(Default().MaxInputBytes) + 1
+	if got := send(newCodec(t, nil), req); !strings.HasPrefix(got, "413 too_large : ") {
+		t.Error(got)
 	}
 }
 

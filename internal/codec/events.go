@@ -36,7 +36,7 @@ func (e *events) put(piece []byte) error {
 
 // next implements source. The message is valid until the next call.
 func (e *events) next() (data []byte, ok bool, err error) {
-	for e.at < len(e.split) && !e.done {
+	for e.at < len(e.split) {
 		raw := e.split[e.at].Raw
 		e.at++
 		text, ok := sse.Data(raw, nil)
@@ -45,11 +45,11 @@ func (e *events) next() (data []byte, ok bool, err error) {
 		}
 		if string(text) == "[DONE]" {
 			e.done = true
-			break
+			return nil, false, nil // what follows is of no interest
 		}
 		return e.decode(text)
 	}
-	if e.err != nil && !e.done {
+	if e.err != nil {
 		return nil, false, errTooLarge("data", "The event has more than %d bytes.", e.splitter.MaxEvent)
 	}
 	return nil, false, nil

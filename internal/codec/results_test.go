@@ -184,3 +184,23 @@ func TestNoResults(t *testing.T) {
 		t.Errorf("%d calls", calls)
 	}
 }
+
+// A result that is kept is held to the limit of the message that finds it.
+func TestResultOverLimit(t *testing.T) {
+	c := newCodec(t, nil)
+	body := note(strings.Repeat("x", leastResult))
+	found, err := c.find("test.Note", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &message{target: found, direction: Decode, bareInput: true, data: body, limit: 1 << 10}
+	for range 2 {
+		if _, err := c.convert(nil, &scratch{}, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.limit = leastResult
+	if _, err := c.convert(nil, &scratch{}, m); err == nil || !strings.HasPrefix(told(err), "413 too_large data: ") || c.results.hits.Load() != 1 {
+		t.Errorf("%v, %d hits", err, c.results.hits.Load())
+	}
+}

@@ -95,6 +95,7 @@ func TestStreamFaults(t *testing.T) {
 		{"not sniffed", streamType, asEvent, []byte("data: 0a026869\n\n"), "", "400 invalid_data data: Message 1 of the stream: The bytes are not"},
 		{"bad hex", streamType + "&encoding=hex", asEvent, []byte("data: CgJoaQ\n\n"), "", "400 invalid_data data: Message 1 of the stream: The message is not valid hex"},
 		{"large event", streamType, asEvent, []byte("data: " + strings.Repeat("A", 9<<10)), "", "413 too_large data: Message 1 of the stream: The event has more than"},
+		{"large after the end", streamType, asEvent, []byte("data: [DONE]\n\ndata: " + strings.Repeat("A", 9<<10)), "data: [DONE]\n\n", ""},
 		{"large data", streamType + "&encoding=hex", asEvent, []byte("data: " + strings.Repeat("00", 1025) + "\n\n"), "", "413 too_large data: Message 1 of the stream: The message has 1025 bytes"},
 	} {
 		out := &client{}
@@ -154,9 +155,31 @@ func TestStreamInParts(t *testing.T) {
 	if err := c.Stage(nil).Serve(t.Context(), streamed(streamType, bytes.NewReader(body), asWire), out); !errors.Is(err, gone) || out.sends != 1 {
 		t.Errorf("a client that takes no more: %v after %d parts", err, out.sends)
 	}
+	// Empty messages become ten times as long.
+	body = make([]byte, readBytes)
+	out = &client{}
+	if err := c.Stage(nil).Serve(t.Context(), streamed(streamType, bytes.NewReader(body), asWire), out); err != nil || out.events != readBytes+1 || out.sends != 4 {
+		t.Errorf("%v, %d events in %d parts", err, out.events, out.sends)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	out = &client{sent: func() error { cancel(); return nil }}
-	if err := c.Stage(nil).Serve(ctx, streamed(streamType, bytes.NewReader(body), asWire), out); !errors.Is(err, context.Canceled) || out.sends > 2 {
+	if err := c.Stage(nil).Serve(ctx, streamed(streamType, bytes.NewReader(body), asWire), out); !errors.Is(err, context.Canceled) || out.sends != 1 {
 		t.Errorf("a client that leaves: %v after %d parts", err, out.sends)
+	}
+}
+
+// A stream that had one large message does not hold its memory.
+func TestFramesShrink(t *testing.T) {
+	f := &frames{max: 1 << 20}
+	for range 2 {
+		if err := f.put(framed(note(strings.Repeat("x", 1<<19)))); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := f.next(); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if _ = f.put([]byte{0}); cap(f.buf) > keepBuffer {
+		t.Errorf("%d bytes are held", cap(f.buf))
 	}
 }
