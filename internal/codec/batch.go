@@ -2,6 +2,7 @@ package codec
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"sluice/internal/jsonscan"
@@ -44,7 +45,11 @@ func (k *call) batch(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err // some chunk may have ended early
 	}
-	k.reply = append(k.reply, `{"items":[`...)
+	size := len(`{"items":[]}`)
+	for _, r := range results {
+		size += len(r) + 1
+	}
+	k.reply = append(slices.Grow(k.reply, size), `{"items":[`...)
 	for i, r := range results {
 		if i > 0 {
 			k.reply = append(k.reply, ',')

@@ -165,12 +165,14 @@ func appendBase64(dst, raw []byte) ([]byte, error) {
 func appendText64(dst, text []byte) ([]byte, error) {
 	text = bytes.TrimRight(text, "=")
 	encoding := base64.RawStdEncoding
-	if bytes.ContainsAny(text, "-_") {
+	if bytes.IndexByte(text, '-') >= 0 || bytes.IndexByte(text, '_') >= 0 {
 		encoding = base64.RawURLEncoding
 	}
 	// The decoder passes over line ends, which is not what base64 in JSON is.
-	if i := bytes.IndexAny(text, "\r\n"); i >= 0 {
-		return dst, errParam("invalid_data", "data", "The base64 of the message has a line end at byte %d.", i)
+	for _, end := range [...]byte{'\n', '\r'} {
+		if i := bytes.IndexByte(text, end); i >= 0 {
+			return dst, errParam("invalid_data", "data", "The base64 of the message has a line end at byte %d.", i)
+		}
 	}
 	out, err := encoding.AppendDecode(dst, text)
 	if err != nil {
