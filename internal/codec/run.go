@@ -137,7 +137,7 @@ func (r *runner) frames(ctx context.Context, in io.Reader) error {
 				return e
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return f.rest()
 		}
 		if err == nil {
