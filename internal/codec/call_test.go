@@ -99,7 +99,7 @@ func TestPlaceOfFault(t *testing.T) {
 		start, end string
 	}{
 		{"decode", post("decode?type=test.Note", "\x10\x01\x0a\x05hi", asWire), "400 invalid_data data: The bytes are not a test.Note: byte ", "."},
-		{"encode", post("encode", `{"type":"test.Note","data":{"notes":[{},{"text":1}]}}`, asJSON), "400 invalid_data data.notes[1].text: The JSON is not a test.Note: data.notes[1].text: ", " of the message)."},
+		{"encode", post("encode", `{"type":"test.Note","data":{"notes":[{},{"text":1}]}}`, asJSON), "400 invalid_data data.notes[1].text: The JSON is not a test.Note: notes[1].text: ", " of the message)."},
 	} {
 		if got := send(c, test.req); !strings.HasPrefix(got, test.start) || !strings.HasSuffix(got, test.end) {
 			t.Errorf("%s: %s", test.name, got)

@@ -23,6 +23,10 @@ type Options struct {
 
 	// StateDir is the directory that uploaded schemas are kept in, "" for none.
 	StateDir string
+
+	// Before is the Codec that this one takes over from, with the schemas that were
+	// uploaded to it and have room; nil for none.
+	Before *Codec
 }
 
 // Codec answers the requests below /v1/protobuf/. Its methods are safe for
@@ -56,11 +60,14 @@ func New(cfg Config, o Options) (*Codec, error) {
 		MaxSchemas: cfg.MaxSchemas, Dir: o.StateDir, Limits: c.schemaLimits(), OnChange: c.changed, Log: c.log,
 	})
 	if err == nil {
-		err = load(context.Background(), c.schemas, cfg.Schemas, c.schemaLimits())
+		err = c.Reload(context.Background())
 	}
 	if err != nil {
 		c.results.close()
 		return nil, err
+	}
+	if o.Before != nil {
+		c.takeOver(o.Before)
 	}
 	c.pool = newPool(c.workers, cfg.Queue)
 	return c, nil
@@ -86,22 +93,47 @@ func (c *Codec) changed(change schema.Change) {
 // there may be an array or a map.
 func (c *Codec) jsonDepth() int { return max(jsonscan.DefaultDepth, 2*c.cfg.MaxDepth+8) }
 
-// load loads schemas. Each is "location" or "name=location".
-func load(ctx context.Context, r *schema.Registry, list []string, l schema.Limits) error {
-	seen := make(map[string]string)
-	for _, entry := range list {
-		name, location := schemaName(entry)
-		if other, ok := seen[name]; ok {
-			return fmt.Errorf("load schemas: %q and %q are both named %q; give one another name, as other=%s", other, entry, name, location)
-		}
-		seen[name] = entry
-		s, err := schema.Load(ctx, schema.Source{Name: name, Locations: []string{location}}, l)
-		if err != nil {
-			return err
-		}
-		if _, err := r.Put(name, s); err != nil {
+// Reload reads the configured schemas again. Those that changed have another
+// digest then. After an error what was there before is in use.
+func (c *Codec) Reload(ctx context.Context) error {
+	list, err := load(ctx, c.cfg.Schemas, c.schemaLimits())
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		if _, err := c.schemas.Put(s.Name, s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// load loads schemas. Each is "location" or "name=location".
+func load(ctx context.Context, list []string, l schema.Limits) (loaded []*schema.Schema, err error) {
+	seen := make(map[string]string)
+	for _, entry := range list {
+		name, location := schemaName(entry)
+		if other, ok := seen[name]; ok {
+			return nil, fmt.Errorf("load schemas: %q and %q are both named %q; give one another name, as other=%s", other, entry, name, location)
+		}
+		seen[name] = entry
+		s, err := schema.Load(ctx, schema.Source{Name: name, Locations: []string{location}}, l)
+		if err != nil {
+			return nil, err
+		}
+		loaded = append(loaded, s)
+	}
+	return loaded, nil
+}
+
+// takeOver brings in what was uploaded to another Codec.
+func (c *Codec) takeOver(before *Codec) {
+	for _, s := range before.schemas.List() {
+		if _, err := c.schemas.Get(s.Name); !s.Upload || err == nil {
+			continue
+		}
+		if _, err := c.schemas.Put(s.Name, s); err != nil {
+			c.log.Warn("an uploaded schema is dropped", "schema", s.Name, "error", err)
+		}
+	}
 }

@@ -129,3 +129,48 @@ func TestSchemaName(t *testing.T) {
 		}
 	}
 }
+
+// Reload takes up what changed in the files, or nothing where one is broken. A
+// Codec that takes over has what was uploaded to the one before, but for what
+// the configuration now names itself.
+func TestReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.proto")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`syntax = "proto3"; message A { string x = 1; }`)
+	c := newCodec(t, func(c *Config) { c.Schemas = []string{file} })
+	encode := func(c *Codec, json string) string { return send(c, post("encode?type=A", json, asJSON)) }
+	if got := encode(c, `{"x":"1"}`); !strings.HasSuffix(got, "\n\x011") {
+		t.Errorf("at first: %q", got)
+	}
+	write(`syntax = "proto3"; message A { string y = 1; }`)
+	if err := c.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := encode(c, `{"y":"1"}`); !strings.HasSuffix(got, "\n\x011") {
+		t.Errorf("changed: %q", got)
+	}
+	write(`syntax = "proto3"; message A {`)
+	if err := c.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "a.proto") {
+		t.Errorf("broken: %v", err)
+	}
+	if got := encode(c, `{"y":"1"}`); !strings.HasSuffix(got, "\n\x011") {
+		t.Errorf("after a broken one: %q", got)
+	}
+
+	cfg := Default()
+	write(notes)
+	cfg.Schemas = []string{"a=" + file}
+	next, err := New(cfg, Options{Before: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(next.Close)
+	if got := list(next); !strings.Contains(got, `"name":"notes"`) || strings.Contains(got, `["A"]`) {
+		t.Errorf("taken over: %s", got)
+	}
+}

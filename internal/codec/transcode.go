@@ -150,11 +150,11 @@ func errData(err error, m *message) error {
 	if m.direction == Decode {
 		return errParam("invalid_data", "data", "The bytes are not a %s: byte %d: %s.", m.name, fault.Offset, fault.Msg)
 	}
-	path := "data"
+	param, place := "data", ""
 	if fault.Path != "" {
-		path += "." + fault.Path
+		param, place = "data."+fault.Path, fault.Path+": "
 	}
-	return errParam("invalid_data", path, "The JSON is not a %s: %s: %s (byte %d of the message).", m.name, path, fault.Msg, fault.Offset)
+	return errParam("invalid_data", param, "The JSON is not a %s: %s%s (byte %d of the message).", m.name, place, fault.Msg, fault.Offset)
 }
 
 func errOutput(limit int) *llm.Error {

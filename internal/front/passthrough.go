@@ -20,6 +20,10 @@ const peekBytes = 256 << 10
 // maxModel bounds a model's name in a form, in bytes.
 const maxModel = 1 << 10
 
+// livePath takes a body that may go on for as long as its client likes. No pause
+// in it is longer than body_timeout all the same.
+const livePath = "/v1/protobuf/decode/stream"
+
 // readPassthrough prepares a request that is handed on untouched. A JSON body
 // is held, so that it can be sent again. Of a form only as much is read as it
 // takes to find the model; any other body is not looked into.
@@ -36,6 +40,7 @@ func (x *exchange) readPassthrough() error {
 		return x.peekJSON()
 	}
 	x.body.limit = x.st.cfg.MaxUploadBytes
+	x.body.live = x.req.Path == livePath
 	if r.ContentLength > x.body.limit {
 		x.body.err = errTooLarge(x.body.limit)
 		return x.body.err

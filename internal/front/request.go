@@ -146,6 +146,7 @@ type body struct {
 	timeout  time.Duration
 	limit, n int64
 	began    time.Time
+	live     bool  // it comes as slowly as its messages are made
 	err      error // why it could not be read to its end
 }
 
@@ -166,7 +167,7 @@ func (b *body) Read(p []byte) (int, error) {
 		// A deadline would end net/http's watch for the client's leaving as well,
 		// which begins with the body's end, so it is taken back then.
 		due := time.Now().Add(b.timeout)
-		if earned := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate); earned.Before(due) {
+		if earned := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate); earned.Before(due) && !b.live {
 			due = earned
 		}
 		_ = b.control.SetReadDeadline(due)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -162,6 +164,91 @@ func TestReloadDropsNothing(t *testing.T) {
 	}
 	if sim.Stats().Cancelled != 0 {
 		t.Errorf("%d calls were cancelled", sim.Stats().Cancelled)
+	}
+}
+
+// A reload takes up a schema file that changed, keeps what was uploaded and what
+// is cached, and is refused where the file is broken.
+func TestReloadOfSchemas(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.proto")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`syntax = "proto3"; message A { string x = 1; }`)
+	cfg := load(t)
+	cfg.Protobuf.Schemas = []string{file}
+	g, url := run(t, cfg, nil)
+	call := func(method, path, kind, body string) (status int, cache string) {
+		t.Helper()
+		req, err := http.NewRequest(method, url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", kind)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode, resp.Header.Get("X-Cache")
+	}
+	encode := func(name, json string) int {
+		t.Helper()
+		status, _ := call("POST", "/v1/protobuf/encode?type="+name, "application/json", json)
+		return status
+	}
+	if status, _ := call("PUT", "/v1/protobuf/schemas/up", "text/plain", `syntax = "proto3"; message Up {}`); status != 200 {
+		t.Fatalf("upload: %d", status)
+	}
+	const hello = `{"model":"sim-chat","messages":[{"role":"user","content":"hi"}]}`
+	if status, cache := call("POST", "/v1/chat/completions", "application/json", hello); status != 200 || cache != "MISS" {
+		t.Errorf("%d %s", status, cache)
+	}
+	write(`syntax = "proto3"; message A { string y = 1; }`)
+	same := load(t)
+	same.Protobuf.Schemas = []string{file}
+	if err := g.Reload(same); err != nil {
+		t.Fatal(err)
+	}
+	if x, y, up := encode("A", `{"x":""}`), encode("A", `{"y":""}`), encode("Up", `{}`); x != 400 || y != 200 || up != 200 {
+		t.Errorf("after a reload %d %d %d", x, y, up)
+	}
+	other := load(t)
+	other.Protobuf.Schemas, other.Protobuf.MaxItems, other.Cache.MaxSize = []string{file}, 10, 100
+	if err := g.Reload(other); err != nil {
+		t.Fatal(err)
+	}
+	if up := encode("Up", `{}`); up != 200 {
+		t.Errorf("another configuration: %d", up)
+	}
+	if status, cache := call("POST", "/v1/chat/completions", "application/json", hello); status != 200 || cache != "HIT" {
+		t.Errorf("another configuration: %d %s", status, cache)
+	}
+	write("broken")
+	again := load(t)
+	again.Protobuf.Schemas, again.Protobuf.MaxItems, again.Cache.MaxSize = []string{file}, 10, 100
+	if err := g.Reload(again); err == nil || !strings.Contains(err.Error(), "a.proto") {
+		t.Errorf("a broken file: %v", err)
+	}
+	if y := encode("A", `{"y":""}`); y != 200 {
+		t.Errorf("after a broken file: %d", y)
+	}
+	off := load(t)
+	off.Protobuf.Enabled, off.Cache.Enabled = false, false
+	if err := g.Reload(off); err != nil {
+		t.Fatal(err)
+	}
+	if status, cache := call("POST", "/v1/chat/completions", "application/json", hello); status != 200 || cache != "" {
+		t.Errorf("off: %d %s", status, cache)
+	}
+	for _, path := range []string{"/v1/cache", "/v1/protobuf/schemas/up"} {
+		if status, _ := call("DELETE", path, "", ""); status != 404 {
+			t.Errorf("DELETE %s: %d", path, status)
+		}
 	}
 }
 

@@ -38,8 +38,13 @@ func (g *Gateway) transcode(cfg *config.Config, before *chain) (*transcoder, err
 	if before != nil && before.codec != nil {
 		t := before.codec
 		if t.dir == cfg.StateDir && reflect.DeepEqual(t.cfg, cfg.Protobuf) {
+			// The files that it names may have changed.
+			if err := t.codec.Reload(context.Background()); err != nil {
+				return nil, err
+			}
 			return t, nil
 		}
+		o.Before = t.codec
 	}
 	c, err := codec.New(cfg.Protobuf, o)
 	if err != nil {
