@@ -2,10 +2,8 @@ package protobuf
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -77,33 +75,3 @@ func appendEscape(dst []byte, c byte) []byte {
 	const hex = "0123456789abcdef"
 	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }
-
-// appendFloat writes a number as protojson does, which is how encoding/json
-// does, with strings for what JSON lacks.
-func appendFloat(dst []byte, v float64, size int) []byte {
-	a := math.Abs(v)
-	switch {
-	case v != v:
-		return append(dst, `"NaN"`...)
-	case a > math.MaxFloat64:
-		if v > 0 {
-			return append(dst, `"Infinity"`...)
-		}
-		return append(dst, `"-Infinity"`...)
-	}
-	low, high := 1e-6, 1e21
-	if size == 32 {
-		low, high = float64(float32(1e-6)), float64(float32(1e21))
-	}
-	if a == 0 || (a >= low && a < high) {
-		return strconv.AppendFloat(dst, v, 'f', -1, size)
-	}
-	dst = strconv.AppendFloat(dst, v, 'e', -1, size)
-	if n := len(dst); dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' {
-		dst[n-2] = dst[n-1] // e-09 is e-9
-		dst = dst[:n-1]
-	}
-	return dst
-}
-
-func appendFloat32(dst []byte, v float32) []byte { return appendFloat(dst, float64(v), 32) }
