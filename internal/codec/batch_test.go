@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+
+	"sluice/internal/llm"
 )
 
 // Results come in the order of the items, whoever does them, faults among them.
@@ -109,11 +113,75 @@ func TestItemFails(t *testing.T) {
 		return append(dst, input...), nil
 	})
 	const fault = `{"error":{"message":"The gateway failed to handle the request.","type":"server_error","param":null,"code":"internal_error"}}`
-	got := string(b.do(t.Context(), [][]byte{[]byte(`{"data":0}`), []byte(`{"data":1}`), []byte(`{"data":2}`), []byte(`{"data":3}`)}))
-	if want := `{"data":"MA=="},` + fault + "," + fault + `,{"data":"Mw=="}`; got != want {
+	b.chunks = []chunk{{items: [][]byte{[]byte(`{"data":0}`), []byte(`{"data":1}`), []byte(`{"data":2}`), []byte(`{"data":3}`)}}}
+	got := string(b.do(t.Context(), 0))
+	if want := `{"items":[{"data":"MA=="},` + fault + "," + fault + `,{"data":"Mw=="}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if strings.Count(log.String(), "secret") < 2 {
 		t.Errorf("the log: %s", log)
 	}
+}
+
+// Items go to the workers while the rest of the envelope is still being read,
+// wherever what holds for all of them stands and whatever follows.
+func TestBatchAsItIsRead(t *testing.T) { synctest.Test(t, testBatchAsItIsRead) }
+
+func testBatchAsItIsRead(t *testing.T) {
+	c := newCodec(t, func(c *Config) { c.Workers = 3 })
+	var items, want []string
+	for i := range 500 {
+		items = append(items, fmt.Sprintf(`{"data":"%s"}`, b64(note(fmt.Sprintf("%d %s", i, strings.Repeat("x", 100))))))
+		want = append(want, fmt.Sprintf(`{"data":{"text":"%d %s","big_number":"0","notes":[],"kind":"KIND_NONE"}}`, i, strings.Repeat("x", 100)))
+	}
+	list := `"items":[` + strings.Join(items, ",\n") + `]`
+	const typed, options = `"type":"test.Note"`, `"options":{"use_proto_names":true,"emit_unpopulated":true}`
+	whole := `application/json {"items":[` + strings.Join(want, ",") + `]}`
+	for name, body := range map[string]string{
+		"before": typed + "," + options + "," + list, "behind": list + "," + options + "," + typed, "around": typed + "," + list + "," + options,
+	} {
+		out := &client{}
+		if err := c.Stage(nil).Serve(t.Context(), post("decode", "{"+body+"}", asJSON), out); err != nil {
+			t.Fatal(err)
+		}
+		if got := "application/json " + out.text(); got != whole {
+			t.Errorf("%s: got %.300s…", name, got)
+		}
+		if out.head.Kind != llm.Pieces || out.head.Length != int64(len(whole)-len("application/json ")) {
+			t.Errorf("%s: head %+v", name, out.head)
+		}
+	}
+	for body, want := range map[string]string{
+		typed + "," + list + ",":            "400 invalid_json",
+		typed + "," + list + `,"x":1`:       "400 unknown_parameter",
+		typed + "," + list + `,"data":"x"`:  "400 invalid_parameter",
+		typed + "," + list + "," + list:     "400 duplicate_parameter",
+		`"type":"test.Nope",` + list:        `application/json {"items":[{"error":`,
+		typed + `,"items":[{"data":"` + `}`: "400 invalid_json",
+	} {
+		if got := send(c, post("decode", "{"+body+"}", asJSON)); !strings.HasPrefix(got, want) {
+			t.Errorf("%.40s…%s: got %.300s", body, body[max(0, len(body)-20):], got)
+		}
+	}
+	synctest.Wait() // until the workers have passed over what was dropped
+	if room := c.pool.room.Load(); room != int64(c.cfg.Queue) {
+		t.Errorf("room for %d of %d pieces", room, c.cfg.Queue)
+	}
+}
+
+// Where there is no room for a piece, the whole batch is refused.
+func TestBatchWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCodec(t, func(c *Config) { c.Workers, c.Queue = 1, 2 })
+		free := block(t, c.pool)
+		var waiting sync.WaitGroup
+		waiting.Go(func() { _ = c.pool.run(t.Context(), 2, func(int) {}) })
+		synctest.Wait()
+		got := send(c, post("encode", `{"type":"test.Note","items":[{"data":{}}]}`, asJSON))
+		if !strings.HasPrefix(got, "503 codec_busy") {
+			t.Error(got)
+		}
+		free()
+		waiting.Wait()
+	})
 }

@@ -22,6 +22,7 @@ type call struct {
 	head   llm.Head
 	fields [1]llm.Field
 	events [1]llm.Event
+	parts  []llm.Event // of the reply to a batch
 }
 
 // keepCall is how much memory in bytes a call may keep for use again.
@@ -40,7 +41,8 @@ func (c *Codec) release(k *call) {
 	if cap(k.body)+cap(k.reply)+k.scratch.size() > keepCall {
 		return
 	}
-	*k = call{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch}
+	clear(k.parts)
+	*k = call{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
 	c.calls.Put(k)
 }
 
@@ -48,12 +50,13 @@ func (c *Codec) release(k *call) {
 func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d Direction) error {
 	k := c.take(d)
 	defer c.release(k)
-	size, err := k.begin(req)
+	size, b, err := k.begin(ctx, req)
 	if err != nil {
+		b.drop()
 		return err
 	}
 	if k.items != nil {
-		err = k.batch(ctx)
+		err = k.batch(ctx, b)
 	} else {
 		err = k.single(ctx, size)
 	}
@@ -64,27 +67,32 @@ func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d
 }
 
 // begin reads the request: its query, its body of size bytes, and what that says.
-func (k *call) begin(req *llm.Request) (size int, err error) {
+// The batch, nil for a bare message, has the items, and is to be dropped after an
+// error.
+func (k *call) begin(ctx context.Context, req *llm.Request) (size int, b *batch, err error) {
 	if err := k.parseQuery(req.RawQuery); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if k.encoding != "" {
-		return 0, errParam("unknown_parameter", "encoding", "The query's encoding is for %sdecode/stream.", prefix)
+		return 0, nil, errParam("unknown_parameter", "encoding", "The query's encoding is for %sdecode/stream.", prefix)
 	}
 	if k.bareBody, err = k.bare(req); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	body, err := k.read(req)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if k.bareBody {
 		k.data = body
-	} else if err := k.parse(body, k.c.jsonDepth(), false); err != nil {
-		return 0, errEnvelope(body, err)
+	} else {
+		b = new(batch)
+		if err := k.parse(body, k.c.jsonDepth(), b.found(ctx, k, body)); err != nil {
+			return 0, b, errEnvelope(body, err)
+		}
 	}
 	k.bareReply = k.wantsBare(req.Get("Accept"))
-	return len(body), nil
+	return len(body), b, nil
 }
 
 // bare reports whether the body is a message and no envelope.
@@ -182,10 +190,20 @@ func (k *call) send(out llm.Sink) error {
 	if k.direction == Encode && k.bareReply && k.items == nil {
 		k.fields[0].Value = "application/x-protobuf"
 	}
-	k.head = llm.Head{Status: 200, Kind: llm.Unary, Header: k.fields[:], Length: int64(len(k.reply))}
+	k.events[0] = llm.Event{Raw: k.reply}
+	events := k.events[:]
+	if k.items != nil {
+		events = k.parts
+	}
+	k.head = llm.Head{Status: 200, Kind: llm.Unary, Header: k.fields[:]}
+	if len(events) > 1 {
+		k.head.Kind = llm.Pieces
+	}
+	for i := range events {
+		k.head.Length += int64(len(events[i].Raw))
+	}
 	if err := out.Start(&k.head); err != nil {
 		return err
 	}
-	k.events[0] = llm.Event{Raw: k.reply}
-	return out.Send(k.events[:])
+	return out.Send(events)
 }

@@ -16,6 +16,7 @@ type ask struct {
 	options          protobuf.Options
 	data             []byte // JSON, or a bare message; nil when there is none
 	items            []byte // a JSON array; nil when there is none
+	late             bool   // what holds for all items stands behind them
 
 	wrap     wish   // in the query: whether the reply is to be an envelope
 	encoding string // in the query: Base64, Hex, or "" when it is not said
@@ -31,10 +32,12 @@ const (
 )
 
 // parse reads an envelope, or an item of one, which has neither items nor options
-// of its own. It aliases body.
-func (a *ask) parse(body []byte, depth int, item bool) error {
+// of its own. It aliases body. element, nil for an item, is given each item as it
+// is found.
+func (a *ask) parse(body []byte, depth int, element func(llm.Span) error) error {
 	var seen [keys]bool
-	return jsonscan.Members(body, depth, func(key []byte, value llm.Span) error {
+	item := element == nil
+	return jsonscan.MembersAndElements(body, depth, func(key []byte, value llm.Span) error {
 		raw := body[value.Start:value.End]
 		k := keyOf(key)
 		if k == keyUnknown || item && (k == keyItems || k == keyOptions) {
@@ -44,6 +47,7 @@ func (a *ask) parse(body []byte, depth int, item bool) error {
 			return errParam("duplicate_parameter", string(key), "%q is given twice.", key)
 		}
 		seen[k] = true
+		a.late = a.late || seen[keyItems] && k != keyItems && k != keyData
 		switch k {
 		case keyType:
 			return name(&a.typeName, "type", raw)
@@ -60,7 +64,7 @@ func (a *ask) parse(body []byte, depth int, item bool) error {
 			a.data = raw
 		}
 		return nil
-	})
+	}, "items", element)
 }
 
 type key uint8

@@ -51,10 +51,42 @@ func (p *pool) run(ctx context.Context, n int, do func(i int)) error {
 		p.refused.Add(1)
 		return errFull
 	}
-	w := &work{do: do, left: n, done: make(chan struct{}), idle: make(chan struct{})}
-	for i := range n {
-		p.queue <- piece{w, i} // does not block: the room is reserved
+	w := newWork(do)
+	for range n {
+		p.push(w)
 	}
+	return p.wait(ctx, w)
+}
+
+// add has the next piece of some work done; errFull where there is no room.
+func (p *pool) add(w *work) error {
+	if !p.reserve(1) {
+		p.refused.Add(1)
+		return errFull
+	}
+	p.push(w)
+	return nil
+}
+
+// push queues the next piece. It does not block: the room is reserved.
+func (p *pool) push(w *work) {
+	w.mu.Lock()
+	i := w.n
+	w.n++
+	w.left++
+	w.mu.Unlock()
+	p.queue <- piece{w, i}
+}
+
+// wait returns when all pieces of some work are done, of which no more come, as
+// run does.
+func (p *pool) wait(ctx context.Context, w *work) error {
+	w.mu.Lock()
+	w.whole = true
+	if w.left == 0 {
+		close(w.done)
+	}
+	w.mu.Unlock()
 	var err error
 	select {
 	case <-w.done:
@@ -104,16 +136,22 @@ type piece struct {
 	i    int
 }
 
-// work is what one call of run wants done.
+// work is what is wanted done, in pieces.
 type work struct {
 	do func(i int)
 
 	mu      sync.Mutex
+	n       int  // pieces so far
+	whole   bool // no more come
 	left    int  // pieces that are not through
 	running int  // of these, the ones that have begun
 	dropped bool // no more pieces begin
 	done    chan struct{}
 	idle    chan struct{} // closed when the work was dropped and no piece runs
+}
+
+func newWork(do func(i int)) *work {
+	return &work{do: do, done: make(chan struct{}), idle: make(chan struct{})}
 }
 
 func (w *work) begin() bool {
@@ -130,7 +168,7 @@ func (w *work) end() {
 	defer w.mu.Unlock()
 	w.running--
 	w.left--
-	if w.left == 0 {
+	if w.left == 0 && w.whole {
 		close(w.done)
 	}
 	if w.dropped && w.running == 0 {

@@ -61,8 +61,11 @@ func newResults(cfg Config) (*results, error) {
 	}
 	r := &results{seed: maphash.MakeSeed(), most: int(min(cfg.ResultCacheBytes/8, math.MaxInt32))}
 	entries, err := otter.New(&otter.Options[uint64, *result]{
-		MaximumWeight:    uint64(cfg.ResultCacheBytes),
-		Weigher:          func(_ uint64, e *result) uint32 { return uint32(e.size()) },
+		MaximumWeight: uint64(cfg.ResultCacheBytes),
+		Weigher:       func(_ uint64, e *result) uint32 { return uint32(e.size()) },
+		// In a goroutine of its own, which has to be woken, the upkeep costs more than
+		// a hit saves.
+		Executor:         func(upkeep func()) { upkeep() },
 		ExpiryCalculator: otter.ExpiryWriting[uint64, *result](cfg.ResultTTL),
 		OnAtomicDeletion: func(d otter.DeletionEvent[uint64, *result]) { r.bytes.Add(-int64(d.Value.size())) },
 	})
