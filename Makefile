@@ -1,7 +1,7 @@
 # make test runs every test there is; make help lists the rest.
 
 GO      ?= go
-FUZZTIME ?= 2000x
+FUZZTIME ?= 1000x
 export CGO_ENABLED ?= 1
 
 .PHONY: help build test check unit fuzz e2e bench-build deps lint bench
@@ -12,13 +12,8 @@ help: ## list the targets
 build: ## build ./sluice, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o sluice ./cmd/sluice
 
-# e2e mostly waits, for clients and time-outs, so it runs beside what computes.
-test: deps check unit ## run every test, installing what they need
-	@$(MAKE) --no-print-directory --output-sync=target -j2 fuzz-bench e2e
+test: deps check unit fuzz bench-build e2e ## run every test, installing what they need
 	@echo "make test: all passed"
-
-.PHONY: fuzz-bench
-fuzz-bench: fuzz bench-build
 
 deps: ## install what the tests need, or say what could not be installed
 	@./scripts/deps
@@ -28,7 +23,7 @@ check: ## formatting and vet
 	$(GO) vet ./...
 
 unit: ## Go tests: allocation ceilings without the race detector, everything with it
-	$(GO) test -run 'Alloc' ./internal/...
+	$(GO) test -run 'Alloc' $$(grep -rl --include='*_test.go' '^func Test.*Alloc' internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
 	$(GO) test -race ./internal/... ./cmd/...
 
 fuzz: ## every fuzz test for FUZZTIME runs each, from the committed corpus
