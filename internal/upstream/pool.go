@@ -384,19 +384,21 @@ func (p *pool) warm(ctx context.Context, n int) error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { errs[i] = p.warmOne(ctx) })
+		wg.Go(func() { errs[i] = p.warmOne(ctx, n) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-func (p *pool) warmOne(ctx context.Context) error {
+func (p *pool) warmOne(ctx context.Context, n int) error {
 	p.mu.Lock()
-	if p.closed || p.open >= p.client.cfg.MaxConnections {
+	// A first request may have begun before.
+	if p.closed || p.open >= min(n, p.client.cfg.MaxConnections) {
 		p.mu.Unlock()
 		return nil
 	}
 	p.open++
+	p.dialing++ // a request that comes meanwhile waits for this one
 	p.dials.Add(1)
 	p.mu.Unlock()
 	defer p.dials.Done()
@@ -405,6 +407,7 @@ func (p *pool) warmOne(ctx context.Context) error {
 	defer context.AfterFunc(p.stop, cancel)()
 	c, err := p.dial(ctx)
 	p.mu.Lock()
+	p.dialing--
 	if err != nil {
 		p.open--
 		p.dialMore()
@@ -415,6 +418,7 @@ func (p *pool) warmOne(ctx context.Context) error {
 		p.perDial = 1
 	}
 	p.add(c)
+	p.dialMore()
 	over := p.trim()
 	if p.closed {
 		over = append(over, p.drainIdle()...)
