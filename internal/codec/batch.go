@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
@@ -165,7 +166,7 @@ func (b *batch) do(ctx context.Context, i int) []byte {
 		results = append(results, `{"data":`...)
 		var err error
 		if results, err = b.item(results, &s, item); err != nil {
-			results = appendError(results[:n], b.told(err))
+			results = jsonscan.AppendError(results[:n], b.told(err))
 			continue
 		}
 		results = append(results, '}')

@@ -80,23 +80,3 @@ func outcomeOf(err error) outcome {
 		return failed
 	}
 }
-
-// appendError appends an error as OpenAI shapes it.
-func appendError(dst []byte, e *llm.Error) []byte {
-	dst = append(dst, `{"error":{"message":`...)
-	dst = jsonscan.AppendString(dst, e.Message)
-	dst = append(dst, `,"type":`...)
-	dst = jsonscan.AppendString(dst, e.Type)
-	dst = append(dst, `,"param":`...)
-	dst = appendNullable(dst, e.Param)
-	dst = append(dst, `,"code":`...)
-	dst = appendNullable(dst, e.Code)
-	return append(dst, '}', '}')
-}
-
-func appendNullable(dst []byte, s string) []byte {
-	if s == "" {
-		return append(dst, "null"...)
-	}
-	return jsonscan.AppendString(dst, s)
-}

@@ -46,42 +46,22 @@ func errParam(code, param, format string, args ...any) error {
 	return e
 }
 
-// appendError appends the body of an error reply as OpenAI shapes it.
-func appendError(dst []byte, e *llm.Error) []byte {
-	dst = append(dst, `{"error":{"message":`...)
-	dst = jsonscan.AppendString(dst, e.Message)
-	dst = append(dst, `,"type":`...)
-	dst = jsonscan.AppendString(dst, e.Type)
-	dst = append(dst, `,"param":`...)
-	dst = appendNullable(dst, e.Param)
-	dst = append(dst, `,"code":`...)
-	dst = appendNullable(dst, e.Code)
-	return append(dst, '}', '}')
-}
-
 // appendErrorEvent appends the event that ends a broken stream. Streams of
 // /v1/responses have a shape of their own, in which events are numbered.
 func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64) []byte {
 	if op != llm.Response {
 		dst = append(dst, "data: "...)
-		return append(appendError(dst, e), "\n\n"...)
+		return append(jsonscan.AppendError(dst, e), "\n\n"...)
 	}
 	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
-	dst = appendNullable(dst, e.Code)
+	dst = jsonscan.AppendStringOrNull(dst, e.Code)
 	dst = append(dst, `,"message":`...)
 	dst = jsonscan.AppendString(dst, e.Message)
 	dst = append(dst, `,"param":`...)
-	dst = appendNullable(dst, e.Param)
+	dst = jsonscan.AppendStringOrNull(dst, e.Param)
 	dst = append(dst, `,"sequence_number":`...)
 	dst = strconv.AppendUint(dst, number, 10)
 	return append(dst, "}\n\n"...)
-}
-
-func appendNullable(dst []byte, s string) []byte {
-	if s == "" {
-		return append(dst, "null"...)
-	}
-	return jsonscan.AppendString(dst, s)
 }
 
 // replyError sends e as the whole reply. Nothing has been written before.
@@ -98,7 +78,7 @@ func (x *exchange) replyError(e *llm.Error) {
 		x.copyHeader(h, e.Reply.Header)
 		body = e.Reply.Body
 	} else {
-		body = append(appendError(nil, e), '\n')
+		body = append(jsonscan.AppendError(nil, e), '\n')
 	}
 	x.set(h, "Content-Type", "application/json")
 	if e.RetryAfter > 0 && h["Retry-After"] == nil {
