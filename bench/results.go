@@ -129,4 +129,5 @@ func (c *counter) Counter(name, _ string, value float64, labels ...string) {
 }
 
 func (c *counter) Gauge(string, string, float64, ...string)             {}
+func (*counter) Ratio(string, string, float64, float64, ...string)      {}
 func (c *counter) Histogram(string, string, *perf.Histogram, ...string) {}

@@ -204,6 +204,7 @@ type reports map[string]float64
 
 func (r reports) Counter(name, _ string, value float64, labels ...string) { r.put(name, value, labels) }
 func (r reports) Gauge(name, _ string, value float64, labels ...string)   { r.put(name, value, labels) }
+func (reports) Ratio(string, string, float64, float64, ...string)         {}
 func (r reports) Histogram(string, string, *perf.Histogram, ...string)    {}
 func (r reports) put(name string, value float64, labels []string) {
 	for _, l := range labels {

@@ -22,6 +22,7 @@ func (f figuresOf) Gauge(name, _ string, value float64, labels ...string) {
 	f[name] = value
 }
 
+func (figuresOf) Ratio(string, string, float64, float64, ...string)      {}
 func (f figuresOf) Histogram(string, string, *perf.Histogram, ...string) {}
 
 func TestFigures(t *testing.T) {

@@ -171,7 +171,7 @@ func (c *chain) start() {
 // join puts the chain's figures into the registry and makes it the one by which
 // the cache itself asks.
 func (c *chain) join(figures *perf.Registry) {
-	c.forget = figures.Register(c.router)
+	c.forget = figures.Register("route", c.router)
 	if m := c.memory; m != nil {
 		m.cache.Use(c.stage)
 		if m.forget == nil {
@@ -179,11 +179,11 @@ func (c *chain) join(figures *perf.Registry) {
 		}
 	}
 	if t := c.codec; t != nil && t.forget == nil {
-		t.forget = figures.Register(t.codec)
+		t.forget = figures.Register("codec", t.codec)
 	}
 	for _, m := range c.upstreams {
 		if m.forget == nil {
-			m.forget = figures.Register(m.client)
+			m.forget = figures.Register("upstream", m.client)
 		}
 	}
 }

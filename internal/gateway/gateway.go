@@ -79,8 +79,8 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		g.closeSimulator()
 		return nil, fmt.Errorf("set up listener: %w", err)
 	}
-	g.figures.Register(g.front)
-	g.figures.Register(&process{root: "/", start: g.started})
+	g.figures.Register("front", g.front)
+	g.figures.Register("process", &process{root: "/", start: g.started})
 	g.chain.join(g.figures)
 	g.live.Store(g.chain)
 	return g, nil

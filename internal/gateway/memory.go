@@ -88,9 +88,9 @@ func (m *memory) close() {
 }
 
 func (m *memory) join(figures *perf.Registry) {
-	m.forget = append(m.forget, figures.Register(m.cache))
+	m.forget = append(m.forget, figures.Register("cache", m.cache))
 	if m.level != nil {
-		m.forget = append(m.forget, figures.Register(m.level))
+		m.forget = append(m.forget, figures.Register("cache_l2", m.level))
 	}
 }
 

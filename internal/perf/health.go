@@ -53,15 +53,12 @@ type Health struct {
 // Examine asks all sources that are Examined. What is wrong with a component
 // stays as its Error after it is well again.
 func (r *Registry) Examine() Health {
-	r.mu.RLock()
-	sources := r.sources
-	r.mu.RUnlock()
 	var now []Condition
-	for _, s := range sources {
+	r.Each(func(_ string, s Source) {
 		if e, ok := s.(Examined); ok {
 			e.Examine(func(c Condition) { now = append(now, c) })
 		}
-	}
+	})
 	r.examined.Lock()
 	defer r.examined.Unlock()
 	known := make(map[string]Finding, len(now))

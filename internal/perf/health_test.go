@@ -35,8 +35,8 @@ func (h Health) String() string {
 func TestExamine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // midnight
 		r, p, q := New(), &patient{}, &patient{}
-		r.Register(p)
-		leave := r.Register(q)
+		r.Register("a", p)
+		leave := r.Register("b", q)
 		for _, step := range []struct {
 			p, q []Condition
 			want string

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -44,8 +43,8 @@ func TestScrape(t *testing.T) {
 	f.h.Observe(3 * time.Millisecond)
 	f.h.Observe(-time.Second)
 	f.h.Observe(time.Hour)
-	leave := r.Register(f)
-	r.Register(broken{})
+	leave := r.Register("a", f)
+	r.Register("b", broken{})
 	got := scrape(t, r.Handler())
 	for _, line := range []string{
 		`sluice_calls_total{kind="a"} 3`,
@@ -65,35 +64,5 @@ func TestScrape(t *testing.T) {
 	leave()
 	if got := scrape(t, r.Handler()); strings.Contains(got, "sluice_calls_total") {
 		t.Error("a source that left still reports")
-	}
-}
-
-func TestHistogramConcurrent(t *testing.T) {
-	var h Histogram
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for i := range 1000 {
-				h.Observe(time.Duration(i) * time.Microsecond)
-			}
-		})
-	}
-	wg.Wait()
-	if count, _, below := h.Snapshot(); count != 8000 || below[100e-6] != 8*101 {
-		t.Errorf("count %d, at most 100 µs %d", count, below[100e-6])
-	}
-}
-
-func TestObserveDoesNotAllocate(t *testing.T) {
-	var h Histogram
-	if n := testing.AllocsPerRun(100, func() { h.Observe(time.Millisecond) }); n != 0 {
-		t.Errorf("Observe allocates %v times", n)
-	}
-}
-
-func BenchmarkObserve(b *testing.B) {
-	var h Histogram
-	for b.Loop() {
-		h.Observe(time.Millisecond)
 	}
 }

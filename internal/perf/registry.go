@@ -19,10 +19,16 @@ type Registry struct {
 	prom *prometheus.Registry
 
 	mu      sync.RWMutex
-	sources []Source
+	sources []registered
 
 	examined sync.Mutex
 	findings map[string]Finding // of the last examination
+}
+
+// registered is a source and the system whose figures it has.
+type registered struct {
+	system string
+	source Source
 }
 
 // New makes a Registry that reports the process's and the Go runtime's
@@ -37,17 +43,30 @@ func New() *Registry {
 	return r
 }
 
-// Register adds a source. It stays until the returned function is called.
-func (r *Registry) Register(s Source) (unregister func()) {
+// Register adds a source to a system, under whose name its figures are shown
+// together with those of the system's other sources. It stays until the returned
+// function is called.
+func (r *Registry) Register(system string, s Source) (unregister func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.sources = append(r.sources, s)
+	entry := registered{system, s}
+	r.sources = append(r.sources, entry)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if i := slices.Index(r.sources, s); i >= 0 {
+		if i := slices.Index(r.sources, entry); i >= 0 {
 			r.sources = slices.Delete(slices.Clone(r.sources), i, i+1)
 		}
+	}
+}
+
+// Each visits every source with its system, in the order of their registration.
+func (r *Registry) Each(visit func(system string, s Source)) {
+	r.mu.RLock()
+	sources := r.sources
+	r.mu.RUnlock()
+	for _, s := range sources {
+		visit(s.system, s.source)
 	}
 }
 
@@ -66,12 +85,7 @@ func (r *Registry) Describe(chan<- *prometheus.Desc) {}
 
 // Collect asks every source for its figures.
 func (r *Registry) Collect(ch chan<- prometheus.Metric) {
-	r.mu.RLock()
-	sources := r.sources
-	r.mu.RUnlock()
-	for _, s := range sources {
-		s.Figures(promReporter(ch))
-	}
+	r.Each(func(_ string, s Source) { s.Figures(promReporter(ch)) })
 }
 
 // promReporter turns figures into Prometheus metrics.
@@ -87,9 +101,13 @@ func (p promReporter) Gauge(name, help string, value float64, labels ...string) 
 
 func (p promReporter) Histogram(name, help string, h *Histogram, labels ...string) {
 	desc, values := describe(name, help, labels)
-	count, sum, below := h.Snapshot()
-	p.keep(desc)(prometheus.NewConstHistogram(desc, count, sum, below, values...))
+	// A histogram of the library's own checks the labels.
+	base, err := prometheus.NewConstHistogram(desc, 0, 0, nil, values...)
+	p.keep(desc)(promHistogram{base, h.Distribution(), h.Exemplars()}, err)
 }
+
+// Ratio reports nothing: see Reporter.
+func (p promReporter) Ratio(string, string, float64, float64, ...string) {}
 
 func (p promReporter) send(name, help string, kind prometheus.ValueType, value float64, labels []string) {
 	desc, values := describe(name, help, labels)

@@ -30,6 +30,7 @@ func (f figures) Counter(name, _ string, v float64, labels ...string) {
 	f[fmt.Sprint(name, labels)] = v
 }
 func (f figures) Gauge(name, _ string, v float64, labels ...string)    { f[fmt.Sprint(name, labels)] = v }
+func (figures) Ratio(string, string, float64, float64, ...string)      {}
 func (f figures) Histogram(string, string, *perf.Histogram, ...string) {}
 
 func TestPlans(t *testing.T) {

@@ -75,6 +75,7 @@ func (r reporter) Counter(name, _ string, v float64, labels ...string) {
 func (r reporter) Gauge(name, help string, v float64, labels ...string) {
 	r.Counter(name, help, v, labels...)
 }
+func (reporter) Ratio(string, string, float64, float64, ...string)      {}
 func (r reporter) Histogram(string, string, *perf.Histogram, ...string) {}
 
 func TestFigures(t *testing.T) {

@@ -449,7 +449,7 @@ func TestFigures(t *testing.T) {
 		}
 	}
 	reg := perf.New()
-	reg.Register(c)
+	reg.Register("upstream", c)
 	rec := httptest.NewRecorder()
 	reg.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	for _, line := range []string{

@@ -67,7 +67,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	if created := c.stats.createdH1.Load(); created != 2 {
 		t.Errorf("%d connections for a bound of 2", created)
 	}
-	if count, _, _ := c.stats.wait.Snapshot(); count != n {
+	if count := c.stats.wait.Distribution().Count; count != n {
 		t.Errorf("%d waits counted, want %d", count, n)
 	}
 }

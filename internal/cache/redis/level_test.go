@@ -111,8 +111,9 @@ func (r reported) Gauge(name, _ string, v float64, labels ...string) {
 	}
 	r[name] = v
 }
+func (reported) Ratio(string, string, float64, float64, ...string) {}
 func (r reported) Histogram(name, _ string, h *perf.Histogram, labels ...string) {
-	n, _, _ := h.Snapshot()
+	n := h.Distribution().Count
 	r.Gauge(name, "", float64(n), labels...)
 }
 

@@ -1,0 +1,106 @@
+package perf
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+)
+
+type one struct{ h *Histogram }
+
+func (o one) Figures(r Reporter) {
+	r.Histogram("wait_seconds", "Waiting.", o.h, "upstream", "a")
+	r.Ratio("share_ratio", "Share.", 1, 2)
+}
+
+// get scrapes the figures in a format.
+func get(t *testing.T, h http.Handler, accept string) []byte {
+	t.Helper()
+	req := httptest.NewRequest("GET", "/metrics", nil)
+	req.Header.Set("Accept", accept)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	b, err := io.ReadAll(w.Body)
+	if err != nil || w.Code != 200 {
+		t.Fatalf("scrape: status %d, %v", w.Code, err)
+	}
+	return b
+}
+
+// Over the protobuf format Prometheus gets the native buckets, whose spans and
+// differences add up to what was counted.
+func TestNative(t *testing.T) {
+	r := New()
+	var h Histogram
+	r.Register("a", one{&h})
+	native := func() *dto.Histogram {
+		t.Helper()
+		in := bytes.NewReader(get(t, r.Handler(), `application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited`))
+		for in.Len() > 0 {
+			var f dto.MetricFamily
+			if err := (protodelim.UnmarshalOptions{MaxSize: -1}).UnmarshalFrom(in, &f); err != nil {
+				t.Fatal(err)
+			}
+			if f.GetName() == "sluice_wait_seconds" {
+				return f.Metric[0].Histogram
+			}
+		}
+		t.Fatal("no histogram")
+		return nil
+	}
+	if got := native(); len(got.PositiveSpan) != 1 || got.GetSampleCount() != 0 {
+		t.Errorf("an empty one is %v", got)
+	}
+	for _, d := range []time.Duration{0, 3 * time.Microsecond, 3 * time.Microsecond, time.Millisecond, 1010 * time.Microsecond, 2 * time.Second} {
+		h.Observe(d)
+	}
+	got := native()
+	if got.GetSchema() != Schema || got.GetSampleCount() != 6 || got.GetZeroCount() != 1 {
+		t.Errorf("got %v", got)
+	}
+	index, n, total, at := int32(0), int64(0), int64(0), 0
+	for _, s := range got.PositiveSpan {
+		index += s.GetOffset()
+		for range s.GetLength() {
+			n += got.PositiveDelta[at]
+			total += n
+			low, high := upper(int(index-1)), upper(int(index))
+			if n > 0 && !(low < 3e-6 && 3e-6 <= high || low < 1.01e-3 && 1e-3 <= high || low < 2 && 2 <= high) {
+				t.Errorf("%d values in (%g, %g]", n, low, high)
+			}
+			index, at = index+1, at+1
+		}
+	}
+	if total != 5 || at != len(got.PositiveDelta) {
+		t.Errorf("%d values in %d buckets of %d", total, at, len(got.PositiveDelta))
+	}
+}
+
+// OpenMetrics shows the trace of an example beside its bucket.
+func TestExemplars(t *testing.T) {
+	r := New()
+	var h Histogram
+	r.Register("a", one{&h})
+	h.ObserveTraced(3*time.Millisecond, TraceID{0xab})
+	h.ObserveTraced(3*time.Millisecond, TraceID{0xcd}) // the one before is still new
+	h.ObserveTraced(time.Hour, TraceID{0xef})
+	got := string(get(t, r.Handler(), "application/openmetrics-text; version=1.0.0"))
+	for _, part := range []string{
+		`sluice_wait_seconds_bucket{upstream="a",le="0.005"} 2 # {trace_id="ab000000000000000000000000000000"} 0.003 `,
+		`sluice_wait_seconds_bucket{upstream="a",le="+Inf"} 3`,
+	} {
+		if !strings.Contains(got, part) {
+			t.Errorf("no %q in\n%s", part, got)
+		}
+	}
+	if strings.Contains(got, "share_ratio") {
+		t.Error("a ratio is shown beside its counters")
+	}
+}
