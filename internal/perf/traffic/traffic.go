@@ -1,0 +1,184 @@
+// Package traffic counts requests by operation, model and upstream, and keeps
+// what is known of the last ones.
+//
+// It promises that its memory does not depend on what clients send: a model
+// becomes a label of its own only once it has been answered for, and there are
+// at most MaxModels such labels; all others are counted together as "other".
+package traffic
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"sluice/internal/llm"
+	"sluice/internal/perf"
+)
+
+const (
+	// MaxModels bounds the models, with their operation, that are told apart.
+	MaxModels = 100
+	// maxUpstreams bounds the upstreams; those of one configuration are fewer.
+	maxUpstreams = 100
+	// Kept is how many of the last requests are known.
+	Kept = 200
+
+	// other is the label of models that have none of their own.
+	other = "other"
+)
+
+// operations is the number of llm's operations.
+const operations = int(llm.GetModel) + 1
+
+// Traffic is a perf.Observer that counts, and a perf.Source that reports. It is
+// safe for concurrent use.
+type Traffic struct {
+	operations [operations]span
+	models     table[model]
+	others     [operations]model // of no label of their own
+	upstreams  table[upstream]
+	recent     recent
+
+	input, output, cached, saved atomic.Uint64 // tokens
+}
+
+// New makes a Traffic that has seen nothing.
+func New() *Traffic {
+	t := &Traffic{}
+	t.models.most, t.upstreams.most = MaxModels, maxUpstreams
+	return t
+}
+
+// span is what all kinds of series count.
+type span struct {
+	duration, overhead perf.Histogram
+	requests, errors   atomic.Uint64 // errors: of status 500 and above
+}
+
+func (s *span) observe(x *perf.Exchange) {
+	s.requests.Add(1)
+	if x.Status >= 500 {
+		s.errors.Add(1)
+	}
+	var example perf.TraceID
+	if x.Trace.Sampled {
+		example = x.Trace.ID
+	}
+	s.duration.ObserveTraced(x.Total, example)
+	if x.HasOverhead {
+		s.overhead.ObserveTraced(x.Overhead, example)
+	}
+}
+
+// model is the series of one model in one operation.
+type model struct {
+	span
+	firstEvent    perf.Histogram
+	input, output perf.Histogram // tokens of one request
+}
+
+// upstream is the series of the requests that one upstream has answered.
+type upstream struct {
+	span
+	wait perf.Histogram
+}
+
+// Observe implements perf.Observer. Requests to the gateway itself are not
+// traffic.
+func (t *Traffic) Observe(x *perf.Exchange) {
+	if x.Own {
+		return
+	}
+	t.operations[x.Op].observe(x)
+	m := t.model(x)
+	m.observe(x)
+	if x.Stream && x.First > 0 {
+		m.firstEvent.Observe(x.First)
+	}
+	if x.Upstream != "" {
+		if u := t.upstreams.get(key{name: x.Upstream}, x.Begun, true); u != nil {
+			u.observe(x)
+			if x.Waiting > 0 {
+				u.wait.Observe(x.Waiting)
+			}
+		}
+	}
+	if x.Usage.Known {
+		t.tokens(m, x)
+	}
+	t.recent.add(x)
+}
+
+// model finds the series of an exchange. Only an answer shows that a model is
+// there, and not a slip or a try to fill the table.
+func (t *Traffic) model(x *perf.Exchange) *model {
+	if x.Model != "" {
+		answered := x.Status >= 200 && x.Status < 300
+		if m := t.models.get(key{x.Op, x.Model}, x.Begun, answered); m != nil {
+			return m
+		}
+	}
+	return &t.others[x.Op]
+}
+
+// tokens counts what a reply says it took. Of one that came from memory nothing
+// was spent.
+func (t *Traffic) tokens(m *model, x *perf.Exchange) {
+	in, out := max(x.Usage.Input, 0), max(x.Usage.Output, 0)
+	switch x.Cache {
+	case llm.CacheHit, llm.CacheStale, llm.CacheCoalesced:
+		t.saved.Add(uint64(in + out))
+		return
+	}
+	m.input.ObserveCount(in)
+	m.output.ObserveCount(out)
+	t.input.Add(uint64(in))
+	t.output.Add(uint64(out))
+	t.cached.Add(uint64(max(x.Usage.Cached, 0)))
+}
+
+// Figures implements perf.Source.
+func (t *Traffic) Figures(r perf.Reporter) {
+	for op := range t.operations {
+		t.operations[op].report(r, "request", "requests", "operation", llm.Operation(op).String())
+	}
+	t.models.each(func(k key, m *model) { m.report(r, k) })
+	for op := range t.others {
+		t.others[op].report(r, key{llm.Operation(op), other})
+	}
+	t.upstreams.each(func(k key, u *upstream) {
+		u.report(r, "upstream_request", "requests that an upstream answered", "upstream", k.name)
+		r.Histogram("upstream_wait_seconds", "Time that requests waited for the upstream that answered, of streams until the first event.", &u.wait, "upstream", k.name)
+	})
+	if n := t.input.Load() + t.output.Load(); n > 0 {
+		const spent = "Tokens that upstreams say they took, of replies that say so; cached is a part of input."
+		r.Counter("tokens_total", spent, float64(t.input.Load()), "type", "input")
+		r.Counter("tokens_total", spent, float64(t.output.Load()), "type", "output")
+		r.Counter("tokens_total", spent, float64(t.cached.Load()), "type", "cached")
+	}
+	if n := t.saved.Load(); n > 0 {
+		r.Counter("tokens_saved_total", "Tokens of replies that came from memory, or of another's call, and so cost nothing.", float64(n))
+	}
+}
+
+func (s *span) report(r perf.Reporter, prefix, what string, labels ...string) {
+	n := s.requests.Load()
+	if n == 0 {
+		return
+	}
+	r.Histogram(prefix+"_duration_seconds", "Time from the head of "+what+" to the end of the reply.", &s.duration, labels...)
+	r.Histogram(prefix+"_overhead_seconds", "Time that the gateway itself added to "+what+" until the reply began: without reading the request and without waiting for upstreams.", &s.overhead, labels...)
+	r.Ratio(prefix+"_error_ratio", "Part of "+what+" that failed with a status of 500 or above.", float64(s.errors.Load()), float64(n), labels...)
+}
+
+func (m *model) report(r perf.Reporter, k key) {
+	labels := []string{"operation", k.op.String(), "model", k.name}
+	m.span.report(r, "model_request", "requests for a model", labels...)
+	if m.firstEvent.Distribution().Count > 0 {
+		r.Histogram("model_first_event_seconds", "Time from the head of a request for a stream to its first event.", &m.firstEvent, labels...)
+	}
+	if m.input.Distribution().Count > 0 {
+		const help = "Tokens of one request, as its reply says."
+		r.Histogram("model_tokens", help, &m.input, append(slices.Clip(labels), "type", "input")...)
+		r.Histogram("model_tokens", help, &m.output, append(slices.Clip(labels), "type", "output")...)
+	}
+}

@@ -1,0 +1,218 @@
+package traffic
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/internal/llm"
+	"sluice/internal/perf"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// seen is what was reported, by name and labels.
+type seen map[string]float64
+
+func name(n string, labels []string) string { return strings.Join(append([]string{n}, labels...), " ") }
+
+func (s seen) Counter(n, _ string, v float64, labels ...string) { s[name(n, labels)] = v }
+func (s seen) Gauge(n, _ string, v float64, labels ...string)   { s[name(n, labels)] = v }
+func (s seen) Histogram(n, _ string, h *perf.Histogram, labels ...string) {
+	s[name(n, labels)] = float64(h.Distribution().Count)
+}
+func (s seen) Ratio(n, _ string, part, whole float64, labels ...string) {
+	s[name(n, labels)] = part / whole
+}
+
+func figures(t *Traffic) seen {
+	s := seen{}
+	t.Figures(s)
+	return s
+}
+
+func answered(model string) *perf.Exchange {
+	return &perf.Exchange{
+		ID: "r1", Op: llm.Chat, Model: model, Upstream: "up", Status: 200, Begun: time.Now(), Stream: true,
+		First: 2 * time.Second, Total: 3 * time.Second, Waiting: time.Second, HasOverhead: true, Overhead: time.Millisecond,
+		Usage: perf.Usage{Known: true, Input: 10, Output: 5, Cached: 3},
+	}
+}
+
+func TestFigures(t *testing.T) {
+	tr := New()
+	if got := figures(tr); len(got) != 0 {
+		t.Errorf("nothing has happened, and %v is reported", got)
+	}
+	tr.Observe(answered("m"))
+	hit := answered("m")
+	hit.Upstream, hit.Cache, hit.Stream, hit.Waiting = "", llm.CacheHit, false, 0
+	tr.Observe(hit)
+	failed := answered("m")
+	failed.Status, failed.HasOverhead, failed.Upstream, failed.Usage = 502, false, "", perf.Usage{}
+	failed.First = 0
+	tr.Observe(failed)
+	own := answered("m")
+	own.Own = true
+	tr.Observe(own)
+	got := figures(tr)
+	for k, want := range map[string]float64{
+		"request_duration_seconds operation chat":               3,
+		"request_overhead_seconds operation chat":               2,
+		"request_error_ratio operation chat":                    1. / 3,
+		"model_request_duration_seconds operation chat model m": 3,
+		"model_first_event_seconds operation chat model m":      1,
+		"model_tokens operation chat model m type input":        1,
+		"upstream_request_duration_seconds upstream up":         1,
+		"upstream_wait_seconds upstream up":                     1,
+		"tokens_total type input":                               10,
+		"tokens_total type output":                              5,
+		"tokens_total type cached":                              3,
+		"tokens_saved_total":                                    15,
+	} {
+		if got[k] != want {
+			t.Errorf("%s is %g, want %g", k, got[k], want)
+		}
+		delete(got, k)
+	}
+	for k := range got {
+		if !strings.HasPrefix(k, "model_") && !strings.HasPrefix(k, "upstream_") {
+			t.Errorf("%s is reported", k)
+		}
+	}
+}
+
+// A model that nobody has answered for has no label, however often it is named.
+func TestUnknownModel(t *testing.T) {
+	tr := New()
+	x := answered("junk")
+	x.Status, x.Upstream = 404, ""
+	tr.Observe(x)
+	if got := figures(tr); got["model_request_duration_seconds operation chat model other"] != 1 {
+		t.Errorf("it is reported as %v", got)
+	}
+	tr.Observe(answered("junk"))
+	tr.Observe(x)
+	if got := figures(tr)["model_request_duration_seconds operation chat model junk"]; got != 2 {
+		t.Errorf("once it was answered it has %g requests", got)
+	}
+}
+
+// Memory stays the same under 100,000 names, even answered ones; every request
+// is counted somewhere; and the first names come in again when others are not
+// used any more.
+func TestBounded(t *testing.T) {
+	tr := New()
+	begun := time.Now()
+	observe := func(i int) {
+		x := answered(fmt.Sprintf("model-%d", i))
+		x.Begun, x.Upstream = begun, fmt.Sprintf("up-%d", i)
+		tr.Observe(x)
+	}
+	total := func() (n float64, models int) {
+		for k, v := range figures(tr) {
+			if strings.HasPrefix(k, "model_request_duration_seconds ") {
+				n, models = n+v, models+1
+			}
+		}
+		return n, models
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for i := range 1000 {
+		observe(i)
+	}
+	before := heap()
+	for i := range 100_000 {
+		observe(i)
+	}
+	if n, models := total(); n != 101_000 || models != MaxModels+1 {
+		t.Errorf("%g requests under %d names", n, models)
+	}
+	if after := heap(); after > before+64<<10 {
+		t.Errorf("the heap grew by %d bytes", after-before)
+	}
+	begun = begun.Add(3 * time.Hour)
+	observe(7_777)
+	if got := figures(tr)["model_request_duration_seconds operation chat model model-7777"]; got != 1 {
+		t.Errorf("a new model has %g requests of its own after others were not used", got)
+	}
+	runtime.KeepAlive(tr)
+}
+
+func TestRecent(t *testing.T) {
+	tr := New()
+	long := strings.Repeat("é", 100) // is cut in the middle of a letter
+	for i := range Kept + 50 {
+		x := answered(fmt.Sprint("m", i))
+		if i == Kept+49 {
+			x.Model, x.Tenant, x.Trace.ID, x.Cache = long, `<b>"`, perf.TraceID{1}, llm.CacheHit
+		}
+		tr.Observe(x)
+	}
+	b, err := tr.RecentJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Data []Request }
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Data) != Kept || got.Data[1].Model != fmt.Sprint("m", Kept+48) || got.Data[Kept-1].Model != "m50" {
+		t.Fatalf("%d requests, from %q to %q", len(got.Data), got.Data[1].Model, got.Data[len(got.Data)-1].Model)
+	}
+	last := got.Data[0]
+	if !strings.HasPrefix(last.Model, "éééé") || last.Tenant != `<b>"` || last.Trace != "01"+strings.Repeat("0", 30) ||
+		last.Waiting != nil || *last.FirstEvent != 2 || *last.Overhead != 0.001 || *last.Input != 10 || last.Cache != "HIT" {
+		t.Errorf("the last one is %+v", last)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	tr := New()
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 500 {
+				tr.Observe(answered(fmt.Sprint("m", (g*i)%130)))
+				if i%100 == 0 {
+					figures(tr)
+					tr.Recent()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := figures(tr)["request_duration_seconds operation chat"]; got != 4000 {
+		t.Errorf("counted %g", got)
+	}
+}
+
+func TestObserveAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	tr, x := New(), answered("m")
+	x.Trace = perf.Trace{ID: perf.TraceID{1}, Sampled: true}
+	tr.Observe(x)
+	if n := testing.AllocsPerRun(100, func() { tr.Observe(x) }); n != 0 {
+		t.Errorf("Observe allocates %v times", n)
+	}
+}
+
+func BenchmarkObserve(b *testing.B) {
+	tr, x := New(), answered("m")
+	for b.Loop() {
+		tr.Observe(x)
+	}
+}
