@@ -17,7 +17,7 @@ var (
 	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "route", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and what shows figures. The
 	// chain between the edges does not, so that either edge can be replaced.
-	speakHTTP = []string{"front", "upstream", "perf", "simulator", "gateway"}
+	speakHTTP = []string{"front", "upstream", "perf", "simulator", "dashboard", "gateway"}
 )
 
 // allowed reports whether a package of Sluice may import another one. Both

@@ -1,0 +1,185 @@
+// Package dashboard has the page that shows a person how the gateway does.
+//
+// It is one HTML document with its style and script inside, written by hand,
+// and asks for nothing from elsewhere. It holds no data: it reads what
+// GET /v1/performance and its neighbours say, with the administrator's key where
+// one is needed, so the page itself is safe to give to anybody.
+package dashboard
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Path is where the page is. Its links are relative, so that it also works
+// behind a proxy that puts something before the path.
+const Path = "/dashboard"
+
+//go:embed page
+var files embed.FS
+
+// page is the document as it is sent.
+type page struct {
+	policy      string // Content-Security-Policy
+	plain, gzip variant
+}
+
+// variant is one encoding of it.
+type variant struct {
+	body []byte
+	tag  string // strong, as in RFC 9110, section 8.8.3
+}
+
+// Handler answers GET and HEAD of Path with the page, and everything else with
+// 404 or 405. It is safe for concurrent use. It fails only where the program was
+// built without the page's files.
+func Handler() (http.Handler, error) {
+	style, err := read("page/*.css")
+	if err != nil {
+		return nil, err
+	}
+	script, err := read("page/*.js")
+	if err != nil {
+		return nil, err
+	}
+	frame, err := read("page/*.html")
+	if err != nil {
+		return nil, err
+	}
+	doc := []byte(strings.NewReplacer("{{style}}", style, "{{script}}", script).Replace(frame))
+	packed, err := compress(doc)
+	if err != nil {
+		return nil, err
+	}
+	return &page{
+		// The page's own style and script are named by their hashes, so that not
+		// even what comes from the gateway's other paths can run in it.
+		policy: "default-src 'none'; script-src '" + hash(script) + "'; style-src '" + hash(style) +
+			"'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		plain: newVariant(doc),
+		gzip:  newVariant(packed),
+	}, nil
+}
+
+// read joins files in the order of their names. The scripts become one module
+// so: what one declares the others see.
+func read(pattern string) (string, error) {
+	names, err := fs.Glob(files, pattern)
+	if err == nil && len(names) == 0 {
+		err = fs.ErrNotExist
+	}
+	var text strings.Builder
+	for _, name := range names {
+		var b []byte
+		if b, err = files.ReadFile(name); err != nil {
+			break
+		}
+		text.Write(b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", pattern, err)
+	}
+	return text.String(), nil
+}
+
+func compress(b []byte) ([]byte, error) {
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compress page: %w", err)
+	}
+	return packed.Bytes(), nil
+}
+
+// hash gives a source of a policy that allows exactly this text (CSP 3, section
+// 2.3.1).
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func newVariant(body []byte) variant {
+	sum := sha256.Sum256(body)
+	return variant{body, `"` + hex.EncodeToString(sum[:12]) + `"`}
+}
+
+func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", p.policy)
+	switch {
+	case r.URL.Path == Path+"/":
+		h.Set("Location", ".."+Path)
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return
+	case r.URL.Path != Path:
+		http.NotFound(w, r)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	v := p.plain
+	h.Set("Vary", "Accept-Encoding")
+	if takesGzip(r.Header.Values("Accept-Encoding")) {
+		v = p.gzip
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-cache") // ask each time, which the tag makes cheap
+	h.Set("ETag", v.tag)
+	if matches(r.Header.Values("If-None-Match"), v.tag) {
+		h.Del("Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(v.body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(v.body) // a client that left needs no word
+	}
+}
+
+// takesGzip reads Accept-Encoding: gzip has to be named, and not with q=0.
+func takesGzip(values []string) bool {
+	return slices.ContainsFunc(elements(values), func(e string) bool {
+		coding, weight, _ := strings.Cut(e, ";")
+		_, q, _ := strings.Cut(weight, "=")
+		f, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+		return strings.EqualFold(strings.TrimSpace(coding), "gzip") && (weight == "" || err == nil && f > 0)
+	})
+}
+
+// matches compares tags as If-None-Match has them compared: weakly.
+func matches(values []string, tag string) bool {
+	return slices.ContainsFunc(elements(values), func(e string) bool {
+		return e == "*" || strings.TrimPrefix(e, "W/") == tag
+	})
+}
+
+// elements splits fields that are lists. No tag of ours has a comma.
+func elements(values []string) []string {
+	list := strings.Split(strings.Join(values, ","), ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}

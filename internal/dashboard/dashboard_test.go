@@ -1,0 +1,172 @@
+package dashboard
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// get asks the page's handler. header is name, value pairs.
+func get(t *testing.T, method, path string, header ...string) *http.Response {
+	t.Helper()
+	h, err := Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(method, path, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func text(t *testing.T, r io.Reader) string {
+	t.Helper()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAnswers(t *testing.T) {
+	tag, packed := get(t, "GET", Path).Header.Get("ETag"), get(t, "GET", Path, "Accept-Encoding", "gzip").Header.Get("ETag")
+	if tag == "" || tag == packed {
+		t.Errorf("tags %s and %s", tag, packed)
+	}
+	for _, c := range []struct {
+		method, path string
+		header       []string
+		status       int
+		body         bool
+	}{
+		{"GET", Path, nil, 200, true},
+		{"GET", Path + "?window=1h", nil, 200, true},
+		{"HEAD", Path, nil, 200, false},
+		{"GET", Path, []string{"If-None-Match", tag}, 304, false},
+		{"GET", Path, []string{"If-None-Match", `"x", W/` + tag}, 304, false},
+		{"GET", Path, []string{"If-None-Match", "*"}, 304, false},
+		{"GET", Path, []string{"If-None-Match", packed}, 200, true},
+		{"GET", Path, []string{"If-None-Match", packed, "Accept-Encoding", "gzip"}, 304, false},
+		{"POST", Path, nil, 405, true},
+		{"GET", Path + "/", nil, 308, false},
+		{"GET", Path + "/page.js", nil, 404, true},
+		{"GET", Path + "/../dashboard.go", nil, 404, true},
+		{"GET", "/", nil, 404, true},
+	} {
+		r := get(t, c.method, c.path, c.header...)
+		if body := text(t, r.Body); r.StatusCode != c.status || (body != "") != c.body {
+			t.Errorf("%s %s %v: %d with %d bytes", c.method, c.path, c.header, r.StatusCode, len(body))
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"} {
+			if got := r.Header.Get(name); got != want {
+				t.Errorf("%s %s: %s: %s", c.method, c.path, name, got)
+			}
+		}
+		if c.status == 200 && (r.Header.Get("Content-Type") != "text/html; charset=utf-8" || r.Header.Get("Cache-Control") != "no-cache" || r.Header.Get("Content-Length") == "") {
+			t.Errorf("%s %s: %v", c.method, c.path, r.Header)
+		}
+	}
+}
+
+func TestGzip(t *testing.T) {
+	plain := text(t, get(t, "GET", Path).Body)
+	for accept, want := range map[string]bool{
+		"gzip": true, "br;q=1.0, GZIP;q=0.5": true, "gzip;q=0": false, "gzip;q=x": false, "identity": false, "": false, "xgzip": false,
+	} {
+		r := get(t, "GET", Path, "Accept-Encoding", accept)
+		body := io.Reader(r.Body)
+		if got := r.Header.Get("Content-Encoding") == "gzip"; got != want {
+			t.Errorf("%q: gzip %v", accept, got)
+		} else if got {
+			z, err := gzip.NewReader(r.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = z
+		}
+		if text(t, body) != plain {
+			t.Errorf("%q: another page", accept)
+		}
+	}
+}
+
+// TestPolicy: the browser runs what is in the page and nothing else.
+func TestPolicy(t *testing.T) {
+	r := get(t, "GET", Path)
+	doc, policy := text(t, r.Body), r.Header.Get("Content-Security-Policy")
+	for _, part := range []struct{ directive, begin, end string }{
+		{"script-src", `<script type="module">`, "</script>"},
+		{"style-src", "<style>", "</style>"},
+	} {
+		if strings.Count(doc, part.begin) != 1 || strings.Count(doc, part.end) != 1 {
+			t.Fatalf("not one %s", part.begin)
+		}
+		_, rest, _ := strings.Cut(doc, part.begin)
+		inside, _, _ := strings.Cut(rest, part.end)
+		if inside == "" || !strings.Contains(policy, "; "+part.directive+" '"+hash(inside)+"';") {
+			t.Errorf("%s does not allow what is there: %s", part.directive, policy)
+		}
+	}
+	for _, want := range []string{"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("policy lacks %s: %s", want, policy)
+		}
+	}
+	if strings.Contains(policy, "unsafe") {
+		t.Error(policy)
+	}
+}
+
+// TestStandsAlone: nothing is asked for from elsewhere, nothing is in the page
+// that its policy forbids, and no text is read as HTML.
+func TestStandsAlone(t *testing.T) {
+	doc := text(t, get(t, "GET", Path).Body)
+	// SVG's name is no address that anybody asks.
+	rest := strings.ReplaceAll(doc, "http://www.w3.org/2000/svg", "")
+	for _, bad := range []string{
+		`(?i)https?:`, `["'(]//`, `\son[a-z]+=`, `\sstyle="`, `(?i)@import`, `\{\{`, `<!--`,
+		`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|setHTML`, `\beval\(|new Function|localStorage\.setItem\([^)]*[kK]ey`,
+	} {
+		if found := regexp.MustCompile(bad).FindString(rest); found != "" {
+			t.Errorf("the page has %q", found)
+		}
+	}
+}
+
+// TestSyntax has node read the script as a module.
+func TestSyntax(t *testing.T) {
+	node := node(t)
+	doc := text(t, get(t, "GET", Path).Body)
+	_, rest, _ := strings.Cut(doc, `<script type="module">`)
+	script, _, _ := strings.Cut(rest, "</script>")
+	file := filepath.Join(t.TempDir(), "page.mjs")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(node, "--check", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func node(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("node")
+	if errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+		t.Skip("install the Debian package nodejs")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
