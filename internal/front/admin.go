@@ -25,6 +25,14 @@ type Route struct {
 	// replies as those of an llm.Handler do, as do those of reading the body. It
 	// is called from any goroutine.
 	Serve func(*http.Request) ([]byte, error)
+
+	// Stream, in place of Serve, answers with an event stream: each call of send
+	// writes one event, or several, its blank line included, and fails once the
+	// client has left. Stream returns soon after the request's context is done,
+	// which is when the client leaves, when the Server drains, and when its
+	// configuration changes, as the key may then be nobody's: the client comes
+	// again. No drain waits for it.
+	Stream func(r *http.Request, send func([]byte) error) error
 }
 
 // maxIgnored bounds a body that nobody wants, in bytes.
@@ -118,6 +126,9 @@ func (x *exchange) serveOwn() error {
 		if _, err := io.Copy(io.Discard, &x.body); err != nil {
 			return err
 		}
+	}
+	if x.own.Stream != nil {
+		return x.serveLive()
 	}
 	body, err := x.own.Serve(x.r)
 	if err != nil {

@@ -24,7 +24,7 @@ func ownRoutes(served *int, fail *error) []Route {
 		}
 		return []byte(`{"method":"` + r.Method + `"}`), nil
 	}
-	return []Route{{"DELETE", ownPath, 0, serve}, {"GET", ownPath, 0, serve}}
+	return []Route{{Method: "DELETE", Path: ownPath, Serve: serve}, {Method: "GET", Path: ownPath, Serve: serve}}
 }
 
 // newOwn makes a Server that has ownRoutes and does not listen.

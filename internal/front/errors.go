@@ -97,8 +97,10 @@ func (x *exchange) replyError(e *llm.Error) {
 	x.boundUnread()
 	x.status = e.Status
 	x.wrote = true
+	x.noteError(e, body)
 	x.w.WriteHeader(e.Status)
-	_, _ = x.w.Write(body)
+	n, _ := x.w.Write(body)
+	x.record.BytesOut += int64(n)
 }
 
 // boundUnread bounds the wait for a body that nobody has begun to read:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // exchange is one request and its reply. It is the Sink of the handlers. It is
@@ -31,6 +32,7 @@ type exchange struct {
 	allow      string // methods, for a 405
 	admin      bool   // the key is an administrator's
 	own        *Route // answers instead of the handlers
+	live       bool   // no drain waits for it
 
 	values [32]string // backs the reply's header
 	used   int
@@ -43,6 +45,9 @@ type exchange struct {
 
 	stream stream
 	unfit  bool // a timer may still refer to it: not to be used again
+
+	record perf.Exchange // what observers are told
+	kept   *buffer       // backs record.Reply
 }
 
 // begin makes the exchange of a request.
@@ -55,6 +60,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	x.st, x.w, x.r, x.begun = s.acquire(), w, r, time.Now()
 	x.req.ID = requestID(r.Header)
+	x.beginTrace()
 	return x
 }
 
@@ -74,24 +80,24 @@ func (x *exchange) end() {
 		}
 	}
 	s.stats.requests[x.req.Op][x.status/100%6].Add(1)
-	s.stats.duration.Observe(time.Since(x.begun))
-	if s.log.Enabled(context.Background(), slog.LevelDebug) {
-		s.log.Debug("request", "request_id", x.req.ID, "tenant", x.req.Tenant, "operation", x.req.Op.String(), "model", x.req.Model,
-			"status", x.status, "duration", time.Since(x.begun))
-	}
+	x.observe()
 	if x.stream.open {
 		s.stats.streams.Add(-1)
 	}
 	s.buffers.put(x.buf)
+	s.buffers.put(x.kept)
 	if x.spool != nil {
 		x.spool.close()
 	}
 	x.st.release()
+	live := x.live
 	if p == nil && !x.unfit {
 		x.reset()
 		s.exchanges.Put(x)
 	}
-	s.inFlight.Add(-1)
+	if !live {
+		s.inFlight.Add(-1)
+	}
 	if p != nil {
 		panic(p)
 	}
@@ -102,9 +108,9 @@ func (x *exchange) end() {
 func (x *exchange) reset() {
 	clear(x.fields[:])
 	clear(x.values[:x.used])
-	x.st, x.w, x.r, x.buf, x.spool, x.own = nil, nil, nil, nil, nil, nil
-	x.req, x.body = llm.Request{}, body{}
-	x.streamSeen, x.admin, x.started, x.wrote = false, false, false, false
+	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept = nil, nil, nil, nil, nil, nil, nil
+	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
+	x.streamSeen, x.admin, x.live, x.started, x.wrote = false, false, false, false, false
 	x.allow, x.used, x.status, x.kind, x.length = "", 0, 0, llm.Unary, 0
 	x.stream.reset()
 }
@@ -151,13 +157,20 @@ func (x *exchange) clientLeft() {
 	if errors.Is(x.stream.err, os.ErrDeadlineExceeded) || x.stream.stalled.Load() {
 		cause = abortSlow
 	}
-	x.status = 0
 	if x.wrote {
-		x.s.stats.aborts[cause].Add(1)
+		x.record.Status = x.status
+		x.abort(cause)
 	}
+	x.status = 0
 	// Returning would end the reply as if it were whole, for a client that has
 	// closed only its own direction.
 	panic(http.ErrAbortHandler)
+}
+
+// abort takes note of why a reply does not reach its end.
+func (x *exchange) abort(cause int) {
+	x.s.stats.aborts[cause].Add(1)
+	x.record.Aborted = abortNames[cause]
 }
 
 // fail tells the client of an error as well as that is still possible.
@@ -171,11 +184,12 @@ func (x *exchange) fail(e *llm.Error) {
 	if e == errShutdown {
 		cause = abortShutdown
 	}
-	x.s.stats.aborts[cause].Add(1)
+	x.abort(cause)
 	if !x.stream.open {
 		// The length or the missing last chunk shows that it is not whole.
 		panic(http.ErrAbortHandler)
 	}
+	x.record.Code = e.Code
 	x.stream.mu.Lock()
 	x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
 	x.wake()
@@ -188,9 +202,15 @@ func (x *exchange) logFailure(e *llm.Error) {
 	if e.Status >= 500 && e.Code != "shutting_down" {
 		level = slog.LevelWarn
 	}
-	if x.s.log.Enabled(context.Background(), level) {
-		x.s.log.Log(context.Background(), level, "request failed", "request_id", x.req.ID, "model", x.req.Model, "status", e.Status, "code", e.Code, "error", e)
+	ctx := context.Background()
+	if !x.s.log.Enabled(ctx, level) {
+		return
 	}
+	log := x.s.log
+	if x.record.Trace.ID != (perf.TraceID{}) {
+		log = log.With("trace_id", x.record.Trace.ID.String())
+	}
+	log.Log(ctx, level, "request failed", "request_id", x.req.ID, "model", x.req.Model, "status", e.Status, "code", e.Code, "error", e)
 }
 
 // set gives the reply a header field. name is canonical.

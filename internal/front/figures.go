@@ -37,7 +37,6 @@ type stats struct {
 	merged      atomic.Uint64
 	heartbeats  atomic.Uint64
 	aborts      [abortCauses]atomic.Uint64
-	duration    perf.Histogram
 }
 
 // Examine implements perf.Examined: how near the limit of connections is.
@@ -67,7 +66,6 @@ func (s *Server) Figures(r perf.Reporter) {
 			}
 		}
 	}
-	r.Histogram("request_duration_seconds", "Time from a request's head to the end of its reply.", &st.duration)
 	r.Gauge("streams_active", "Event streams that have begun and not ended.", float64(st.streams.Load()))
 	r.Histogram("stream_first_event_seconds", "Time from a request's head to its stream's first event.", &st.firstEvent)
 	r.Histogram("stream_between_events_seconds", "Time between events of a stream that arrived one after the other.", &st.betweenSend)

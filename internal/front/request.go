@@ -272,6 +272,7 @@ func withheld(name string) bool {
 func (x *exchange) forwardHeader() {
 	h := x.r.Header
 	x.req.Header = x.fields[:0]
+	x.forwardTrace()
 	for _, name := range x.s.forwarded {
 		x.forwardField(h, name)
 	}
@@ -296,7 +297,7 @@ func (x *exchange) forwardHeader() {
 
 func (x *exchange) forwardField(h http.Header, name string) {
 	values := h[name]
-	if len(values) == 0 || name == "X-Request-Id" && values[0] != x.req.ID {
+	if len(values) == 0 || name == "X-Request-Id" && values[0] != x.req.ID || x.dropsTrace(name) {
 		return
 	}
 	// A field that Connection names is for the connection (RFC 9110, 7.6.1).

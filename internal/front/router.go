@@ -3,6 +3,7 @@ package front
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"sluice/internal/llm"
 )
@@ -14,6 +15,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveAdmin(w, r)
 		return
 	}
+	if s.pages != nil && isPage(r.URL.Path) {
+		s.servePage(w, r)
+		return
+	}
 	x := s.begin(w, r)
 	defer x.end()
 	x.finish(x.serve())
@@ -22,11 +27,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveAdmin answers what is asked by the machines that run Sluice. It needs no
 // key: a probe has none, and the figures hold no content.
 func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h["Server"] = s.server
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET, HEAD")
-		writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
+	if !s.readOnly(w, r) {
 		return
 	}
 	switch r.URL.Path {
@@ -48,6 +49,32 @@ func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 		}
 		s.metrics.ServeHTTP(w, r)
 	}
+}
+
+// isPage reports whether a path belongs to Options.Pages.
+func isPage(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/dashboard")
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// servePage answers with a static file. It needs no key: a browser has none to
+// send with an address that was typed in, and the files hold no data.
+func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
+	if s.readOnly(w, r) {
+		s.pages.ServeHTTP(w, r)
+	}
+}
+
+// readOnly refuses all methods but those that only read.
+func (s *Server) readOnly(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h["Server"] = s.server
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	h.Set("Allow", "GET, HEAD")
+	writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
+	return false
 }
 
 func (s *Server) readiness() error {
@@ -84,7 +111,9 @@ func (x *exchange) serve() error {
 	if x.own != nil {
 		return x.serveOwn()
 	}
-	if err := x.readRequest(); err != nil {
+	err = x.readRequest()
+	x.record.Receiving = time.Since(x.begun)
+	if err != nil {
 		return err
 	}
 	x.startHeartbeat()

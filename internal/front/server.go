@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // Options are what a Server needs besides its configuration. Every one may be
@@ -32,6 +33,22 @@ type Options struct {
 	Logger  *slog.Logger // discards by default
 	Metrics http.Handler // answers /metrics; without it that is a 404
 	Version string       // goes into the Server header as "sluice/VERSION"
+
+	// Observers are told of every API request when it has ended. Those to
+	// /healthz, /readyz, /metrics and Pages are none.
+	Observers []perf.Observer
+
+	// KeepReplies says whether an observer wants the bytes of whole replies, of
+	// up to 64 KiB, which then are copied. Nil: none does.
+	KeepReplies func() bool
+
+	// Tracer decides which requests get spans. Without one a client's trace
+	// context passes as it came.
+	Tracer perf.Tracer
+
+	// Pages answers GET and HEAD for /dashboard and what is below it, without a
+	// key. Nil: there is no such page.
+	Pages http.Handler
 
 	// Routes are requests for administrators. Among them every pair of method
 	// and path is there once.
@@ -49,6 +66,11 @@ type Server struct {
 	server  []string // value of the Server header
 	routes  map[string][]Route
 	ready   func() error
+	pages   http.Handler
+	tracer  perf.Tracer
+
+	observers   []perf.Observer
+	keepReplies func() bool
 
 	engine *http.Server
 	certs  *certificates
@@ -75,6 +97,9 @@ type state struct {
 	keys    keyring
 	forward forwarding
 
+	ended context.Context // done when live streams are to end
+	end   context.CancelFunc
+
 	users   atomic.Int64
 	retired atomic.Bool
 	once    sync.Once
@@ -89,10 +114,12 @@ func newState(cfg Config, sc StreamConfig, h llm.Handler) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &state{
+	st := &state{
 		cfg: cfg, stream: sc, handler: h, keys: keys,
 		forward: newForwarding(cfg.ForwardHeaders), idle: make(chan struct{}),
-	}, nil
+	}
+	st.ended, st.end = context.WithCancel(context.Background())
+	return st, nil
 }
 
 // acquire returns the current state, which stays in use until release.
@@ -114,6 +141,7 @@ func (st *state) release() {
 }
 
 func (st *state) retire() {
+	st.end()
 	st.users.Add(1)
 	st.retired.Store(true)
 	st.release()
@@ -131,7 +159,11 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Logger, metrics: o.Metrics, ready: o.Ready, server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded()}
+	s := &Server{
+		log: o.Logger, metrics: o.Metrics, ready: o.Ready, pages: o.Pages, tracer: o.Tracer,
+		observers: o.Observers, keepReplies: o.KeepReplies,
+		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -288,6 +320,7 @@ func restartNeeded(old, cfg *Config) error {
 // with an error that their clients see, and Drain says how many there were.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
+	s.state.Load().end()
 	var err error
 	if !s.quiet(ctx) {
 		err = fmt.Errorf("drain: %d requests had to be cut short: %w", s.inFlight.Load(), context.Cause(ctx))

@@ -23,6 +23,7 @@ func (x *exchange) Start(h *llm.Head) error {
 	committed := x.stopHeartbeat()
 	x.started = true
 	x.kind, x.length = h.Kind, h.Length
+	x.noteHead(h)
 	if committed {
 		return x.startCommitted(h)
 	}
@@ -117,9 +118,11 @@ func (x *exchange) sendWhole(b []byte) error {
 	if len(b) > engineCounts {
 		x.set(x.w.Header(), "Content-Length", strconv.Itoa(len(b)))
 	}
+	x.noteWhole(b)
 	x.w.WriteHeader(x.status)
 	if len(b) < engineBuffer || x.r.ProtoMajor != 1 {
-		_, err := x.w.Write(b)
+		n, err := x.w.Write(b)
+		x.record.BytesOut += int64(n)
 		return err
 	}
 	return x.writeLarge(b)
@@ -132,7 +135,8 @@ func (x *exchange) writeLarge(b []byte) error {
 	if plain { // else it is TLS, which makes records of its own
 		c.join()
 	}
-	_, err := x.w.Write(b)
+	n, err := x.w.Write(b)
+	x.record.BytesOut += int64(n)
 	if plain {
 		if e := c.settle(); err == nil {
 			err = e
@@ -144,6 +148,7 @@ func (x *exchange) writeLarge(b []byte) error {
 func (x *exchange) sendPiece(b []byte) error {
 	if !x.wrote {
 		x.wrote = true
+		x.answered(time.Now())
 		if x.length >= 0 {
 			x.set(x.w.Header(), "Content-Length", strconv.FormatInt(x.length, 10))
 		}
@@ -151,7 +156,9 @@ func (x *exchange) sendPiece(b []byte) error {
 	}
 	x.watchWrite()
 	defer x.unwatchWrite()
-	if _, err := x.w.Write(b); err != nil {
+	n, err := x.w.Write(b)
+	x.record.BytesOut += int64(n)
+	if err != nil {
 		return err
 	}
 	if x.length < 0 {

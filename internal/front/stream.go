@@ -110,7 +110,8 @@ func (x *exchange) countSend(events int) {
 	q, st := &x.stream, &x.s.stats
 	now := time.Now()
 	if q.last.IsZero() {
-		st.firstEvent.Observe(now.Sub(x.begun))
+		x.answered(now)
+		st.firstEvent.Observe(x.record.First)
 	} else {
 		st.betweenSend.Observe(now.Sub(q.last))
 	}
@@ -179,6 +180,7 @@ func (x *exchange) write(b []byte) error {
 	}
 	x.s.stats.writes.Add(1)
 	x.s.stats.bytes.Add(uint64(len(b)))
+	x.record.BytesOut += int64(len(b))
 	return x.flush()
 }
 

@@ -183,6 +183,14 @@ type Head struct {
 	// Upstream names the upstream that answered, "" when Sluice did.
 	Upstream string
 
+	// Attempts is how often upstreams were asked for the reply, and Waited how
+	// long the request waited for them until this head: for a stream's first
+	// event, for the whole of a reply that is held whole, and with the attempts
+	// that failed before. Waited is -1 where that is not known, as of a request
+	// that waited for another's call.
+	Attempts int
+	Waited   time.Duration
+
 	// Cache says what a cache had to do with the reply. Age is how long ago a
 	// stored reply was made, and CacheKey what it is, or would be, stored under;
 	// the zero key when it cannot be stored.

@@ -1,0 +1,72 @@
+package front
+
+import (
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// maxKeptReply bounds a reply that is copied for observers, in bytes.
+const maxKeptReply = 64 << 10
+
+// noteHead takes from a reply's head what observers are told.
+func (x *exchange) noteHead(h *llm.Head) {
+	e := &x.record
+	e.Upstream, e.Attempts, e.Cache = h.Upstream, h.Attempts, h.Cache
+	e.Waiting = max(h.Waited, 0)
+	// A body that is sent on while it comes in is waited for on both sides.
+	e.HasOverhead = h.Waited >= 0 && h.Status < 400 && x.own == nil && x.req.BodyReader == nil
+}
+
+// noteWhole is told of a reply that is held whole, before it is written.
+func (x *exchange) noteWhole(b []byte) {
+	x.answered(time.Now())
+	if x.own == nil && x.s.keepReplies != nil && len(b) <= maxKeptReply && x.s.keepReplies() {
+		x.kept = x.s.buffers.get(int64(len(b)))
+		x.kept.b = append(x.kept.b, b...)
+		x.record.Reply = x.kept.b
+	}
+}
+
+// noteError is told of a reply that is an error, before it is written.
+func (x *exchange) noteError(told *llm.Error, body []byte) {
+	e := &x.record
+	e.Code, e.HasOverhead, e.Reply = told.Code, false, body
+	if told.Upstream != "" {
+		e.Upstream, e.Attempts = told.Upstream, max(e.Attempts, 1)
+	}
+	x.answered(time.Now())
+}
+
+// answered takes note of when the reply began. Only the first call counts.
+func (x *exchange) answered(now time.Time) {
+	if x.record.First == 0 {
+		x.record.First = max(now.Sub(x.begun), 1)
+	}
+}
+
+// observe tells the observers of the exchange, which has ended.
+func (x *exchange) observe() {
+	if len(x.s.observers) == 0 {
+		return
+	}
+	e, q := &x.record, &x.req
+	e.ID, e.Tenant, e.Op, e.Model, e.Body = q.ID, q.Tenant, q.Op, q.Model, q.Body
+	e.Client, e.Method, e.Path = x.r.RemoteAddr, x.r.Method, q.Path
+	if e.Path == "" { // no route was found for it
+		e.Path = x.r.URL.EscapedPath()
+	}
+	e.Own = x.own != nil
+	e.Stream = e.Stream || x.stream.open
+	e.Begun, e.Total = x.begun, time.Since(x.begun)
+	if e.Status == 0 {
+		e.Status = x.status
+	}
+	e.BytesIn = x.body.n
+	if e.HasOverhead = e.HasOverhead && e.First > 0; e.HasOverhead {
+		e.Overhead = max(e.First-e.Receiving-e.Waiting, 0)
+	}
+	for _, o := range x.s.observers {
+		o.Observe(e)
+	}
+}
