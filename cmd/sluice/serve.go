@@ -82,7 +82,7 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 	}
 	s := &service{options: o, format: cfg.Log.Format}
 	s.log = c.logger(cfg.Log, &s.level)
-	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout})
+	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})
 	if err != nil {
 		return failure{err}
 	}

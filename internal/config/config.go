@@ -21,6 +21,7 @@ import (
 	"sluice/internal/cache/redis"
 	"sluice/internal/codec"
 	"sluice/internal/front"
+	"sluice/internal/perf/access"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
@@ -87,6 +88,8 @@ type Upstream struct {
 type Log struct {
 	Level  string `yaml:"level" env:"SLUICE_LOG_LEVEL"`   // debug, info, warn or error
 	Format string `yaml:"format" env:"SLUICE_LOG_FORMAT"` // text or json
+
+	access.Config `yaml:",inline"`
 }
 
 // protocolOpenAI is the one protocol there is.
@@ -105,7 +108,7 @@ func Default() Config {
 		Route:      route.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
 		Protobuf:   codec.Default(),
-		Log:        Log{Level: "info", Format: "text"},
+		Log:        Log{Level: "info", Format: "text", Config: access.Default()},
 	}
 }
 

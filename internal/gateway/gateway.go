@@ -14,11 +14,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/internal/config"
+	"sluice/internal/dashboard"
 	"sluice/internal/front"
 	"sluice/internal/perf"
 	"sluice/internal/simulator"
@@ -29,6 +31,9 @@ type Options struct {
 	Logger  *slog.Logger // nil logs nothing
 	Version string
 	Stdout  io.Writer // takes the start-up text; nil for none
+
+	// AccessLog takes a line for each request; nil for none.
+	AccessLog io.Writer
 }
 
 // Gateway is a whole Sluice. Its methods are safe for concurrent use, but for
@@ -37,6 +42,7 @@ type Gateway struct {
 	opts    Options
 	log     *slog.Logger
 	figures *perf.Registry
+	monitor *monitor
 	started time.Time
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
@@ -64,17 +70,27 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		g.closeSimulator()
 		return nil, err
 	}
+	g.monitor = g.observe(cfg)
+	pages, err := dashboard.Handler()
+	if err != nil {
+		g.monitor.close()
+		g.chain.close()
+		g.closeSimulator()
+		return nil, fmt.Errorf("set up dashboard: %w", err)
+	}
 	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Logger:  g.log,
 		Metrics: g.figures.Handler(),
 		Version: o.Version,
 		Ready:   g.ready,
-		Routes: append(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)),
-			front.Route{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
-			front.Route{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
-		),
+		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
+			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
+			{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
+		}),
+		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Pages: pages,
 	})
 	if err != nil {
+		g.monitor.close()
 		g.chain.close()
 		g.closeSimulator()
 		return nil, fmt.Errorf("set up listener: %w", err)
@@ -138,6 +154,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	next.join(g.figures)
 	g.live.Store(next)
 	g.cfg, g.chain = cfg, next
+	g.monitor.use(cfg)
 	g.retired.Go(func() {
 		<-idle
 		old.close()
@@ -159,6 +176,7 @@ func (g *Gateway) Close() error {
 	g.chain.leave(nil)
 	g.chain.close()
 	g.closeSimulator()
+	g.monitor.close()
 	return err
 }
 

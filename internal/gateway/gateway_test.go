@@ -159,7 +159,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	page, _ := io.ReadAll(resp.Body)
-	if !strings.Contains(string(page), `upstream="one"`) || strings.Contains(string(page), `upstream="two"`) {
+	if !strings.Contains(string(page), `connections_open{upstream="one"}`) || strings.Contains(string(page), `connections_open{upstream="two"}`) {
 		t.Error("figures are not those of the upstreams that there are")
 	}
 	if sim.Stats().Cancelled != 0 {
