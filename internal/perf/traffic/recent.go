@@ -120,7 +120,7 @@ func (s *slot) request() Request {
 	if x.Stream && x.First > 0 {
 		r.FirstEvent = seconds(x.First)
 	}
-	if x.Upstream != "" && x.Cache != llm.CacheHit && x.Cache != llm.CacheStale && x.Waiting > 0 {
+	if r.Upstream != "" && x.Cache != llm.CacheHit && x.Cache != llm.CacheStale && x.Waiting > 0 {
 		r.Waiting = seconds(x.Waiting)
 	}
 	if x.HasOverhead {

@@ -171,6 +171,9 @@ func TestRecent(t *testing.T) {
 	if len(got.Data) != Kept || got.Data[1].Model != fmt.Sprint("m", Kept+48) || got.Data[Kept-1].Model != "m50" {
 		t.Fatalf("%d requests, from %q to %q", len(got.Data), got.Data[1].Model, got.Data[len(got.Data)-1].Model)
 	}
+	if w := got.Data[1].Waiting; w == nil || *w != 1 {
+		t.Error("it is not told how long a request waited")
+	}
 	last := got.Data[0]
 	if !strings.HasPrefix(last.Model, "éééé") || last.Tenant != `<b>"` || last.Trace != "01"+strings.Repeat("0", 30) ||
 		last.Waiting != nil || *last.FirstEvent != 2 || *last.Overhead != 0.001 || *last.Input != 10 || last.Cache != "HIT" {
