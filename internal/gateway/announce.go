@@ -29,6 +29,7 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 		}
 		fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
 	}
+	fmt.Fprintf(w, "Dashboard: %s/dashboard\n", base)
 	key := ""
 	if len(g.cfg.Server.APIKeys) > 0 {
 		key = ` -H "Authorization: Bearer $SLUICE_API_KEY"`
