@@ -1,0 +1,12 @@
+// Package otlp sends traces and metrics to an OpenTelemetry collector, when
+// OpenTelemetry's environment variables name one.
+//
+// It promises that the collector costs requests nothing, whatever it does: a
+// request's spans are written to a bounded buffer, without an allocation and in
+// less than a microsecond, and what does not fit is dropped and counted. Spans say
+// how a request went and never what was in it.
+//
+// The official exporters carry the data, so the variables for the connection mean
+// what they mean everywhere. Names are those of OpenTelemetry's semantic
+// conventions, as of SchemaURL, where these have one.
+package otlp

@@ -1,0 +1,69 @@
+package otlp
+
+import (
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+)
+
+// naming is what a figure is called by OpenTelemetry's conventions for GenAI.
+type naming struct{ name, unit string }
+
+// convention gives the conventions' name of a figure that they know. Where there
+// is one it stands in place of ours: the same numbers under two names cost twice.
+func convention(figure string) (n naming, ok bool) {
+	switch figure {
+	case "model_request_duration_seconds":
+		return naming{"gen_ai.server.request.duration", "s"}, true
+	case "model_first_event_seconds":
+		return naming{"gen_ai.server.time_to_first_token", "s"}, true
+	case "model_tokens":
+		return naming{"gen_ai.client.token.usage", "{token}"}, true
+	default:
+		return naming{}, false
+	}
+}
+
+// own gives the name of any other figure. The unit stays in the name, so that a
+// collector that hands it on to Prometheus ends up with the name that it has in
+// /metrics: there "_total" is added, and a unit that is not there yet. Plain
+// numbers have no unit, since a gauge of unit "1" would be named a ratio.
+func own(figure string) naming {
+	n := naming{name: scope + "." + strings.TrimSuffix(figure, "_total")}
+	switch {
+	case strings.HasSuffix(n.name, "_seconds"):
+		n.unit = "s"
+	case strings.HasSuffix(n.name, "_bytes"):
+		n.unit = "By"
+	case strings.HasSuffix(n.name, "_ratio"):
+		n.unit = "1"
+	}
+	return n
+}
+
+// attributes gives labels as attributes: by their names, or those of the
+// conventions.
+func attributes(labels []string, conventional bool) attribute.Set {
+	list := make([]attribute.KeyValue, 0, len(labels)/2)
+	for i := 0; i+1 < len(labels); i += 2 {
+		name := labels[i]
+		if conventional {
+			name = genAI(name)
+		}
+		list = append(list, attribute.String(name, labels[i+1]))
+	}
+	return attribute.NewSet(list...)
+}
+
+func genAI(label string) string {
+	switch label {
+	case "operation":
+		return "gen_ai.operation.name"
+	case "model":
+		return "gen_ai.request.model"
+	case "type":
+		return "gen_ai.token.type"
+	default:
+		return label
+	}
+}
