@@ -1,0 +1,250 @@
+package timeline
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gofrs/flock"
+)
+
+// The history's file:
+//
+//	"slp" version | point… | CRC-32C of all before
+//
+// A point is its Unix time in milliseconds, the number of its names and one more,
+// the names, each after its length, and the values as float32. The number is 0
+// where the names are those of the point before. Numbers are varints, the time
+// signed, the values little-endian.
+const (
+	fileMagic = "slp\x01"
+	fileName  = "history"
+	lockName  = "history.lock"
+	fileMode  = 0o600
+	dirMode   = 0o700
+
+	crcSize = 4
+	// maxName bounds a name, in bytes.
+	maxName = 256
+	// maxFile bounds what is read: a day of points every 10 s.
+	maxFile = 64 << 20
+)
+
+var errOtherProcess = errors.New("another process keeps its history there")
+
+var errDamaged = errors.New("the file is damaged")
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+// stateFile is the file in the state directory. One process writes there, the one
+// that came first and holds the lock; others only read. It is used by one
+// goroutine.
+type stateFile struct {
+	dir    string
+	lock   *flock.Flock
+	unread bool // since the lock was taken
+}
+
+func newStateFile(dir string) *stateFile {
+	return &stateFile{dir: dir, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(fileMode))}
+}
+
+// own takes the lock, if no other process has it.
+func (f *stateFile) own() (bool, error) {
+	if f.lock.Locked() {
+		return true, nil
+	}
+	if err := os.MkdirAll(f.dir, dirMode); err != nil {
+		return false, err
+	}
+	mine, err := f.lock.TryLock()
+	f.unread = mine
+	return mine, err
+}
+
+func (f *stateFile) close() error { return f.lock.Close() }
+
+// read gives the points of the file, none where there is no file.
+func (f *stateFile) read() ([]Point, error) {
+	f.unread = false
+	file, err := os.Open(filepath.Join(f.dir, fileName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if err != nil {
+		return nil, err
+	}
+	return decode(b)
+}
+
+// setAside keeps a damaged file from being replaced, so that someone can look at
+// it.
+func (f *stateFile) setAside(err error) {
+	name := filepath.Join(f.dir, fileName)
+	if errors.Is(err, errDamaged) && f.lock.Locked() {
+		_ = os.Rename(name, name+".damaged") // else the next writing replaces it
+	}
+}
+
+// write replaces the file, whole or not at all.
+func (f *stateFile) write(b []byte) (err error) {
+	name := filepath.Join(f.dir, fileName)
+	file, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			os.Remove(file.Name())
+		}
+	}()
+	if _, err = file.Write(b); err != nil {
+		return err
+	}
+	if err = file.Sync(); err != nil {
+		return err
+	}
+	if err = file.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(file.Name(), name); err != nil {
+		return err
+	}
+	return syncFolder(f.dir)
+}
+
+// syncFolder makes a renaming last.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func encode(points []Point) []byte {
+	b := []byte(fileMagic)
+	var before []string
+	for i, p := range points {
+		b = binary.AppendVarint(b, p.Time.UnixMilli())
+		if i > 0 && same(before, p.Names) {
+			b = binary.AppendUvarint(b, 0)
+		} else {
+			b = binary.AppendUvarint(b, uint64(len(p.Names))+1)
+			for _, name := range p.Names {
+				b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
+			}
+		}
+		for _, v := range p.Values {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+		}
+		before = p.Names
+	}
+	return binary.LittleEndian.AppendUint32(b, checksum(b))
+}
+
+// same reports whether two points share their names.
+func same(a, b []string) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+func decode(b []byte) ([]Point, error) {
+	n := len(b) - crcSize
+	if n < len(fileMagic) || string(b[:len(fileMagic)]) != fileMagic || checksum(b[:n]) != binary.LittleEndian.Uint32(b[n:]) {
+		return nil, errDamaged
+	}
+	r := reader{b: b[len(fileMagic):n]}
+	var points []Point
+	var names []string
+	for len(r.b) > 0 && !r.bad {
+		p := Point{Time: time.UnixMilli(r.varint()).UTC()}
+		names = r.names(names)
+		p.Names, p.Values = names, r.values(len(names))
+		if len(points) > 0 && !points[len(points)-1].Time.Before(p.Time) {
+			r.bad = true
+		}
+		points = append(points, p)
+	}
+	if r.bad || len(points) > maxPoints {
+		return nil, errDamaged
+	}
+	return points, nil
+}
+
+// reader takes numbers and texts off bytes. Once it finds what cannot be it is
+// bad, and gives nothing more.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	r.skip(n)
+	return v
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.skip(n)
+	return v
+}
+
+func (r *reader) skip(n int) {
+	if n <= 0 || n > len(r.b) {
+		r.bad, r.b = true, nil
+		return
+	}
+	r.b = r.b[n:]
+}
+
+func (r *reader) names(before []string) []string {
+	n := r.uvarint()
+	if n == 0 {
+		return before
+	}
+	if n > maxHeadlines+1 {
+		r.bad = true
+		return nil
+	}
+	names := make([]string, n-1)
+	for i := range names {
+		size := r.uvarint()
+		if size > maxName || size > uint64(len(r.b)) || !utf8.Valid(r.b[:size]) {
+			r.bad = true
+			return nil
+		}
+		names[i] = string(r.b[:size])
+		r.b = r.b[size:]
+	}
+	return names
+}
+
+func (r *reader) values(n int) []float32 {
+	if r.bad || len(r.b) < 4*n {
+		r.bad = true
+		return nil
+	}
+	values := make([]float32, n)
+	for i := range values {
+		values[i] = math.Float32frombits(binary.LittleEndian.Uint32(r.b[4*i:]))
+		if !finite(float64(values[i])) {
+			r.bad = true
+		}
+	}
+	r.b = r.b[4*n:]
+	return values
+}

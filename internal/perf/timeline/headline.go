@@ -1,0 +1,119 @@
+package timeline
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxHeadlines bounds the figures of a point. Those that come first by name are
+// in it.
+const maxHeadlines = 512
+
+// headline is a figure of a point. Its name is the figure's, with ".rate",
+// ".p50", ".p99" or ".count" where the figure itself is not one number.
+type headline struct {
+	name  string
+	value float64
+}
+
+// freed is what clean-up tasks freed since the last report, by the counter's name
+// without "_total".
+type freed = headline
+
+// report makes a point of the history and a line in the log.
+func (t *Timeline) report(now time.Time) {
+	list, gone := t.headlines(now.Sub(t.reported))
+	t.reported = now
+	t.history.add(now, list[:min(len(list), maxHeadlines)])
+	t.log.Info("performance", line(list, gone)...)
+}
+
+// headlines sums up, over labels, what every figure did in the time since the
+// last report: ratios; histograms of durations that observed something; counters
+// that are not zero, per second; and gauges as they are. They are sorted by name.
+func (t *Timeline) headlines(since time.Duration) (list []headline, gone []freed) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	over := t.clock.back(since)
+	m := new(merger)
+	for _, name := range slices.Sorted(maps.Keys(t.figures)) {
+		f := t.figures[name]
+		count, whole, total := f.sinceReport()
+		switch f.kind {
+		case Counter:
+			if total > 0 {
+				list = append(list, headline{name + ".rate", count / since.Seconds()})
+			}
+			if short := strings.TrimSuffix(name, "_total"); strings.HasSuffix(short, "_freed") || strings.HasSuffix(short, "_freed_bytes") {
+				gone = append(gone, freed{short, count})
+			}
+		case Ratio:
+			if whole > 0 {
+				list = append(list, headline{name, count / whole})
+			}
+		case Histogram:
+			if d := measure(Histogram, f.series, over, m).Distribution; count > 0 && d.Count > 0 && strings.HasSuffix(name, "_seconds") {
+				list = append(list, headline{name + ".count", count}, headline{name + ".p50", d.Quantile(0.5)}, headline{name + ".p99", d.Quantile(0.99)})
+			}
+		case Gauge:
+			if s := measure(Gauge, f.series, over, m); s.Gauges > 0 {
+				list = append(list, headline{name, s.Value})
+			}
+		}
+	}
+	return list, gone
+}
+
+// sinceReport gives what is new in all series, which is nothing from then on, and
+// the total of counters.
+func (f *figure) sinceReport() (count, whole, total float64) {
+	for _, s := range f.series {
+		count, whole, total = count+s.reported, whole+s.reportedWhole, total+s.value
+		s.reported, s.reportedWhole = 0, 0
+	}
+	return count, whole, total
+}
+
+// line gives the attributes of the report in the log: those headlines that tell
+// most, all ratios, and what was freed.
+func line(list []headline, gone []freed) (attrs []any) {
+	values := make(map[string]float64, len(list))
+	for _, h := range list {
+		values[h.name] = h.value
+	}
+	put := func(name string, value float64) { attrs = append(attrs, slog.Float64(name, rounded(value))) }
+	for _, name := range [...]string{
+		"requests_total.rate", "request_error_ratio",
+		"request_duration_seconds.p50", "request_duration_seconds.p99", "request_overhead_seconds.p99",
+		"process_resident_memory_bytes", "process_heap_bytes",
+	} {
+		if v, ok := values[name]; ok {
+			put(name, v)
+		}
+	}
+	for _, h := range list {
+		if strings.HasSuffix(h.name, "_ratio") && h.name != "request_error_ratio" {
+			put(h.name, h.value)
+		}
+	}
+	for _, f := range gone {
+		put(f.name, f.value)
+	}
+	return attrs
+}
+
+// rounded keeps four digits, which is what people read, and whole numbers.
+func rounded(v float64) float64 {
+	if v == float64(int64(v)) {
+		return v
+	}
+	r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	if err != nil {
+		return v
+	}
+	return r
+}

@@ -1,0 +1,88 @@
+package timeline
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/internal/perf"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// source reports what its function does.
+type source struct{ figures func(perf.Reporter) }
+
+func (s *source) Figures(r perf.Reporter) { s.figures(r) }
+
+// fixture is a Timeline that runs, in a bubble of faked time.
+type fixture struct {
+	*Timeline
+	reg  *perf.Registry
+	log  *buffer
+	stop func()
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func start(t *testing.T, change func(*Options), figures func(perf.Reporter)) *fixture {
+	t.Helper()
+	f := &fixture{reg: perf.New(), log: new(buffer)}
+	f.reg.Register("test", &source{figures})
+	o := Options{Config: Default(), Logger: slog.New(slog.NewTextHandler(f.log, nil))}
+	if change != nil {
+		change(&o)
+	}
+	var err error
+	if f.Timeline, err = New(f.reg, o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { f.Run(ctx) })
+	f.stop = func() { cancel(); done.Wait() }
+	synctest.Wait()
+	return f
+}
+
+// pass lets time pass, to just after what happens at its end.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// expect compares a stat; want < 0 is none.
+func (f *fixture) expect(t *testing.T, figure, stat string, window time.Duration, want float64, samples uint64) {
+	t.Helper()
+	got, n, ok := f.Read(figure, nil, stat, window)
+	if ok != (want >= 0) || ok && (!near(got, want) || n != samples) {
+		t.Errorf("%s %s %v: got %g of %d, %v; want %g of %d", figure, stat, window, got, n, ok, want, samples)
+	}
+}
+
+func near(got, want float64) bool {
+	d := got - want
+	return max(d, -d) <= perf.MaxError*max(want, -want)+1e-9
+}

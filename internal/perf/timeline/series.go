@@ -1,0 +1,139 @@
+package timeline
+
+import (
+	"slices"
+
+	"sluice/internal/perf"
+)
+
+// Kind is what a figure is.
+type Kind uint8
+
+const (
+	Counter Kind = iota
+	Gauge
+	Histogram
+	Ratio
+)
+
+// String gives the kind as it stands in reports.
+func (k Kind) String() string { return [...]string{"counter", "gauge", "histogram", "ratio"}[k] }
+
+// figure is all series of a name. A name belongs to one system and is of one
+// kind: those of whoever reported it first.
+type figure struct {
+	system, name, help string
+	kind               Kind
+	series             []*series
+}
+
+// series is a figure with its labels. A slot holds what was new in it.
+type series struct {
+	key    string
+	labels []string
+	live   bool   // the last sample had it
+	seen   uint64 // how many slots there were when a sample had it last
+
+	value float64 // of the last sample: the counter, the gauge, a ratio's part
+	whole float64
+	total perf.Distribution
+
+	counts *[slots]float64 // counters, and ratios' parts
+	wholes *[slots]float64
+	packs  *[slots]packed
+
+	// What was new since the last report: as counts and wholes, and a histogram's
+	// count.
+	reported, reportedWhole float64
+
+	// The sampling goroutine's own: where in a sample its value is.
+	sample   uint64
+	position int
+}
+
+// observation is what a source has reported of a series.
+type observation struct {
+	series       *series
+	value, whole float64
+	total        perf.Distribution
+}
+
+func newSeries(key string, kind Kind, labels []string) *series {
+	s := &series{key: key, labels: slices.Clone(labels[:len(labels)&^1])}
+	switch kind {
+	case Counter:
+		s.counts = new([slots]float64)
+	case Ratio:
+		s.counts, s.wholes = new([slots]float64), new([slots]float64)
+	case Histogram:
+		s.packs = new([slots]packed)
+	case Gauge: // only its value now is known
+	}
+	return s
+}
+
+// clear empties a slot.
+func (s *series) clear(slot int) {
+	if s.counts != nil {
+		s.counts[slot] = 0
+	}
+	if s.wholes != nil {
+		s.wholes[slot] = 0
+	}
+	if s.packs != nil {
+		s.packs[slot] = ""
+	}
+}
+
+// fold makes a slot of finer ones.
+func (s *series) fold(f fold, m *merger, buf []byte) []byte {
+	s.clear(f.into)
+	for _, i := range f.from {
+		if s.counts != nil {
+			s.counts[f.into] += s.counts[i]
+		}
+		if s.wholes != nil {
+			s.wholes[f.into] += s.wholes[i]
+		}
+		if s.packs != nil {
+			m.add(s.packs[i])
+		}
+	}
+	if s.packs != nil {
+		s.packs[f.into], buf = pack(m.take(), buf)
+	}
+	return buf
+}
+
+// apply takes what a source has reported. slot is where what is new goes, -1 for
+// nowhere. A counter that is less than it was belongs to another source that has
+// begun at zero.
+func (s *series) apply(o *observation, slot int, buf []byte) []byte {
+	switch {
+	case s.packs != nil:
+		d := since(o.total, s.total)
+		if d.Count > 0 || o.total.Count < s.total.Count {
+			s.total = o.total
+			s.total.Buckets = slices.Clone(o.total.Buckets) // without the room for empty buckets
+		}
+		if slot >= 0 && d.Count > 0 {
+			s.packs[slot], buf = pack(d, buf)
+			s.reported += float64(d.Count)
+		}
+	case s.counts != nil:
+		n, whole := o.value-s.value, o.whole-s.whole
+		if n < 0 || whole < 0 {
+			n, whole = o.value, o.whole
+		}
+		if slot >= 0 {
+			s.counts[slot] = n
+			s.reported += n
+		}
+		if slot >= 0 && s.wholes != nil {
+			s.wholes[slot] = whole
+			s.reportedWhole += whole
+		}
+	}
+	s.value, s.whole = o.value, o.whole
+	return buf
+}
