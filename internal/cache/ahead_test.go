@@ -204,8 +204,11 @@ type reports map[string]float64
 
 func (r reports) Counter(name, _ string, value float64, labels ...string) { r.put(name, value, labels) }
 func (r reports) Gauge(name, _ string, value float64, labels ...string)   { r.put(name, value, labels) }
-func (reports) Ratio(string, string, float64, float64, ...string)         {}
-func (r reports) Histogram(string, string, *perf.Histogram, ...string)    {}
+func (r reports) Ratio(name, _ string, part, whole float64, labels ...string) {
+	r.put(name, part, append(labels, "part"))
+	r.put(name, whole, append(labels, "whole"))
+}
+func (r reports) Histogram(string, string, *perf.Histogram, ...string) {}
 func (r reports) put(name string, value float64, labels []string) {
 	for _, l := range labels {
 		name += " " + l
@@ -244,6 +247,16 @@ func TestFigures(t *testing.T) {
 			"cache_preload_predicted_total":             0,
 			"cache_evictions_total cause expired":       0,
 			"cache_preload_hits_total kind restored":    0,
+			"cache_hit_ratio part":                      3,
+			"cache_hit_ratio whole":                     6,
+			"cache_saved_ratio part":                    3,
+			"cache_saved_ratio whole":                   7,
+			"cache_item_hit_ratio part":                 1,
+			"cache_item_hit_ratio whole":                4,
+			"cache_max_entries":                         2000,
+			"cache_max_bytes":                           128 << 20,
+			"cache_freed_total task expiry":             0,
+			"cache_freed_bytes_total task expiry":       0,
 		} {
 			if got, ok := r[name]; !ok || got != want {
 				t.Errorf("%s is %v (%v), want %v", name, got, ok, want)
@@ -251,6 +264,37 @@ func TestFigures(t *testing.T) {
 		}
 		if b := r["cache_bytes"]; b < 4*100 || b > 4*1000 {
 			t.Errorf("%v bytes", b)
+		}
+	})
+}
+
+// What was loaded ahead was of use or is gone: only then is it judged.
+func TestPrecision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, withCompletions)
+		defer f.run()()
+		for _, text := range []string{"used", "wasted"} {
+			for range 3 {
+				f.ask(t, chat(text))
+			}
+		}
+		time.Sleep(119 * time.Second)
+		if c := f.ask(t, chat("used")); c.head.Cache != llm.CacheHit {
+			t.Errorf("got %v", c.head.Cache)
+		}
+		r := reports{}
+		f.Figures(r)
+		const ratio = "cache_preload_precision_ratio kind refreshed "
+		if r[ratio+"part"] != 1 || r[ratio+"whole"] != 1 {
+			t.Errorf("%v of %v while one may still be of use", r[ratio+"part"], r[ratio+"whole"])
+		}
+		time.Sleep(10 * time.Minute)
+		f.Figures(r)
+		if r[ratio+"part"] != 1 || r[ratio+"whole"] != 2 || r["cache_preload_wasted_total kind refreshed"] != 1 {
+			t.Errorf("%v of %v, %v wasted", r[ratio+"part"], r[ratio+"whole"], r["cache_preload_wasted_total kind refreshed"])
+		}
+		if n, bytes := r["cache_freed_total task expiry"], r["cache_freed_bytes_total task expiry"]; n != 2 || bytes < 2*overhead || r["cache_bytes"] != 0 {
+			t.Errorf("%v replies with %v bytes were freed, %v are left", n, bytes, r["cache_bytes"])
 		}
 	})
 }

@@ -23,6 +23,8 @@ type store struct {
 
 	bytes                            atomic.Int64
 	evicted, replaced, expired, gone atomic.Uint64 // gone: purged
+	freed                            atomic.Int64  // bytes of those that expired
+	wasted                           [origins]atomic.Uint64
 	crowded                          chan struct{} // has an eviction been necessary
 
 	// mu keeps a reply that was asked for before a purge from being stored after
@@ -51,6 +53,9 @@ func newStore(cfg Config, c clock) (*store, error) {
 		Weigher:       func(_ Key, e *entry) uint32 { return max(uint32(e.size()), s.least) },
 		OnAtomicDeletion: func(d otter.DeletionEvent[Key, *entry]) {
 			s.bytes.Add(-d.Value.size())
+			if !d.Value.used.Swap(true) { // it can be of no use any more
+				s.wasted[d.Value.origin].Add(1)
+			}
 			switch d.Cause {
 			case otter.CauseOverflow:
 				s.evicted.Add(1)
@@ -105,7 +110,7 @@ func (s *store) purge(p Purge) (n int) {
 			n = 1
 		}
 	} else {
-		n = s.remove(func(e *entry) bool { return p.Model == "" || e.head.Value().model == p.Model })
+		n, _ = s.remove(func(e *entry) bool { return p.Model == "" || e.head.Value().model == p.Model })
 	}
 	s.gone.Add(uint64(n))
 	return n
@@ -114,12 +119,13 @@ func (s *store) purge(p Purge) (n int) {
 // sweep drops what expired and returns how many entries that were.
 func (s *store) sweep() (n int) {
 	now := s.clock.now()
-	n = s.remove(func(e *entry) bool { return e.until <= now })
+	n, bytes := s.remove(func(e *entry) bool { return e.until <= now })
 	s.expired.Add(uint64(n))
+	s.freed.Add(bytes)
 	return n
 }
 
-func (s *store) remove(which func(*entry) bool) (n int) {
+func (s *store) remove(which func(*entry) bool) (n int, bytes int64) {
 	for key, e := range s.entries.All() {
 		if !which(e) {
 			continue
@@ -130,10 +136,11 @@ func (s *store) remove(which func(*entry) bool) (n int) {
 				return old, otter.CancelOp
 			}
 			n++
+			bytes += e.size()
 			return nil, otter.InvalidateOp
 		})
 	}
-	return n
+	return n, bytes
 }
 
 // named is an entry and its key.
