@@ -111,7 +111,9 @@ func (r reported) Gauge(name, _ string, v float64, labels ...string) {
 	}
 	r[name] = v
 }
-func (reported) Ratio(string, string, float64, float64, ...string) {}
+func (r reported) Ratio(name, _ string, part, whole float64, labels ...string) {
+	r.Gauge(name, "", part/whole, labels...)
+}
 func (r reported) Histogram(name, _ string, h *perf.Histogram, labels ...string) {
 	n := h.Distribution().Count
 	r.Gauge(name, "", float64(n), labels...)
@@ -129,7 +131,8 @@ func TestFigures(t *testing.T) {
 	is(t, "up", p["cache_l2_up"], 1)
 	is(t, "hits", p["cache_l2_hits_total"], 1)
 	is(t, "misses and the hit", p["cache_l2_misses_total"] >= 2, true)
+	is(t, "ratio", p["cache_l2_hit_ratio"], 1/(1+p["cache_l2_misses_total"]))
 	is(t, "dropped", p["cache_l2_dropped_total"], 1)
 	is(t, "gets", p["cache_l2_seconds get"] >= 2, true)
-	is(t, "figures", len(p), 7+int(kinds))
+	is(t, "figures", len(p), 8+int(kinds))
 }
