@@ -75,7 +75,10 @@ func (r reporter) Counter(name, _ string, v float64, labels ...string) {
 func (r reporter) Gauge(name, help string, v float64, labels ...string) {
 	r.Counter(name, help, v, labels...)
 }
-func (reporter) Ratio(string, string, float64, float64, ...string)      {}
+func (r reporter) Ratio(name, help string, part, whole float64, labels ...string) {
+	r.Counter(name, help, part, append(labels, "part")...)
+	r.Counter(name, help, whole, append(labels, "whole")...)
+}
 func (r reporter) Histogram(string, string, *perf.Histogram, ...string) {}
 
 func TestFigures(t *testing.T) {
@@ -105,6 +108,12 @@ func TestFigures(t *testing.T) {
 		"route_unknown_models_total":                          1,
 		"route_breaker_state upstream a":                      2,
 		"route_breaker_state upstream b":                      0,
+		"route_failure_ratio upstream a part":                 5,
+		"route_failure_ratio upstream a whole":                5,
+		"route_failure_ratio upstream b part":                 1,
+		"route_failure_ratio upstream b whole":                3,
+		"route_failures_in_a_row upstream a":                  5,
+		"route_failures_in_a_row upstream b":                  0,
 		"route_models upstream a":                             1,
 		"route_model_list_replies_total cache hit":            1,
 	} {

@@ -18,10 +18,19 @@ func (r *Router) Figures(p perf.Reporter) {
 			float64(r.listReplies[s].Load()), "cache", strings.ToLower(s.String()))
 	}
 	for _, up := range r.ups {
+		var failures, known float64
 		for o := range outcomes {
-			p.Counter("route_requests_total", "Requests sent to an upstream, by what became of them.",
-				float64(up.results[o].Load()), "upstream", up.Name, "outcome", o.String())
+			n := float64(up.results[o].Load())
+			p.Counter("route_requests_total", "Requests sent to an upstream, by what became of them.", n, "upstream", up.Name, "outcome", o.String())
+			if works, shows := o.healthy(); shows {
+				known += n
+				if !works {
+					failures += n
+				}
+			}
 		}
+		p.Ratio("route_failure_ratio", "Part of the requests sent to an upstream, those sent again included, that it failed: outcomes failed, unreachable, timeout and cut, of all but busy, cancelled and internal.",
+			failures, known, "upstream", up.Name)
 		p.Gauge("route_breaker_state", "State of the upstream's circuit breaker: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
 	}
@@ -30,6 +39,7 @@ func (r *Router) Figures(p perf.Reporter) {
 			float64(r.retries[o].Load()), "cause", o.String())
 	}
 	for _, h := range r.Health() {
+		p.Gauge("route_failures_in_a_row", "Requests that the upstream failed since it last answered one.", float64(h.Failures), "upstream", h.Upstream)
 		p.Gauge("route_models", "Models that the upstream serves.", float64(h.Models), "upstream", h.Upstream)
 	}
 }
