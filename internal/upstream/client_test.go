@@ -440,6 +440,22 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// nothing takes figures and keeps none.
+type nothing struct{}
+
+func (nothing) Counter(string, string, float64, ...string)           {}
+func (nothing) Gauge(string, string, float64, ...string)             {}
+func (nothing) Ratio(string, string, float64, float64, ...string)    {}
+func (nothing) Histogram(string, string, *perf.Histogram, ...string) {}
+
+// ratio keeps the only ratio there is.
+type ratio struct {
+	perf.Reporter
+	part, whole float64
+}
+
+func (r *ratio) Ratio(_, _ string, part, whole float64, _ ...string) { r.part, r.whole = part, whole }
+
 func TestFigures(t *testing.T) {
 	srv, _ := serve(t, echo, nil)
 	c := newClient(t, srv.URL, nil)
@@ -447,6 +463,11 @@ func TestFigures(t *testing.T) {
 		if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 			t.Fatal(err)
 		}
+	}
+	reuses := ratio{Reporter: nothing{}}
+	c.Figures(&reuses)
+	if reuses.part != 3 || reuses.whole != 4 {
+		t.Errorf("%v of %v uses of connections needed no new one", reuses.part, reuses.whole)
 	}
 	reg := perf.New()
 	reg.Register("upstream", c)
@@ -457,7 +478,6 @@ func TestFigures(t *testing.T) {
 		`sluice_upstream_connections_reused_total{protocol="http/1.1",upstream="test"} 3`,
 		`sluice_upstream_connections_open{upstream="test"} 1`,
 		`sluice_upstream_connections_idle{upstream="test"} 1`,
-		`sluice_upstream_connection_reuse_ratio{upstream="test"} 0.75`,
 		`sluice_upstream_dial_seconds_count{upstream="test"} 1`,
 		`sluice_upstream_pool_wait_seconds_count{upstream="test"} 1`,
 	} {

@@ -62,11 +62,8 @@ func (c *Client) Figures(r perf.Reporter) {
 	gauge("upstream_connections_open", "Connections open or being made.", float64(p.open))
 	gauge("upstream_connections_idle", "Open connections with no call on them.", float64(p.idle))
 	gauge("upstream_pool_waiting", "Calls waiting for a connection.", float64(p.waiting))
-	ratio := 0.0
-	if all := h1 + h2 + r1 + r2; all > 0 {
-		ratio = float64(r1+r2) / float64(all)
-	}
-	gauge("upstream_connection_reuse_ratio", "Share of connection uses that needed no new one.", ratio)
+	r.Ratio("upstream_connection_reuse_ratio", "Part of the uses of connections that needed no new one: reused, of created and reused.",
+		float64(r1+r2), float64(h1+h2+r1+r2), "upstream", name)
 
 	r.Histogram("upstream_pool_wait_seconds", "Wait for a connection, of calls that had to wait.", &s.wait, "upstream", name)
 	r.Histogram("upstream_dial_seconds", "Look-up and connect, through a proxy included.", &s.dial, "upstream", name)
