@@ -29,31 +29,29 @@ type Quantity struct {
 
 // ParseQuantity reads a quantity. An empty text is one that is not given.
 func ParseQuantity(text string) (Quantity, error) {
-	digits, factor, u := text, 1.0, number
 	if text == "" {
 		return Quantity{}, nil
 	}
-	for i, suffix := range [...]string{"%", "KiB", "MiB", "GiB", "TiB"} {
+	digits, factor, u := text, 1.0, number
+	for i, suffix := range [...]string{"KiB", "MiB", "GiB", "TiB"} {
 		if s, ok := strings.CutSuffix(text, suffix); ok {
-			digits = strings.TrimSpace(s)
-			if u, factor = inBytes, math.Exp2(float64(10*i)); suffix == "%" {
-				u, factor = share, 0.01
-			}
+			digits, factor, u = s, math.Exp2(float64(10*(i+1))), inBytes
 		}
 	}
-	v, err := strconv.ParseFloat(digits, 64)
+	if s, ok := strings.CutSuffix(text, "%"); ok {
+		digits, u = s, share
+	}
+	v, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
 	if err != nil && u == number {
 		if d, err := time.ParseDuration(text); err == nil {
 			return Quantity{text, d.Seconds(), inSeconds}, nil
 		}
 	}
-	if err != nil || math.IsNaN(v) || math.IsInf(v*factor, 0) {
+	if v *= factor; err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 		return Quantity{}, fmt.Errorf("%q is neither a number nor as 250ms, 5%% or 1GiB", text)
 	}
 	if u == share {
-		v /= 100 // 5 % as the float that 0.05 is
-	} else {
-		v *= factor
+		v /= 100 // nearer than times 0.01
 	}
 	return Quantity{text, v, u}, nil
 }
@@ -101,7 +99,6 @@ func (u unit) String() string { return [...]string{"", "seconds", "bytes", "rati
 
 // format writes a value for a person, with three digits.
 func (u unit) format(v float64) string {
-	write := func(v float64, suffix string) string { return strconv.FormatFloat(round(v), 'f', -1, 64) + suffix }
 	switch size := math.Abs(v); {
 	case u == share:
 		return write(v*100, " %")
@@ -124,14 +121,10 @@ func (u unit) format(v float64) string {
 	}
 }
 
-// round keeps three digits of a number, and all those before its point.
-func round(v float64) float64 {
+// write keeps three digits of a number, and all those before its point.
+func write(v float64, suffix string) string {
 	if math.Abs(v) >= 100 {
-		return math.Round(v)
+		return strconv.FormatFloat(v, 'f', 0, 64) + suffix
 	}
-	rounded, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
-	if err != nil {
-		return v
-	}
-	return rounded
+	return strconv.FormatFloat(v, 'g', 3, 64) + suffix
 }
