@@ -27,6 +27,10 @@ type embedding struct {
 	tail    []byte // of a reply
 	places  []Place
 	found   []Found
+
+	// Of the call for what is missing.
+	waited   time.Duration
+	attempts int
 }
 
 // input is one of them.
@@ -213,7 +217,7 @@ func (l *lookup) fetchItems(ctx context.Context, out llm.Sink) error {
 		// not understood. It is asked for everything, as the client did.
 	}
 	l.c.figures.items[2].Add(uint64(len(m.items)))
-	c := collector{flights: &l.c.flights, out: out}
+	c := collector{flights: &l.c.flights, out: out, before: m.waited}
 	defer c.release()
 	if err := l.stage.next.Serve(ctx, l.req, &c); err != nil {
 		return err
@@ -233,13 +237,16 @@ func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err
 	req, asked := l.reduced()
 	c := collector{flights: &l.c.flights}
 	defer c.release()
+	begun := time.Now()
 	if err := l.stage.next.Serve(ctx, &req, &c); err != nil {
+		m.waited = time.Since(begun)
 		var e *llm.Error
 		if errors.As(err, &e) && e.Answered && e.Status < 500 && e.Status != 429 && ctx.Err() == nil {
 			return false, nil
 		}
 		return true, err
 	}
+	m.waited, m.attempts = c.waited, c.attempts
 	if !l.learn(&c, len(asked), func(n int) int { return asked[n] }) {
 		return false, nil
 	}
@@ -306,6 +313,7 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
 	if r.head.Age = now - oldest; status == llm.CacheMiss {
 		r.head.Age = 0
 	}
+	r.head.Waited, r.head.Attempts = m.waited, m.attempts
 	r.head.Length, r.head.Kind = int64(length), llm.Unary
 	if length > composed {
 		r.head.Kind = llm.Pieces

@@ -23,6 +23,7 @@ func (r *reader) read(ctx context.Context, out llm.Sink) error {
 		if f.started && !r.begun {
 			h := f.head
 			h.Cache, r.begun = llm.CacheCoalesced, true
+			h.Attempts, h.Waited = 0, -1 // it joined at some time or other
 			f.mu.Unlock()
 			if err := out.Start(&h); err != nil {
 				return err

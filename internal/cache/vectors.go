@@ -2,6 +2,7 @@ package cache
 
 import (
 	"strconv"
+	"time"
 	"unique"
 
 	"sluice/internal/jsonscan"
@@ -15,8 +16,14 @@ const maxCollected = 64 << 20
 type collector struct {
 	flights *flights
 	out     llm.Sink
+	before  time.Duration // that the request waited for another call
 	status  int
 	head    head
+
+	// Of the reply's head.
+	waited   time.Duration
+	attempts int
+
 	body    []byte
 	counted int64
 	over    bool // it is too large
@@ -25,9 +32,11 @@ type collector struct {
 // Start implements llm.Sink.
 func (c *collector) Start(h *llm.Head) error {
 	c.status, c.head = h.Status, makeHead(h, "")
+	c.waited, c.attempts = h.Waited, h.Attempts
 	if c.out == nil {
 		return nil
 	}
+	h.Waited += c.before
 	return c.out.Start(h)
 }
 

@@ -34,6 +34,9 @@ type call struct {
 	targets []target
 	few     [4]target // where targets begins
 
+	waited time.Duration // for lists, attempts that failed and pauses
+	since  time.Time     // when what is not yet in waited began
+
 	round, sent int
 	up          *upstream // that is asked now
 	probe       bool
@@ -62,6 +65,12 @@ func (c *call) Start(h *llm.Head) error {
 		c.up.works(true)
 		c.probe = false
 	}
+	if c.sent > 1 {
+		h.Attempts = c.sent
+	}
+	if c.waited > 0 {
+		h.Waited += c.waited
+	}
 	err := c.out.Start(h)
 	c.sinkFailed = c.sinkFailed || err != nil
 	return err
@@ -79,6 +88,7 @@ func (c *call) Send(events []llm.Event) error {
 func (c *call) run(ctx context.Context) error {
 	var told error // what the client is told in the end
 	group := 0     // that told came from
+	c.since = time.Now()
 	for c.round = 1; ; c.round++ {
 		for t := c.next(); t != nil; t = c.next() {
 			err := c.try(ctx, t)
@@ -166,6 +176,8 @@ func (t *target) ready() bool {
 func (c *call) try(ctx context.Context, t *target) error {
 	c.sent++
 	if c.sent > 1 {
+		now := time.Now()
+		c.waited, c.since = c.waited+now.Sub(c.since), now
 		c.router.retries[c.cause].Add(1)
 	}
 	if t.group > 0 {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"slices"
+	"time"
 
 	"sluice/internal/llm"
 )
@@ -24,11 +25,13 @@ func (r *Router) find(ctx context.Context, c *call) error {
 	t := r.table.Load()
 	c.targets = t.resolve(c.targets, name, 0, false)
 	if len(c.targets) == 0 {
+		begun := time.Now()
 		err := r.await(ctx, r.ask, func() bool {
 			t = r.table.Load()
 			c.targets = t.resolve(c.targets, name, 0, false)
 			return len(c.targets) > 0
 		})
+		c.waited = time.Since(begun)
 		if err != nil {
 			return err
 		}

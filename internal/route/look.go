@@ -16,6 +16,8 @@ type view struct {
 	cache llm.CacheStatus
 	age   time.Duration // of the oldest of the lists
 
+	waited time.Duration // for lists to be read
+
 	fixed  bool          // they are configured
 	read   bool          // some were read
 	oldest time.Duration // when the oldest of those was
@@ -40,11 +42,19 @@ func (r *Router) look(ctx context.Context, p llm.CachePolicy, name string) (view
 		return view{}, notCached()
 	case p.OnlyIfCached:
 		return v, nil
-	case newer:
-		return r.renew(ctx, name)
+	case !newer && !r.starting():
+		return v, nil
 	}
-	err := r.await(ctx, r.starting, never)
-	return r.seen(name), err
+	begun := time.Now()
+	var err error
+	if newer {
+		v, err = r.renew(ctx, name)
+	} else {
+		err = r.await(ctx, r.starting, never)
+		v = r.seen(name)
+	}
+	v.waited = time.Since(begun)
+	return v, err
 }
 
 // seen is the view of what is known now.

@@ -63,7 +63,7 @@ func (up *upstream) objectsOf(r *Router) []object {
 func (r *Router) reply(out llm.Sink, v view) error {
 	r.listReplies[v.cache].Add(1)
 	h := llm.Head{
-		Status: 200, Kind: llm.Unary, Length: int64(len(v.body)), Cache: v.cache, Age: v.age,
+		Status: 200, Kind: llm.Unary, Length: int64(len(v.body)), Cache: v.cache, Age: v.age, Waited: v.waited,
 		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}},
 	}
 	if err := out.Start(&h); err != nil {

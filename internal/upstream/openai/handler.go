@@ -108,8 +108,7 @@ func secrets(cfg Config, base *url.URL) (all []string) {
 
 // Serve implements llm.Handler.
 func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	begun := time.Now()
-	r, err := h.do(ctx, req)
+	r, begun, err := h.do(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -128,14 +127,15 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	case mediaType(contentType, "text/event-stream"):
 		return h.relay(req.Op, r, out, begun)
 	case req.Method != "HEAD" && isJSON(contentType, req.Op):
-		return h.unary(r, out)
+		return h.unary(r, out, begun)
 	default:
-		return h.pieces(r, nil, out)
+		return h.pieces(r, nil, out, begun)
 	}
 }
 
-// do sends the request and waits for the reply's head.
-func (h *Handler) do(ctx context.Context, req *llm.Request) (*upstream.Reply, error) {
+// do sends the request and waits for the reply's head. begun is when it handed
+// the request to the transport.
+func (h *Handler) do(ctx context.Context, req *llm.Request) (r *upstream.Reply, begun time.Time, err error) {
 	c := h.calls.Get().(*call)
 	defer func() {
 		c.Call = upstream.Call{}
@@ -150,7 +150,9 @@ func (h *Handler) do(ctx context.Context, req *llm.Request) (*upstream.Reply, er
 	if req.BodyReader == nil {
 		c.Body = body(req)
 	}
-	return h.client.Do(ctx, &c.Call)
+	begun = time.Now()
+	r, err = h.client.Do(ctx, &c.Call)
+	return r, begun, err
 }
 
 // target is the path and query to ask the upstream for.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
@@ -26,9 +27,9 @@ type whole struct {
 
 // unary collects a reply, so that a cut before its end leaves the request free
 // to go elsewhere, and so that a slow client does not keep the connection.
-func (h *Handler) unary(r *upstream.Reply, out llm.Sink) error {
+func (h *Handler) unary(r *upstream.Reply, out llm.Sink, begun time.Time) error {
 	if r.Length > maxUnary {
-		return h.pieces(r, nil, out)
+		return h.pieces(r, nil, out, begun)
 	}
 	w := h.wholes.Get().(*whole)
 	body, err := collect(r, w.body[:0], maxUnary)
@@ -40,14 +41,16 @@ func (h *Handler) unary(r *upstream.Reply, out llm.Sink) error {
 		h.wholes.Put(w)
 	}()
 	if err == errLarger { //nolint:errorlint // collect returns it unwrapped
-		return h.pieces(r, body, out)
+		return h.pieces(r, body, out, begun)
 	}
 	if err != nil {
 		return err
 	}
+	waited := time.Since(begun)
 	r.Close()
 	w.head = llm.Head{
 		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(body)), Upstream: h.name,
+		Attempts: 1, Waited: waited,
 	}
 	if err := out.Start(&w.head); err != nil {
 		return err
@@ -84,14 +87,15 @@ func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
 }
 
 // pieces hands a body on as it comes, after the part that was already read.
-func (h *Handler) pieces(r *upstream.Reply, begun []byte, out llm.Sink) error {
+func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	if err := out.Start(&llm.Head{
 		Status: r.Status, Kind: llm.Pieces, Header: r.Header, Length: r.Length, Upstream: h.name,
+		Attempts: 1, Waited: time.Since(begun),
 	}); err != nil {
 		return err
 	}
 	var event [1]llm.Event
-	piece := begun
+	piece := read
 	for {
 		if len(piece) > 0 {
 			event[0].Raw = piece

@@ -40,12 +40,12 @@ type stream struct {
 	sent     time.Time
 }
 
-// relay sends on an event stream. begun is when its request came.
+// relay sends on an event stream. begun is when its request went out.
 func (h *Handler) relay(op llm.Operation, r *upstream.Reply, out llm.Sink, begun time.Time) error {
 	s := h.streams.Get().(*stream)
 	*s = stream{
 		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true,
-		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name},
+		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name, Attempts: 1},
 		splitter: sse.Splitter{MaxEvent: h.stream.MaxEventBytes},
 		events:   s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0],
 	}
@@ -62,6 +62,9 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 	for {
 		s.await(body)
 		piece, err := body.Next()
+		if !s.started {
+			s.head.Waited = time.Since(s.begun)
+		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // Next returns it unwrapped
 			return s.finish(out, name)
