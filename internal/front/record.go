@@ -20,7 +20,8 @@ func (x *exchange) noteHead(h *llm.Head) {
 
 // noteWhole is told of a reply that is held whole, before it is written.
 func (x *exchange) noteWhole(b []byte) {
-	x.answered(time.Now())
+	x.answered(time.Since(x.begun))
+	x.noteUsage(b)
 	if x.own == nil && x.s.keepReplies != nil && len(b) <= maxKeptReply && x.s.keepReplies() {
 		x.kept = x.s.buffers.get(int64(len(b)))
 		x.kept.b = append(x.kept.b, b...)
@@ -35,13 +36,14 @@ func (x *exchange) noteError(told *llm.Error, body []byte) {
 	if told.Upstream != "" {
 		e.Upstream, e.Attempts = told.Upstream, max(e.Attempts, 1)
 	}
-	x.answered(time.Now())
+	x.answered(time.Since(x.begun))
 }
 
-// answered takes note of when the reply began. Only the first call counts.
-func (x *exchange) answered(now time.Time) {
+// answered takes note of how long after the request the reply began. Only the
+// first call counts.
+func (x *exchange) answered(after time.Duration) {
 	if x.record.First == 0 {
-		x.record.First = max(now.Sub(x.begun), 1)
+		x.record.First = max(after, 1)
 	}
 }
 

@@ -33,7 +33,8 @@ func (x *exchange) Start(h *llm.Head) error {
 	if h.Upstream != "" {
 		x.set(header, "X-Sluice-Upstream", h.Upstream)
 	}
-	x.copyHeader(header, h.Header)
+	x.timingHeader(header, time.Since(x.begun))
+	x.copyHeader(header, h.Header) // a Server-Timing of the upstream's after ours
 	x.cacheHeader(header, h)
 	if x.s.draining.Load() {
 		x.set(header, "Connection", "close")
@@ -148,12 +149,13 @@ func (x *exchange) writeLarge(b []byte) error {
 func (x *exchange) sendPiece(b []byte) error {
 	if !x.wrote {
 		x.wrote = true
-		x.answered(time.Now())
+		x.answered(time.Since(x.begun))
 		if x.length >= 0 {
 			x.set(x.w.Header(), "Content-Length", strconv.FormatInt(x.length, 10))
 		}
 		x.w.WriteHeader(x.status)
 	}
+	x.noteUsage(b)
 	x.watchWrite()
 	defer x.unwatchWrite()
 	n, err := x.w.Write(b)

@@ -65,6 +65,9 @@ func (x *exchange) queue(events []llm.Event) error {
 		return nil
 	}
 	x.countSend(len(events))
+	for i := range events {
+		x.noteUsage(events[i].Raw)
+	}
 	limit := x.st.stream.BufferBytes
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -110,7 +113,7 @@ func (x *exchange) countSend(events int) {
 	q, st := &x.stream, &x.s.stats
 	now := time.Now()
 	if q.last.IsZero() {
-		x.answered(now)
+		x.answered(now.Sub(x.begun))
 		st.firstEvent.Observe(x.record.First)
 	} else {
 		st.betweenSend.Observe(now.Sub(q.last))
