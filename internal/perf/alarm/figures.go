@@ -58,7 +58,7 @@ func (h *hook) report(r perf.Reporter) {
 		result string
 		n      uint64
 	}{{"delivered", h.delivered.Load()}, {"failed", h.failed.Load()}, {"dropped", h.dropped.Load()}, {"merged", h.merged.Load()}} {
-		r.Counter("webhook_deliveries_total", "Changes of alarms by what became of their message: dropped is for want of room or at the end, merged is told by a later one.",
+		r.Counter("webhook_deliveries_total", "Alarms that were to be told by what became of it: dropped is for want of room or at the end, merged is told by a later change.",
 			float64(row.n), "webhook", h.name, "result", row.result)
 	}
 	r.Histogram("webhook_seconds", "Time of one try to deliver.", &h.seconds, "webhook", h.name)

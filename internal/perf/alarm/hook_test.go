@@ -1,111 +1,20 @@
 package alarm
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
-
-// receiver is a server that keeps what it gets. It is made outside a bubble; its
-// connections end with each reply, since one that is waited on stops a bubble's
-// clock.
-type receiver struct {
-	*httptest.Server
-
-	mu     sync.Mutex
-	bodies []string
-	heads  []http.Header
-	at     []time.Time // by the signature
-}
-
-// newReceiver answers the nth message, from 1, as reply does.
-func newReceiver(t *testing.T, reply func(n int, w http.ResponseWriter)) *receiver {
-	t.Helper()
-	r := &receiver{}
-	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		var unix int64
-		var sum string
-		if _, err := fmt.Sscanf(req.Header.Get(signatureHeader), "t=%d,v1=%s", &unix, &sum); err == nil {
-			mac := hmac.New(sha256.New, []byte("key"))
-			fmt.Fprintf(mac, "%d.%s", unix, body)
-			if sum != hex.EncodeToString(mac.Sum(nil)) {
-				t.Error("the signature is wrong")
-			}
-		}
-		r.mu.Lock()
-		r.bodies, r.heads = append(r.bodies, string(body)), append(r.heads, req.Header)
-		r.at = append(r.at, time.Unix(unix, 0))
-		n := len(r.bodies)
-		r.mu.Unlock()
-		reply(n, w)
-	}))
-	r.Config.SetKeepAlivesEnabled(false)
-	r.Start()
-	t.Cleanup(r.Close)
-	return r
-}
-
-func (r *receiver) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.bodies)
-}
-
-// hooked is a hook with its log.
-type hooked struct {
-	*hook
-	log *bytes.Buffer
-}
-
-func newHooked(url string, change func(*Webhook)) *hooked {
-	w := Webhook{URL: llm.NewSecret(url), Secret: llm.NewSecret("key")}
-	if change != nil {
-		change(&w)
-	}
-	log := new(bytes.Buffer)
-	return &hooked{newHook(w, "", Options{Logger: slog.New(slog.NewTextHandler(log, nil)), Version: "1.2"}), log}
-}
-
-// running delivers until stop is called.
-func (h *hooked) running(t *testing.T) (stop func()) {
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); h.run(ctx) }()
-	return func() { cancel(); <-done }
-}
-
-// counts gives delivered, failed, dropped and merged.
-func (h *hooked) counts() [4]uint64 {
-	return [4]uint64{h.delivered.Load(), h.failed.Load(), h.dropped.Load(), h.merged.Load()}
-}
-
-func sample(name, what string) event {
-	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	return event{Event: what, key: name, at: at.Add(time.Hour), Status: Status{
-		Name: name, Kind: kindThreshold, State: firing, Severity: Warning, Figure: "wait_seconds", Stat: "p99", Labels: map[string]string{"upstream": "a"},
-		Window: "5m", Value: new(2.5), Direction: Above, Threshold: new(1.0), Since: at, RaisedAt: &at, Message: "p99 is 2.5 s, above 1 s", Advice: "Look at <a> & b.",
-	}}
-}
 
 func TestDelivery(t *testing.T) {
 	for _, c := range []struct {
@@ -217,9 +126,9 @@ func TestDeadServer(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHooked("http://server.example/", nil)
-		dials := 0
+		var dials atomic.Int32
 		h.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
-			dials++
+			dials.Add(1)
 			ours, theirs := net.Pipe()
 			go io.Copy(io.Discard, theirs)
 			return ours, nil
@@ -227,8 +136,8 @@ func TestSilentServer(t *testing.T) {
 		stop := h.running(t)
 		h.put(sample("slow", "raised"))
 		time.Sleep(postTimeout + 5*time.Second)
-		if dials != 2 {
-			t.Errorf("%d tries", dials)
+		if n := dials.Load(); n != 2 {
+			t.Errorf("%d tries", n)
 		}
 		h.put(sample("other", "raised"))
 		before := time.Now()
@@ -250,60 +159,6 @@ func TestWrongCertificate(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("got %v", err)
 	}
-}
-
-// TestQueue checks that what waits is bounded, and the last of each alarm.
-func TestQueue(t *testing.T) {
-	r := newReceiver(t, func(n int, w http.ResponseWriter) {
-		if n == 1 {
-			w.WriteHeader(503)
-		}
-	})
-	bubble(t, func(t *testing.T) {
-		h := newHooked(r.URL, nil)
-		for i := range queued + 3 {
-			h.put(sample(fmt.Sprintf("alarm%d", i), "raised"))
-		}
-		h.put(sample("alarm9", "cleared"))
-		stop := h.running(t)
-		time.Sleep(100 * time.Millisecond) // the first message was refused
-		synctest.Wait()
-		h.put(sample("alarm20", "cleared"))
-		h.put(sample("late", "raised"))
-		time.Sleep(time.Minute)
-		stop()
-		if want := [4]uint64{queued, 0, 4, 2}; h.counts() != want {
-			t.Errorf("counts %v, want %v", h.counts(), want)
-		}
-		if r.count() != 2 {
-			t.Fatalf("%d messages", r.count())
-		}
-		last := r.bodies[1]
-		for part, n := range map[string]int{`"event":`: queued, `"event":"cleared"`: 2, `"name":"alarm3"`: 0, `"name":"alarm4"`: 1, `"name":"late"`: 1} {
-			if got := strings.Count(last, part); got != n {
-				t.Errorf("%s is there %d times, want %d", part, got, n)
-			}
-		}
-	})
-}
-
-func TestMinInterval(t *testing.T) {
-	r := newReceiver(t, func(int, http.ResponseWriter) {})
-	bubble(t, func(t *testing.T) {
-		h := newHooked(r.URL, func(w *Webhook) { w.MinInterval = 20 * time.Second })
-		stop := h.running(t)
-		for i := range 60 { // an alarm that comes and goes every second
-			h.put(sample("slow", map[bool]string{true: "raised", false: "cleared"}[i%2 == 0]))
-			time.Sleep(time.Second)
-		}
-		stop()
-		if n := r.count(); n != 3 {
-			t.Errorf("%d messages", n)
-		}
-		if c := h.counts(); c[0] != 3 || c[0]+c[2]+c[3] != 60 {
-			t.Errorf("counts %v", c)
-		}
-	})
 }
 
 func TestHeaders(t *testing.T) {
@@ -344,33 +199,6 @@ func TestSetTellsHooks(t *testing.T) {
 			if n := got["webhook_deliveries_total{webhook="+name+"}{result=delivered}"]; n != 2 {
 				t.Errorf("%s got %v of 2", name, n)
 			}
-		}
-	})
-}
-
-func TestRetryAfterValues(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, c := range []struct {
-		field string
-		want  time.Duration
-		ok    bool
-	}{
-		{"5", 5 * time.Second, true}, {"0", 0, true}, {"86400", longestPause, true}, {"99999999999999999999999", longestPause, true},
-		{"Fri, 02 Jan 2026 03:04:35 GMT", 30 * time.Second, true}, {"Fri, 02 Jan 2026 03:00:00 GMT", 0, true}, {"Fri, 02 Jan 2099 03:00:00 GMT", longestPause, true},
-		{"", 0, false}, {"-5", 0, false}, {"soon", 0, false},
-	} {
-		if got, ok := retryAfter(c.field, now); got != c.want || ok != c.ok {
-			t.Errorf("%q: %v, %v", c.field, got, ok)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	f.Add("5")
-	f.Add("Fri, 02 Jan 2026 03:04:35 GMT")
-	f.Fuzz(func(t *testing.T, field string) {
-		if d, _ := retryAfter(field, time.Unix(1e9, 0)); d < 0 || d > longestPause {
-			t.Fatalf("%q is %v", field, d)
 		}
 	})
 }

@@ -21,6 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // figures is a Reader whose values a test sets, by "figure", or "figure/value" of
 // the label "upstream".
 type figures struct {
+	during func() // called by Read; nil for nothing
+
 	mu     sync.Mutex
 	values map[string]reading
 }
@@ -46,6 +48,9 @@ func (f *figures) remove(series string) {
 }
 
 func (f *figures) Read(figure string, labels map[string]string, _ string, _ time.Duration) (float64, uint64, bool) {
+	if f.during != nil {
+		f.during()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if up := labels["upstream"]; up != "" {

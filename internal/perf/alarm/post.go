@@ -23,8 +23,9 @@ const (
 	signatureHeader = "X-Sluice-Signature"
 	// postTimeout bounds one try, the reply included.
 	postTimeout = 10 * time.Second
-	// longestPause bounds a Retry-After.
-	longestPause = 2 * time.Minute
+	// shortestPause and longestPause bound a Retry-After.
+	shortestPause = time.Second
+	longestPause  = 2 * time.Minute
 	// shown bounds what is read of a reply, which says why it was refused.
 	shown = 200
 )
@@ -87,16 +88,22 @@ func refusal(resp *http.Response, now time.Time) error {
 }
 
 // retryAfter reads a Retry-After field (RFC 9110 section 10.2.3), seconds or a
-// date, up to longestPause.
+// date. It is between shortestPause and longestPause: a server that always says 0
+// is not asked without end.
 func retryAfter(field string, now time.Time) (time.Duration, bool) {
-	if s, err := strconv.ParseUint(field, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-		return time.Duration(min(s, uint64(longestPause/time.Second))) * time.Second, true
+	var wait time.Duration
+	s, err := strconv.ParseUint(field, 10, 64)
+	switch {
+	case err == nil || errors.Is(err, strconv.ErrRange): // which gives the greatest number
+		wait = time.Duration(min(s, uint64(longestPause/time.Second))) * time.Second
+	default:
+		at, err := http.ParseTime(field)
+		if err != nil {
+			return 0, false
+		}
+		wait = at.Sub(now)
 	}
-	at, err := http.ParseTime(field)
-	if err != nil {
-		return 0, false
-	}
-	return min(max(at.Sub(now), 0), longestPause), true
+	return min(max(wait, shortestPause), longestPause), true
 }
 
 // sign gives the signature's header.

@@ -237,13 +237,21 @@ func (s *Set) tell(e event) {
 	}
 }
 
-// Status tells of all alarms, by name and then by the value of their label.
+// Status tells of all alarms, by name and then by the value of their label. A rule
+// with a label that has no values yet is there once, without it.
 func (s *Set) Status() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]Status, len(s.alarms))
-	for i, a := range s.alarms {
-		list[i] = a.status()
+	list := make([]Status, 0, len(s.alarms))
+	for _, a := range s.alarms {
+		list = append(list, a.status())
 	}
+	for _, w := range s.watches {
+		if len(w.alarms) == 0 {
+			a := alarm{watch: w, labels: w.labelsOf(""), state: inactive, since: s.begun, note: "no data"}
+			list = append(list, a.status())
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }

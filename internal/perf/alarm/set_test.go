@@ -137,7 +137,7 @@ func TestEach(t *testing.T) {
 		f.after(lookEvery)
 		f.expect(t, "slow/b firing") // what is raised is not forgotten
 		f.after(10 * time.Minute)
-		f.expect(t, "")
+		f.expect(t, "slow inactive")
 
 		for i := range 3 * MaxEach {
 			f.set(fmt.Sprintf("wait_seconds/%03d", i), 2, 100)
@@ -195,12 +195,14 @@ func TestStatusJSON(t *testing.T) {
 	})
 }
 
-// TestRun checks that Run looks by itself, that its readers do not wait for it,
-// and that it ends with its context.
+// TestRun checks that Run looks by itself and ends with its context, and that what
+// it has can be asked for while it reads: a Reader may hold a lock meanwhile under
+// which it asks its sources too.
 func TestRun(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, slowRule(nil), nil)
 		f.set("wait_seconds", 2, 100)
+		f.during = func() { f.Figures(collected{}); f.Status() }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); f.Run(ctx) }()

@@ -141,50 +141,45 @@ const (
 
 // step follows the alarm's state to what is known at a time.
 func (a *alarm) step(now time.Time, v verdict) change {
-	w := a.watch
-	switch v {
-	case unknown:
-		switch {
-		case a.dark.IsZero():
-			a.dark = now
-			fallthrough
-		case now.Sub(a.dark) < noData:
-			if a.state == pending { // it does not hold any more, as far as is known
-				a.enter(inactive, now)
-			} else if a.state == clearing {
-				a.enter(firing, now)
-			}
-		case a.raised():
-			a.enter(inactive, now)
-			return cleared
-		}
-		return none
-	case crossed:
-		if a.state == inactive {
-			a.enter(pending, now)
-		} else if a.state == clearing {
-			a.enter(firing, now)
-		}
-	case between:
-		if a.state == pending {
-			a.enter(inactive, now)
-		} else if a.state == clearing {
-			a.enter(firing, now)
-		}
-	case calm:
-		if a.state == pending {
-			a.enter(inactive, now)
-		} else if a.state == firing {
-			a.enter(clearing, now)
-		}
+	if v == unknown {
+		return a.dim(now)
 	}
 	a.dark = time.Time{}
-	if a.state == pending && now.Sub(a.since) >= w.hold {
+	switch {
+	case a.state == inactive && v == crossed:
+		a.enter(pending, now)
+	case a.state == pending && v != crossed:
+		a.enter(inactive, now)
+	case a.state == firing && v == calm:
+		a.enter(clearing, now)
+	case a.state == clearing && v != calm:
+		a.enter(firing, now)
+	}
+	held := now.Sub(a.since)
+	switch {
+	case a.state == pending && held >= a.watch.hold:
 		a.enter(firing, now)
 		a.raisedAt, a.cause = now, a.message()
 		return raised
+	case a.state == clearing && held >= a.watch.clearFor:
+		a.enter(inactive, now)
+		return cleared
 	}
-	if a.state == clearing && now.Sub(a.since) >= w.clearFor {
+	return none
+}
+
+// dim is step for when nothing is known: neither holds any more, and what is
+// raised stays for noData.
+func (a *alarm) dim(now time.Time) change {
+	if a.dark.IsZero() {
+		a.dark = now
+	}
+	switch {
+	case a.state == pending:
+		a.enter(inactive, now)
+	case a.state == clearing:
+		a.enter(firing, now)
+	case a.state == firing && now.Sub(a.dark) >= noData:
 		a.enter(inactive, now)
 		return cleared
 	}
