@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // The request and the reply of the speed targets: 600 B and 1 kB.
 var (
 	benchBody  = `{"model":"gpt-4o-mini","messages":[{"role":"system","content":"` + strings.Repeat("be brief ", 20) + `"},{"role":"user","content":"` + strings.Repeat("tell me ", 36) + `"}],"temperature":0.7}`
-	benchReply = []byte(`{"id":"chatcmpl-1","choices":[{"message":{"role":"assistant","content":"` + strings.Repeat("x", 920) + `"}}]}`)
-	benchHead  = llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(benchReply)), Upstream: "up", Header: []llm.Field{
+	benchReply = []byte(`{"id":"chatcmpl-1","choices":[{"message":{"role":"assistant","content":"` + strings.Repeat("x", 840) + `"}}],"usage":{"prompt_tokens":140,"completion_tokens":210,"total_tokens":350}}`)
+	benchHead  = llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(benchReply)), Upstream: "up", Attempts: 1, Waited: time.Microsecond, Header: []llm.Field{
 		{Name: "Content-Type", Value: "application/json"}, {Name: "Openai-Processing-Ms", Value: "12"}, {Name: "X-Ratelimit-Remaining-Requests", Value: "99"}}}
 )
 
@@ -67,10 +68,15 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
+// ignoring is an observer.
+type ignoring struct{}
+
+func (ignoring) Observe(*perf.Exchange) {}
+
 // directly returns a function that has one request served without a socket.
 func directly(t testing.TB, head *llm.Head) func() {
 	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-benchmark")}} })
-	s, err := New(cfg, sc, benchHandler(head), Options{})
+	s, err := New(cfg, sc, benchHandler(head), Options{Observers: []perf.Observer{ignoring{}}, KeepReplies: func() bool { return true }})
 	if err != nil {
 		t.Fatal(err)
 	}
