@@ -22,6 +22,8 @@ import (
 	"sluice/internal/codec"
 	"sluice/internal/front"
 	"sluice/internal/perf/access"
+	"sluice/internal/perf/alarm"
+	"sluice/internal/perf/timeline"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
@@ -38,6 +40,7 @@ type Config struct {
 	Route     route.Config `yaml:"route"`
 	Cache     Cache        `yaml:"cache"`
 	Protobuf  codec.Config `yaml:"protobuf"`
+	Perf      Perf         `yaml:"perf"`
 	Log       Log          `yaml:"log"`
 
 	// StateDir is where a restart finds what the process before it knew; it is
@@ -64,6 +67,13 @@ type Cache struct {
 	cache.Config `yaml:",inline"`
 
 	Redis redis.Config `yaml:",inline"`
+}
+
+// Perf is how the gateway watches itself.
+type Perf struct {
+	timeline.Config `yaml:",inline"`
+
+	Alarm alarm.Config `yaml:",inline"`
 }
 
 // Upstream is one model service.
@@ -108,6 +118,7 @@ func Default() Config {
 		Route:      route.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
 		Protobuf:   codec.Default(),
+		Perf:       Perf{Config: timeline.Default(), Alarm: alarm.Default()},
 		Log:        Log{Level: "info", Format: "text", Config: access.Default()},
 	}
 }
@@ -122,6 +133,7 @@ func (c Config) Validate() error {
 		within("route", c.Route.Validate()),
 		within("cache", c.Cache.Validate()),
 		within("protobuf", c.Protobuf.Validate()),
+		within("perf", c.Perf.Validate()),
 		within("log", c.Log.Validate()),
 	}
 	names := make([]string, len(c.Upstreams))
@@ -137,6 +149,9 @@ func (c Config) Validate() error {
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (c Cache) Validate() error { return errors.Join(c.Config.Validate(), c.Redis.Validate()) }
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (p Perf) Validate() error { return errors.Join(p.Config.Validate(), p.Alarm.Validate()) }
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (s Stream) Validate() error {

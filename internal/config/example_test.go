@@ -43,7 +43,7 @@ func TestExampleIsTheDefault(t *testing.T) {
 // its own and the environment variable beside it.
 func TestExampleHasEveryKey(t *testing.T) {
 	text := uncomment(readExample(t))
-	d := &decoder{faults: &faults{origins: map[string]origin{}}, text: expander{env: map[string]string{"OPENAI_API_KEY": "sk-x"}}}
+	d := &decoder{faults: &faults{origins: map[string]origin{}}, text: expander{env: map[string]string{"OPENAI_API_KEY": "sk-x", "ALARM_WEBHOOK": "https://hooks.example/t", "ALARM_SECRET": "signs-messages"}}}
 	cfg := Default()
 	root := d.parse([]byte(text))
 	if root == nil {

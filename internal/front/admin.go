@@ -26,7 +26,10 @@ type Route struct {
 	// is called from any goroutine.
 	Serve func(*http.Request) ([]byte, error)
 
-	// Stream, in place of Serve, answers with an event stream: each call of send
+	// Render, in place of Serve, also says what type the body has.
+	Render func(*http.Request) (body []byte, contentType string, err error)
+
+	// Stream, in place of both, answers with an event stream: each call of send
 	// writes one event, or several, its blank line included, and fails once the
 	// client has left. Stream returns soon after the request's context is done,
 	// which is when the client leaves, when the Server drains, and when its
@@ -130,14 +133,22 @@ func (x *exchange) serveOwn() error {
 	if x.own.Stream != nil {
 		return x.serveLive()
 	}
-	body, err := x.own.Serve(x.r)
+	body, contentType, err := x.own.render(x.r)
 	if err != nil {
 		return err
 	}
 	head := llm.Head{Status: http.StatusOK, Kind: llm.Unary, Length: int64(len(body)), Header: []llm.Field{
-		{Name: "Content-Type", Value: "application/json"}, {Name: "Cache-Control", Value: "no-store"}}}
+		{Name: "Content-Type", Value: contentType}, {Name: "Cache-Control", Value: "no-store"}}}
 	if err := x.Start(&head); err != nil {
 		return err
 	}
 	return x.Send([]llm.Event{{Raw: body}})
+}
+
+func (r *Route) render(req *http.Request) (body []byte, contentType string, err error) {
+	if r.Render != nil {
+		return r.Render(req)
+	}
+	body, err = r.Serve(req)
+	return body, "application/json", err
 }

@@ -70,7 +70,11 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		g.closeSimulator()
 		return nil, err
 	}
-	g.monitor = g.observe(cfg)
+	if g.monitor, err = g.observe(cfg); err != nil {
+		g.chain.close()
+		g.closeSimulator()
+		return nil, fmt.Errorf("set up monitoring: %w", err)
+	}
 	pages, err := dashboard.Handler()
 	if err != nil {
 		g.monitor.close()
@@ -87,7 +91,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
 			{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
 		}),
-		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Pages: pages,
+		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: pages,
 	})
 	if err != nil {
 		g.monitor.close()
@@ -124,6 +128,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { headroom(beside, g.stored) })
 	tasks.Go(func() { g.watch(beside) })
+	tasks.Go(func() { g.monitor.run(beside) })
 	err = g.front.Serve(ctx)
 	stop()
 	tasks.Wait()

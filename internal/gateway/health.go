@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/perf/report"
 )
 
 // examineEvery is the time between two looks at all components, which tell
@@ -44,34 +45,16 @@ func because(h perf.Health) (list []string) {
 	return list
 }
 
-// component is a finding as it stands in a reply.
-type component struct {
-	Name        string     `json:"name"`
-	Status      string     `json:"status"`
-	Since       time.Time  `json:"since"`
-	LastError   string     `json:"last_error,omitempty"`
-	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
-	Advice      string     `json:"advice,omitempty"`
-}
-
 // health answers GET /v1/health/detailed: 503 where no upstream can answer, else
 // 200.
 func (g *Gateway) health(*http.Request) ([]byte, error) {
 	h := g.figures.Examine()
 	reply := struct {
-		Status     string      `json:"status"`
-		Version    string      `json:"version"`
-		Uptime     float64     `json:"uptime_seconds"`
-		Components []component `json:"components"`
-	}{h.State.String(), g.opts.Version, time.Since(g.started).Seconds(), []component{}}
-	for _, f := range h.Findings {
-		c := component{Name: f.Component, Status: f.State.String(), Since: f.Since.UTC(), LastError: f.Error, Advice: f.Advice}
-		if !f.ErrorAt.IsZero() {
-			at := f.ErrorAt.UTC()
-			c.LastErrorAt = &at
-		}
-		reply.Components = append(reply.Components, c)
-	}
+		Status     string             `json:"status"`
+		Version    string             `json:"version"`
+		Uptime     float64            `json:"uptime_seconds"`
+		Components []report.Component `json:"components"`
+	}{h.State.String(), g.opts.Version, time.Since(g.started).Seconds(), report.Components(h)}
 	b, err := json.Marshal(reply)
 	if err != nil {
 		return nil, fmt.Errorf("write health: %w", err)
