@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
 
@@ -120,7 +119,7 @@ func (s *slot) request() Request {
 	if x.Stream && x.First > 0 {
 		r.FirstEvent = seconds(x.First)
 	}
-	if r.Upstream != "" && x.Cache != llm.CacheHit && x.Cache != llm.CacheStale && x.Waiting > 0 {
+	if r.Upstream != "" && !remembered(x) && x.Waiting > 0 {
 		r.Waiting = seconds(x.Waiting)
 	}
 	if x.HasOverhead {

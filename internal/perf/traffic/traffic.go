@@ -94,7 +94,7 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 	if x.Stream && x.First > 0 {
 		m.firstEvent.Observe(x.First)
 	}
-	if x.Upstream != "" {
+	if x.Upstream != "" && !remembered(x) {
 		if u := t.upstreams.get(key{name: x.Upstream}, x.Begun, true); u != nil {
 			u.observe(x)
 			if x.Waiting > 0 {
@@ -120,12 +120,17 @@ func (t *Traffic) model(x *perf.Exchange) *model {
 	return &t.others[x.Op]
 }
 
+// remembered reports whether a reply cost no call of its own. Its upstream is then
+// the one that answered once.
+func remembered(x *perf.Exchange) bool {
+	return x.Cache == llm.CacheHit || x.Cache == llm.CacheStale || x.Cache == llm.CacheCoalesced
+}
+
 // tokens counts what a reply says it took. Of one that came from memory nothing
 // was spent.
 func (t *Traffic) tokens(m *model, x *perf.Exchange) {
 	in, out := max(x.Usage.Input, 0), max(x.Usage.Output, 0)
-	switch x.Cache {
-	case llm.CacheHit, llm.CacheStale, llm.CacheCoalesced:
+	if remembered(x) {
 		t.saved.Add(uint64(in + out))
 		return
 	}

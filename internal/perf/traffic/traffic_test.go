@@ -52,7 +52,7 @@ func TestFigures(t *testing.T) {
 	}
 	tr.Observe(answered("m"))
 	hit := answered("m")
-	hit.Upstream, hit.Cache, hit.Stream, hit.Waiting = "", llm.CacheHit, false, 0
+	hit.Cache, hit.Stream, hit.Waiting = llm.CacheHit, false, 0
 	tr.Observe(hit)
 	failed := answered("m")
 	failed.Status, failed.HasOverhead, failed.Upstream, failed.Usage = 502, false, "", perf.Usage{}
