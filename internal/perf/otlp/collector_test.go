@@ -10,10 +10,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -42,6 +46,13 @@ type collector struct {
 	spans   []*tracepb.ResourceSpans
 	figures []*metricpb.ResourceMetrics
 	batches []int // spans of each request
+}
+
+// received is what has come so far, and how many spans each request had.
+func (c *collector) received() (spans []*tracepb.ResourceSpans, batches []int, figures []*metricpb.ResourceMetrics) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.spans), slices.Clone(c.batches), slices.Clone(c.figures)
 }
 
 // spansOf are the spans of a resource.
@@ -186,8 +197,8 @@ func overGRPC(t *testing.T) *collector {
 	return c
 }
 
-// exporter makes an Exporter as the environment says, and what stops it: that
-// returns when Run has.
+// fixture is an Exporter as the environment says. What stops it returns when Run
+// has.
 type fixture struct {
 	*Exporter
 	registry *perf.Registry
@@ -247,5 +258,62 @@ func until(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("it never came to this: %s", what)
 		}
+	}
+}
+
+// figures are what a source reports, by name and label values.
+type figures map[string]float64
+
+func seen(s perf.Source) figures {
+	f := figures{}
+	s.Figures(f)
+	return f
+}
+
+func (f figures) add(name string, v float64, labels []string) {
+	for i := 1; i < len(labels); i += 2 {
+		name += " " + labels[i]
+	}
+	f[name] = v
+}
+
+func (f figures) Counter(name, _ string, v float64, labels ...string) { f.add(name, v, labels) }
+func (f figures) Gauge(name, _ string, v float64, labels ...string)   { f.add(name, v, labels) }
+func (f figures) Histogram(name, _ string, h *perf.Histogram, labels ...string) {
+	f.add(name, float64(h.Distribution().Count), labels)
+}
+func (f figures) Ratio(string, string, float64, float64, ...string) {}
+
+func formatted(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// startTimes are since when the series of a metric count, by the values of their
+// attributes.
+func startTimes(data metricdata.Aggregation) map[string]time.Time {
+	out := make(map[string]time.Time)
+	add := func(set attribute.Set, start time.Time) {
+		name := ""
+		for i := set.Iter(); i.Next(); {
+			name += " " + i.Attribute().Value.AsString()
+		}
+		out[name] = start
+	}
+	switch d := data.(type) {
+	case metricdata.Sum[float64]:
+		for _, p := range d.DataPoints {
+			add(p.Attributes, p.StartTime)
+		}
+	case metricdata.ExponentialHistogram[float64]:
+		for _, p := range d.DataPoints {
+			add(p.Attributes, p.StartTime)
+		}
+	}
+	return out
+}
+
+// sound checks that a series' time goes forwards.
+func sound(t *testing.T, name string, start, end uint64) {
+	t.Helper()
+	if start == 0 || end <= start {
+		t.Errorf("%s counts from %d to %d", name, start, end)
 	}
 }

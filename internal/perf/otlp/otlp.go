@@ -41,13 +41,14 @@ type Exporter struct {
 	metrics metric.Exporter // nil where metrics are off
 
 	spanStats, metricStats outcome
+	flush                  time.Duration // flushTime
 }
 
 // New makes an Exporter. Nothing is sent, and no connection made, before Run. It
 // fails where the environment asks for what contradicts itself, such as TLS
 // certificates for an http:// endpoint.
 func New(cfg Config, o Options) (*Exporter, error) {
-	e := &Exporter{cfg: cfg, version: o.Version, registry: o.Registry}
+	e := &Exporter{cfg: cfg, version: o.Version, registry: o.Registry, flush: flushTime}
 	e.spanStats.begin("traces", o.Logger)
 	e.metricStats.begin("metrics", o.Logger)
 	for _, w := range cfg.Warnings {
@@ -82,7 +83,7 @@ func (e *Exporter) Run(ctx context.Context) {
 	// Exports go on after ctx is done, for that long.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(flushTime, stop) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(e.flush, stop) })()
 	var signals sync.WaitGroup
 	if e.spans != nil {
 		signals.Go(func() { e.sendSpans(ctx, work) })

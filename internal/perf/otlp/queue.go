@@ -27,7 +27,7 @@ type queue struct {
 }
 
 func newQueue(most, batch int) *queue {
-	return &queue{mostSpans: most, mostBytes: max(most*spanBytes, 2*maxSpan), batch: batch, full: make(chan struct{}, 1)}
+	return &queue{mostSpans: most, mostBytes: most*spanBytes + 2*maxSpan, batch: batch, full: make(chan struct{}, 1)}
 }
 
 // add has spans appended by a function, or drops them where there is no room.

@@ -123,7 +123,7 @@ func appendUsage(b []byte, x *perf.Exchange) []byte {
 // itself took is counted as before them.
 func call(x *perf.Exchange) (from, to time.Duration) {
 	first := x.First
-	if first == 0 || first > x.Total {
+	if first <= 0 || first > x.Total {
 		first = x.Total
 	}
 	from = max(first-x.Waiting, 0)

@@ -78,15 +78,16 @@ func TestSpans(t *testing.T) {
 			f.Observe(chat(trace))
 			f.stop()
 
-			if len(c.spans) != 1 || len(c.spans[0].ScopeSpans) != 1 {
-				t.Fatalf("%d resources came", len(c.spans))
+			spans, _, _ := c.received()
+			if len(spans) != 1 || len(spans[0].ScopeSpans) != 1 {
+				t.Fatalf("%d resources came", len(spans))
 			}
-			resource := values(t, c.spans[0].Resource.Attributes)
+			resource := values(t, spans[0].Resource.Attributes)
 			if resource["service.name"] != "edge" || resource["service.version"] != "1.2.3" ||
 				resource["deployment.environment.name"] != "test" || resource["service.instance.id"] == nil {
 				t.Errorf("resource %v", resource)
 			}
-			scope := c.spans[0].ScopeSpans[0]
+			scope := spans[0].ScopeSpans[0]
 			if scope.Scope.Name != "sluice" || scope.Scope.Version != "1.2.3" || scope.SchemaUrl != SchemaURL {
 				t.Errorf("scope %v, schema %s", scope.Scope, scope.SchemaUrl)
 			}

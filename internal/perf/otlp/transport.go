@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// SchemaURL is the version of the semantic conventions that names are of. The
-	// one after it has no GenAI conventions any more: they have moved.
+	// SchemaURL is the version of the semantic conventions that names of spans and
+	// metrics are of: the last one with GenAI in it, which has moved out since. The
+	// resource has the version of the SDK that finds it out.
 	SchemaURL = "https://opentelemetry.io/schemas/1.41.0"
 
 	// scope is the instrumentation scope of all that is sent.
@@ -45,7 +46,6 @@ func metricExporter(p Protocol) (metric.Exporter, error) {
 // has what could be found.
 func describe(version string) (*resource.Resource, error) {
 	r, err := resource.New(context.Background(),
-		resource.WithSchemaURL(SchemaURL),
 		resource.WithService(),
 		resource.WithAttributes(attribute.String("service.name", "sluice"), attribute.String("service.version", version)),
 		resource.WithHost(),

@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,6 +35,17 @@ const (
 	anyBool   = 2
 	anyInt    = 3
 	anyDouble = 4
+)
+
+// The tags of attributes, which are one byte each: field number and type.
+const (
+	attributeTag = spanAttributes<<3 | byte(protowire.BytesType)
+	keyTag       = keyValueKey<<3 | byte(protowire.BytesType)
+	valueTag     = keyValueValue<<3 | byte(protowire.BytesType)
+	stringTag    = anyString<<3 | byte(protowire.BytesType)
+	boolTag      = anyBool<<3 | byte(protowire.VarintType)
+	intTag       = anyInt<<3 | byte(protowire.VarintType)
+	doubleTag    = anyDouble<<3 | byte(protowire.Fixed64Type)
 )
 
 // Values of trace.proto's enumerations.
@@ -82,40 +94,56 @@ func appendVarint(b []byte, field protowire.Number, v uint64) []byte {
 }
 
 // appendKey appends an attribute up to its value, which takes size bytes as an
-// AnyValue.
+// AnyValue. Keys are shorter than 100 bytes; most attributes are in all.
 func appendKey(b []byte, key string, size int) []byte {
-	b = protowire.AppendTag(b, spanAttributes, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(1+protowire.SizeBytes(len(key))+1+protowire.SizeBytes(size)))
-	b = protowire.AppendTag(b, keyValueKey, protowire.BytesType)
-	b = protowire.AppendString(b, key)
-	b = protowire.AppendTag(b, keyValueValue, protowire.BytesType)
-	return protowire.AppendVarint(b, uint64(size))
+	total := 1 + 1 + len(key) + 1 + protowire.SizeBytes(size)
+	if total < 0x80 {
+		b = append(b, attributeTag, byte(total), keyTag, byte(len(key)))
+		b = append(b, key...)
+		return append(b, valueTag, byte(size))
+	}
+	b = protowire.AppendVarint(append(b, attributeTag), uint64(total))
+	b = append(append(b, keyTag, byte(len(key))), key...)
+	return protowire.AppendVarint(append(b, valueTag), uint64(size))
 }
 
-// appendText appends an attribute unless its value is empty.
+// appendText appends an attribute unless its value is empty. Most take less than
+// 128 bytes, so that all lengths are one byte: these are written at once.
 func appendText(b []byte, key, value string) []byte {
 	if value == "" {
 		return b
 	}
 	value = text(value)
-	b = appendKey(b, key, 1+protowire.SizeBytes(len(value)))
-	b = protowire.AppendTag(b, anyString, protowire.BytesType)
-	return protowire.AppendString(b, value)
+	k, v := len(key), len(value)
+	total := k + v + 6
+	if total >= 0x80 {
+		b = appendKey(b, key, 1+protowire.SizeBytes(v))
+		b = protowire.AppendVarint(append(b, stringTag), uint64(v))
+		return append(b, value...)
+	}
+	n := len(b)
+	b = slices.Grow(b, total+2)[:n+total+2]
+	p := b[n:]
+	p[0], p[1], p[2], p[3] = attributeTag, byte(total), keyTag, byte(k)
+	copy(p[4:], key)
+	p = p[4+k:]
+	p[0], p[1], p[2], p[3] = valueTag, byte(v+2), stringTag, byte(v)
+	copy(p[4:], value)
+	return b
 }
 
 func appendInt(b []byte, key string, value int64) []byte {
 	b = appendKey(b, key, 1+protowire.SizeVarint(uint64(value)))
-	return appendVarint(b, anyInt, uint64(value))
+	return protowire.AppendVarint(append(b, intTag), uint64(value))
 }
 
 func appendTrue(b []byte, key string) []byte {
-	return appendVarint(appendKey(b, key, 2), anyBool, 1)
+	return append(appendKey(b, key, 2), boolTag, 1)
 }
 
 // appendSeconds appends a duration in seconds.
 func appendSeconds(b []byte, key string, d time.Duration) []byte {
-	b = appendKey(b, key, 9)
-	b = protowire.AppendTag(b, anyDouble, protowire.Fixed64Type)
+	b = append(appendKey(b, key, 9), doubleTag)
 	return protowire.AppendFixed64(b, math.Float64bits(d.Seconds()))
 }
 
