@@ -24,7 +24,7 @@ class Graph {
   show(points, begin, end, hole) {
     this.points = points.filter((p) => p.t >= begin && p.t <= end && p.values.length);
     // While there is little, it is drawn large.
-    this.begin = Math.max(begin, Math.min(this.points[0]?.t ?? begin, end - 20 * hole));
+    this.begin = Math.max(begin, Math.min(this.points[0]?.t ?? begin, end - 7 * hole));
     Object.assign(this, { end, hole });
     this.labels = [];
     for (const p of this.points) {

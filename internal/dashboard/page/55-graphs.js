@@ -60,18 +60,18 @@ const graphs = [
   },
   {
     title: "Garbage collection", help: "How long the program was paused. The scale is logarithmic.", unit: "seconds", log: true,
-    now: (r) => both(r, "process_gc_pause_seconds", "Pause"),
-    past: (f) => bothPast(f, "process_gc_pause_seconds", "Pause"),
+    now: (r) => both(r, "go_gc_pause_seconds", "Pause"),
+    past: (f) => bothPast(f, "go_gc_pause_seconds", "Pause"),
   },
   {
-    title: "Processor", help: "Processors that were busy with the gateway.",
-    now: (r, before) => [["busy", r.since(before, "process_cpu_seconds_total")]],
-    past: (f) => [["busy", f["process_cpu_seconds_total.rate"]]],
+    title: "Processor", help: "Processors that were busy with the gateway, and of that with collecting garbage.",
+    now: (r, before) => cpuFigures.map(([name, label]) => [label, r.since(before, name)]),
+    past: (f) => cpuFigures.map(([name, label]) => [label, f[name + ".rate"]]),
   },
   {
     title: "Goroutines", help: "What runs or waits in the program at the same time.", whole: true,
-    now: (r) => [["goroutines", r.gauge("process_goroutines")]],
-    past: (f) => [["goroutines", f["process_goroutines"]]],
+    now: (r) => [["goroutines", r.gauge("go_goroutines")]],
+    past: (f) => [["goroutines", f["go_goroutines"]]],
   },
   {
     title: "Connections", help: "To upstreams: open, of these idle, and calls that wait for one.", whole: true,
@@ -90,7 +90,8 @@ const graphs = [
   },
 ];
 
-const memoryFigures = [["process_resident_memory_bytes", "process"], ["process_heap_bytes", "heap"], ["cache_bytes", "cache"], ["process_memory_limit_bytes", "limit"]];
+const memoryFigures = [["process_resident_bytes", "process"], ["go_heap_live_bytes", "heap"], ["cache_bytes", "cache"], ["process_memory_limit_bytes", "limit"]];
+const cpuFigures = [["process_cpu_time_seconds_total", "all"], ["go_gc_cpu_seconds_total", "garbage collection"]];
 const connectionFigures = [["upstream_connections_open", "open"], ["upstream_connections_idle", "idle"], ["upstream_pool_waiting", "waiting"]];
 const isHitRatio = (name) => name.endsWith("hit_ratio") || name.endsWith("reuse_ratio");
 const hitLabel = (name) => words(name.replace(/_hit_ratio$/, "").replace(/_reuse_ratio$/, " reuse")).trim();

@@ -7,6 +7,7 @@ const parts = [
   [/^cache\/redis$/, () => "Redis", "the cache that machines share; without it each has its own memory only"],
   [/^process\/memory$/, () => "Memory", "what the process uses of what it may"],
   [/^process\/files$/, () => "Open files", "file descriptors of the process"],
+  [/^process\/goroutines$/, () => "Goroutines", "what runs or waits in the program at the same time"],
   [/^process\/clock$/, () => "Clock", "the wall clock of this machine"],
   [/^connections$/, () => "Client connections", "connections from clients"],
   [/^state_dir(\/.*)?$/, () => "State directory", "the folder for what survives a restart"],

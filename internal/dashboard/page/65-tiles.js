@@ -1,44 +1,32 @@
 // The figures of first interest. A tile whose figure is missing is not there.
 
 function tilesOf(r, w) {
-  const all = requestsOf(r, w);
   const time = r.summary(w, "request_duration_seconds");
   const overhead = r.summary(w, "request_overhead_seconds");
   const share = time?.mean > 0 && known(overhead?.mean) ? Math.min(1, overhead.mean / time.mean) : undefined;
   const saved = r.total("tokens_saved_total");
-  const hit = cacheHits(r, w);
-  const memory = memoryOf(r);
+  const lately = r.counted("requests_total", {}, w);
+  const failed = r.ratio("request_error_ratio", {}, w);
+  const used = r.gauge("process_memory_used_ratio");
+  const limit = r.gauge("process_memory_limit_bytes");
   const pair = (d) => (d && known(d.p50) ? seconds(d.p50) + nbsp + "/ " + seconds(d.p99) : "");
   return [
-    { title: "Requests", value: perSecond(all.rate), note: known(all.count) ? count(all.count) + " in the last " + w : "" },
+    { title: "Requests", value: perSecond(r.rate("requests_total", {}, w)), note: known(lately) ? count(lately) + " in the last " + w : "" },
     { title: "In flight", value: count(r.gauge("requests_in_flight")), note: "being answered now" },
-    { title: "Failed", value: percent(all.errors), note: "answered with status 500 or above", mark: alarming(all.errors) ? "bad" : "" },
+    { title: "Failed", value: percent(failed), note: "answered with status 500 or above", mark: alarming(failed) ? "bad" : "" },
     { title: "Response time", value: pair(time), note: "P50 / P99, to the end of the reply" },
     { title: "Gateway's own time", value: pair(overhead), note: "P50 / P99" +
       (known(share) ? "; " + percent(share) + " of the response time is the gateway, the rest is the model service" : ", added by the gateway") },
-    { title: "Cache hits", value: percent(hit), note: "of the calls that the cache may answer" },
+    { title: "Cache hits", value: percent(r.ratio("cache_hit_ratio", {}, w)), note: "hits of hits and misses" },
     { title: "Tokens saved", value: count(saved), note: savedNote(r, w) },
-    { title: "Memory", value: bytes(memory.used), note: known(memory.limit) ? percent(memory.used / memory.limit) + " of " + bytes(memory.limit) : "resident" },
+    { title: "Memory", value: bytes(r.gauge("process_resident_bytes")), mark: used > 0.9 ? "bad" : "",
+      note: known(used) && known(limit) ? percent(used) + " of what is allowed is used; the limit is " + bytes(limit) : "of the process, in RAM" },
   ].filter((t) => t.value !== "");
 }
 
 function savedNote(r, w) {
   const lately = r.counted("tokens_saved_total", {}, w);
   return "answered from memory since the start" + (known(lately) ? "; " + count(lately) + " in the last " + w : "");
-}
-
-// requestsOf adds up the operations.
-function requestsOf(r, w) {
-  const rate = r.rate("requests_total", {}, w);
-  return { rate, count: r.counted("requests_total", {}, w), errors: r.ratio("request_error_ratio", {}, w) };
-}
-
-function cacheHits(r, w) {
-  return r.ratio("cache_hit_ratio", {}, w);
-}
-
-function memoryOf(r) {
-  return { used: first(r.gauge("process_resident_memory_bytes"), r.gauge("process_memory_bytes")), limit: first(r.gauge("process_memory_limit_bytes")) };
 }
 
 function showTiles(report, window) {

@@ -36,7 +36,9 @@ class Systems {
     for (const [figure, f] of Object.entries(this.report.json.systems?.[name] || {}).sort(([a], [b]) => a.localeCompare(b))) {
       for (const s of f.series || []) {
         const of = labelText(s.labels || {});
-        const row = { key: figure + " " + of, cells: [{ text: words(figure, name), note: f.help, title: figure }, of, ...cellsOf(figure, f, s, this.window)] };
+        const cells = cellsOf(figure, f, s, this.window);
+        if (!cells.some(Boolean)) continue; // nothing is known of it
+        const row = { key: figure + " " + of, cells: [{ text: words(figure, name), note: f.help, title: figure }, of, ...cells] };
         (f.kind === "histogram" ? spreads : values).push(row);
       }
     }

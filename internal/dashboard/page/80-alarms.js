@@ -10,8 +10,11 @@ const statWords = { value: "", rate: "rate per second", count: "number", mean: "
 // alarmFigure says what is watched.
 function alarmFigure(a) {
   const stat = statWords[a.stat] ?? a.stat.toUpperCase();
-  return [stat, words(a.figure)].filter(Boolean).join(" of ") + (a.stat === "value" ? "" : " over " + a.window);
+  return (stat ? stat + " of " + lower(words(a.figure)) : words(a.figure)) + (a.stat === "value" && a.unit !== "ratio" ? "" : " over " + a.window);
 }
+
+// lower begins a text small, but for an abbreviation.
+const lower = (text) => (/^[A-Z]{2}/.test(text) ? text : text.charAt(0).toLowerCase() + text.slice(1));
 
 function alarmValue(a, value) {
   if (a.stat === "count") return count(value);
@@ -22,9 +25,8 @@ function alarmValue(a, value) {
 // alarmSentence says in words what is wrong.
 function alarmSentence(a) {
   if (!known(a.value) || !known(a.threshold)) return a.message || a.note || "";
-  const of = alarmLabels(a);
   const back = a.state === "clearing" ? " It is back, and will be cleared if it stays so." : "";
-  return alarmFigure(a) + (of ? ", " + of + "," : "") + " is " + alarmValue(a, a.value) + "; the alarm is raised " + a.direction + " " +
+  return alarmFigure(a) + " is " + alarmValue(a, a.value) + ", the threshold is " + a.direction + " " +
     alarmValue(a, a.threshold) + "." + (known(a.usual) ? " Usual is " + alarmValue(a, a.usual) + "." : "") + back;
 }
 
