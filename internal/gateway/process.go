@@ -2,17 +2,15 @@ package gateway
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
+	"runtime"
 	"sync"
 	"time"
 
 	"sluice/internal/perf"
 )
 
-// process is how the process itself does, as far as /proc and the control group
-// tell: where they do not, a component is left out.
+// process is how the process itself does, as far as /proc, the control group and
+// the Go runtime tell: where they do not, a figure or a component is left out.
 type process struct {
 	root string // "/" but in tests
 
@@ -22,6 +20,11 @@ type process struct {
 	seen  bool          // it was
 	since time.Duration // by the monotonic clock: when the wall clock was seen to jump
 	jump  time.Duration // how far it jumped; 0 for not at all
+
+	available float64   // CPU seconds that there were from the start until
+	counted   time.Time // then
+	groups    []string  // folders of the control group and those above it; nil before the first look
+	runtime   runtimeFigures
 }
 
 const (
@@ -30,61 +33,48 @@ const (
 	// maxDrift is how far the wall clock may go from the monotonic one between two
 	// examinations, and forgiven how long a jump is told of.
 	maxDrift, forgiven = time.Second, 10 * time.Minute
+	// manyGoroutines are more than the default of 10,000 connections keeps busy,
+	// and perFile more than one connection does.
+	manyGoroutines, perFile = 50_000, 10
 )
-
-// Figures implements perf.Source: the process's own are there without it.
-func (*process) Figures(perf.Reporter) {}
 
 // Examine implements perf.Examined.
 func (p *process) Examine(report func(perf.Condition)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.examineFiles(report)
+	files, _ := openFiles(p.root + "proc/self/fd")
+	p.examineFiles(report, files)
 	p.examineMemory(report)
+	p.examineGoroutines(report, runtime.NumGoroutine(), files)
 	mono := time.Since(p.start)
 	p.examineClock(report, mono, time.Now().Round(0).Sub(p.start.Round(0)))
 }
 
-func (p *process) examineFiles(report func(perf.Condition)) {
-	list, err := os.ReadDir(p.root + "proc/self/fd")
+func (*process) examineFiles(report func(perf.Condition), open int) {
 	limit, ok := maxFiles()
-	if err != nil || !ok {
+	if open == 0 || !ok {
 		return
 	}
 	c := perf.Condition{Component: "process/files"}
-	if float64(len(list)) > scarce*float64(limit) {
+	if float64(open) > scarce*float64(limit) {
 		c.State = perf.Degraded
-		c.Error = fmt.Sprintf("%d of %d file descriptors are open", len(list), limit)
+		c.Error = fmt.Sprintf("%d of %d file descriptors are open", open, limit)
 		c.Advice = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.max_connections: connections beyond it are refused."
 	}
 	report(c)
 }
 
-// examineMemory compares what the control group uses with what it may.
-func (p *process) examineMemory(report func(perf.Condition)) {
-	const folder = "sys/fs/cgroup/"
-	limit, limited := p.number(folder + "memory.max")
-	used, known := p.number(folder + "memory.current")
-	if !known {
-		return
-	}
-	c := perf.Condition{Component: "process/memory"}
-	if limited && float64(used) > scarce*float64(limit) {
+// examineGoroutines tells of more than the open files, connections mostly, can
+// keep busy. files is 0 where it is not known.
+func (*process) examineGoroutines(report func(perf.Condition), n, files int) {
+	c := perf.Condition{Component: "process/goroutines"}
+	if n > max(manyGoroutines, perFile*files) {
 		c.State = perf.Degraded
-		c.Error = fmt.Sprintf("%d of %d MiB are used", used>>20, limit>>20)
-		c.Advice = "Give the container more memory, or lower cache.max_bytes or server.max_connections: at the limit the process is killed."
+		c.Error = fmt.Sprintf("there are %d goroutines", n)
+		c.Advice = "Look at requests_in_flight: if it is high, clients send more than upstreams answer, so lower server.max_connections. " +
+			"If it is low, goroutines do not end, which is a fault of Sluice: restart it and report that."
 	}
 	report(c)
-}
-
-// number reads a file that holds one; "max" is none.
-func (p *process) number(name string) (n int64, ok bool) {
-	b, err := os.ReadFile(p.root + name)
-	if err != nil {
-		return 0, false
-	}
-	n, err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
 }
 
 // examineClock tells of jumps of the wall clock, given the time since the start
