@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,32 +93,47 @@ func busy(status int, retryAfter string) http.HandlerFunc {
 	}
 }
 
-// Nobody listens, or what listens speaks something else.
-func TestNoCollector(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+// peer listens, and does something with who connects.
+func peer(t *testing.T, greet func(net.Conn)) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
-	garbage, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer garbage.Close()
-	go func() {
+	var all sync.WaitGroup
+	all.Go(func() {
 		for {
-			c, err := garbage.Accept()
+			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			io.WriteString(c, "220 mail.example ESMTP\r\n")
-			c.Close()
+			all.Go(func() {
+				defer c.Close()
+				greet(c)
+			})
 		}
-	}()
-	for _, protocol := range []string{"http/protobuf", "grpc"} {
-		for _, l := range []net.Listener{closed, garbage} {
-			t.Run(protocol, func(t *testing.T) {
-				t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+l.Addr().String())
+	})
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
+// Nobody listens, or what listens speaks something else, or says nothing.
+func TestNoCollector(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	for name, address := range map[string]string{
+		"closed": l.Addr().String(),
+		"other":  peer(t, func(c net.Conn) { io.WriteString(c, "220 mail.example ESMTP\r\n") }),
+		"silent": peer(t, func(c net.Conn) { io.Copy(io.Discard, c) }),
+	} {
+		for _, protocol := range []string{"http/protobuf", "grpc"} {
+			t.Run(name+" "+protocol, func(t *testing.T) {
+				t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+address)
 				t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
 				f := newFixture(t)
 				f.flush = 50 * time.Millisecond
@@ -199,6 +215,20 @@ func TestConnectionSettings(t *testing.T) {
 	}
 	if len(spansOf(spans)) != 2 || f.log.lines() != 1 {
 		t.Errorf("%d spans came, %d lines in the log", len(spansOf(spans)), f.log.lines())
+	}
+}
+
+// A resource that is not understood is told of, and the rest is sent.
+func TestBadResource(t *testing.T) {
+	c := overHTTP(t)
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "broken")
+	t.Setenv("OTEL_METRICS_EXPORTER", "none")
+	f := newFixture(t).run()
+	f.Observe(chat(traced))
+	f.stop()
+	spans, _, _ := c.received()
+	if len(spans) != 1 || values(t, spans[0].Resource.Attributes)["service.name"] != "sluice" || f.log.lines() != 1 {
+		t.Errorf("%v came, and the log is\n%s", spans, f.log.b.String())
 	}
 }
 

@@ -144,6 +144,9 @@ func (c *collection) Histogram(name, help string, h *perf.Histogram, labels ...s
 	if histogram, same := m.Data.(metricdata.ExponentialHistogram[float64]); ok && same {
 		point := exponential(d)
 		point.Attributes, point.StartTime, point.Time = set, start, c.now
+		for _, e := range h.Exemplars() {
+			point.Exemplars = append(point.Exemplars, metricdata.Exemplar[float64]{Value: e.Value, Time: e.At, TraceID: e.Trace[:]})
+		}
 		histogram.DataPoints = append(histogram.DataPoints, point)
 		m.Data = histogram
 	}

@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 			for i := range 1000 {
 				s.wait.Observe(time.Duration(i*i) * time.Microsecond)
 			}
-			s.duration.Observe(-time.Second)
+			s.duration.ObserveTraced(2*time.Second, traced.ID)
 			s.tokens.ObserveCount(1024)
 			f.registry.Register("a", s)
 			f.run().stop()
@@ -57,8 +57,14 @@ func TestMetrics(t *testing.T) {
 			}
 			checkMetrics(t, scope.Metrics)
 			for _, m := range scope.Metrics {
-				if m.Name == "sluice.wait_seconds" {
+				switch m.Name {
+				case "sluice.wait_seconds":
 					checkBuckets(t, m.GetExponentialHistogram().DataPoints[0], s.wait.Distribution())
+				case "gen_ai.server.request.duration":
+					e := m.GetExponentialHistogram().DataPoints[0].Exemplars
+					if len(e) != 1 || perf.TraceID(e[0].TraceId) != traced.ID || e[0].GetAsDouble() != 2 || e[0].TimeUnixNano == 0 {
+						t.Errorf("exemplars %v", e)
+					}
 				}
 			}
 		})
