@@ -34,9 +34,12 @@ func (x *exchange) noteError(told *llm.Error, body []byte) {
 	e := &x.record
 	e.Code, e.HasOverhead, e.Reply = told.Code, false, body
 	if told.Upstream != "" {
-		e.Upstream, e.Attempts = told.Upstream, max(e.Attempts, 1)
+		e.Upstream = told.Upstream
 	}
-	x.answered(time.Since(x.begun))
+	after := time.Since(x.begun)
+	e.Attempts = max(e.Attempts, told.Attempts)
+	e.Waiting = max(e.Waiting, min(told.Waited, after)) // it may be another's, whose call it joined
+	x.answered(after)
 }
 
 // answered takes note of how long after the request the reply began. Only the

@@ -41,7 +41,7 @@ func TestObserve(t *testing.T) {
 	s := startWith(t, func(ctx context.Context, req *llm.Request, out llm.Sink) error {
 		switch req.Model {
 		case "fail":
-			return &llm.Error{Status: 429, Code: "slow_down", Message: "Later.", Upstream: "up"}
+			return &llm.Error{Status: 429, Code: "slow_down", Message: "Later.", Upstream: "up", Attempts: 3, Waited: time.Hour}
 		case "panic":
 			panic("boom")
 		}
@@ -63,7 +63,7 @@ func TestObserve(t *testing.T) {
 		}{
 			{"POST", chatPath, "key-team", chatBody, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "m", Status: 200, Upstream: "up", Reply: []byte(`{"a":1}`), BytesOut: 7, HasOverhead: true}},
 			{"POST", chatPath, "key-team", streamBody, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "m", Status: 200, Upstream: "up", Stream: true, BytesOut: 9, HasOverhead: true}},
-			{"POST", chatPath, "key-team", `{"model":"fail"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "fail", Status: 429, Code: "slow_down", Upstream: "up", Attempts: 1}},
+			{"POST", chatPath, "key-team", `{"model":"fail"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "fail", Status: 429, Code: "slow_down", Upstream: "up", Attempts: 3}},
 			{"POST", chatPath, "key-team", `{"model":"panic"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "panic", Status: 500, Code: "internal_error"}},
 			{"POST", chatPath, "key-team", `{"model":"cut","stream":true}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "cut", Status: 200, Code: "internal_error", Aborted: "upstream", Upstream: "up", Stream: true, HasOverhead: true}},
 			{"POST", chatPath, "key-else", "", perf.Exchange{Status: 401, Code: "invalid_api_key"}},
@@ -82,7 +82,7 @@ func TestObserve(t *testing.T) {
 				}
 			}
 			if got.ID != "mine" || got.Method != c.method || got.Path != c.path || got.Client == "" || got.Begun.IsZero() || got.Total <= 0 ||
-				got.First <= 0 || got.First > got.Total || got.Receiving > got.First || got.Overhead < 0 {
+				got.First <= 0 || got.First > got.Total || got.Receiving > got.First || got.Waiting > got.First || (got.Waiting > 0) != (got.Attempts > 0) || got.Overhead < 0 {
 				t.Errorf("%s %s %s: %+v", e.name, c.path, c.body, got)
 			}
 			if want.Status != 401 && (string(got.Body) != c.body || got.BytesIn != int64(len(c.body))) {

@@ -46,6 +46,11 @@ type Error struct {
 	// ended before its first event, so that nothing of it was used.
 	Unprocessed bool
 
+	// Attempts is how often upstreams were asked before the request failed, and
+	// Waited how long it waited for them.
+	Attempts int
+	Waited   time.Duration
+
 	// Err is the cause. It is logged and never reaches a client.
 	Err error
 }

@@ -83,12 +83,24 @@ func (c *call) Send(events []llm.Event) error {
 	return err
 }
 
-// run sends the request to one target after the other: to each once, the best
-// group first, and then to all again after a pause, until one takes it.
+// run has the request answered, and says in an error how much was tried.
 func (c *call) run(ctx context.Context) error {
+	c.since = time.Now()
+	err := c.ask(ctx)
+	e, ok := err.(*llm.Error) //nolint:errorlint // one inside of another error is not what is told
+	if !ok {
+		return err
+	}
+	told := *e // the other may be kept as an upstream's fault
+	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
+	return &told
+}
+
+// ask sends the request to one target after the other: to each once, the best
+// group first, and then to all again after a pause, until one takes it.
+func (c *call) ask(ctx context.Context) error {
 	var told error // what the client is told in the end
 	group := 0     // that told came from
-	c.since = time.Now()
 	for c.round = 1; ; c.round++ {
 		for t := c.next(); t != nil; t = c.next() {
 			err := c.try(ctx, t)

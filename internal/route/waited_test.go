@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,13 @@ func TestWaited(t *testing.T) {
 			check(t, router(t, []string{"m"}, fails), chat("m"), fails+1, time.Duration(fails+1)*each)
 		})
 	}
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		err := router(t, []string{"m"}, 9).Serve(t.Context(), chat("m"), &recorder{})
+		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Attempts != 3 || e.Waited != time.Since(begun) || e.Waited < 3*each {
+			t.Errorf("%+v", err)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		r := router(t, nil, 0)
 		start(t, r)
