@@ -252,4 +252,6 @@ var _ llm.Sink = (*exchange)(nil)
 type pools struct {
 	exchanges sync.Pool // of *exchange
 	buffers   buffers
+
+	gatewayTime, upstreamTime timings
 }

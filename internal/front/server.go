@@ -164,6 +164,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		observers: o.Observers, keepReplies: o.KeepReplies,
 		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
+	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -19,11 +19,6 @@ type timings struct {
 // maxExponent bounds what can be told: 9990 s.
 const maxExponent = 7
 
-var (
-	gatewayTime  = timings{prefix: "gateway;dur="}
-	upstreamTime = timings{prefix: "upstream;dur="}
-)
-
 // text gives the metric's text for a duration, in milliseconds to the
 // microsecond or to three significant digits.
 func (t *timings) text(d time.Duration) string {
@@ -57,10 +52,10 @@ func (x *exchange) timingHeader(h http.Header, since time.Duration) {
 		return
 	}
 	first := x.used
-	x.values[first] = gatewayTime.text(since - e.Receiving - e.Waiting)
+	x.values[first] = x.s.gatewayTime.text(since - e.Receiving - e.Waiting)
 	x.used++
 	if e.Waiting > 0 {
-		x.values[x.used] = upstreamTime.text(e.Waiting)
+		x.values[x.used] = x.s.upstreamTime.text(e.Waiting)
 		x.used++
 	}
 	h["Server-Timing"] = x.values[first:x.used:x.used]

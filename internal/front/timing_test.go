@@ -14,6 +14,7 @@ import (
 )
 
 func TestTimingText(t *testing.T) {
+	gatewayTime, upstreamTime := timings{prefix: "gateway;dur="}, timings{prefix: "upstream;dur="}
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0.000", 0: "0.000", 499: "0.000", 500: "0.001", 34 * time.Microsecond: "0.034", 999499: "0.999", 999500: "1.00",
 		1234 * time.Microsecond: "1.23", 9995 * time.Microsecond: "10.0", 102 * time.Millisecond: "102", 99950 * time.Millisecond: "100000",

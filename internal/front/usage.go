@@ -17,7 +17,7 @@ const usageDepth = 8
 
 // usageKey is the key without its first quote, for which a search would stop at
 // every string.
-var usageKey = []byte(`usage"`)
+const usageKey = `usage"`
 
 // noteUsage takes from bytes of a reply how many tokens it took. The last that
 // says so counts.
@@ -35,7 +35,7 @@ func (x *exchange) noteUsage(b []byte) {
 func findUsage(b []byte) (last perf.Usage) {
 	b = b[max(len(b)-usageWindow, 0):]
 	for from := 0; ; {
-		at := bytes.Index(b[from:], usageKey)
+		at := bytes.Index(b[from:], []byte(usageKey))
 		if at < 0 {
 			return last
 		}
