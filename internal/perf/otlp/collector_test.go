@@ -251,16 +251,6 @@ func (l *logBuffer) lines() int {
 	return bytes.Count(l.b.Bytes(), []byte("\n"))
 }
 
-// until waits for something that another goroutine brings about.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it never came to this: %s", what)
-		}
-	}
-}
-
 // figures are what a source reports, by name and label values.
 type figures map[string]float64
 

@@ -46,6 +46,9 @@ func TestBadCollectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			col := overHTTP(t)
+			for _, v := range []string{"EXPORTER_OTLP_TIMEOUT", "BSP_EXPORT_TIMEOUT", "METRIC_EXPORT_TIMEOUT"} {
+				t.Setenv("OTEL_"+v, "3600000") // only the end's own bound is left
+			}
 			col.traces, col.metrics = c.answer, c.answer
 			f := newFixture(t)
 			f.flush = 20 * time.Millisecond
@@ -261,5 +264,11 @@ func TestLogIsSparing(t *testing.T) {
 		if log.lines() != 2 || !strings.Contains(log.b.String(), "failures_not_logged=11") {
 			t.Errorf("the log is\n%s", log.b.String())
 		}
+		o.done(time.Now(), nil)
+		o.examine(func(c perf.Condition) {
+			if c.State != perf.Healthy {
+				t.Errorf("it has come back, and yet %+v", c)
+			}
+		})
 	})
 }

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,35 @@ func TestSpans(t *testing.T) {
 				t.Error("a span says what was in a request")
 			}
 		})
+	}
+}
+
+// What is recorded goes out after the set time, without anything that hurries it.
+func TestRegularly(t *testing.T) {
+	c := overHTTP(t)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+	t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "1")
+	traces, metrics := make(chan struct{}, 1), make(chan struct{}, 1)
+	c.traces, c.metrics = note(traces), note(metrics)
+	f := newFixture(t).run()
+	for range 2 {
+		f.Observe(chat(traced))
+		<-traces
+		<-metrics
+	}
+	f.stop()
+	if got := seen(f); got["otlp_spans_total exported"] != 4 || got["otlp_exports_total metrics ok"] < 2 {
+		t.Errorf("figures %v", got)
+	}
+}
+
+// note tells a channel of requests, unless one is in it already.
+func note(came chan struct{}) http.HandlerFunc {
+	return func(http.ResponseWriter, *http.Request) {
+		select {
+		case came <- struct{}{}:
+		default:
+		}
 	}
 }
 
