@@ -93,3 +93,16 @@ func TestScore(t *testing.T) {
 		t.Errorf("%d values with median %v", len(a.history), a.usual)
 	}
 }
+
+// TestFlatPast has a past without any spread, of which 5 % of the median is taken.
+func TestFlatPast(t *testing.T) {
+	c := Anomalies{Score: 3.5, MinChange: quantity("10%"), History: time.Hour}
+	a := &alarm{watch: &watch{direction: Above}}
+	for range leastPast {
+		a.remember(2, &c)
+	}
+	a.compare(&c)
+	if want := 2 + 3.5*0.1/0.6745; math.Abs(a.threshold-want) > 1e-9 {
+		t.Errorf("threshold %v, want %v", a.threshold, want)
+	}
+}

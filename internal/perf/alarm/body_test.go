@@ -71,8 +71,13 @@ func TestSlackBounds(t *testing.T) {
 		t.Errorf("%d blocks", len(m.Blocks))
 	}
 	for _, b := range m.Blocks {
-		if len(b.Text.Text) > 3000 || !utf8.ValidString(b.Text.Text) {
+		if len(b.Text.Text) > 3000 {
 			t.Errorf("a text of %d bytes", len(b.Text.Text))
+		}
+	}
+	for _, before := range []string{"", "a", "ab"} {
+		if text := cut(before + strings.Repeat("€", 1000)); !utf8.ValidString(text) {
+			t.Errorf("a character is cut: …%q", text[len(text)-6:])
 		}
 	}
 }

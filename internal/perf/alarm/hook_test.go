@@ -202,3 +202,25 @@ func TestSetTellsHooks(t *testing.T) {
 		}
 	})
 }
+
+// TestConnectionEnds checks that no connection outlives Run.
+func TestConnectionEnds(t *testing.T) {
+	idle, closed := make(chan bool, 1), make(chan bool, 1)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateIdle:
+			idle <- true
+		case http.StateClosed:
+			closed <- true
+		}
+	}
+	srv.Start()
+	h := newHooked(srv.URL, nil)
+	stop := h.running(t)
+	h.put(sample("slow", "raised"))
+	<-idle
+	stop()
+	<-closed
+	srv.Close()
+}

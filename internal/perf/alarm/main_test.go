@@ -30,6 +30,7 @@ type figures struct {
 type reading struct {
 	value   float64
 	samples uint64
+	hidden  bool // its label has the value, but Read finds nothing
 }
 
 func (f *figures) set(series string, value float64, samples uint64) {
@@ -38,13 +39,19 @@ func (f *figures) set(series string, value float64, samples uint64) {
 	if f.values == nil {
 		f.values = make(map[string]reading)
 	}
-	f.values[series] = reading{value, samples}
+	f.values[series] = reading{value: value, samples: samples}
 }
 
 func (f *figures) remove(series string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.values, series)
+}
+
+func (f *figures) hide(series string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.values[series] = reading{hidden: true}
 }
 
 func (f *figures) Read(figure string, labels map[string]string, _ string, _ time.Duration) (float64, uint64, bool) {
@@ -57,7 +64,7 @@ func (f *figures) Read(figure string, labels map[string]string, _ string, _ time
 		figure += "/" + up
 	}
 	r, ok := f.values[figure]
-	return r.value, r.samples, ok
+	return r.value, r.samples, ok && !r.hidden
 }
 
 func (f *figures) Values(figure, label string) (list []string) {

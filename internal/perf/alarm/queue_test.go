@@ -62,3 +62,17 @@ func TestMinInterval(t *testing.T) {
 		}
 	})
 }
+
+// TestGiveUp keeps what came after the last try.
+func TestGiveUp(t *testing.T) {
+	h := newHooked("http://server.example", nil)
+	h.put(sample("tried", "raised"))
+	h.restore(h.take())
+	h.put(sample("new", "raised"))
+	if names := h.giveUp(); len(names) != 1 || names[0] != "tried" || h.counts() != [4]uint64{0, 1} {
+		t.Errorf("gave up %v, counts %v", names, h.counts())
+	}
+	if left := h.take(); len(left) != 1 || left[0].key != "new" {
+		t.Errorf("left is %v", left)
+	}
+}

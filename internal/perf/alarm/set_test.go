@@ -112,6 +112,21 @@ func TestNoDataEndsAnAlarm(t *testing.T) {
 	})
 }
 
+func TestNoDataDoesNotCountAsCalm(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, slowRule(nil), nil)
+		f.set("wait_seconds", 2, 100)
+		f.after(time.Minute)
+		f.set("wait_seconds", 0.5, 100)
+		f.after(50 * time.Second)
+		f.remove("wait_seconds")
+		f.after(lookEvery)
+		f.set("wait_seconds", 0.5, 100)
+		f.after(30 * time.Second)
+		f.expect(t, "slow clearing")
+	})
+}
+
 func TestFigureThatNeverCame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, slowRule(nil), func(c *Config) { c.Alarms = c.Alarms[:1] }) // the built-in rules stay
@@ -148,6 +163,20 @@ func TestEach(t *testing.T) {
 		}
 		if strings.Count(f.log.String(), "only some values") != 1 {
 			t.Error("the log does not say once that some are left out")
+		}
+	})
+}
+
+// TestEachOfOtherLabels has a value of the label that no series with the rule's
+// labels has.
+func TestEachOfOtherLabels(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, slowRule(func(r *Rule) { r.Each = "upstream" }), nil)
+		f.set("wait_seconds/a", 2, 100)
+		f.hide("wait_seconds/a")
+		f.after(lookEvery)
+		if list := f.Status(); len(list) != 1 || len(list[0].Labels) != 0 || list[0].Note != "no data" {
+			t.Errorf("got %+v", list)
 		}
 	})
 }
