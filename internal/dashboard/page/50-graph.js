@@ -55,7 +55,7 @@ class Graph {
     for (const v of scale.ticks) {
       const y = this.y(v).toFixed(1);
       out.push(svg("line", { class: "grid", x1: plot.left, x2: this.width - plot.right, y1: y, y2: y }),
-        svg("text", { x: plot.left - 6, y, "text-anchor": "end", "dominant-baseline": "middle" }, inUnit(this.def.unit)(v)));
+        svg("text", { x: plot.left - 6, y, "text-anchor": "end", "dominant-baseline": "middle" }, this.def.names?.[v] ?? inUnit(this.def.unit)(v)));
     }
     const steps = this.width < 420 ? 2 : 4;
     for (let i = 0; i <= steps; i++) {

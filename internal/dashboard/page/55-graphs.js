@@ -105,17 +105,22 @@ class Graphs {
   constructor(parent) {
     this.live = [];
     this.past = [];
+    this.reports = []; // of the last ten seconds
     this.interval = 5 * minutes;
     this.all = graphs.map((def) => new Graph(def));
     parent.append(...this.all.map((g) => g.node));
   }
 
-  // add takes a live report. One that is not after the last one is not new.
+  // add takes a live report. One that is hardly newer than the last one is none: the
+  // gateway counts up every two seconds.
   add(report) {
-    if (this.last && report.time <= this.last.time) return;
+    const last = this.reports[this.reports.length - 1];
+    if (last && report.time - last.time < 1000) return;
     const clean = (pairs) => pairs.filter(([, v]) => known(v));
-    this.live.push({ t: report.time, values: graphs.map((def) => clean(def.now(report, this.last))) });
-    this.last = report;
+    // Rates are over some seconds, since two reports may have the same counts.
+    while (this.reports.length > 1 && this.reports[1].time <= report.time - 9e3) this.reports.shift();
+    this.live.push({ t: report.time, values: graphs.map((def) => clean(def.now(report, this.reports[0]))) });
+    this.reports.push(report);
     while (this.live.length && this.live[0].t < report.time - spans["10 min"]) this.live.shift();
   }
 
@@ -127,8 +132,8 @@ class Graphs {
   show(span) {
     const day = span === "24 h";
     const points = day ? this.past : this.live;
-    const end = Math.max(this.last?.time || Date.now(), points.length ? points[points.length - 1].t : 0);
-    const hole = day ? this.interval * 2.5 : 9e3;
+    const end = Math.max(this.reports[this.reports.length - 1]?.time || Date.now(), points.length ? points[points.length - 1].t : 0);
+    const hole = day ? this.interval * 2.5 : 10e3;
     byId("no-history").hidden = !day || points.length > 0;
     this.all.forEach((g, i) => g.show(points.map((p) => ({ t: p.t, values: p.values[i] })), end - spans[span], end, hole));
   }

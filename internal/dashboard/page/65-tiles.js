@@ -20,7 +20,7 @@ function tilesOf(r, w) {
     { title: "Cache hits", value: percent(r.ratio("cache_hit_ratio", {}, w)), note: "hits of hits and misses" },
     { title: "Tokens saved", value: count(saved), note: savedNote(r, w) },
     { title: "Memory", value: bytes(r.gauge("process_resident_bytes")), mark: used > 0.9 ? "bad" : "",
-      note: known(used) && known(limit) ? percent(used) + " of what is allowed is used; the limit is " + bytes(limit) : "of the process, in RAM" },
+      note: known(used) && known(limit) ? "in RAM; the limit, " + bytes(limit) + ", is " + percent(used) + " used" : "in RAM" },
   ].filter((t) => t.value !== "");
 }
 

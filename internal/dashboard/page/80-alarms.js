@@ -25,9 +25,10 @@ function alarmValue(a, value) {
 // alarmSentence says in words what is wrong.
 function alarmSentence(a) {
   if (!known(a.value) || !known(a.threshold)) return a.message || a.note || "";
-  const back = a.state === "clearing" ? " It is back, and will be cleared if it stays so." : "";
-  return alarmFigure(a) + " is " + alarmValue(a, a.value) + ", the threshold is " + a.direction + " " +
-    alarmValue(a, a.threshold) + "." + (known(a.usual) ? " Usual is " + alarmValue(a, a.usual) + "." : "") + back;
+  const limit = alarmValue(a, a.threshold);
+  return alarmFigure(a) + " is " + alarmValue(a, a.value) +
+    (a.state === "clearing" ? "; the threshold is " + limit + ". The alarm ends if it stays so." : ", " + a.direction + " the threshold of " + limit + ".") +
+    (known(a.usual) ? " Usual is " + alarmValue(a, a.usual) + "." : "");
 }
 
 class Alarms {
