@@ -146,15 +146,38 @@ func TestStandsAlone(t *testing.T) {
 
 // TestSyntax has node read the script as a module.
 func TestSyntax(t *testing.T) {
-	node := node(t)
 	doc := text(t, get(t, "GET", Path).Body)
 	_, rest, _ := strings.Cut(doc, `<script type="module">`)
 	script, _, _ := strings.Cut(rest, "</script>")
+	runNode(t, script, "--check")
+}
+
+// TestScript runs checks of what needs no browser.
+func TestScript(t *testing.T) {
+	var script strings.Builder
+	for _, pattern := range []string{"page/[1-8]*.js", "testdata/check.js"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			script.Write(b)
+		}
+	}
+	runNode(t, script.String())
+}
+
+func runNode(t *testing.T, script string, args ...string) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "page.mjs")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(node, "--check", file).CombinedOutput(); err != nil {
+	if out, err := exec.Command(node(t), append(args, file)...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -1,0 +1,64 @@
+// Checks of what needs no browser. It stands behind the page's scripts, in one
+// module with them.
+import assert from "node:assert/strict";
+
+const plain = (text) => text.replaceAll(nbsp, " ");
+
+for (const [got, want] of [
+  [seconds(0.0000431), "43.1 µs"], [seconds(0.2), "200 ms"], [seconds(1.5), "1.5 s"], [seconds(0.9996), "1 s"], [seconds(3e-10), "0.3 ns"],
+  [seconds(0), "0 s"], [seconds(200), "3 min 20 s"], [seconds(undefined), ""], [seconds(NaN), ""], [seconds(null), ""],
+  [bytes(0), "0 B"], [bytes(1023), "1023 B"], [bytes(1536), "1.5 KiB"], [bytes(2 ** 30), "1 GiB"], [bytes(-2048), "-2 KiB"],
+  [percent(0), "0 %"], [percent(1), "100 %"], [percent(0.00001), "< 0.01 %"], [percent(0.99999), "> 99.99 %"], [percent(0.1234), "12.3 %"],
+  [count(0), "0"], [count(12345), "12,345"], [count(123456), "123 k"], [count(0.5), "0.5"], [count(999999), "1 M"], [count("7"), ""],
+  [duration(90061), "1 d 1 h"], [duration(59.9), "1 min"], [duration(0.2), "0 s"],
+  [rateOf("seconds", 0.42), "0.42 s/s"], [rateOf("bytes", 2048), "2 KiB/s"], [rateOf("", undefined), ""],
+  [words("cache_hit_ratio", "cache"), "Hit ratio"], [words("go_gc_pause_seconds", "process"), "Go GC pause"], [words("stored_bytes", "cache"), "Stored size"],
+  [words("requests_total"), "Requests"], [words("x"), "X"],
+]) assert.equal(plain(got), want);
+assert.equal(unitOf("cpu_seconds_total", ""), "seconds");
+assert.equal(unitOf("hit_ratio", ""), "ratio");
+assert.equal(unitOf("tokens_total", "tokens"), "");
+
+// An event stream says the same however it is cut.
+const stream = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata: one\ndata:two\n\ndata\r\rid: 4\n\ndata: cut off\n";
+const whole = new EventReader().push(stream);
+assert.deepEqual(whole, ['{"a":1}', "one\ntwo", ""]);
+for (let i = 0; i <= stream.length; i++) {
+  for (let j = i; j <= stream.length; j++) {
+    const r = new EventReader();
+    assert.deepEqual([...r.push(stream.slice(0, i)), ...r.push(stream.slice(i, j)), ...r.push(stream.slice(j))], whole);
+  }
+}
+
+// What is not there is not zero, and what cannot be added up is not.
+const report = new Report({
+  time: "2026-01-01T00:00:10Z",
+  summary: { response_seconds: { "1m": { p50: 7 } } },
+  systems: { a: {
+    n_total: { kind: "counter", series: [{ labels: { k: "x" }, total: 50, windows: { "1m": { count: 5, per_second: 1 } } }, { labels: { k: "y" }, total: 10 }] },
+    r_ratio: { kind: "ratio", series: [{ windows: { "1m": { value: 0.5, whole: 10 } } }, { labels: { k: "z" }, windows: { "1m": { value: 1, whole: 30 } } }] },
+    request_duration_seconds: { kind: "histogram", series: [{ labels: { o: "1" }, windows: { "1m": { p50: 1 } } }, { labels: { o: "2" } }] },
+  } },
+});
+assert.equal(report.total("n_total"), 60);
+assert.equal(report.rate("n_total", { k: "y" }, "1m"), undefined);
+assert.equal(report.gauge("nothing"), undefined);
+assert.equal(report.ratio("r_ratio", {}, "1m"), 0.875);
+assert.equal(report.ratio("r_ratio", {}, "5m"), undefined);
+assert.equal(report.spread("request_duration_seconds", {}, "1m"), undefined);
+assert.equal(report.spread("request_duration_seconds", { o: "1" }, "1m").p50, 1);
+assert.equal(report.summary("1m", "request_duration_seconds").p50, 7);
+const earlier = (total) => new Report({ time: "2026-01-01T00:00:00Z", systems: { a: { n_total: { kind: "counter", series: [{ total }] } } } });
+assert.equal(report.since(earlier(40), "n_total"), 2);
+assert.equal(report.since(earlier(90), "n_total"), 1, "a counter that began anew");
+assert.equal(report.since(undefined, "n_total"), 1);
+assert.equal(new Report({}).gauge("x"), undefined);
+
+// Each kind of figure has its cells; of one that is not known what it has.
+const cells = (f, s) => cellsOf("novel_bytes", f, s, "1m").filter(Boolean).map(plain);
+assert.deepEqual(cells({ kind: "sketch" }, { value: 2048 }), ["2 KiB"]);
+assert.deepEqual(cells({ kind: "ratio" }, { windows: {} }), []);
+assert.deepEqual(cells({ kind: "histogram" }, { count: 3, windows: { "1m": { count: 1, p50: 1024 } } }), ["1", "1 KiB"]);
+assert.deepEqual(cells({ kind: "counter" }, { total: 1 }), ["1 B"]);
+assert.deepEqual(scaleOf({ log: true }, [{ values: [["a", 0.002], ["b", 3]] }]).ticks.map((v) => plain(seconds(v))), ["1 ms", "10 ms", "100 ms", "1 s", "10 s"]);
+assert.deepEqual(scaleOf({}, [{ values: [["a", 0]] }]).ticks, [0, 1]);
