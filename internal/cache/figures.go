@@ -50,7 +50,7 @@ func (c *Cache) Figures(r perf.Reporter) {
 	r.Gauge("cache_entries", "Replies in memory.", float64(s.entries.EstimatedSize()))
 	r.Gauge("cache_max_entries", "Replies that there may be in memory: cache.max_size.", float64(c.cfg.MaxSize))
 	r.Gauge("cache_bytes", "Bytes of the replies in memory.", float64(s.bytes.Load()))
-	r.Gauge("cache_max_bytes", "Bytes that they may have: cache.max_bytes.", float64(c.cfg.MaxBytes))
+	r.Gauge("cache_max_bytes", "Bytes of replies that there may be in memory: cache.max_bytes.", float64(c.cfg.MaxBytes))
 	const evictions = "Replies that left memory, by cause: no room, a newer one in its place, expired, purged."
 	for _, row := range [...]struct {
 		n     *atomic.Uint64
@@ -59,14 +59,14 @@ func (c *Cache) Figures(r perf.Reporter) {
 		r.Counter("cache_evictions_total", evictions, float64(row.n.Load()), "cause", row.cause)
 	}
 	r.Counter("cache_freed_total", "Replies that clean-up tasks took out of memory.", float64(s.expired.Load()), "task", "expiry")
-	r.Counter("cache_freed_bytes_total", "Bytes of these replies.", float64(s.freed.Load()), "task", "expiry")
+	r.Counter("cache_freed_bytes_total", "Bytes of the replies that clean-up tasks took out of memory.", float64(s.freed.Load()), "task", "expiry")
 	for o := restored; o < origins; o++ {
 		kind, used, wasted := o.String(), float64(f.used[o].Load()), float64(s.wasted[o].Load())
 		r.Counter("cache_preload_loaded_total", "Replies loaded before they were asked for, by why.", float64(f.loaded[o].Load()), "kind", kind)
-		r.Counter("cache_preload_used_total", "Of these, those that were then of use.", used, "kind", kind)
-		r.Counter("cache_preload_wasted_total", "Those that left memory without.", wasted, "kind", kind)
+		r.Counter("cache_preload_used_total", "Replies loaded ahead that were then asked for, by why they were loaded.", used, "kind", kind)
+		r.Counter("cache_preload_wasted_total", "Replies loaded ahead that left memory before they were asked for, by why they were loaded.", wasted, "kind", kind)
 		r.Ratio("cache_preload_precision_ratio", "Part of the replies loaded ahead that was of use, of those of which that is known: used, or gone.", used, used+wasted, "kind", kind)
-		r.Counter("cache_preload_hits_total", "Hits that they gave.", float64(f.gained[o].Load()), "kind", kind)
+		r.Counter("cache_preload_hits_total", "Hits on replies loaded ahead, by why they were loaded.", float64(f.gained[o].Load()), "kind", kind)
 	}
 	c.ahead.report(r)
 	if c.hot != nil {

@@ -251,7 +251,7 @@ func (h *hotSet) close() error {
 
 func (h *hotSet) report(r perf.Reporter) {
 	r.Counter("cache_hot_set_writes_total", "Times the hot set was written.", float64(h.written.Load()))
-	r.Counter("cache_hot_set_failures_total", "Times it could not be written.", float64(h.failed.Load()))
+	r.Counter("cache_hot_set_failures_total", "Times the hot set could not be written.", float64(h.failed.Load()))
 	r.Gauge("cache_hot_set_bytes", "Bytes of the hot set as last written.", float64(h.size.Load()))
 }
 
