@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -16,12 +17,12 @@ import (
 
 // The history's file:
 //
-//	"slp" version | point… | CRC-32C of all before
+//	"slp" version | number of names | name… | point… | CRC-32C of all before
 //
-// A point is its Unix time in milliseconds, the number of its names and one more,
-// the names, each after its length, and the values as float32. The number is 0
-// where the names are those of the point before. Numbers are varints, the time
-// signed, the values little-endian.
+// A name begins with its length. A point is its Unix time in milliseconds, the
+// number of its figures and one more, the places of their names, and the values
+// as float32. The number is 0 where the names are those of the point before.
+// Numbers are varints, the time signed, the values little-endian.
 const (
 	fileMagic = "slp\x01"
 	fileName  = "history"
@@ -136,29 +137,34 @@ func syncFolder(dir string) error {
 }
 
 func encode(points []Point) []byte {
-	b := []byte(fileMagic)
-	var before []string
+	var body []byte
+	var names []string
+	places := make(map[string]int)
 	for i, p := range points {
-		b = binary.AppendVarint(b, p.Time.UnixMilli())
-		if i > 0 && same(before, p.Names) {
-			b = binary.AppendUvarint(b, 0)
+		body = binary.AppendVarint(body, p.Time.UnixMilli())
+		if i > 0 && slices.Equal(points[i-1].Names, p.Names) {
+			body = binary.AppendUvarint(body, 0)
 		} else {
-			b = binary.AppendUvarint(b, uint64(len(p.Names))+1)
+			body = binary.AppendUvarint(body, uint64(len(p.Names))+1)
 			for _, name := range p.Names {
-				b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
+				place, ok := places[name]
+				if !ok {
+					place = len(names)
+					names, places[name] = append(names, name), place
+				}
+				body = binary.AppendUvarint(body, uint64(place))
 			}
 		}
 		for _, v := range p.Values {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+			body = binary.LittleEndian.AppendUint32(body, math.Float32bits(v))
 		}
-		before = p.Names
 	}
+	b := binary.AppendUvarint([]byte(fileMagic), uint64(len(names)))
+	for _, name := range names {
+		b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
+	}
+	b = append(b, body...)
 	return binary.LittleEndian.AppendUint32(b, checksum(b))
-}
-
-// same reports whether two points share their names.
-func same(a, b []string) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func decode(b []byte) ([]Point, error) {
@@ -167,18 +173,19 @@ func decode(b []byte) ([]Point, error) {
 		return nil, errDamaged
 	}
 	r := reader{b: b[len(fileMagic):n]}
+	table := r.table()
 	var points []Point
-	var names []string
-	for len(r.b) > 0 && !r.bad {
+	var last Point
+	for len(r.b) > 0 {
 		p := Point{Time: time.UnixMilli(r.varint()).UTC()}
-		names = r.names(names)
-		p.Names, p.Values = names, r.values(len(names))
-		if len(points) > 0 && !points[len(points)-1].Time.Before(p.Time) {
-			r.bad = true
+		p.Names = r.names(table, last.Names)
+		p.Values = r.values(len(p.Names))
+		if r.bad || len(points) == maxPoints || len(points) > 0 && !last.Time.Before(p.Time) {
+			return nil, errDamaged
 		}
-		points = append(points, p)
+		points, last = append(points, p), p
 	}
-	if r.bad || len(points) > maxPoints {
+	if r.bad {
 		return nil, errDamaged
 	}
 	return points, nil
@@ -211,24 +218,39 @@ func (r *reader) skip(n int) {
 	r.b = r.b[n:]
 }
 
-func (r *reader) names(before []string) []string {
-	n := r.uvarint()
-	if n == 0 {
-		return before
+// table takes all names.
+func (r *reader) table() []string {
+	var names []string
+	for range min(r.uvarint(), uint64(len(r.b))) { // a name has a byte at least
+		size := r.uvarint()
+		if size > maxName || size > uint64(len(r.b)) || !utf8.Valid(r.b[:size]) {
+			r.bad, r.b = true, nil
+			break
+		}
+		names = append(names, string(r.b[:size]))
+		r.b = r.b[size:]
 	}
-	if n > maxHeadlines+1 {
-		r.bad = true
+	return names
+}
+
+// names takes the names of a point, after one that had those of before.
+func (r *reader) names(table, before []string) []string {
+	n := r.uvarint()
+	switch {
+	case n == 0:
+		return before
+	case n > maxHeadlines+1:
+		r.bad, r.b = true, nil
 		return nil
 	}
 	names := make([]string, n-1)
 	for i := range names {
-		size := r.uvarint()
-		if size > maxName || size > uint64(len(r.b)) || !utf8.Valid(r.b[:size]) {
-			r.bad = true
+		place := r.uvarint()
+		if place >= uint64(len(table)) {
+			r.bad, r.b = true, nil
 			return nil
 		}
-		names[i] = string(r.b[:size])
-		r.b = r.b[size:]
+		names[i] = table[place]
 	}
 	return names
 }

@@ -24,11 +24,11 @@ type headline struct {
 // without "_total".
 type freed = headline
 
-// report makes a point of the history and a line in the log.
-func (t *Timeline) report(now time.Time) {
+// tell makes a point of the history and a line in the log.
+func (t *Timeline) tell(now time.Time) {
 	list, gone := t.headlines(now.Sub(t.reported))
 	t.reported = now
-	t.history.add(now, list[:min(len(list), maxHeadlines)])
+	t.history.add(now, list)
 	t.log.Info("performance", line(list, gone)...)
 }
 
@@ -43,26 +43,31 @@ func (t *Timeline) headlines(since time.Duration) (list []headline, gone []freed
 	for _, name := range slices.Sorted(maps.Keys(t.figures)) {
 		f := t.figures[name]
 		count, whole, total := f.sinceReport()
+		var values []float64
 		switch f.kind {
 		case Counter:
 			if total > 0 {
-				list = append(list, headline{name + ".rate", count / since.Seconds()})
+				values = []float64{count / since.Seconds()}
 			}
 			if short := strings.TrimSuffix(name, "_total"); strings.HasSuffix(short, "_freed") || strings.HasSuffix(short, "_freed_bytes") {
 				gone = append(gone, freed{short, count})
 			}
 		case Ratio:
 			if whole > 0 {
-				list = append(list, headline{name, count / whole})
+				values = []float64{count / whole}
 			}
 		case Histogram:
-			if d := measure(Histogram, f.series, over, m).Distribution; count > 0 && d.Count > 0 && strings.HasSuffix(name, "_seconds") {
-				list = append(list, headline{name + ".count", count}, headline{name + ".p50", d.Quantile(0.5)}, headline{name + ".p99", d.Quantile(0.99)})
+			if count > 0 && f.headlines != nil {
+				d := measure(Histogram, f.series, over, m).Distribution
+				values = []float64{count, d.Quantile(0.5), d.Quantile(0.99)}
 			}
 		case Gauge:
 			if s := measure(Gauge, f.series, over, m); s.Gauges > 0 {
-				list = append(list, headline{name, s.Value})
+				values = []float64{s.Value}
 			}
+		}
+		for i, v := range values {
+			list = append(list, headline{f.headlines[i], v})
 		}
 	}
 	return list, gone
@@ -85,7 +90,7 @@ func line(list []headline, gone []freed) (attrs []any) {
 	for _, h := range list {
 		values[h.name] = h.value
 	}
-	put := func(name string, value float64) { attrs = append(attrs, slog.Float64(name, rounded(value))) }
+	put := func(name string, value float64) { attrs = append(attrs, readable(name, value)) }
 	for _, name := range [...]string{
 		"requests_total.rate", "request_error_ratio",
 		"request_duration_seconds.p50", "request_duration_seconds.p99", "request_overhead_seconds.p99",
@@ -106,14 +111,14 @@ func line(list []headline, gone []freed) (attrs []any) {
 	return attrs
 }
 
-// rounded keeps four digits, which is what people read, and whole numbers.
-func rounded(v float64) float64 {
-	if v == float64(int64(v)) {
-		return v
+// readable keeps four digits of a number, and whole numbers as they are.
+func readable(name string, v float64) slog.Attr {
+	if n := int64(v); v == float64(n) {
+		return slog.Int64(name, n)
 	}
 	r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
 	if err != nil {
-		return v
+		r = v
 	}
-	return r
+	return slog.Float64(name, r)
 }

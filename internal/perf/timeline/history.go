@@ -29,20 +29,23 @@ type Point struct {
 
 // history is the points of a day, from the oldest on.
 type history struct {
-	interval time.Duration
+	interval atomic.Int64
 	log      *slog.Logger
 	file     *stateFile    // nil for none
 	wake     chan struct{} // there is a new point
 
-	mu     sync.Mutex
-	points []Point
+	mu      sync.Mutex
+	before  []Point // of earlier processes
+	points  []Point // of this one, later than all of before
+	unsaved bool
 
 	fault           atomic.Pointer[string] // of the last writing; nil for none
 	written, failed atomic.Uint64
 }
 
 func (h *history) init(o Options) {
-	h.interval, h.log = o.Config.ReportInterval, o.Logger
+	h.interval.Store(int64(o.Config.ReportInterval))
+	h.log = o.Logger
 	h.wake = make(chan struct{}, 1)
 	if o.StateDir != "" {
 		h.file = newStateFile(o.StateDir)
@@ -52,7 +55,7 @@ func (h *history) init(o Options) {
 // History gives the points of the last 24 hours, from the oldest on, and the time
 // between two of them.
 func (t *Timeline) History() (interval time.Duration, points []Point) {
-	return t.history.interval, t.history.view(time.Now())
+	return t.interval(), t.history.view(time.Now())
 }
 
 // view gives the points of the day before now. Where the clock was set back there
@@ -61,7 +64,7 @@ func (h *history) view(now time.Time) []Point {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []Point
-	for _, p := range h.points {
+	for _, p := range slices.Concat(h.before, h.points) {
 		if age := now.Sub(p.Time); age >= 0 && age < kept {
 			out = append(out, p)
 		}
@@ -72,17 +75,20 @@ func (h *history) view(now time.Time) []Point {
 // add makes a point. The history stays in the order of time: where the clock was
 // set back, points of the time that comes again make room.
 func (h *history) add(now time.Time, list []headline) {
-	p := Point{Time: now.Round(0).UTC().Truncate(time.Millisecond), Names: make([]string, len(list)), Values: make([]float32, len(list))}
-	for i, l := range list {
-		p.Names[i], p.Values[i] = l.name, float32(l.value)
+	p := Point{Time: now.Round(0).UTC().Truncate(time.Millisecond)}
+	for _, l := range list[:min(len(list), maxHeadlines)] {
+		if v := float32(l.value); finite(float64(v)) && len(l.name) <= maxName {
+			p.Names, p.Values = append(p.Names, l.name), append(p.Values, v)
+		}
 	}
+	over := func(q Point) bool { return !q.Time.Before(p.Time) || p.Time.Sub(q.Time) >= kept }
 	h.mu.Lock()
-	h.points = slices.DeleteFunc(h.points, func(q Point) bool { return !q.Time.Before(p.Time) || p.Time.Sub(q.Time) >= kept })
+	h.before, h.points = slices.DeleteFunc(h.before, over), slices.DeleteFunc(h.points, over)
 	if n := len(h.points); n > 0 && slices.Equal(h.points[n-1].Names, p.Names) {
 		p.Names = h.points[n-1].Names
 	}
 	h.points = append(h.points, p)
-	h.points = slices.Delete(h.points, 0, max(len(h.points)-maxPoints, 0))
+	h.unsaved = true
 	h.mu.Unlock()
 	select {
 	case h.wake <- struct{}{}:
@@ -95,13 +101,15 @@ func (h *history) run(ctx context.Context) {
 	if h.file == nil {
 		return
 	}
-	h.restore()
-	var failure error
+	failure := h.restore()
 	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			h.finish(failure)
+			_ = h.save(failure)
+			if err := h.file.close(); err != nil {
+				h.log.Warn("unlock state directory", "error", err)
+			}
 			return
 		case <-h.wake:
 		}
@@ -112,29 +120,25 @@ func (h *history) run(ctx context.Context) {
 	}
 }
 
-// finish writes the history for the last time.
-func (h *history) finish(failure error) {
-	_ = h.save(failure)
-	if err := h.file.close(); err != nil {
-		h.log.Warn("unlock state directory", "error", err)
+// restore reads what an earlier process left. The error says why nothing will be
+// written.
+func (h *history) restore() error {
+	mine, err := h.file.own()
+	if err == nil {
+		h.load()
 	}
+	if err == nil && !mine {
+		err = errOtherProcess
+	}
+	return h.note(err, nil)
 }
 
-// restore reads what an earlier process left.
-func (h *history) restore() {
-	if _, err := h.file.own(); err != nil {
-		h.log.Warn("the state directory cannot be used; the history begins anew", "dir", h.file.dir, "error", err)
-		return
-	}
-	h.load()
-}
-
-// load puts the file's points before those made here. A damaged file is set
-// aside, by the process that owns it.
+// load reads the file, whose points come before those made here. A damaged file
+// is set aside, by the process that owns it.
 func (h *history) load() {
 	points, err := h.file.read()
 	if err != nil {
-		h.log.Warn("the history cannot be read; it begins anew", "dir", h.file.dir, "error", err)
+		h.log.Warn("the history of performance cannot be read; it begins anew", "dir", h.file.dir, "error", err)
 		h.file.setAside(err)
 		return
 	}
@@ -144,14 +148,28 @@ func (h *history) load() {
 		first := h.points[0].Time
 		points = slices.DeleteFunc(points, func(p Point) bool { return !p.Time.Before(first) })
 	}
-	h.points = append(points, h.points...)
+	h.before = points
 }
 
-// save writes the history. A failure is logged where it is not the one before.
+// save writes the history where it has changed.
 func (h *history) save(last error) error {
+	h.mu.Lock()
+	unsaved := h.unsaved
+	h.mu.Unlock()
+	if !unsaved {
+		return last
+	}
 	err := h.write()
 	if err == nil {
 		h.written.Add(1)
+	}
+	return h.note(err, last)
+}
+
+// note remembers how a writing went. A failure is logged where it is not the one
+// before.
+func (h *history) note(err, last error) error {
+	if err == nil {
 		h.fault.Store(nil)
 		return nil
 	}
@@ -159,7 +177,7 @@ func (h *history) save(last error) error {
 	text := err.Error()
 	h.fault.Store(&text)
 	if last == nil || last.Error() != text {
-		h.log.Warn("the history cannot be written; a restart will forget it", "dir", h.file.dir, "error", err)
+		h.log.Warn("the history of performance cannot be written; a restart will forget it", "dir", h.file.dir, "error", err)
 	}
 	return err
 }
@@ -176,9 +194,16 @@ func (h *history) write() error {
 		h.load()
 	}
 	h.mu.Lock()
-	points := slices.Clone(h.points)
+	points := slices.Concat(h.before, h.points)
+	h.unsaved = false
 	h.mu.Unlock()
-	return h.file.write(encode(points))
+	if err := h.file.write(encode(points[max(len(points)-maxPoints, 0):])); err != nil {
+		h.mu.Lock()
+		h.unsaved = true
+		h.mu.Unlock()
+		return err
+	}
+	return nil
 }
 
 // examine says whether a restart would keep the history.

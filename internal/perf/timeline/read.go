@@ -246,13 +246,14 @@ func (s *series) show(kind Kind, over []stretch, m *merger) Series {
 	return out
 }
 
-// Values gives the values that a label has among the series of a figure, sorted.
+// Values gives the values that a label has among the series of a figure that are
+// still reported, sorted.
 func (t *Timeline) Values(name, label string) (list []string) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if f := t.figures[name]; f != nil {
 		for _, s := range f.series {
-			if v, ok := s.label(label); ok {
+			if v, ok := s.label(label); ok && s.live {
 				list = append(list, v)
 			}
 		}

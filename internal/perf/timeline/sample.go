@@ -152,7 +152,7 @@ func (c *collector) begin(kind Kind, name, help string, labels []string) *series
 		return nil
 	}
 	if f == nil {
-		f = &figure{system: c.system, name: name, help: help, kind: kind}
+		f = newFigure(c.system, name, help, kind)
 		t.figures[name] = f
 	}
 	s := newSeries(string(c.key), kind, labels)

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"slices"
+	"strings"
 
 	"sluice/internal/perf"
 )
@@ -25,6 +26,20 @@ type figure struct {
 	system, name, help string
 	kind               Kind
 	series             []*series
+	headlines          []string // names of what points have of it
+}
+
+func newFigure(system, name, help string, kind Kind) *figure {
+	f := &figure{system: system, name: name, help: help, kind: kind}
+	switch {
+	case kind == Counter:
+		f.headlines = []string{name + ".rate"}
+	case kind == Gauge, kind == Ratio:
+		f.headlines = []string{name}
+	case strings.HasSuffix(name, "_seconds"):
+		f.headlines = []string{name + ".count", name + ".p50", name + ".p99"}
+	}
+	return f
 }
 
 // series is a figure with its labels. A slot holds what was new in it.

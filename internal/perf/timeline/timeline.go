@@ -44,7 +44,6 @@ type Options struct {
 // system "perf", and perf.Examined. It is safe for concurrent use.
 type Timeline struct {
 	registry *perf.Registry
-	cfg      Config
 	log      *slog.Logger
 	history  history
 
@@ -73,7 +72,7 @@ func New(reg *perf.Registry, o Options) (*Timeline, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	t := &Timeline{
-		registry: reg, cfg: o.Config, log: o.Logger,
+		registry: reg, log: o.Logger,
 		known: make(map[string]*series), figures: make(map[string]*figure),
 	}
 	t.history.init(o)
@@ -92,7 +91,8 @@ func (t *Timeline) Run(ctx context.Context) {
 	defer tick.Stop()
 	t.sample(true)
 	t.reported = time.Now()
-	next := t.reported.Add(t.cfg.ReportInterval)
+	interval := t.interval()
+	next := t.reported.Add(interval)
 	for {
 		select {
 		case <-ctx.Done():
@@ -100,16 +100,26 @@ func (t *Timeline) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		t.sample(false)
-		// The tick that is next to the time, so that an interval of whole slots has
-		// whole slots.
-		if now := time.Now(); !now.Add(step / 2).Before(next) {
-			t.report(now)
-			for !next.After(now.Add(step / 2)) {
-				next = next.Add(t.cfg.ReportInterval)
-			}
+		if i := t.interval(); i != interval {
+			interval, next = i, t.reported.Add(i)
+		}
+		// The tick that is nearest to the time, so that an interval of whole slots
+		// has whole slots.
+		now := time.Now().Add(step / 2)
+		if now.Before(next) {
+			continue
+		}
+		t.tell(now.Add(-step / 2))
+		for !next.After(now) {
+			next = next.Add(interval)
 		}
 	}
 }
+
+// Use takes over a configuration that is valid, as of the next report.
+func (t *Timeline) Use(cfg Config) { t.history.interval.Store(int64(cfg.ReportInterval)) }
+
+func (t *Timeline) interval() time.Duration { return time.Duration(t.history.interval.Load()) }
 
 // Figures implements perf.Source.
 func (t *Timeline) Figures(r perf.Reporter) {
