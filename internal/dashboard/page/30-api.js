@@ -38,7 +38,12 @@ async function ask(path, options) {
   throw new Refused(reply.status, message, Number(reply.headers.get("Retry-After")) || 0);
 }
 
-const askJSON = async (path, options) => (await ask(path, options)).json();
+const silence = 15e3; // without a byte for so long, in ms, a reply is given up
+
+async function askJSON(path, signal) {
+  const late = AbortSignal.timeout(silence);
+  return (await ask(path, { signal: signal ? AbortSignal.any([signal, late]) : late })).json();
+}
 
 // EventReader takes pieces of an event stream and gives the data of its events
 // (HTML, section 9.2.6). Lines end in LF, CR LF or CR.
@@ -67,8 +72,6 @@ class EventReader {
   }
 }
 
-const silence = 15e3; // without a byte for so long, in ms, a stream is dead
-
 // live reads the reports as they come, for ever. on has the methods report(r),
 // state(name, detail) and refused(error); it ends when a key is needed.
 async function live(on, signal) {
@@ -78,6 +81,7 @@ async function live(on, signal) {
     signal.addEventListener("abort", end);
     let timer = setTimeout(end, silence);
     let why = "the connection ended";
+    let least = 0; // to wait, in ms
     try {
       const reply = await ask("v1/performance/live", { accept: "text/event-stream", signal: stop.signal });
       const events = new EventReader();
@@ -98,6 +102,7 @@ async function live(on, signal) {
     } catch (err) {
       if (signal.aborted) return;
       if (err.needsKey) return on.refused(err);
+      least = Math.min(err.retryAfter * 1000 || 0, 60e3);
       why = err instanceof Refused ? err.message : stop.signal.aborted ? "nothing came for " + silence / 1000 + " s" : "the gateway cannot be reached";
       if (err instanceof SyntaxError) why = "an update could not be read";
     } finally {
@@ -105,7 +110,7 @@ async function live(on, signal) {
       stop.abort();
       signal.removeEventListener("abort", end);
     }
-    const wait = Math.min(30e3, 1e3 * 2 ** Math.min(failures++, 5)) * (0.75 + Math.random() / 2);
+    const wait = Math.max(least, Math.min(30e3, 1e3 * 2 ** Math.min(failures++, 5)) * (0.75 + Math.random() / 2));
     on.state("reconnecting", why);
     await new Promise((resolve) => {
       const t = setTimeout(resolve, wait);

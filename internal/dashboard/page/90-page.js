@@ -51,7 +51,7 @@ async function begin() {
   const { signal } = state.stop;
   mark("connecting");
   try {
-    const json = await askJSON("v1/performance", { signal });
+    const json = await askJSON("v1/performance", signal);
     graphsView.history(json.history);
     byId("gate").hidden = true;
     byId("forget").hidden = !adminKey;
@@ -113,7 +113,7 @@ choice(byId("span"), Object.keys(spans), state.span, (s) => { state.span = s; re
 async function refresh() {
   if (state.span !== "24 h" || !state.report || document.hidden) return;
   try {
-    graphsView.history((await askJSON("v1/performance", { signal: state.stop.signal })).history);
+    graphsView.history((await askJSON("v1/performance", state.stop.signal)).history);
     show();
   } catch { /* the live stream says what is wrong */ }
 }

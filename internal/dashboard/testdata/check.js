@@ -62,3 +62,40 @@ assert.deepEqual(cells({ kind: "histogram" }, { count: 3, windows: { "1m": { cou
 assert.deepEqual(cells({ kind: "counter" }, { total: 1 }), ["1 B"]);
 assert.deepEqual(scaleOf({ log: true }, [{ values: [["a", 0.002], ["b", 3]] }]).ticks.map((v) => plain(seconds(v))), ["1 ms", "10 ms", "100 ms", "1 s", "10 s"]);
 assert.deepEqual(scaleOf({}, [{ values: [["a", 0]] }]).ticks, [0, 1]);
+
+// Of nothing there is no graph; the history has its own names.
+const shown = (pairs) => Object.fromEntries(pairs.filter(([, v]) => known(v)));
+for (const def of graphs) {
+  assert.deepEqual(shown(def.now(new Report({}), undefined)), {}, def.title);
+  assert.deepEqual(shown(def.past({})), {}, def.title);
+}
+assert.deepEqual(shown(graphs[0].past({ "requests_total.rate": 10, request_error_ratio: 0.1 })), { ok: 9, failed: 1 });
+assert.deepEqual(shown(graphs[1].past({ "request_duration_seconds.p99": 2 })), { "Response P99": 2 });
+assert.deepEqual(shown(graphs[2].past({ cache_hit_ratio: 0.5, novel_hit_ratio: 0.2, upstream_connection_reuse_ratio: 1 })), { Cache: 0.5, Novel: 0.2, "Upstream connection reuse": 1 });
+
+// The stream is asked for again after every failure, later and later, until a key
+// is needed.
+{
+  const waits = [], seen = [];
+  const later = globalThis.setTimeout;
+  globalThis.setTimeout = (f, ms) => {
+    if (ms !== silence) { waits.push(ms); queueMicrotask(f); }
+    return 0;
+  };
+  const down = () => { throw new TypeError("fetch failed"); };
+  const replies = [down, down, down, down, down, down, down, () => new Response('{"error":{"message":"draining"}}', { status: 503, headers: { "Retry-After": "50" } }),
+    () => new Response('data: {"n":1}\n\n: beat\n\ndata: {"n":2}\n\n'), () => new Response("data: {\n\n"),
+    () => new Response('{"error":{"message":"no such key"}}', { status: 401 })];
+  globalThis.fetch = async (path, options) => {
+    assert.equal(path, "v1/performance/live");
+    assert.equal(options.headers.Authorization, "Bearer sk");
+    return replies.shift()();
+  };
+  adminKey = "sk";
+  await live({ report: (r) => seen.push(r.n), state: (name, why) => seen.push(why || name), refused: (err) => seen.push(err.message) }, new AbortController().signal);
+  globalThis.setTimeout = later;
+  assert.deepEqual(seen, [...Array(7).fill("the gateway cannot be reached"), "draining", "live", 1, "live", 2, "the connection ended", "an update could not be read", "no such key"]);
+  for (const [i, least] of [1, 2, 4, 8, 16, 30, 30, 50, 1, 2].entries()) {
+    assert.ok(waits[i] >= least * 750 && waits[i] <= least * 1250, "wait " + i + ": " + waits[i]);
+  }
+}
