@@ -88,17 +88,17 @@ func tokens(reply []byte) (n int) {
 	return n
 }
 
-// scraped is a scrape's samples: by name, and by name and labels.
-type scraped map[string]float64
+// samples is a scrape's samples: by name, and by name and labels.
+type samples map[string]float64
 
-func scrapeAll(t *testing.T, in *instance) scraped {
+func scrapeAll(t *testing.T, in *instance) samples {
 	t.Helper()
 	resp, err := http.Get(in.url + "/metrics")
 	need(t, err)
 	defer resp.Body.Close()
 	page, err := io.ReadAll(resp.Body)
 	need(t, err)
-	s := scraped{}
+	s := samples{}
 	for line := range strings.SplitSeq(string(page), "\n") {
 		if strings.HasPrefix(line, "#") || line == "" {
 			continue
@@ -112,7 +112,7 @@ func scrapeAll(t *testing.T, in *instance) scraped {
 }
 
 // sum adds up the series of a figure that have all the labels, each as name="value".
-func (s scraped) sum(name string, labels ...string) (n int) {
+func (s samples) sum(name string, labels ...string) (n int) {
 series:
 	for k, v := range s {
 		if k != name && !strings.HasPrefix(k, name+"{") {
@@ -155,7 +155,7 @@ func TestReconcile(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	var s scraped
+	var s samples
 	eventually(t, func() bool {
 		s = scrapeAll(t, in)
 		return s.sum("requests_in_flight") == 0 && sim.Stats().Active == 0

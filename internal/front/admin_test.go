@@ -88,7 +88,7 @@ func TestAdminKey(t *testing.T) {
 			t.Errorf("%s %q: Allow %q", c.method, c.key, allow)
 		}
 	}
-	if n := s.stats.requests[llm.Passthrough][2].Load(); n != 2 {
+	if n := s.stats.own[2].Load(); n != 2 {
 		t.Errorf("%d requests counted as answered", n)
 	}
 }

@@ -79,7 +79,11 @@ func (x *exchange) end() {
 			p = nil
 		}
 	}
-	s.stats.requests[x.req.Op][x.status/100%6].Add(1)
+	answered := &s.stats.requests[x.req.Op]
+	if x.own != nil {
+		answered = &s.stats.own
+	}
+	answered[x.status/100%6].Add(1)
 	x.observe()
 	if x.stream.open {
 		s.stats.streams.Add(-1)

@@ -2,6 +2,7 @@ package front
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"sluice/internal/llm"
@@ -22,11 +23,16 @@ var abortNames = [abortCauses]string{"client_left", "write_timeout", "upstream",
 // operations is the number of llm's operations.
 const operations = int(llm.GetModel) + 1
 
+// byStatus counts requests by the class of their status: 1xx … 5xx, and 0 where the
+// client left first.
+type byStatus [6]atomic.Uint64
+
 // stats are the figures of a Server.
 type stats struct {
 	connections atomic.Int64
 	rejected    atomic.Uint64
-	requests    [operations][6]atomic.Uint64 // by class of status: 1xx … 5xx, 0 the client left first
+	requests    [operations]byStatus
+	own         byStatus // requests to the gateway itself
 
 	streams     atomic.Int64
 	firstEvent  perf.Histogram
@@ -57,15 +63,10 @@ func (s *Server) Figures(r perf.Reporter) {
 	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
 	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
-	classes := [6]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx"}
 	for op := range st.requests {
-		for class := range st.requests[op] {
-			if n := st.requests[op][class].Load(); n > 0 {
-				r.Counter("requests_total", "API requests answered, by operation and class of status.", float64(n),
-					"operation", llm.Operation(op).String(), "status", classes[class])
-			}
-		}
+		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status.", "operation", llm.Operation(op).String())
 	}
+	st.own.report(r, "own_requests_total", "Administrators' requests to the gateway itself, such as GET /v1/performance, by class of status.")
 	r.Gauge("streams_active", "Event streams that have begun and not ended.", float64(st.streams.Load()))
 	r.Histogram("stream_first_event_seconds", "Time from a request's head to its stream's first event.", &st.firstEvent)
 	r.Histogram("stream_between_events_seconds", "Time between events of a stream that arrived one after the other.", &st.betweenSend)
@@ -77,5 +78,13 @@ func (s *Server) Figures(r perf.Reporter) {
 	for cause := range st.aborts {
 		r.Counter("replies_aborted_total", "Replies that began and did not reach their end, by cause.",
 			float64(st.aborts[cause].Load()), "cause", abortNames[cause])
+	}
+}
+
+func (c *byStatus) report(r perf.Reporter, name, help string, labels ...string) {
+	for class, status := range [...]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+		if n := c[class].Load(); n > 0 {
+			r.Counter(name, help, float64(n), append(slices.Clip(labels), "status", status)...)
+		}
 	}
 }
