@@ -190,4 +190,3 @@ func promtool(t *testing.T) string {
 	}
 	return path
 }
-
