@@ -13,18 +13,40 @@ import (
 type packed string
 
 func pack(d perf.Distribution, buf []byte) (packed, []byte) {
-	if d.Count == 0 {
-		return "", buf
+	p, buf, _ := packSince(d, perf.Distribution{}, buf)
+	return p, buf
+}
+
+// packSince packs what came after before. ok is false where now has less of
+// anything: then it is of another histogram.
+func packSince(now, before perf.Distribution, buf []byte) (p packed, rest []byte, ok bool) {
+	if now.Count < before.Count || now.Zero < before.Zero {
+		return "", buf, false
 	}
-	buf = binary.LittleEndian.AppendUint64(buf[:0], math.Float64bits(d.Sum))
-	buf = binary.AppendUvarint(buf, d.Zero)
-	last := int16(-bias)
-	for _, b := range d.Buckets {
-		buf = binary.AppendUvarint(buf, uint64(b.Index-last))
-		buf = binary.AppendUvarint(buf, b.Count)
-		last = b.Index
+	buf = binary.LittleEndian.AppendUint64(buf[:0], math.Float64bits(now.Sum-before.Sum))
+	buf = binary.AppendUvarint(buf, now.Zero-before.Zero)
+	last, old := int16(-bias), before.Buckets
+	for _, b := range now.Buckets {
+		if len(old) > 0 && old[0].Index <= b.Index {
+			if old[0].Index < b.Index || old[0].Count > b.Count {
+				return "", buf, false
+			}
+			b.Count -= old[0].Count
+			old = old[1:]
+		}
+		if b.Count > 0 {
+			buf = binary.AppendUvarint(buf, uint64(b.Index-last))
+			buf = binary.AppendUvarint(buf, b.Count)
+			last = b.Index
+		}
 	}
-	return packed(buf), buf
+	if len(old) > 0 {
+		return "", buf, false
+	}
+	if now.Count > before.Count {
+		p = packed(buf)
+	}
+	return p, buf, true
 }
 
 // bias is added to a bucket's index to make it one of an array. Indices are
@@ -104,22 +126,4 @@ func (m *merger) take() perf.Distribution {
 	}
 	m.from, m.to, m.sum, m.zero = 0, 0, 0, 0
 	return d
-}
-
-// since gives what came after before. Where anything is less than it was, now is
-// of another histogram: all of it came.
-func since(now, before perf.Distribution) perf.Distribution {
-	if now.Count < before.Count || now.Zero < before.Zero {
-		return now
-	}
-	j := 0
-	for _, b := range before.Buckets {
-		for j < len(now.Buckets) && now.Buckets[j].Index < b.Index {
-			j++
-		}
-		if j == len(now.Buckets) || now.Buckets[j].Index != b.Index || now.Buckets[j].Count < b.Count {
-			return now
-		}
-	}
-	return now.Since(before)
 }

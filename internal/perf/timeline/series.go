@@ -126,15 +126,20 @@ func (s *series) fold(f fold, m *merger, buf []byte) []byte {
 func (s *series) apply(o *observation, slot int, buf []byte) []byte {
 	switch {
 	case s.packs != nil:
-		d := since(o.total, s.total)
-		if d.Count > 0 || o.total.Count < s.total.Count {
-			s.total = o.total
-			s.total.Buckets = slices.Clone(o.total.Buckets) // without the room for empty buckets
+		p, rest, ok := packSince(o.total, s.total, buf)
+		if !ok {
+			s.total = perf.Distribution{}
+			p, rest = pack(o.total, buf)
 		}
-		if slot >= 0 && d.Count > 0 {
-			s.packs[slot], buf = pack(d, buf)
-			s.reported += float64(d.Count)
+		buf = rest
+		if slot >= 0 {
+			s.packs[slot] = p
+			s.reported += float64(o.total.Count - s.total.Count)
 		}
+		// Copied, without the room for empty buckets.
+		buckets := append(s.total.Buckets[:0], o.total.Buckets...)
+		s.total = o.total
+		s.total.Buckets = buckets
 	case s.counts != nil:
 		n, whole := o.value-s.value, o.whole-s.whole
 		if n < 0 || whole < 0 {
