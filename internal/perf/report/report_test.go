@@ -221,3 +221,40 @@ func TestWrongQuery(t *testing.T) {
 		}
 	})
 }
+
+// Where points come more often than at the default interval, some stand for all,
+// at the same distance and up to the newest one.
+func TestHistoryIsThinned(t *testing.T) {
+	often := func(o *Options) {
+		var err error
+		o.Timeline, err = timeline.New(o.Registry, timeline.Options{Config: timeline.Config{ReportInterval: 10 * time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, often, func(r *Report, g *gateway) {
+		g.requests = 1
+		time.Sleep(2*time.Hour + time.Second) // 720 points
+		var got struct {
+			History struct {
+				Interval float64 `json:"interval_seconds"`
+				Points   []struct {
+					Time    time.Time
+					Figures map[string]float64
+				}
+			}
+		}
+		body := ask(t, r, "")
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
+			t.Fatal(err)
+		}
+		h := got.History
+		if h.Interval != 30 || len(h.Points) != 240 || time.Since(h.Points[239].Time) != time.Second || h.Points[1].Time.Sub(h.Points[0].Time) != 30*time.Second {
+			t.Errorf("%d points, every %g s", len(h.Points), h.Interval)
+		}
+		if f := h.Points[239].Figures; f["cache_bytes"] != 3<<20 || f["requests_total.rate"] != 0 {
+			t.Errorf("figures %v", f)
+		}
+		validate(t, schema(t), body)
+	})
+}
