@@ -94,7 +94,7 @@ func (f shown) sum(label, value string) (n float64) {
 func TestPerformance(t *testing.T) {
 	t.Parallel()
 	_, base := simulate(t)
-	in := start(t, fmt.Sprintf("log: {level: error}\nupstreams: [{name: up, base_url: %q, models: [sim-*]}]\nroute: {retry: {max_attempts: 1}}\n", base))
+	in := start(t, fmt.Sprintf("log: {level: error}\nupstreams: [{name: up, base_url: %q, models: [sim-*]}]\nroute: {retry: {max_attempts: 1}, breaker: {failures: 1000000}}\n", base))
 	l := ledger{status: map[string]int{}, cache: map[string]int{}}
 	var clients sync.WaitGroup
 	for c := range 4 {
