@@ -94,7 +94,7 @@ func line(list []headline, gone []freed) (attrs []any) {
 	for _, name := range [...]string{
 		"requests_total.rate", "request_error_ratio",
 		"request_duration_seconds.p50", "request_duration_seconds.p99", "request_overhead_seconds.p99",
-		"process_resident_memory_bytes", "process_heap_bytes",
+		"process_resident_bytes", "go_heap_live_bytes",
 	} {
 		if v, ok := values[name]; ok {
 			put(name, v)

@@ -25,7 +25,7 @@ func busy(r perf.Reporter) {
 	r.Ratio("request_error_ratio", "", n/4, n)
 	r.Ratio("cache_hit_ratio", "", n/3, n)
 	r.Ratio("idle_ratio", "", 0, 0)
-	r.Gauge("process_heap_bytes", "", 12345678)
+	r.Gauge("go_heap_live_bytes", "", 12345678)
 	r.Counter("cache_freed_bytes_total", "", n*100, "cause", "expired")
 	r.Counter("cache_freed_bytes_total", "", n*100, "cause", "purged")
 	r.Counter("pool_freed_total", "", 7)
@@ -64,13 +64,13 @@ func TestReport(t *testing.T) {
 		}
 		pass(time.Second)
 		const line = `msg=performance requests_total.rate=2 request_error_ratio=0.25 request_duration_seconds.p50=0.09957 request_duration_seconds.p99=0.09957 ` +
-			`request_overhead_seconds.p99=1e-05 process_heap_bytes=12345678 cache_hit_ratio=0.3333 cache_freed_bytes=120000 pool_freed=0` + "\n"
+			`request_overhead_seconds.p99=1e-05 go_heap_live_bytes=12345678 cache_hit_ratio=0.3333 cache_freed_bytes=120000 pool_freed=0` + "\n"
 		if got := f.log.String(); !strings.HasSuffix(got, line) {
 			t.Errorf("got %swant %s", got, line)
 		}
-		const point = "00:05:00 [cache_freed_bytes_total.rate cache_hit_ratio pool_freed_total.rate process_heap_bytes request_duration_seconds.count request_duration_seconds.p50 request_duration_seconds.p99 request_error_ratio " +
+		const point = "00:05:00 [cache_freed_bytes_total.rate cache_hit_ratio go_heap_live_bytes pool_freed_total.rate request_duration_seconds.count request_duration_seconds.p50 request_duration_seconds.p99 request_error_ratio " +
 			"request_overhead_seconds.count request_overhead_seconds.p50 request_overhead_seconds.p99 requests_total.rate] " +
-			"[400 0.33333334 0 1.2345678e+07 100 0.099571384 0.099571384 0.25 100 1.0001841e-05 1.0001841e-05 2]\n"
+			"[400 0.33333334 1.2345678e+07 0 100 0.099571384 0.099571384 0.25 100 1.0001841e-05 1.0001841e-05 2]\n"
 		if got := f.points(); got != point {
 			t.Errorf("got  %swant %s", got, point)
 		}

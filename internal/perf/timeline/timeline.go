@@ -8,9 +8,9 @@
 // more. It knows no figure: what a source reports is there.
 //
 // Its memory does not grow with traffic, and with labels only up to MaxSeries:
-// a gauge takes 0.3 KiB, a counter 0.7, a ratio 1.1, and a histogram 1.3 KiB and
-// what its slots hold, 2 to 3 bytes for each bucket that was hit in a slot. 400
-// series, 100 of them histograms that take ten values a second each, are 1.8 MiB.
+// a gauge takes 0.3 KiB, a counter 0.7, a ratio 1.1, and a histogram 1.3 KiB, 16
+// bytes for each bucket that was ever hit, and 2 to 3 for each that was hit in a
+// slot. 400 series, 100 of them histograms that take ten values a second each, are 1.8 MiB.
 // The history takes 4 bytes for each of a point's figures, and 16 more where they
 // are not those of the point before: 0.3 MiB for 250 figures at the default
 // interval.
