@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,11 +27,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // gateway reports the figures of the summary, and some of every kind.
 type gateway struct {
+	mu                     sync.Mutex
 	requests, failed, hits float64
 	response, sizes        perf.Histogram
 }
 
 func (g *gateway) Figures(r perf.Reporter) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	r.Counter("requests_total", "Requests.", g.requests-g.failed, "operation", "chat", "status", "2xx")
 	if g.failed > 0 {
 		r.Counter("requests_total", "Requests.", g.failed, "operation", "chat", "status", "5xx")
@@ -74,6 +79,8 @@ func run(t *testing.T, change func(*Options), f func(*Report, *gateway)) {
 }
 
 func (g *gateway) work() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.requests, g.failed, g.hits = 40, 10, 3
 	for range 40 {
 		g.response.Observe(100 * time.Millisecond)
@@ -201,6 +208,45 @@ func TestReport(t *testing.T) {
 	})
 }
 
+// The documentation has every field that the schema has; it leaves those of
+// alarms to theirs.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("../../../docs/performance.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root map[string]any
+	if err := json.Unmarshal(b, &root); err != nil {
+		t.Fatal(err)
+	}
+	fields := 0
+	var walk func(node map[string]any)
+	walk = func(node map[string]any) {
+		for key, v := range node {
+			child, ok := v.(map[string]any)
+			if !ok || key == "alarm" || key == "component" {
+				continue
+			}
+			if key == "properties" {
+				for name := range child {
+					if fields++; !regexp.MustCompile("`[^`\n]*\\b" + name + "\\b").Match(page) {
+						t.Errorf("%s is not documented", name)
+					}
+				}
+			}
+			walk(child)
+		}
+	}
+	walk(root)
+	if fields < 40 {
+		t.Errorf("only %d fields were looked for", fields)
+	}
+}
+
 // What nobody reports is not there: no zero, no empty object.
 func TestNothing(t *testing.T) {
 	run(t, nil, func(r *Report, _ *gateway) {
@@ -233,7 +279,7 @@ func TestHistoryIsThinned(t *testing.T) {
 		}
 	}
 	run(t, often, func(r *Report, g *gateway) {
-		g.requests = 1
+		g.work()
 		time.Sleep(2*time.Hour + time.Second) // 720 points
 		var got struct {
 			History struct {
