@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // load has clients send requests for models until the test ends. Each is the
@@ -160,6 +161,10 @@ func (p *browserPage) accessible() {
 			p.t.Errorf("the page has %s", what)
 		}
 	}
+	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("svg").focus()`), chromedp.KeyEvent(kb.ArrowLeft))
+	if got := p.text(".when"); !strings.HasPrefix(got, "at ") {
+		p.t.Errorf("an arrow key reads no moment of a graph: %q", got)
+	}
 	// The first key leads past the header, and is to be seen.
 	p.do(chromedp.Evaluate[chromedp.Void](`document.body.tabIndex = -1; document.body.focus()`), chromedp.KeyEvent("\t"))
 	if got := p.js(`document.activeElement.className + " " + getComputedStyle(document.activeElement).outlineStyle`); got != "skip solid" {
@@ -218,13 +223,14 @@ func TestDashboardFaults(t *testing.T) {
 			in.load(t, 1, "simulator/sim-chat")
 		}},
 		"memory pressure": {[]string{"Memory", "what the process uses of what it may", "MiB are used", "GOMEMLIMIT"}, func(t *testing.T, in *instance, _ *redisServer) {
-			in.hold(t, 12, 4<<20)
+			in.hold(t, 10, 4<<20)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRedis(t)
-			in := start(t, withRedis(r.url)+`
+			// A test's machine is slow at times, which is no fault of Redis.
+			in := start(t, fmt.Sprintf("cache: {redis_url: %q, redis_timeout: 1s}", r.url)+`
 perf: {alarms: [{name: slow_upstream, figure: upstream_wait_seconds, each: upstream, stat: p95, window: 1m, above: 1s, for: 0s, min_samples: 5,
   advice: The model service answers slowly. See its status page.}]}`, "GOMEMLIMIT=96MiB")
 			in.l2up(t, "1")
