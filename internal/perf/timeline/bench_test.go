@@ -81,7 +81,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		t.Snapshot(Windows[:]...)
+		t.Snapshot(Windows()...)
 	}
 }
 

@@ -81,7 +81,7 @@ func (f *stateFile) read() ([]Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // it was only read
 	b, err := io.ReadAll(io.LimitReader(file, maxFile))
 	if err != nil {
 		return nil, err
@@ -89,11 +89,11 @@ func (f *stateFile) read() ([]Point, error) {
 	return decode(b)
 }
 
-// setAside keeps a damaged file from being replaced, so that someone can look at
-// it.
-func (f *stateFile) setAside(err error) {
+// setAside keeps a file that cannot be read from being replaced, so that someone
+// can look at it.
+func (f *stateFile) setAside() {
 	name := filepath.Join(f.dir, fileName)
-	if errors.Is(err, errDamaged) && f.lock.Locked() {
+	if f.lock.Locked() {
 		_ = os.Rename(name, name+".damaged") // else the next writing replaces it
 	}
 }
@@ -107,8 +107,7 @@ func (f *stateFile) write(b []byte) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			file.Close()
-			os.Remove(file.Name())
+			_, _ = file.Close(), os.Remove(file.Name())
 		}
 	}()
 	if _, err = file.Write(b); err != nil {
@@ -132,7 +131,7 @@ func syncFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	return d.Sync()
 }
 

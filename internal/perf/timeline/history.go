@@ -133,13 +133,13 @@ func (h *history) restore() error {
 	return h.note(err, nil)
 }
 
-// load reads the file, whose points come before those made here. A damaged file
-// is set aside, by the process that owns it.
+// load reads the file, whose points come before those made here. One that
+// cannot be read is set aside, by the process that owns it.
 func (h *history) load() {
 	points, err := h.file.read()
 	if err != nil {
 		h.log.Warn("the history of performance cannot be read; it begins anew", "dir", h.file.dir, "error", err)
-		h.file.setAside(err)
+		h.file.setAside()
 		return
 	}
 	h.mu.Lock()

@@ -17,13 +17,15 @@ type Window struct {
 	Span time.Duration
 }
 
-// Windows are those of reports. Read takes any up to an hour.
-var Windows = [...]Window{{"1m", time.Minute}, {"5m", 5 * time.Minute}, {"1h", time.Hour}}
+// Windows are those of reports, from the shortest on. Read takes any up to an hour.
+func Windows() []Window {
+	return []Window{{"1m", time.Minute}, {"5m", 5 * time.Minute}, {"1h", time.Hour}}
+}
 
 // ParseWindow finds one of Windows by its name.
 func ParseWindow(name string) (Window, error) {
 	var names []string
-	for _, w := range Windows {
+	for _, w := range Windows() {
 		if w.Name == name {
 			return w, nil
 		}

@@ -61,7 +61,7 @@ func TestPartialSlots(t *testing.T) {
 		for i := range 3000 {
 			n += 4 // 2 per second
 			pass(step)
-			for _, w := range Windows {
+			for _, w := range Windows() {
 				rate, samples, ok := f.Read("n_total", nil, StatRate, w.Span)
 				most := uint64(4 * (i + 1))
 				if !ok || !near(rate, 2) || samples > most || samples < min(most, uint64(2*w.Span.Seconds())) {
@@ -269,7 +269,7 @@ func TestConcurrentReaders(t *testing.T) {
 				for range 200 {
 					h.Observe(time.Millisecond)
 					f.Read("n_seconds", nil, StatP99, time.Hour)
-					f.Snapshot(Windows[:]...)
+					f.Snapshot(Windows()...)
 					f.History()
 					time.Sleep(step)
 				}
@@ -287,7 +287,7 @@ func TestConcurrentReaders(t *testing.T) {
 
 func TestParseWindow(t *testing.T) {
 	w, err := ParseWindow("5m")
-	if err != nil || w != Windows[1] {
+	if err != nil || w != Windows()[1] {
 		t.Error(w, err)
 	}
 	if _, err := ParseWindow("2m"); err == nil || err.Error() != `window "2m" is none of 1m, 5m, 1h` {
