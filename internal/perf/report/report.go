@@ -47,7 +47,7 @@ func (r *Report) Serve(req *http.Request) (body []byte, contentType string, err 
 	if err != nil {
 		return nil, "", llm.Errorf(http.StatusBadRequest, "invalid_query", "The query of this request cannot be read: %v.", err)
 	}
-	windows := timeline.Windows[:]
+	windows := timeline.Windows()
 	if query.Has("window") {
 		w, err := timeline.ParseWindow(query.Get("window"))
 		if err != nil {
@@ -76,7 +76,7 @@ func wrong(param, format string, args ...any) error {
 
 // Live gives the report as JSON on one line, with all windows and without the
 // history.
-func (r *Report) Live() ([]byte, error) { return r.json(timeline.Windows[:], false) }
+func (r *Report) Live() ([]byte, error) { return r.json(timeline.Windows(), false) }
 
 func (r *Report) json(windows []timeline.Window, history bool) ([]byte, error) {
 	b, err := json.Marshal(r.build(windows))

@@ -116,16 +116,17 @@ func (z *summarizer) total(name, label string, values ...string) (sum *float64) 
 		return nil
 	}
 	for _, s := range f.Series {
-		i := 0
-		for i < len(s.Labels) && !(s.Labels[i] == label && slices.Contains(values, s.Labels[i+1])) {
-			i += 2
+		of := label == ""
+		for i := 0; i < len(s.Labels); i += 2 {
+			of = of || s.Labels[i] == label && slices.Contains(values, s.Labels[i+1])
 		}
-		if s.Live && (label == "" || i < len(s.Labels)) {
-			if sum == nil {
-				sum = new(float64)
-			}
-			*sum += s.Value
+		if !s.Live || !of {
+			continue
 		}
+		if sum == nil {
+			sum = new(float64)
+		}
+		*sum += s.Value
 	}
 	return sum
 }
