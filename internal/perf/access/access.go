@@ -8,11 +8,13 @@ package access
 
 import (
 	"context"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"sluice/internal/perf"
 )
@@ -78,6 +80,7 @@ func (l *Log) Close() { l.out.close() }
 type line struct {
 	attrs [32]slog.Attr
 	n     int
+	trace [2 * len(perf.TraceID{})]byte
 }
 
 const (
@@ -139,7 +142,9 @@ func (n *line) micros(key string, d time.Duration) {
 func (n *line) fill(x *perf.Exchange) {
 	n.text("request_id", x.ID)
 	if x.Trace.ID != (perf.TraceID{}) {
-		n.text("trace_id", x.Trace.ID.String())
+		hex.Encode(n.trace[:], x.Trace.ID[:])
+		// Handlers copy text while they write a line, and n lives longer.
+		n.text("trace_id", unsafe.String(&n.trace[0], len(n.trace)))
 	}
 	n.text("tenant", x.Tenant)
 	n.text("client", x.Client)
