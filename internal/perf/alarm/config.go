@@ -134,7 +134,7 @@ func Default() Config {
 func BuiltIn() []Rule {
 	return []Rule{
 		{
-			Name: "upstream_errors", Figure: "upstream_error_ratio", Each: "upstream", Window: 5 * time.Minute, Above: quantity("5%"),
+			Name: "upstream_errors", Figure: "route_failure_ratio", Each: "upstream", Window: 5 * time.Minute, Above: quantity("5%"),
 			Advice: "The upstream answers with server errors or not at all. See its entry in GET /v1/health/detailed, and its operator's status page.",
 		},
 		{

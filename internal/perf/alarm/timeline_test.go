@@ -28,7 +28,7 @@ func (u *upstream) answer(failed, total float64) {
 func (u *upstream) Figures(r perf.Reporter) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	r.Ratio("upstream_error_ratio", "Errors.", u.failed, u.total, "upstream", "east")
+	r.Ratio("route_failure_ratio", "Errors.", u.failed, u.total, "upstream", "east")
 	r.Gauge("process_memory_used_ratio", "Memory.", 0.95)
 }
 
