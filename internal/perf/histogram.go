@@ -45,9 +45,9 @@ func (h *Histogram) Observe(d time.Duration) {
 	h.nanos.Add(int64(d))
 }
 
-// ObserveTraced counts d and keeps the trace it belongs to as an example of such
-// durations.
-func (h *Histogram) ObserveTraced(d time.Duration, id TraceID) {
+// ObserveTraced counts d, which ended at a time, and keeps the trace it belongs to
+// as an example of such durations.
+func (h *Histogram) ObserveTraced(d time.Duration, id TraceID, at time.Time) {
 	h.Observe(d)
 	if id == (TraceID{}) {
 		return
@@ -57,7 +57,7 @@ func (h *Histogram) ObserveTraced(d time.Duration, id TraceID) {
 		h.exemplars.CompareAndSwap(nil, new(exemplars))
 		e = h.exemplars.Load()
 	}
-	e.keep(max(d, 0).Seconds(), id)
+	e.keep(max(d, 0).Seconds(), id, at)
 }
 
 // ObserveCount counts a whole number, such as one of tokens. A negative one

@@ -123,7 +123,7 @@ func TestConcurrent(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range 1000 {
-				h.ObserveTraced(time.Duration(i)*time.Microsecond, TraceID{1})
+				h.ObserveTraced(time.Duration(i)*time.Microsecond, TraceID{1}, time.Now())
 			}
 		})
 	}
@@ -139,7 +139,8 @@ func TestConcurrent(t *testing.T) {
 
 func TestObserveAllocs(t *testing.T) {
 	var h Histogram
-	if n := testing.AllocsPerRun(100, func() { h.ObserveTraced(time.Millisecond, TraceID{1}) }); n != 0 {
+	at := time.Now()
+	if n := testing.AllocsPerRun(100, func() { h.ObserveTraced(time.Millisecond, TraceID{1}, at) }); n != 0 {
 		t.Errorf("Observe allocates %v times", n)
 	}
 }

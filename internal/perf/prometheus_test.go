@@ -88,13 +88,15 @@ func TestExemplars(t *testing.T) {
 	r := New()
 	var h Histogram
 	r.Register("a", one{&h})
-	h.ObserveTraced(3*time.Millisecond, TraceID{0xab})
-	h.ObserveTraced(3*time.Millisecond, TraceID{0xcd}) // the one before is still new
-	h.ObserveTraced(time.Hour, TraceID{0xef})
+	at := time.Now()
+	h.ObserveTraced(3*time.Millisecond, TraceID{1}, at.Add(-renewed))
+	h.ObserveTraced(3*time.Millisecond, TraceID{0xab}, at)
+	h.ObserveTraced(3*time.Millisecond, TraceID{0xcd}, at.Add(renewed/2)) // the one before is still new
+	h.ObserveTraced(time.Hour, TraceID{0xef}, at)
 	got := string(get(t, r.Handler(), "application/openmetrics-text; version=1.0.0"))
 	for _, part := range []string{
-		`sluice_wait_seconds_bucket{upstream="a",le="0.005"} 2 # {trace_id="ab000000000000000000000000000000"} 0.003 `,
-		`sluice_wait_seconds_bucket{upstream="a",le="+Inf"} 3`,
+		`sluice_wait_seconds_bucket{upstream="a",le="0.005"} 3 # {trace_id="ab000000000000000000000000000000"} 0.003 `,
+		`sluice_wait_seconds_bucket{upstream="a",le="+Inf"} 4`,
 	} {
 		if !strings.Contains(got, part) {
 			t.Errorf("no %q in\n%s", part, got)

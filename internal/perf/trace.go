@@ -3,6 +3,7 @@ package perf
 import (
 	"encoding/hex"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,6 +50,7 @@ const renewed = time.Second
 
 // exemplars are traces of values, one for each classic bucket.
 type exemplars struct {
+	due  [len(classic) + 1]atomic.Int64 // Unix nanoseconds from which on a new one is taken
 	mu   sync.Mutex
 	kept [len(classic) + 1]Exemplar
 }
@@ -62,18 +64,19 @@ type Exemplar struct {
 }
 
 // keep makes a value the example of its bucket, if the one there is not new.
-func (e *exemplars) keep(v float64, id TraceID) {
+func (e *exemplars) keep(v float64, id TraceID, at time.Time) {
 	i := 0
 	for i < len(classic) && v > classic[i] {
 		i++
 	}
-	if !e.mu.TryLock() { // there will be others
+	now, due := at.UnixNano(), e.due[i].Load()
+	// The one there may be of a clock that was set back since.
+	if (now < due && due-now <= int64(renewed)) || !e.due[i].CompareAndSwap(due, now+int64(renewed)) {
 		return
 	}
+	e.mu.Lock()
 	defer e.mu.Unlock()
-	if now := time.Now(); now.Sub(e.kept[i].At) > renewed {
-		e.kept[i] = Exemplar{v, id, now}
-	}
+	e.kept[i] = Exemplar{v, id, at}
 }
 
 // Exemplars returns the kept ones, the least value first.

@@ -106,7 +106,7 @@ func (l *Log) Observe(x *perf.Exchange) {
 		n.body("request_body", x.Body)
 		n.body("reply_body", x.Reply)
 	}
-	r := slog.NewRecord(time.Now(), level, "request", 0)
+	r := slog.NewRecord(x.Begun.Add(x.Total), level, "request", 0)
 	// A group without a name is part of the line, and its attributes need not be
 	// copied as the record's own do.
 	r.AddAttrs(slog.Attr{Value: slog.GroupValue(n.attrs[:n.n]...)})

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func exchange() *perf.Exchange {
 	return &perf.Exchange{
-		ID: "r1", Tenant: "team", Client: "127.0.0.1:4", Method: "POST", Path: "/v1/chat/completions", Op: llm.Chat, Stream: true,
+		Begun: time.Now(), ID: "r1", Tenant: "team", Client: "127.0.0.1:4", Method: "POST", Path: "/v1/chat/completions", Op: llm.Chat, Stream: true,
 		Model: "m", Upstream: "up", Attempts: 2, Cache: llm.CacheMiss, Status: 200, First: 1500 * time.Millisecond, Total: 2 * time.Second,
 		Waiting: time.Second, HasOverhead: true, Overhead: 34567 * time.Nanosecond, BytesIn: 7, BytesOut: 9,
 		Usage: perf.Usage{Known: true, Input: 3, Output: 4}, Trace: perf.Trace{ID: perf.TraceID{0xab}},

@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 			for i := range 1000 {
 				s.wait.Observe(time.Duration(i*i) * time.Microsecond)
 			}
-			s.duration.ObserveTraced(2*time.Second, traced.ID)
+			s.duration.ObserveTraced(2*time.Second, traced.ID, time.Now())
 			s.tokens.ObserveCount(1024)
 			f.registry.Register("a", s)
 			f.run().stop()

@@ -63,9 +63,10 @@ func (s *span) observe(x *perf.Exchange) {
 	if x.Trace.Sampled {
 		example = x.Trace.ID
 	}
-	s.duration.ObserveTraced(x.Total, example)
+	at := x.Begun.Add(x.Total)
+	s.duration.ObserveTraced(x.Total, example, at)
 	if x.HasOverhead {
-		s.overhead.ObserveTraced(x.Overhead, example)
+		s.overhead.ObserveTraced(x.Overhead, example, at)
 	}
 }
 
