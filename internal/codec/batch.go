@@ -2,223 +2,253 @@ package codec
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
-// leastChunk is how many bytes of items a worker gets at least, where there are
-// so many: below that handing over costs more than it saves.
-const leastChunk = 4 << 10
+const (
+	// leastChunk is how many bytes of items a chunk has at least, where there are
+	// so many: below that handing over costs more than it saves.
+	leastChunk = 4 << 10
+	// chunksPerWorker is how finely a batch is cut for them. The workers end at
+	// different times, by up to a chunk.
+	chunksPerWorker = 24
+	// keepChunk is how much memory in bytes a chunk may keep for use again.
+	keepChunk = 256 << 10
+)
 
 // batch is the items of one request. The first are with the workers before the
-// last have been read.
+// last have been found.
 type batch struct {
 	*call
 	ctx  context.Context
 	body []byte
+	size int  // bytes of a chunk, about
+	late bool // what holds for all items stands behind them, and the workers did not know it
 
-	size   int // bytes of a chunk, about
-	count  int // items
-	next   [][]byte
-	have   int // bytes of next
-	chunks []chunk
-	n      int   // chunks so far; there is memory for all, so that the workers see them where they are
-	work   *work // nil until there is a chunk
+	start, end int   // of the items that are in no chunk yet
+	work       *work // nil until there is a chunk
+
+	mu      sync.Mutex
+	chunks  []*chunk
+	taken   int  // of these, by workers
+	helpers int  // pieces of work that are queued or run
+	whole   bool // no more chunks come
 
 	// What holds for all items, as it was when the first went to the workers.
 	said   ask
 	target target // of items that name no other, unless err
 	err    error
 	left   atomic.Int64 // bytes that the results may still take; each worker may go beyond by one result
+
+	// What the workers found.
+	count  atomic.Int64 // items
+	astray atomic.Bool  // some chunk does not end where an item does
+	broken atomic.Bool  // some item is no JSON
 }
 
 // chunk is items that one worker does. Neighbours are in one chunk.
 type chunk struct {
-	items  [][]byte
-	result []byte
+	start, end int  // in the body
+	first      bool // of the batch
+	result     []byte
+	scratch    scratch
 }
 
-// found readies the batch for a body and returns what takes each item that is
-// found there.
-func (b *batch) found(ctx context.Context, k *call, body []byte) func(llm.Span) error {
-	return func(at llm.Span) error {
-		if b.call == nil {
-			cfg := &k.c.cfg
-			most := min(4*k.c.workers, cfg.Queue)
-			b.call, b.ctx, b.body = k, ctx, body
-			b.size = max(leastChunk, len(body)/most+1)
-			b.chunks = make([]chunk, len(body)/b.size+1)
-		}
-		return b.add(body[at.Start:at.End])
-	}
+func newBatch(ctx context.Context, k *call, body []byte) *batch {
+	return &batch{call: k, ctx: ctx, body: body, size: max(leastChunk, len(body)/(chunksPerWorker*k.c.workers)+1)}
 }
 
-func (b *batch) add(item []byte) error {
-	if b.count == b.c.cfg.MaxItems {
-		return errTooLarge("items", "A batch has at most %d items.", b.c.cfg.MaxItems)
-	}
-	b.count++
-	b.next = append(b.next, item)
-	if b.have += len(item) + 1; b.have < b.size {
-		return nil
-	}
-	return b.flush()
-}
-
-// flush hands the items that were gathered to the workers.
-func (b *batch) flush() error {
-	if len(b.next) == 0 {
-		return nil
-	}
+// flush hands the items up to end to the workers. The next one begins at next.
+func (b *batch) flush(end, next int) error {
 	if b.work == nil {
 		b.begin()
 	}
-	b.chunks[b.n].items = b.next
-	b.n++
-	b.next, b.have = nil, 0
-	if err := b.c.pool.add(b.work); err != nil {
-		return errUndone(err)
+	c, ok := b.c.chunks.Get().(*chunk)
+	if !ok {
+		c = new(chunk)
 	}
-	return nil
+	c.start, c.end, c.first = b.start, end, len(b.chunks) == 0
+	b.start = next
+	b.mu.Lock()
+	b.chunks = append(b.chunks, c)
+	b.mu.Unlock()
+	return b.help()
 }
 
+// begin readies the batch for its first chunk, or for having all done once more.
 func (b *batch) begin() {
 	b.said = b.ask
 	b.left.Store(int64(b.c.cfg.MaxOutputBytes))
 	b.target, b.err = b.c.find(b.said.typeName, b.said.schema)
-	b.work = newWork(func(i int) { b.chunks[i].result = b.do(b.ctx, i) })
+	b.taken, b.helpers, b.whole = 0, 0, false
+	b.count.Store(0)
+	b.astray.Store(false)
+	b.broken.Store(false)
+	b.work = newWork(func(int) { b.run() })
 }
 
-// drop ends a batch that has no reply.
-func (b *batch) drop() {
-	if b != nil && b.work != nil {
-		b.work.drop()
+// help has one more worker take part, unless as many do as can. The queue may be
+// full as long as one does.
+func (b *batch) help() error {
+	b.mu.Lock()
+	others := b.helpers
+	if others < b.c.workers {
+		b.helpers++
 	}
+	b.mu.Unlock()
+	if others == b.c.workers || b.c.pool.add(b.work, others == 0) {
+		return nil
+	}
+	b.mu.Lock()
+	b.helpers--
+	b.mu.Unlock()
+	if others > 0 {
+		return nil
+	}
+	return errUndone(errFull)
+}
+
+// run does chunks as long as there are some.
+func (b *batch) run() {
+	for {
+		b.mu.Lock()
+		if b.taken == len(b.chunks) {
+			b.helpers-- // with the lock held, so that a chunk that comes now finds it gone
+			if b.whole {
+				b.work.spend()
+			}
+			b.mu.Unlock()
+			return
+		}
+		next := b.chunks[b.taken]
+		b.taken++
+		b.mu.Unlock()
+		b.do(b.ctx, next)
+	}
+}
+
+// drop ends what the workers do for a batch.
+func (b *batch) drop() {
+	if b.work == nil {
+		return
+	}
+	b.mu.Lock()
+	b.taken = len(b.chunks)
+	b.mu.Unlock()
+	b.work.drop()
+}
+
+// release ends a batch of which nothing is needed any more.
+func (b *batch) release() {
+	if b == nil {
+		return
+	}
+	b.drop()
+	b.recycle()
+}
+
+func (b *batch) recycle() {
+	for _, each := range b.chunks {
+		if cap(each.result)+each.scratch.size() <= keepChunk {
+			b.c.chunks.Put(each)
+		}
+	}
+	b.chunks = nil
 }
 
 // batch does a request with items, and makes the parts of its reply.
 func (k *call) batch(ctx context.Context, b *batch) error {
-	k.parts = k.parts[:0]
 	if k.data != nil {
-		b.drop()
 		return errParam("invalid_parameter", "data", "The request has both \"data\" and \"items\".")
 	}
 	if k.bareReply && k.wrap == no {
-		b.drop()
 		return errParam("invalid_parameter", "envelope", "The reply to a batch is always an envelope.")
 	}
-	if b.count == 0 {
-		k.parts = append(k.parts, llm.Event{Raw: []byte(`{"items":[]}`)})
+	if b.end == 0 {
+		k.parts = append(k.parts[:0], llm.Event{Raw: []byte(`{"items":[]}`)})
 		return nil
 	}
-	if k.late && b.work != nil { // the workers did not know all: once more
-		b.drop()
-		b.begin()
-		for range b.n {
-			if err := b.c.pool.add(b.work); err != nil {
-				b.drop()
-				return errUndone(err)
-			}
+	if b.late && b.work != nil {
+		if err := b.restart(); err != nil {
+			return err
 		}
 	}
-	if err := b.flush(); err != nil {
-		b.drop()
-		return err
+	err := b.finish()
+	if err == nil && (b.astray.Load() || b.count.Load() > int64(k.c.cfg.MaxItems)) {
+		err = b.again()
 	}
-	if err := k.c.pool.wait(ctx, b.work); err != nil {
-		return errUndone(err)
+	if err == nil && b.broken.Load() {
+		err = b.invalid()
 	}
-	if err := ctx.Err(); err != nil {
-		return err // some chunk may have ended early
-	}
-	last := &b.chunks[b.n-1]
-	last.result = append(last.result, ']', '}')
-	for i := range b.chunks[:b.n] {
-		k.parts = append(k.parts, llm.Event{Raw: b.chunks[i].result})
-	}
-	return nil
-}
-
-// do gives the results of the ith chunk, with commas between them and before
-// them, or the reply's beginning.
-func (b *batch) do(ctx context.Context, i int) []byte {
-	items, size := b.chunks[i].items, 16
-	for _, item := range items {
-		size += len(item)
-	}
-	results := make([]byte, 0, size+size/4) // about what it takes
-	if i == 0 {
-		results = append(results, `{"items":[`...)
-	} else {
-		results = append(results, ',')
-	}
-	var s scratch
-	for i, item := range items {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if i > 0 {
-			results = append(results, ',')
-		}
-		n := len(results)
-		results = append(results, `{"data":`...)
-		var err error
-		if results, err = b.item(results, &s, item); err != nil {
-			results = jsonscan.AppendError(results[:n], b.told(err))
-			continue
-		}
-		results = append(results, '}')
-		b.left.Add(int64(n - len(results)))
-	}
-	return results
-}
-
-// item appends what one item becomes. A panic is a fault of this item: beyond it
-// there is nothing but a worker that all share.
-func (b *batch) item(dst []byte, s *scratch, item []byte) (out []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			out, err = dst, b.c.caught(p, b.said.typeName)
-		}
-	}()
-	m := message{direction: b.direction, options: b.said.options, limit: int(b.left.Load())}
-	if err := b.read(&m, item); err != nil {
-		b.c.count(&m, 0, err)
-		return dst, err
-	}
-	return b.c.convert(dst, s, &m)
-}
-
-// read finds out what is to be done with an item.
-func (b *batch) read(m *message, item []byte) (err error) {
-	if m.limit <= 0 {
-		return errTooLarge("items", "The results of the batch take more than %d bytes.", b.c.cfg.MaxOutputBytes)
-	}
-	if item[0] != '{' {
-		return errParam("invalid_type", "items", "The item is not an object.")
-	}
-	a := ask{typeName: b.said.typeName, schema: b.said.schema}
-	if err := a.parse(item, b.c.jsonDepth(), nil); err != nil {
-		return err
-	}
-	if m.data = a.data; m.data == nil {
-		return errMissing("data", "The item has no \"data\".")
-	}
-	if a.typeName == b.said.typeName && a.schema == b.said.schema {
-		m.target, err = b.target, b.err
-	} else {
-		m.target, err = b.c.find(a.typeName, a.schema)
+	if err == nil {
+		b.join()
 	}
 	return err
 }
 
-// told is what the client is told of an item's error. One that is not for the
-// client is logged, as front does with those of whole requests.
-func (b *batch) told(err error) *llm.Error {
-	if outcomeOf(err) == failed {
-		b.c.log.Error("item failed", "type", b.said.typeName, "error", err)
+// invalid says why a request is no JSON that has items which are none.
+func (b *batch) invalid() error {
+	if err := b.parse(b.body, b.c.jsonDepth(), false); err != nil {
+		return errEnvelope(b.body, err)
 	}
-	return llm.AsError(err)
+	return errors.New("a batch is sound JSON and its items are not")
+}
+
+// join makes the chunks' results the parts of the reply.
+func (b *batch) join() {
+	last := b.chunks[len(b.chunks)-1]
+	last.result = append(last.result, ']', '}')
+	b.parts = b.parts[:0]
+	for _, each := range b.chunks {
+		b.parts = append(b.parts, llm.Event{Raw: each.result})
+	}
+}
+
+// do makes the results of a chunk, with commas between them and before them, or
+// the reply's beginning.
+func (b *batch) do(ctx context.Context, c *chunk) {
+	c.result = c.result[:0]
+	if c.first {
+		c.result = append(c.result, `{"items":[`...)
+	} else {
+		c.result = append(c.result, ',')
+	}
+	for i := c.start; ; {
+		it, ok := itemAt(b.body, i)
+		if !ok || it.end > c.end {
+			b.astray.Store(true)
+			return
+		}
+		if b.count.Add(1) > int64(b.c.cfg.MaxItems) || ctx.Err() != nil {
+			return
+		}
+		b.result(c, it)
+		if it.end == c.end {
+			return
+		}
+		if i = space(b.body, it.end); at(b.body, i) != ',' {
+			b.astray.Store(true)
+			return
+		}
+		i = space(b.body, i+1)
+		c.result = append(c.result, ',')
+	}
+}
+
+// result appends what becomes of an item.
+func (b *batch) result(c *chunk, it item) {
+	n := len(c.result)
+	c.result = append(c.result, `{"data":`...)
+	var err error
+	if c.result, err = b.item(c.result, &c.scratch, it); err != nil {
+		c.result = jsonscan.AppendError(c.result[:n], b.told(err))
+		return
+	}
+	c.result = append(c.result, '}')
+	b.left.Add(int64(n - len(c.result)))
 }

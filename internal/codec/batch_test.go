@@ -113,8 +113,10 @@ func TestItemFails(t *testing.T) {
 		return append(dst, input...), nil
 	})
 	const fault = `{"error":{"message":"The gateway failed to handle the request.","type":"server_error","param":null,"code":"internal_error"}}`
-	b.chunks = []chunk{{items: [][]byte{[]byte(`{"data":0}`), []byte(`{"data":1}`), []byte(`{"data":2}`), []byte(`{"data":3}`)}}}
-	got := string(b.do(t.Context(), 0))
+	b.body = []byte(`[{"data":0}, {"data":1}, {"data" : 2}, {"data": 3 }]`)
+	one := &chunk{first: true, start: 1, end: len(b.body) - 1}
+	b.do(t.Context(), one)
+	got := string(one.result)
 	if want := `{"items":[{"data":"MA=="},` + fault + "," + fault + `,{"data":"Mw=="}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -166,6 +168,39 @@ func testBatchAsItIsRead(t *testing.T) {
 	synctest.Wait() // until the workers have passed over what was dropped
 	if room := c.pool.room.Load(); room != int64(c.cfg.Queue) {
 		t.Errorf("room for %d of %d pieces", room, c.cfg.Queue)
+	}
+}
+
+// putFree gives a codec the type free.Free, whose "data" is any JSON.
+func putFree(t testing.TB, c *Codec) {
+	t.Helper()
+	const free = `syntax = "proto3"; package free; import "google/protobuf/struct.proto"; message Free { google.protobuf.Value data = 1; }`
+	if _, err := c.PutSchema("free", "text/plain", []byte(free)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Items that look like a batch's own inside of one, and one too many that nobody but
+// the workers sees.
+func TestBatchGuess(t *testing.T) {
+	c := newCodec(t, func(c *Config) { c.Workers, c.MaxItems = 2, 300 })
+	putFree(t, c)
+	inner := `{"data":{"data":[` + strings.Repeat(`{"data":1},`, 100) + `{"data":"},{\"data\":"}]}}`
+	body := func(items int) string {
+		return `{"type":"free.Free","items":[` + strings.Repeat(inner+",", items-1) + inner + "]}"
+	}
+	one := send(c, post("encode", body(1), asJSON))
+	one = one[len(`application/json {"items":[`) : len(one)-len("]}")]
+	want := `application/json {"items":[` + strings.Repeat(one+",", 299) + one + "]}"
+	if got := send(c, post("encode", body(300), asJSON)); got != want || !strings.HasPrefix(one, `{"data":"`) {
+		t.Errorf("got %.300s", got)
+	}
+	for _, item := range []string{`{"data":{"data":"x"}}`, `{"data":{"data":[{"data":1},{"data":2}]}}`} {
+		item += strings.Repeat(" ", 100)
+		many := `{"type":"free.Free","items":[` + strings.Repeat(item+",", 300) + item + "]}"
+		if got := send(c, post("encode", many, asJSON)); got != "413 too_large items: A batch has at most 300 items." {
+			t.Errorf("one too many: %.300s", got)
+		}
 	}
 }
 

@@ -134,26 +134,3 @@ func benchResults(b *testing.B, d Direction, share int, size int64) {
 		b.ReportMetric(100*float64(c.results.hits.Load())/float64(n), "%hits")
 	}
 }
-
-func BenchmarkBatch(b *testing.B) {
-	c := newCodec(b, nil)
-	var body bytes.Buffer
-	body.WriteString(`{"type":"test.Note","items":[`)
-	for i := range 500 {
-		if i > 0 {
-			body.WriteByte(',')
-		}
-		fmt.Fprintf(&body, `{"data":%q}`, b64(typical(uint64(i))))
-	}
-	body.WriteString("]}")
-	req := &llm.Request{Op: llm.Passthrough, Method: "POST", Path: prefix + "decode", Body: body.Bytes(),
-		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
-	stage := c.Stage(nil)
-	b.ReportAllocs()
-	b.SetBytes(int64(body.Len()))
-	for b.Loop() {
-		if err := stage.Serve(context.Background(), req, nothing{}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -51,11 +51,11 @@ func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d
 	k := c.take(d)
 	defer c.release(k)
 	size, b, err := k.begin(ctx, req)
+	defer b.release()
 	if err != nil {
-		b.drop()
 		return err
 	}
-	if k.items != nil {
+	if b != nil {
 		err = k.batch(ctx, b)
 	} else {
 		err = k.single(ctx, size)
@@ -67,8 +67,8 @@ func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d
 }
 
 // begin reads the request: its query, its body of size bytes, and what that says.
-// The batch, nil for a bare message, has the items, and is to be dropped after an
-// error.
+// The batch, nil for one message, has the items. It is to be released, after an
+// error too.
 func (k *call) begin(ctx context.Context, req *llm.Request) (size int, b *batch, err error) {
 	if err := k.parseQuery(req.RawQuery); err != nil {
 		return 0, nil, err
@@ -85,11 +85,8 @@ func (k *call) begin(ctx context.Context, req *llm.Request) (size int, b *batch,
 	}
 	if k.bareBody {
 		k.data = body
-	} else {
-		b = new(batch)
-		if err := k.parse(body, k.c.jsonDepth(), b.found(ctx, k, body)); err != nil {
-			return 0, b, errEnvelope(body, err)
-		}
+	} else if b, err = k.open(ctx, body); err != nil {
+		return 0, b, err
 	}
 	k.bareReply = k.wantsBare(req.Get("Accept"))
 	return len(body), b, nil
@@ -187,12 +184,12 @@ func (k *call) message(t target) (err error) {
 // send sends the reply.
 func (k *call) send(out llm.Sink) error {
 	k.fields[0] = llm.Field{Name: "Content-Type", Value: "application/json"}
-	if k.direction == Encode && k.bareReply && k.items == nil {
+	if k.direction == Encode && k.bareReply && k.items.End == 0 {
 		k.fields[0].Value = "application/x-protobuf"
 	}
 	k.events[0] = llm.Event{Raw: k.reply}
 	events := k.events[:]
-	if k.items != nil {
+	if k.items.End > 0 {
 		events = k.parts
 	}
 	k.head = llm.Head{Status: 200, Kind: llm.Unary, Header: k.fields[:]}

@@ -39,7 +39,8 @@ type Codec struct {
 	results *results // nil for none
 	pool    *pool
 	workers int
-	calls   sync.Pool
+	calls   sync.Pool // of *call
+	chunks  sync.Pool // of *chunk
 	figures figures
 }
 

@@ -14,9 +14,8 @@ import (
 type ask struct {
 	typeName, schema string
 	options          protobuf.Options
-	data             []byte // JSON, or a bare message; nil when there is none
-	items            []byte // a JSON array; nil when there is none
-	late             bool   // what holds for all items stands behind them
+	data             []byte   // JSON, or a bare message; nil when there is none
+	items            llm.Span // where their array stands; zero when there is none
 
 	wrap     wish   // in the query: whether the reply is to be an envelope
 	encoding string // in the query: Base64, Hex, or "" when it is not said
@@ -32,12 +31,10 @@ const (
 )
 
 // parse reads an envelope, or an item of one, which has neither items nor options
-// of its own. It aliases body. element, nil for an item, is given each item as it
-// is found.
-func (a *ask) parse(body []byte, depth int, element func(llm.Span) error) error {
+// of its own. It aliases body.
+func (a *ask) parse(body []byte, depth int, item bool) error {
 	var seen [keys]bool
-	item := element == nil
-	return jsonscan.MembersAndElements(body, depth, func(key []byte, value llm.Span) error {
+	return jsonscan.Members(body, depth, func(key []byte, value llm.Span) error {
 		raw := body[value.Start:value.End]
 		k := keyOf(key)
 		if k == keyUnknown || item && (k == keyItems || k == keyOptions) {
@@ -47,7 +44,6 @@ func (a *ask) parse(body []byte, depth int, element func(llm.Span) error) error 
 			return errParam("duplicate_parameter", string(key), "%q is given twice.", key)
 		}
 		seen[k] = true
-		a.late = a.late || seen[keyItems] && k != keyItems && k != keyData
 		switch k {
 		case keyType:
 			return name(&a.typeName, "type", raw)
@@ -59,12 +55,12 @@ func (a *ask) parse(body []byte, depth int, element func(llm.Span) error) error 
 			if raw[0] != '[' {
 				return errParam("invalid_type", "items", "\"items\" is not an array.")
 			}
-			a.items = raw
+			a.items = value
 		default:
 			a.data = raw
 		}
 		return nil
-	}, "items", element)
+	})
 }
 
 type key uint8

@@ -58,19 +58,28 @@ func (p *pool) run(ctx context.Context, n int, do func(i int)) error {
 	return p.wait(ctx, w)
 }
 
-// add has the next piece of some work done; errFull where there is no room.
-func (p *pool) add(w *work) error {
+// add has the next piece of some work done, and reports whether there is room for
+// it. Where the piece is needed, having none is a refusal that counts.
+func (p *pool) add(w *work, needed bool) bool {
 	if !p.reserve(1) {
-		p.refused.Add(1)
-		return errFull
+		if needed {
+			p.refused.Add(1)
+		}
+		return false
 	}
 	p.push(w)
-	return nil
+	return true
 }
 
-// push queues the next piece. It does not block: the room is reserved.
+// push queues the next piece, unless nothing is left to do. It does not block: the
+// room is reserved.
 func (p *pool) push(w *work) {
 	w.mu.Lock()
+	if w.spent {
+		w.mu.Unlock()
+		p.room.Add(1)
+		return
+	}
 	i := w.n
 	w.n++
 	w.left++
@@ -146,6 +155,7 @@ type work struct {
 	left    int  // pieces that are not through
 	running int  // of these, the ones that have begun
 	dropped bool // no more pieces begin
+	spent   bool // nor do they, since there is nothing left to do
 	done    chan struct{}
 	idle    chan struct{} // closed when the work was dropped and no piece runs
 }
@@ -157,10 +167,19 @@ func newWork(do func(i int)) *work {
 func (w *work) begin() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.dropped {
-		w.running++
+	if w.dropped || w.spent {
+		return false
 	}
-	return !w.dropped
+	w.running++
+	return true
+}
+
+// spend says that nothing is left to do but what the pieces do that have begun.
+// Others, which may stand far back in the queue, are not waited for.
+func (w *work) spend() {
+	w.mu.Lock()
+	w.spent, w.left = true, w.running
+	w.mu.Unlock()
 }
 
 func (w *work) end() {
@@ -176,11 +195,13 @@ func (w *work) end() {
 	}
 }
 
-// drop keeps further pieces from beginning and waits for those that run.
+// drop keeps further pieces from beginning and waits for those that run. Once more
+// does nothing.
 func (w *work) drop() {
 	w.mu.Lock()
+	before := w.dropped
 	w.dropped = true
-	if w.running == 0 {
+	if w.running == 0 && !before {
 		close(w.idle)
 	}
 	w.mu.Unlock()

@@ -104,6 +104,30 @@ func TestPoolCancel(t *testing.T) {
 	})
 }
 
+// Where nothing is left to do, pieces that wait are not waited for.
+func TestPoolSpent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1, 4)
+		defer p.close()
+		free := block(t, p)
+		w := newWork(func(int) { t.Error("begun") })
+		for range 3 {
+			if !p.add(w, true) {
+				t.Error("no room")
+			}
+			w.spend()
+		}
+		if err := p.wait(t.Context(), w); err != nil {
+			t.Error(err)
+		}
+		free()
+		synctest.Wait()
+		if room := p.room.Load(); room != 4 {
+			t.Errorf("room for %d", room)
+		}
+	})
+}
+
 func TestPoolClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1, 8)
