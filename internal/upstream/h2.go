@@ -78,10 +78,8 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		out.detach()
 		missed := connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow
 		c.pool.release(cn, true)
-		if missed && ctx.Err() == nil && out.resendable() {
-			return nil, true, nil
-		}
-		return nil, false, c.explain(ctx, err)
+		// The error is for a call that misses two connections.
+		return nil, missed && ctx.Err() == nil && out.resendable(), c.explain(ctx, err)
 	}
 	r := &Reply{
 		Status: resp.StatusCode, Length: resp.ContentLength,
