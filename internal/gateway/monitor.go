@@ -36,7 +36,7 @@ type monitor struct {
 	mu     sync.Mutex
 	ctx    context.Context // of what runs; nil before run
 	tasks  sync.WaitGroup
-	cfg    config.Perf
+	rules  alarm.Config
 	alarms *alarm.Set
 	forget func()             // takes their figures out
 	cease  context.CancelFunc // ends them; nil before run
@@ -72,7 +72,7 @@ func (g *Gateway) observe(cfg *config.Config) (*monitor, error) {
 	if m.export != nil {
 		g.figures.Register("telemetry", m.export)
 	}
-	m.alarm(cfg.Perf)
+	m.alarm(cfg.Perf.Alarm)
 	return m, nil
 }
 
@@ -84,7 +84,7 @@ func level(name string) (l slog.Level) {
 
 // alarm makes the alarms of a configuration, in place of those before. The
 // monitor is locked, or nobody else's yet.
-func (m *monitor) alarm(cfg config.Perf) {
+func (m *monitor) alarm(rules alarm.Config) {
 	if m.alarms != nil {
 		m.forget()
 		if m.cease != nil {
@@ -92,8 +92,8 @@ func (m *monitor) alarm(cfg config.Perf) {
 		}
 	}
 	host, _ := os.Hostname() // in messages, where it is a help and no more
-	m.cfg = cfg
-	m.alarms = alarm.New(cfg.Alarm, alarm.Options{Reader: m.timeline, Logger: m.log, Instance: host, Version: m.version})
+	m.rules = rules
+	m.alarms = alarm.New(rules, alarm.Options{Reader: m.timeline, Logger: m.log, Instance: host, Version: m.version})
 	m.forget = m.figures.Register("alarms", m.alarms)
 	if m.ctx != nil {
 		m.watch()
@@ -130,12 +130,10 @@ func (m *monitor) use(cfg *config.Config) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cfg.Config != cfg.Perf.Config {
-		m.log.Warn("perf.report_interval changes with the next start")
-	}
+	m.timeline.Use(cfg.Perf.Config)
 	// What is raised stays raised where nothing was changed about it.
-	if !reflect.DeepEqual(m.cfg.Alarm, cfg.Perf.Alarm) && (m.ctx == nil || m.ctx.Err() == nil) {
-		m.alarm(cfg.Perf)
+	if !reflect.DeepEqual(m.rules, cfg.Perf.Alarm) && (m.ctx == nil || m.ctx.Err() == nil) {
+		m.alarm(cfg.Perf.Alarm)
 	}
 }
 
