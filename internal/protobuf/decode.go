@@ -28,7 +28,7 @@ func (p *Plan) AppendJSON(dst, wire []byte, o Options, l Limits) ([]byte, error)
 			return d.out, nil
 		}
 	}
-	return dst, &Error{Offset: d.fault, Msg: d.msg}
+	return dst, &Error{Offset: d.fault, Msg: d.msg, Limit: d.exceeded}
 }
 
 // decoder is the state of one AppendJSON. Its methods read from b at the index
@@ -49,9 +49,10 @@ type decoder struct {
 	careful  bool // look ahead in each message; the output is right at once
 	tooLarge bool // failed: what has to be merged takes too much scratch
 
-	fault int // where decoding failed
-	msg   string
-	moved int // the offset to report for what stands in scratch, else -1
+	fault    int // where decoding failed
+	msg      string
+	exceeded bool // because of a limit
+	moved    int  // the offset to report for what stands in scratch, else -1
 
 	// Scratch. Each is a stack: who pushes takes his own away.
 	merged []byte // messages that came in parts, put together
@@ -93,10 +94,17 @@ func (d *decoder) run(m *message, dst, wire []byte) bool {
 }
 
 func (d *decoder) fail(i int, msg string) int {
-	d.fault, d.msg = i, msg
+	d.fault, d.msg, d.exceeded = i, msg, false
 	if d.moved >= 0 {
 		d.fault = d.moved
 	}
+	return -1
+}
+
+// exceed is fail because of a limit.
+func (d *decoder) exceed(i int, msg string) int {
+	d.fail(i, msg)
+	d.exceeded = true
 	return -1
 }
 
@@ -108,7 +116,7 @@ func (d *decoder) unordered(i int) int {
 // fits fails when there is too much output.
 func (d *decoder) fits(i int) int {
 	if len(d.out)-d.begin > d.limits.MaxOutput {
-		return d.fail(i, "more output than the limit allows")
+		return d.exceed(i, "more output than the limit allows")
 	}
 	return i
 }
@@ -139,7 +147,7 @@ func (d *decoder) message(m *message, b []byte, i int, group protowire.Number) i
 		b, group = b[:stop], 0
 	}
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		return d.fail(i, "messages nest deeper than the limit allows")
+		return d.exceed(i, "messages nest deeper than the limit allows")
 	}
 	i = d.body(m, b, i, group)
 	d.depth--

@@ -38,7 +38,7 @@ func (d *decoder) check(f *field, b []byte, i int, typ protowire.Type) int {
 
 func (d *decoder) checkMessage(m *message, b []byte, i int) int {
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		return d.fail(i, "messages nest deeper than the limit allows")
+		return d.exceed(i, "messages nest deeper than the limit allows")
 	}
 	if m.fallback != "" {
 		return d.fail(i, "no support for a "+m.fallback)
@@ -67,7 +67,7 @@ func (d *decoder) checkMessage(m *message, b []byte, i int) int {
 
 func (d *decoder) checkEntry(f *field, b []byte, i int) int {
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		return d.fail(i, "messages nest deeper than the limit allows")
+		return d.exceed(i, "messages nest deeper than the limit allows")
 	}
 	for i < len(b) {
 		num, typ, next := d.tag(b, i)

@@ -46,7 +46,7 @@ func (d *decoder) entry(f *field, b []byte, i int, r *keyRun) int {
 func (d *decoder) split(f *field, b []byte, i int) (e entry, ok bool) {
 	base := len(d.merged)
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		d.fail(i, "messages nest deeper than the limit allows")
+		d.exceed(i, "messages nest deeper than the limit allows")
 		return e, false
 	}
 	for i < len(b) {

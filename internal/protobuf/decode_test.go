@@ -54,6 +54,9 @@ func TestDecodeFaults(t *testing.T) {
 		if !errors.As(err, &e) || e.Msg != c.msg || (c.offset >= 0 && e.Offset != c.offset) || string(out) != "kept" {
 			t.Errorf("%s %x: error %v, output %q; want %q at byte %d", c.name, c.wire[:min(len(c.wire), 20)], err, out, c.msg, c.offset)
 		}
+		if e != nil && e.Limit != strings.HasSuffix(c.msg, "the limit allows") {
+			t.Errorf("%s: a limit's fault: %v", c.msg, e.Limit)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (d *decoder) rawTag(b []byte, i int) (protowire.Number, protowire.Type, int
 		return 0, 0, -1
 	}
 	if d.left--; d.left < 0 {
-		return 0, 0, d.fail(i, "more fields than the limit allows")
+		return 0, 0, d.exceed(i, "more fields than the limit allows")
 	}
 	num, typ := protowire.DecodeTag(v)
 	if num < protowire.MinValidNumber {
@@ -99,7 +99,7 @@ func (d *decoder) fixed(b []byte, i, n int) int {
 // tag begins and where what follows begins.
 func (d *decoder) group(b []byte, i int, num protowire.Number) (end, next int) {
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		return -1, d.fail(i, "groups nest deeper than the limit allows")
+		return -1, d.exceed(i, "groups nest deeper than the limit allows")
 	}
 	for {
 		n, typ, next := d.rawTag(b, i)

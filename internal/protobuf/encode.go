@@ -8,8 +8,7 @@ import (
 // AppendWire appends the wire form of the message that json holds to dst. It
 // takes and refuses what protojson.Unmarshal does, numbers like "1e" aside,
 // which are no JSON. Fields stand in the order of their members, those inside
-// an Any in the order of the schema, as protojson has them. Depth is counted as
-// protojson counts it: a map is part of the message that holds it.
+// an Any in the order of the schema, as protojson has them.
 //
 // On an error, which is an *Error, dst is returned as it was. A plain message
 // costs no allocation where dst has room; maps, well-known types and nesting
@@ -46,7 +45,7 @@ type encoder struct {
 	partial          bool // inside an Any, where nobody looks for required fields
 	maxOut, maxDepth int
 	fields           int // how many more are allowed
-	depth            int // messages that are open
+	depth            int // messages that are open on the wire, see Limits
 	nest, maxNest    int // arrays and objects that are open; bounded inside an Any
 
 	gaps  []gap // see open
@@ -63,6 +62,7 @@ type encoder struct {
 	num      number // the last one
 	scalarAt int    // where the scalar began that is being read
 	failed   bool
+	exceeded bool // because of a limit
 	fault    int
 	msg      string
 	path     []step // to the fault, innermost first
@@ -103,7 +103,7 @@ func (e *encoder) document(root *message) bool {
 // room reports whether the output is within its limit.
 func (e *encoder) room() bool {
 	if len(e.out)-e.base+e.extra > e.maxOut {
-		return e.fail(e.i, "the output is larger than allowed")
+		return e.exceed("the output is larger than allowed")
 	}
 	return true
 }
@@ -111,15 +111,23 @@ func (e *encoder) room() bool {
 // count counts a field or an element against the limits.
 func (e *encoder) count() bool {
 	if e.fields--; e.fields < 0 {
-		return e.fail(e.i, "more fields than allowed")
+		return e.exceed("more fields than allowed")
 	}
 	return e.room()
 }
 
+// deeper counts a message that is open on the wire.
+func (e *encoder) deeper() bool {
+	if e.depth++; e.depth > e.maxDepth {
+		return e.exceed("nested too deeply")
+	}
+	return true
+}
+
 // message reads the value of a message and writes its fields.
 func (e *encoder) message(m *message) bool {
-	if e.depth++; e.depth > e.maxDepth {
-		return e.fail(e.i, "nested too deeply")
+	if !e.deeper() {
+		return false
 	}
 	ok := false
 	if m.wkt != notWellKnown {

@@ -24,6 +24,12 @@ func (e *encoder) fail(at int, msg string) bool {
 	return false
 }
 
+// exceed is fail because of a limit.
+func (e *encoder) exceed(msg string) bool {
+	e.exceeded = e.exceeded || !e.failed
+	return e.fail(e.i, msg)
+}
+
 // within adds a step to the path of a fault, from the inside out.
 func (e *encoder) within(s step) bool {
 	e.path = append(e.path, s)
@@ -51,7 +57,7 @@ func (e *encoder) err() *Error {
 			path = append(path, s.name...)
 		}
 	}
-	return &Error{Path: string(path), Offset: e.fault, Msg: e.msg}
+	return &Error{Path: string(path), Offset: e.fault, Msg: e.msg, Limit: e.exceeded}
 }
 
 // mapStep names the map entry whose key stands at a place.

@@ -35,6 +35,9 @@ func TestEncodeErrors(t *testing.T) {
 			t.Errorf("%s: error %v", c.in, err)
 			continue
 		}
+		if e.Limit {
+			t.Errorf("%s: said to be a limit's fault: %v", c.in, e)
+		}
 		if e.Path != c.path || !strings.HasPrefix(c.in[e.Offset:], c.at) || e.Offset == len(c.in) != (c.at == "") || string(out) != "kept" {
 			t.Errorf("%s: %v, want the path %q and %q; output %q", c.in, e, c.path, c.at, out)
 		}
@@ -49,7 +52,7 @@ func TestEncodeLimits(t *testing.T) {
 		in    string
 		least Limits // what lets it pass; one less of anything does not
 	}{
-		{p, `[[[1,2,3],[],4]]`, Limits{MaxDepth: 4, MaxFields: 7, MaxOutput: 58}},
+		{p, `[[[1,2,3],[],4]]`, Limits{MaxDepth: 7, MaxFields: 7, MaxOutput: 58}},
 		{all, `{"st":"` + strings.Repeat("x", 200) + `","child":{"st":"y"}}`, Limits{MaxDepth: 2, MaxFields: 3, MaxOutput: 203 + 6}},
 		{all, `{"rI32":[1,2,3]}`, Limits{MaxFields: 4, MaxOutput: 6}},
 	} {
@@ -64,8 +67,9 @@ func TestEncodeLimits(t *testing.T) {
 			if l.MaxDepth < 1 && c.least.MaxDepth == 0 {
 				continue
 			}
-			if _, err := c.plan.AppendWire(nil, []byte(c.in), Options{}, l); err == nil {
-				t.Errorf("%s passes %+v", c.in, l)
+			var fault *Error
+			if _, err := c.plan.AppendWire(nil, []byte(c.in), Options{}, l); !errors.As(err, &fault) || !fault.Limit {
+				t.Errorf("%s under %+v: %v", c.in, l, err)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ func (e *encoder) mapField(f *field) bool {
 	more, ok := e.enter('{', '}')
 	scope := e.keys.begin()
 	for more && ok {
-		if !e.count() {
+		if !e.count() || !e.deeper() {
 			return false
 		}
 		at, start := e.i, len(e.out)
@@ -43,6 +43,7 @@ func (e *encoder) mapField(f *field) bool {
 			e.close(g)
 			e.keys.add(e.out, &scope, k)
 		}
+		e.depth--
 		more, ok = e.more('}')
 	}
 	e.keys.end(scope)

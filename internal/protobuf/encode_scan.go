@@ -25,7 +25,7 @@ func (e *encoder) enter(first, last byte) (more, ok bool) {
 		return false, e.fail(e.i, "expected '"+string(rune(first))+"'")
 	}
 	if e.nest++; e.nest > e.maxNest {
-		return false, e.fail(e.i, "nested too deeply")
+		return false, e.exceed("nested too deeply")
 	}
 	e.i++
 	e.space()
@@ -106,7 +106,7 @@ func (e *encoder) skip(maxNest int) bool {
 		return e.literal("false")
 	case '{', '[':
 		if e.nest >= maxNest {
-			return e.fail(e.i, "nested too deeply")
+			return e.exceed("nested too deeply")
 		}
 		start, last := e.i, c+2 // ASCII has the brackets so
 		for more, ok = e.enter(c, last); more && ok; more, ok = e.more(last) {

@@ -37,18 +37,22 @@ func encodePlan(t testing.TB, name protoreflect.FullName) *Plan {
 
 var encodePlans sync.Map
 
+// checkDepth is deeper than what is compared with protojson, which counts depth in
+// another way.
+const checkDepth = 10_000
+
 // checkEncode compares the verdict and the message with those of protojson.
 func checkEncode(t testing.TB, p *Plan, in []byte, discard bool) (wire []byte, ok bool) {
 	t.Helper()
 	md := p.root.desc
 	want := dynamicpb.NewMessage(md)
 	fault := protojson.UnmarshalOptions{
-		DiscardUnknown: discard, Resolver: p.types, RecursionLimit: DefaultMaxDepth,
+		DiscardUnknown: discard, Resolver: p.types, RecursionLimit: checkDepth,
 	}.Unmarshal(in, want)
 	if fault == nil && !json.Valid(in) { // "1e"
 		fault = errors.New("not JSON")
 	}
-	wire, err := p.AppendWire([]byte("before"), in, Options{DiscardUnknown: discard}, Limits{})
+	wire, err := p.AppendWire([]byte("before"), in, Options{DiscardUnknown: discard}, Limits{MaxDepth: checkDepth})
 	wire, kept := bytes.CutPrefix(wire, []byte("before"))
 	switch {
 	case !kept:
@@ -66,7 +70,7 @@ func checkEncode(t testing.TB, p *Plan, in []byte, discard bool) (wire []byte, o
 		}
 	}
 	roomy := append(make([]byte, 0, 2*len(in)+100), "before"...)
-	if again, err2 := p.AppendWire(roomy, in, Options{DiscardUnknown: discard}, Limits{}); !bytes.Equal(again[len("before"):], wire) || (err2 == nil) != (err == nil) {
+	if again, err2 := p.AppendWire(roomy, in, Options{DiscardUnknown: discard}, Limits{MaxDepth: checkDepth}); !bytes.Equal(again[len("before"):], wire) || (err2 == nil) != (err == nil) {
 		t.Errorf("%s %q: wrote %x, with room in the output %x", md.FullName(), in, wire, again)
 	}
 	if err != nil || fault != nil {

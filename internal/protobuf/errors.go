@@ -7,6 +7,7 @@ type Error struct {
 	Path   string // encode: the member, as "messages[2].role"; "" at the top
 	Offset int    // bytes of the input before the fault
 	Msg    string
+	Limit  bool // the input costs more than Limits allow; it may be sound
 }
 
 // Error gives the fault, its place, and what stands there.

@@ -22,7 +22,10 @@ const (
 // Limits bound what one input may cost. A zero means the default.
 type Limits struct {
 	MaxOutput int // bytes of output
-	MaxDepth  int // messages inside each other, the outermost included; a map counts as one more
+	// MaxDepth is how many messages may be inside each other as they stand on the
+	// wire, the outermost included. There an entry of a map is a message, and so
+	// are the Struct and the ListValue that a google.protobuf.Value holds.
+	MaxDepth  int
 	MaxFields int // fields in all, those of nested messages and unknown ones included
 }
 

@@ -60,7 +60,7 @@ func (d *decoder) anyMembers(m *message, b []byte, i int) int {
 		return d.fail(i, "no support for a "+m.fallback)
 	}
 	if d.depth++; d.depth > d.limits.MaxDepth {
-		return d.fail(i, "messages nest deeper than the limit allows")
+		return d.exceed(i, "messages nest deeper than the limit allows")
 	}
 	i = d.members(m, b, i, 0)
 	d.depth--

@@ -67,18 +67,20 @@ func (e *encoder) value(m *message) bool {
 	case '{':
 		e.out = append(e.out, tagStruct)
 		g := e.open()
-		if !e.mapField(&m.fields[4].msg.fields[0]) {
+		if !e.deeper() || !e.mapField(&m.fields[4].msg.fields[0]) {
 			return false
 		}
 		e.close(g)
+		e.depth--
 		return true
 	case '[':
 		e.out = append(e.out, tagList)
 		g := e.open()
-		if !e.list(&m.fields[5].msg.fields[0]) {
+		if !e.deeper() || !e.list(&m.fields[5].msg.fields[0]) {
 			return false
 		}
 		e.close(g)
+		e.depth--
 		return true
 	}
 	n := e.num.scan(e.in[e.i:])

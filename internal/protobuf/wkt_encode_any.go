@@ -16,9 +16,9 @@ const (
 func (e *encoder) any() bool {
 	start, nest, maxNest, partial := e.i, e.nest, e.maxNest, e.partial
 	left := e.maxDepth - e.depth
-	// protojson always looks for the type first, and that search gives up on
-	// arrays and objects that nest this deep, whatever they are.
-	e.maxNest = min(maxNest, nest+1+left)
+	// The type is looked for first, in arrays and objects that nest as deep as
+	// messages may in lists, whatever they are.
+	e.maxNest = min(maxNest, nest+2+2*left)
 	found, members, ok := e.findType()
 	if !ok {
 		return false
@@ -114,19 +114,19 @@ func (e *encoder) embedded(m *message, outermost bool) bool {
 	start := len(e.out)
 	e.out = append(e.out, tagInAny)
 	g := e.open()
+	if !e.deeper() {
+		return false
+	}
 	if m.wkt != notWellKnown || m.name == emptyName {
 		if !e.valueMember(m) {
 			return false
 		}
 	} else {
-		if e.depth++; e.depth > e.maxDepth {
-			return e.fail(e.i, "nested too deeply")
-		}
 		if !e.object(m, typeExpected) {
 			return false
 		}
-		e.depth--
 	}
+	e.depth--
 	if outermost {
 		e.settle(g + 1)
 		e.inOrder(m, e.out[e.gaps[g].at+1:])
