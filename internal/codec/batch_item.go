@@ -33,7 +33,7 @@ func (b *batch) item(dst []byte, s *scratch, it item) (out []byte, err error) {
 // read finds out what is to be done with an item.
 func (b *batch) read(m *message, it item) (err error) {
 	if m.limit <= 0 {
-		return errTooLarge("items", "The results of the batch take more than %d bytes.", b.c.cfg.MaxOutputBytes)
+		return errLimit("items", "The results of the batch take more than %d bytes.", b.c.cfg.MaxOutputBytes)
 	}
 	if it.data > 0 {
 		m.data = b.body[it.data:it.dataEnd]

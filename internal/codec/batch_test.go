@@ -198,7 +198,7 @@ func TestBatchGuess(t *testing.T) {
 	for _, item := range []string{`{"data":{"data":"x"}}`, `{"data":{"data":[{"data":1},{"data":2}]}}`} {
 		item += strings.Repeat(" ", 100)
 		many := `{"type":"free.Free","items":[` + strings.Repeat(item+",", 300) + item + "]}"
-		if got := send(c, post("encode", many, asJSON)); got != "413 too_large items: A batch has at most 300 items." {
+		if got := send(c, post("encode", many, asJSON)); got != "413 limit_exceeded items: A batch has at most 300 items." {
 			t.Errorf("one too many: %.300s", got)
 		}
 	}

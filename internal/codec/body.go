@@ -43,5 +43,5 @@ func (k *call) read(req *llm.Request) ([]byte, error) {
 }
 
 func errBody(most int) error {
-	return errTooLarge("", "The input is larger than the %d bytes that are taken here.", most)
+	return errLimit("", "The input is larger than the %d bytes that are taken here.", most)
 }

@@ -43,7 +43,7 @@ func TestCalls(t *testing.T) {
 		{"no items", post("decode", `{"type":"test.Note","items":[]}`, asJSON), `application/json {"items":[]}`},
 		{"items", post("decode", `{"type":"test.Note","items":[{"data":"CgJoaQ=="},{"data":"","type":"google.protobuf.Empty","schema":"notes"},{"data":"EAE"}]}`, asJSON), `application/json {"items":[{"data":{"text":"hi"}},{"data":{}},{"data":{"bigNumber":"1"}}]}`},
 		{"items to encode, no type for all", post("encode", `{"items":[{"type":"test.Note","data":{"text":"hi"}}]}`, asJSON, "Accept: application/x-protobuf"), `application/json {"items":[{"data":"CgJoaQ=="}]}`},
-		{"too many items", post("decode", `{"type":"test.Note","items":[1,2,3,4]}`, asJSON), `413 too_large items: A batch has at most 3 items.`},
+		{"too many items", post("decode", `{"type":"test.Note","items":[1,2,3,4]}`, asJSON), `413 limit_exceeded items: A batch has at most 3 items.`},
 		{"items and data", post("decode", `{"type":"test.Note","items":[],"data":""}`, asJSON), `400 invalid_parameter data: The request has both "data" and "items".`},
 		{"items of a wrong type", post("decode", `{"type":"test.Note","items":{}}`, asJSON), `400 invalid_type items: "items" is not an array.`},
 		{"bare reply to items", post("decode?envelope=false", `{"type":"test.Note","items":[]}`, asJSON), `400 invalid_parameter envelope: The reply to a batch is always an envelope.`},
@@ -63,8 +63,8 @@ func TestCalls(t *testing.T) {
 		{"base64 in lines", post("decode", `{"type":"test.Note","data":"Cg\nJo"}`, asJSON), `400 invalid_data data: The base64 of the message has a line end at byte 2.`},
 		{"unknown schema", post("decode?type=test.Note&schema=none", "", asWire), `404 unknown_schema schema: There is nothing of this name: unknown schema "none" (GET /v1/protobuf/schemas lists what there is).`},
 		{"unknown type", post("decode?type=test.Not", "", asWire), `404 unknown_type type: There is nothing of this name: unknown message "test.Not" in any schema; did you mean "test.Note"? (GET /v1/protobuf/schemas lists what there is).`},
-		{"body too large", post("decode?type=test.Note", strings.Repeat("x", 4<<10+1), asWire), `413 too_large : The input is larger than the 4096 bytes that are taken here.`},
-		{"held body too large", post("encode?type=test.Note", strings.Repeat("x", 4<<10+1), asJSON), `413 too_large : The input is larger than the 4096 bytes that are taken here.`},
+		{"body too large", post("decode?type=test.Note", strings.Repeat("x", 4<<10+1), asWire), `413 limit_exceeded : The input is larger than the 4096 bytes that are taken here.`},
+		{"held body too large", post("encode?type=test.Note", strings.Repeat("x", 4<<10+1), asJSON), `413 limit_exceeded : The input is larger than the 4096 bytes that are taken here.`},
 		{"compressed", post("decode?type=test.Note", "x", asWire, "Content-Encoding: gzip"), `415 unsupported_content_encoding : The body's Content-Encoding "gzip" is not supported. Send it as it is.`},
 		{"decode of text", post("decode?type=test.Note", "x", "Content-Type: text/plain"), `415 unsupported_content_type : The Content-Type "text/plain" is not supported by /v1/protobuf/decode. Send application/x-protobuf or application/json.`},
 		{"encode of protobuf", post("encode?type=test.Note", "x", asWire), `415 unsupported_content_type : The Content-Type "application/x-protobuf" is not supported by /v1/protobuf/encode. Send application/json.`},
@@ -85,7 +85,7 @@ func TestCalls(t *testing.T) {
 func TestAnnouncedTooLarge(t *testing.T) {
 	req := streamed("decode?type=test.Note", &slow{err: errors.New("read")}, asWire)
 	req.BodyLen = int64(Default().MaxInputBytes) + 1
-	if got := send(newCodec(t, nil), req); !strings.HasPrefix(got, "413 too_large : ") {
+	if got := send(newCodec(t, nil), req); !strings.HasPrefix(got, "413 limit_exceeded : ") {
 		t.Error(got)
 	}
 }
@@ -128,29 +128,46 @@ func TestPassesOn(t *testing.T) {
 func TestOutputLimit(t *testing.T) {
 	c := newCodec(t, func(c *Config) { c.MaxOutputBytes, c.InlineBytes = 1<<10, 0 })
 	big := b64(note(strings.Repeat("x", 2<<10)))
-	if got := send(c, post("decode", `{"type":"test.Note","data":"`+big+`"}`, asJSON)); !strings.HasPrefix(got, "400 invalid_data data: ") || !strings.Contains(got, "output") {
+	if got := send(c, post("decode", `{"type":"test.Note","data":"`+big+`"}`, asJSON)); !strings.HasPrefix(got, "413 limit_exceeded data: ") || !strings.Contains(got, "1024 bytes of output") {
 		t.Errorf("one: %s", got)
 	}
 	// The second and the third have no room any more; the last one has.
 	half := `{"data":"` + b64(note(strings.Repeat("x", 600))) + `"},`
 	got := send(c, post("decode", `{"type":"test.Note","items":[`+half+half+half+`{"data":""}]}`, asJSON))
-	if strings.Count(got, "xxx") != 200 || strings.Count(got, `{"error":{`) != 2 || !strings.HasSuffix(got, `,{"data":{}}]}`) {
+	if strings.Count(got, "xxx") != 200 || strings.Count(got, `"code":"limit_exceeded"}`) != 2 || !strings.HasSuffix(got, `,{"data":{}}]}`) {
 		t.Errorf("batch: %s", got)
 	}
 }
 
+// A limit is told apart from wrong data, in calls and in items, both ways.
 func TestDepthAndFieldLimits(t *testing.T) {
 	c := newCodec(t, func(c *Config) { c.MaxDepth, c.MaxFields = 3, 5 })
-	nest := func(n int) string { return strings.Repeat(`{"notes":[`, n) + strings.Repeat(`]}`, n) }
+	nest := func(n int) string { return strings.Repeat(`{"notes":[`, n-1) + "{}" + strings.Repeat(`]}`, n-1) }
 	for _, test := range []struct {
-		json string
-		ok   bool
+		json, wire string
+		ok         bool
 	}{
-		{nest(3), true}, {nest(5), false},
-		{`{"notes":[{},{}]}`, true}, {`{"notes":[{},{},{},{},{},{}]}`, false},
+		{nest(3), "\x1a\x02\x1a\x00", true}, {nest(4), "\x1a\x04\x1a\x02\x1a\x00", false},
+		{`{"notes":[{},{}]}`, "\x1a\x00\x1a\x00", true}, {`{"notes":[{},{},{},{},{},{}]}`, strings.Repeat("\x1a\x00", 6), false},
 	} {
-		if got := send(c, post("encode?type=test.Note", test.json, asJSON)); strings.HasPrefix(got, "application/x-protobuf") != test.ok {
-			t.Errorf("%s: %s", test.json, got)
+		item := func(data string) string { return `{"type":"test.Note","items":[{"data":` + data + `}]}` }
+		single, many := "application/", `application/json {"items":[{"data":`
+		if !test.ok {
+			single, many = "413 limit_exceeded data", `application/json {"items":[{"error":{"message":"The test.Note goes beyond a limit: `
+		}
+		for req, want := range map[*llm.Request]string{
+			post("encode?type=test.Note", test.json, asJSON): single, post("encode", item(test.json), asJSON): many,
+			post("decode?type=test.Note", test.wire, asWire): single, post("decode", item(`"`+b64([]byte(test.wire))+`"`), asJSON): many,
+		} {
+			if got := send(c, req); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s", test.json, got)
+			}
+		}
+	}
+	deep := strings.Repeat("[", 600) + strings.Repeat("]", 600)
+	for _, body := range []string{`{"type":"test.Note","data":` + deep + `}`, `{"type":"test.Note","items":[{"data":` + deep + `}]}`} {
+		if got := send(c, post("encode", body, asJSON)); !strings.HasPrefix(got, "413 limit_exceeded : ") {
+			t.Errorf("envelope: %.200s", got)
 		}
 	}
 }

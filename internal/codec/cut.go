@@ -16,7 +16,7 @@ func (b *batch) cut(i int, guess bool) (end int, err error) {
 	b.start = i
 	for n := 1; ; n++ {
 		if n > b.c.cfg.MaxItems {
-			return -1, errTooLarge("items", "A batch has at most %d items.", b.c.cfg.MaxItems)
+			return -1, errLimit("items", "A batch has at most %d items.", b.c.cfg.MaxItems)
 		}
 		it, ok := itemAt(b.body, i)
 		if !ok {

@@ -31,17 +31,25 @@ func errMissing(param, format string, args ...any) *llm.Error {
 	return errParam("missing_required_parameter", param, format, args...)
 }
 
-func errTooLarge(param, format string, args ...any) *llm.Error {
-	e := llm.Errorf(statusTooLarge, "too_large", "%s", fmt.Sprintf(format, args...))
+// errLimit says that a request goes beyond a limit of the configuration. Such a
+// request may be sound, and another gateway may take it.
+func errLimit(param, format string, args ...any) *llm.Error {
+	e := llm.Errorf(statusTooLarge, "limit_exceeded", "%s", fmt.Sprintf(format, args...))
 	e.Param = param
 	return e
 }
+
+// tooDeep is the Msg of a jsonscan.Error that is due to a limit.
+const tooDeep = "nested too deeply"
 
 // errEnvelope says where an envelope is no JSON, or what else is wrong with it.
 func errEnvelope(body []byte, err error) error {
 	fault, ok := errors.AsType[*jsonscan.Error](err)
 	if !ok {
 		return err
+	}
+	if fault.Msg == tooDeep {
+		return errLimit("", "The request's body nests arrays and objects too deeply (byte %d).", fault.Offset)
 	}
 	line, column := fault.Position(body)
 	return llm.Errorf(statusBadRequest, "invalid_json", "The request's body is not a valid JSON object: %s at line %d, column %d (byte %d).",

@@ -50,7 +50,7 @@ func (e *events) next() (data []byte, ok bool, err error) {
 		return e.decode(text)
 	}
 	if e.err != nil {
-		return nil, false, errTooLarge("data", "The event has more than %d bytes.", e.splitter.MaxEvent)
+		return nil, false, errLimit("data", "The event has more than %d bytes.", e.splitter.MaxEvent)
 	}
 	return nil, false, nil
 }
@@ -67,7 +67,7 @@ func (e *events) decode(text []byte) (data []byte, ok bool, err error) {
 		return nil, false, err
 	}
 	if len(e.data) > e.max {
-		return nil, false, errTooLarge("data", "The message has %d bytes, more than the %d that are taken.", len(e.data), e.max)
+		return nil, false, errLimit("data", "The message has %d bytes, more than the %d that are taken.", len(e.data), e.max)
 	}
 	return e.data, true, nil
 }

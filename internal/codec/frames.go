@@ -38,7 +38,7 @@ func (f *frames) next() (data []byte, ok bool, err error) {
 	case n == 0:
 		return nil, false, nil
 	case length > uint64(f.max):
-		return nil, false, errTooLarge("data", "The message has %d bytes, more than the %d that are taken.", length, f.max)
+		return nil, false, errLimit("data", "The message has %d bytes, more than the %d that are taken.", length, f.max)
 	case len(rest)-n < int(length):
 		return nil, false, nil
 	}

@@ -202,7 +202,7 @@ func TestResultOverLimit(t *testing.T) {
 		}
 	}
 	m.limit = leastResult
-	if _, err := c.convert(nil, &scratch{}, m); err == nil || !strings.HasPrefix(told(err), "413 too_large data: ") || c.results.hits.Load() != 1 {
+	if _, err := c.convert(nil, &scratch{}, m); err == nil || !strings.HasPrefix(told(err), "413 limit_exceeded data: ") || c.results.hits.Load() != 1 {
 		t.Errorf("%v, %d hits", err, c.results.hits.Load())
 	}
 }

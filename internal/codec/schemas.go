@@ -90,7 +90,7 @@ func errUpload(err error) error {
 	case errors.Is(err, schema.ErrContentType):
 		return llm.Errorf(statusUnsupportedMedia, "unsupported_content_type", "The schema cannot be read: %v.", err)
 	case errors.Is(err, schema.ErrLimit):
-		return errTooLarge("", "The schema is too large: %v.", err)
+		return errLimit("", "The schema is too large: %v.", err)
 	default:
 		return errParam("invalid_schema", "", "The schema is not valid: %v.", err)
 	}
@@ -101,7 +101,7 @@ func errPut(err error) error {
 	case errors.Is(err, schema.ErrConfigured):
 		return llm.Errorf(statusConflict, "schema_configured", "The schema is one of the configuration's and cannot be replaced by an upload: choose another name.")
 	case errors.Is(err, schema.ErrFull):
-		return errTooLarge("", "There is no room for the schema: %v. Delete one with DELETE %sschemas/NAME.", err, prefix)
+		return errLimit("", "There is no room for the schema: %v. Delete one with DELETE %sschemas/NAME.", err, prefix)
 	default:
 		return err
 	}

@@ -32,12 +32,12 @@ func TestSchemas(t *testing.T) {
 	}{
 		{"notes", "text/plain", notes, `{"name":"notes"`},
 		{"a", "text/plain; charset=utf-8", empty, `{"name":"a","digest":"sha256:`},
-		{"b", "text/plain", empty, "413 too_large : There is no room for the schema: "},
+		{"b", "text/plain", empty, "413 limit_exceeded : There is no room for the schema: "},
 		{"a/b", "text/plain", empty, "400 invalid_schema : The schema is not valid: "},
 		{"a", "text/html", empty, "415 unsupported_content_type : The schema cannot be read: "},
 		{"a", "text/plain", "x", "400 invalid_schema : The schema is not valid: "},
 		{"a", "application/x-protobuf", "x", "400 invalid_schema : The schema is not valid: "},
-		{"a", "text/plain", empty + strings.Repeat(" ", 1<<10), "413 too_large : The schema is too large: "},
+		{"a", "text/plain", empty + strings.Repeat(" ", 1<<10), "413 limit_exceeded : The schema is too large: "},
 	} {
 		b, err := c.PutSchema(test.name, test.contentType, []byte(test.body))
 		got := string(b)

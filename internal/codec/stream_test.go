@@ -85,7 +85,7 @@ func TestStreamFaults(t *testing.T) {
 		{"envelope", streamType + "&envelope=true", asWire, nil, "", "400 unknown_parameter envelope: "},
 		{"bad message", streamType, asWire, []byte("\x01\xff"), "", "400 invalid_data data: Message 1 of the stream: The bytes are not a test.Note: byte "},
 		{"bad later", streamType, asWire, append(good, "\x01\xff"...), "data: {\"text\":\"hi\"}\n\n", "400 invalid_data data: Message 2 of the stream: "},
-		{"too large", streamType, asWire, append(good, 0x81, 0x08), "data: {\"text\":\"hi\"}\n\n", "413 too_large data: Message 2 of the stream: The message has 1025 bytes, more than the 1024 that are taken."},
+		{"too large", streamType, asWire, append(good, 0x81, 0x08), "data: {\"text\":\"hi\"}\n\n", "413 limit_exceeded data: Message 2 of the stream: The message has 1025 bytes, more than the 1024 that are taken."},
 		{"length", streamType, asWire, bytes.Repeat([]byte{0xff}, 11), "", "400 invalid_data data: Message 1 of the stream: The length before the message is not a varint of 64 bits."},
 		{"length of ten bytes", streamType, asWire, bytes.Repeat([]byte{0xff}, 10), "", "400 invalid_data data: Message 1 of the stream: The length"},
 		{"cut", streamType, asWire, append(good, 5, 'x'), "data: {\"text\":\"hi\"}\n\n", "400 invalid_data data: Message 2 of the stream: The stream ends within a message, of which there are 2 bytes."},
@@ -94,9 +94,9 @@ func TestStreamFaults(t *testing.T) {
 		{"cut comment", streamType, asEvent, []byte("data: CgJoaQ\n\n: x"), "data: {\"text\":\"hi\"}\n\ndata: [DONE]\n\n", ""},
 		{"not sniffed", streamType, asEvent, []byte("data: 0a026869\n\n"), "", "400 invalid_data data: Message 1 of the stream: The bytes are not"},
 		{"bad hex", streamType + "&encoding=hex", asEvent, []byte("data: CgJoaQ\n\n"), "", "400 invalid_data data: Message 1 of the stream: The message is not valid hex"},
-		{"large event", streamType, asEvent, []byte("data: " + strings.Repeat("A", 9<<10)), "", "413 too_large data: Message 1 of the stream: The event has more than"},
+		{"large event", streamType, asEvent, []byte("data: " + strings.Repeat("A", 9<<10)), "", "413 limit_exceeded data: Message 1 of the stream: The event has more than"},
 		{"large after the end", streamType, asEvent, []byte("data: [DONE]\n\ndata: " + strings.Repeat("A", 9<<10)), "data: [DONE]\n\n", ""},
-		{"large data", streamType + "&encoding=hex", asEvent, []byte("data: " + strings.Repeat("00", 1025) + "\n\n"), "", "413 too_large data: Message 1 of the stream: The message has 1025 bytes"},
+		{"large data", streamType + "&encoding=hex", asEvent, []byte("data: " + strings.Repeat("00", 1025) + "\n\n"), "", "413 limit_exceeded data: Message 1 of the stream: The message has 1025 bytes"},
 	} {
 		out := &client{}
 		err := c.Stage(nil).Serve(t.Context(), streamed(test.target, bytes.NewReader(test.body), test.contentType), out)

@@ -130,7 +130,7 @@ func (c *Codec) transcodeAnew(dst, input []byte, m *message) (out []byte, err er
 		out, err = m.plan.AppendJSON(dst, input, m.options, limits)
 	}
 	if err != nil {
-		return dst[:n], errData(err, m)
+		return dst[:n], c.errData(err, m)
 	}
 	return out, nil
 }
@@ -142,21 +142,31 @@ func (c *Codec) caught(p any, typeName string) error {
 }
 
 // errData is what the client is told of a message that is refused.
-func errData(err error, m *message) error {
+func (c *Codec) errData(err error, m *message) error {
 	fault, ok := errors.AsType[*protobuf.Error](err)
 	if !ok {
 		return err
 	}
 	if m.direction == Decode {
+		if fault.Limit {
+			return errLimit("data", "The %s goes beyond a limit: byte %d: %s (%s).", m.name, fault.Offset, fault.Msg, c.limits(m))
+		}
 		return errParam("invalid_data", "data", "The bytes are not a %s: byte %d: %s.", m.name, fault.Offset, fault.Msg)
 	}
 	param, place := "data", ""
 	if fault.Path != "" {
 		param, place = "data."+fault.Path, fault.Path+": "
 	}
+	if fault.Limit {
+		return errLimit(param, "The %s goes beyond a limit: %sbyte %d: %s (%s).", m.name, place, fault.Offset, fault.Msg, c.limits(m))
+	}
 	return errParam("invalid_data", param, "The JSON is not a %s: %s%s (byte %d of the message).", m.name, place, fault.Msg, fault.Offset)
 }
 
+func (c *Codec) limits(m *message) string {
+	return fmt.Sprintf("taken are %d messages inside each other, %d fields, and %d bytes of output", c.cfg.MaxDepth, c.cfg.MaxFields, m.limit)
+}
+
 func errOutput(limit int) *llm.Error {
-	return errTooLarge("data", "The message becomes more than %d bytes.", limit)
+	return errLimit("data", "The message becomes more than %d bytes.", limit)
 }
