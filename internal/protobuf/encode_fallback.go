@@ -9,6 +9,7 @@ import (
 // viaProtojson reads a message as protojson does and writes its fields.
 func (e *encoder) viaProtojson(m *message) bool {
 	m.encoded.Add(1)
+	m.plan.fallbacks.add(m.name)
 	start := e.i
 	if !e.skip(e.maxNest) {
 		return false

@@ -21,6 +21,7 @@ func (d *decoder) viaProtojson(m *message, b []byte, i int) (ok bool) {
 		}
 	}()
 	m.decoded.Add(1)
+	m.plan.fallbacks.add(m.name)
 	msg := dynamicpb.NewMessage(m.desc)
 	err := proto.UnmarshalOptions{
 		AllowPartial:   d.any > 0,

@@ -12,8 +12,9 @@ import (
 // is safe for concurrent use. What it learns from Types it keeps, so that types
 // that change need a new Plan.
 type Plan struct {
-	root  *message
-	types Types
+	root      *message
+	types     Types
+	fallbacks *fallbacks // of the Plans that keep it; nil for none
 
 	mu       sync.Mutex // guards messages, enums and what they are filled with
 	messages map[protoreflect.MessageDescriptor]*message

@@ -21,6 +21,7 @@ type Plans struct {
 	used  *list.List // of *planEntry, the last used first
 
 	hits, misses, evicted, failed atomic.Uint64
+	fallbacks                     fallbacks
 }
 
 type planKey struct {
@@ -39,7 +40,8 @@ type planEntry struct {
 
 // NewPlans makes a cache for size plans, at least one.
 func NewPlans(size int) *Plans {
-	return &Plans{size: max(size, 1), byKey: make(map[planKey]*list.Element), used: list.New()}
+	return &Plans{size: max(size, 1), byKey: make(map[planKey]*list.Element), used: list.New(),
+		fallbacks: fallbacks{byType: make(map[protoreflect.FullName]uint64)}}
 }
 
 // Get gives the plan of the message type name of the schema with this digest,
@@ -55,6 +57,8 @@ func (c *Plans) Get(schema [32]byte, types Types, name protoreflect.FullName) (*
 	e.once.Do(func() {
 		if e.plan, e.err = compileNamed(types, name); e.err != nil {
 			c.failed.Add(1)
+		} else {
+			e.plan.fallbacks = &c.fallbacks
 		}
 		c.settle(e)
 	})
@@ -111,6 +115,7 @@ func (c *Plans) Figures(r perf.Reporter) {
 	r.Counter("protobuf_plan_lookups_total", lookups, float64(c.misses.Load()), "result", "miss")
 	r.Counter("protobuf_plan_failures_total", "Message types that could not be compiled.", float64(c.failed.Load()))
 	r.Counter("protobuf_plan_evictions_total", "Compiled message types that made room for others.", float64(c.evicted.Load()))
+	c.fallbacks.report(r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r.Gauge("protobuf_plans", "Compiled message types that are kept.", float64(c.used.Len()))

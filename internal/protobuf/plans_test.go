@@ -63,9 +63,47 @@ func TestPlans(t *testing.T) {
 	want := figures{
 		"protobuf_plan_lookups_total[result hit]": 2, "protobuf_plan_lookups_total[result miss]": 4,
 		"protobuf_plan_failures_total[]": 1, "protobuf_plan_evictions_total[]": 1, "protobuf_plans[]": 2,
+		"protobuf_fallback_total[type (other)]": 0,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("figures %v, want %v", got, want)
+	}
+}
+
+// setTypes makes a message type a message set.
+type setTypes struct{ Types }
+
+func (s setTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	mt, err := s.Types.FindMessageByName(name)
+	return setType{mt}, err
+}
+
+type setType struct{ protoreflect.MessageType }
+
+func (s setType) Descriptor() protoreflect.MessageDescriptor {
+	return messageSet{s.MessageType.Descriptor()}
+}
+
+// What goes to protojson is counted by type, up to a number of types, and stays
+// counted when the plan is gone.
+func TestPlansFallbacks(t *testing.T) {
+	_, _, types := testPlan(t, "test.two.Free")
+	c := NewPlans(1)
+	p, err := c.Get([32]byte{1}, setTypes{types}, "test.two.Free")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = p.AppendWire(nil, []byte(`{}`), Options{}, Limits{}) // a message set is refused
+	if _, err := c.Get([32]byte{1}, types, "shapes.Flat"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxFallbackTypes + 1 {
+		c.fallbacks.add(protoreflect.FullName(fmt.Sprint("t", i)))
+	}
+	got := figures{}
+	c.Figures(got)
+	if got["protobuf_fallback_total[type test.two.Free]"] != 1 || got["protobuf_fallback_total[type t0]"] != 1 || got["protobuf_fallback_total[type (other)]"] != 2 {
+		t.Errorf("figures %v", got)
 	}
 }
 
