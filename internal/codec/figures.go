@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"sluice/internal/perf"
@@ -71,6 +72,18 @@ func (c *Codec) Figures(r perf.Reporter) {
 	r.Counter("protobuf_queue_full_total", "Calls that were refused because the queue was full.", float64(c.pool.refused.Load()))
 	c.plans.Figures(r)
 	c.results.report(r)
+}
+
+// Examine implements perf.Examined: how near the queue is to its end.
+func (c *Codec) Examine(report func(perf.Condition)) {
+	now := perf.Condition{Component: "protobuf"}
+	most := int64(c.cfg.Queue)
+	if waiting := most - c.pool.room.Load(); waiting*10 > most*9 {
+		now.State = perf.Degraded
+		now.Error = fmt.Sprintf("%d of %d pieces of work wait for the codec's workers", waiting, most)
+		now.Advice = "Send fewer batches and large messages at a time, give the gateway more CPUs (protobuf.workers is one for each), or raise protobuf.queue: one more than that is told 503."
+	}
+	report(now)
 }
 
 func (r *results) report(to perf.Reporter) {

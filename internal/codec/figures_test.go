@@ -72,3 +72,25 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+// The codec is not well while more than nine tenths of its queue are taken.
+func TestExamine(t *testing.T) {
+	var source perf.Source = newCodec(t, func(c *Config) { c.Queue = 10 })
+	c := source.(*Codec)
+	state := func() (now perf.Condition) {
+		source.(perf.Examined).Examine(func(c perf.Condition) { now = c })
+		return now
+	}
+	c.pool.reserve(9)
+	if now := state(); now != (perf.Condition{Component: "protobuf"}) {
+		t.Errorf("nine of ten wait: %+v", now)
+	}
+	c.pool.reserve(1)
+	if now := state(); now.State != perf.Degraded || now.Error != "10 of 10 pieces of work wait for the codec's workers" || now.Advice == "" {
+		t.Errorf("ten of ten wait: %+v", now)
+	}
+	c.pool.room.Store(10)
+	if now := state(); now.State != perf.Healthy {
+		t.Errorf("none waits: %+v", now)
+	}
+}
