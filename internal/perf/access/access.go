@@ -7,14 +7,10 @@
 package access
 
 import (
-	"context"
-	"encoding/hex"
 	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
-	"unsafe"
 
 	"sluice/internal/perf"
 )
@@ -33,12 +29,12 @@ func Default() Config { return Config{Access: true} }
 // Log is a perf.Observer that writes a line for each exchange, and a perf.Source.
 // It is safe for concurrent use.
 type Log struct {
-	config  atomic.Pointer[Config]
-	level   slog.LevelVar
-	handler slog.Handler
-	out     *writer
-	lines   sync.Pool // of *line
-	count   atomic.Uint64
+	config atomic.Pointer[Config]
+	level  slog.LevelVar
+	json   bool
+	out    *writer
+	lines  sync.Pool // of *line
+	count  atomic.Uint64
 }
 
 // Options are what a Log needs besides its configuration.
@@ -49,15 +45,9 @@ type Options struct {
 
 // New makes a Log. Close ends it.
 func New(cfg Config, level slog.Level, o Options) *Log {
-	l := &Log{out: newWriter(o.Out)}
+	l := &Log{out: newWriter(o.Out), json: o.JSON}
 	l.Use(cfg, level)
-	ho := &slog.HandlerOptions{Level: &l.level}
-	if o.JSON {
-		l.handler = slog.NewJSONHandler(l.out, ho)
-	} else {
-		l.handler = slog.NewTextHandler(l.out, ho)
-	}
-	l.lines.New = func() any { return new(line) }
+	l.lines.New = func() any { return &line{json: l.json} }
 	return l
 }
 
@@ -76,13 +66,6 @@ func (l *Log) WantsReplies() bool {
 // Close writes what is left, for at most a second.
 func (l *Log) Close() { l.out.close() }
 
-// line is what one line is made of, kept for use again.
-type line struct {
-	attrs [32]slog.Attr
-	n     int
-	trace [2 * len(perf.TraceID{})]byte
-}
-
 const (
 	// maxPath and maxName bound what a client chose, in bytes.
 	maxPath, maxName = 256, 128
@@ -96,81 +79,51 @@ func (l *Log) Observe(x *perf.Exchange) {
 	if x.Own && x.Method == "GET" {
 		level = slog.LevelDebug
 	}
-	ctx := context.Background()
-	if !cfg.Access || !l.handler.Enabled(ctx, level) {
+	if !cfg.Access || level < l.level.Level() {
 		return
 	}
 	n := l.lines.Get().(*line)
+	n.begin(x.Begun.Add(x.Total), level)
 	n.fill(x)
 	if cfg.Bodies {
 		n.body("request_body", x.Body)
 		n.body("reply_body", x.Reply)
 	}
-	r := slog.NewRecord(x.Begun.Add(x.Total), level, "request", 0)
-	// A group without a name is part of the line, and its attributes need not be
-	// copied as the record's own do.
-	r.AddAttrs(slog.Attr{Value: slog.GroupValue(n.attrs[:n.n]...)})
-	_ = l.handler.Handle(ctx, r) // the writer gives no errors
+	_, _ = l.out.Write(n.end()) // the writer gives no errors
 	l.count.Add(1)
-	clear(n.attrs[:n.n])
-	n.n = 0
 	l.lines.Put(n)
-}
-
-func (n *line) add(a slog.Attr) {
-	n.attrs[n.n] = a
-	n.n++
-}
-
-func (n *line) text(key, value string) {
-	if value != "" {
-		n.add(slog.String(key, value))
-	}
-}
-
-func (n *line) body(key string, b []byte) {
-	if len(b) > 0 {
-		n.add(slog.String(key, string(Redact(nil, b))))
-	}
-}
-
-// micros adds a time in microseconds: whole ones, which no handler needs memory for.
-func (n *line) micros(key string, d time.Duration) {
-	n.add(slog.Int64(key, d.Microseconds()))
 }
 
 func (n *line) fill(x *perf.Exchange) {
 	n.text("request_id", x.ID)
 	if x.Trace.ID != (perf.TraceID{}) {
-		hex.Encode(n.trace[:], x.Trace.ID[:])
-		// Handlers copy text while they write a line, and n lives longer.
-		n.text("trace_id", unsafe.String(&n.trace[0], len(n.trace)))
+		n.trace(x.Trace.ID)
 	}
 	n.text("tenant", x.Tenant)
 	n.text("client", x.Client)
 	n.text("method", x.Method)
-	n.text("path", cut(x.Path, maxPath))
+	n.name("path", x.Path, maxPath)
 	if !x.Own {
 		n.text("operation", x.Op.String())
 	}
-	n.text("model", cut(x.Model, maxName))
+	n.name("model", x.Model, maxName)
 	n.text("upstream", x.Upstream)
-	n.add(slog.Int("status", x.Status))
+	n.int("status", int64(x.Status))
 	n.text("code", x.Code)
 	n.text("aborted", x.Aborted)
 	n.text("cache", x.Cache.String())
 	if x.Stream {
-		n.add(slog.Bool("stream", true))
+		n.word("stream", "true")
 	}
 	if x.Attempts > 1 {
-		n.add(slog.Int("attempts", x.Attempts))
+		n.int("attempts", int64(x.Attempts))
 	}
 	if x.Usage.Known {
-		n.add(slog.Int64("input_tokens", x.Usage.Input))
-		n.add(slog.Int64("output_tokens", x.Usage.Output))
+		n.int("input_tokens", x.Usage.Input)
+		n.int("output_tokens", x.Usage.Output)
 	}
-	n.add(slog.Int64("bytes_in", x.BytesIn))
-	n.add(slog.Int64("bytes_out", x.BytesOut))
+	n.int("bytes_in", x.BytesIn)
+	n.int("bytes_out", x.BytesOut)
 	n.micros("duration_us", x.Total)
 	if x.Stream && x.First > 0 {
 		n.micros("first_event_us", x.First)
@@ -181,14 +134,6 @@ func (n *line) fill(x *perf.Exchange) {
 	if x.HasOverhead {
 		n.micros("overhead_us", x.Overhead)
 	}
-}
-
-// cut shortens what is too long for a line.
-func cut(s string, most int) string {
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
 }
 
 // Figures implements perf.Source.

@@ -10,8 +10,10 @@ import (
 const (
 	// maxPending bounds what waits to be written, in bytes.
 	maxPending = 1 << 20
-	// gather is how long a line waits for others to be written with.
+	// gather is how long a line waits for others to be written with, while there
+	// are no more than enough bytes.
 	gather = 50 * time.Millisecond
+	enough = 64 << 10
 	// lastWrite bounds the wait for the last write at the end.
 	lastWrite = time.Second
 )
@@ -19,7 +21,8 @@ const (
 // writer hands on what is written to it from a goroutine of its own.
 type writer struct {
 	out     io.Writer
-	wake    chan struct{}
+	wake    chan struct{} // something waits
+	full    chan struct{} // enough does
 	stop    chan struct{}
 	done    chan struct{}
 	dropped atomic.Uint64 // writes
@@ -30,7 +33,7 @@ type writer struct {
 }
 
 func newWriter(out io.Writer) *writer {
-	w := &writer{out: out, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	w := &writer{out: out, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -44,12 +47,22 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.dropped.Add(1)
 		return len(p), nil
 	}
+	before := len(w.pending)
 	w.pending = append(w.pending, p...)
-	select {
-	case w.wake <- struct{}{}:
-	default:
+	if before == 0 {
+		sign(w.wake)
+	}
+	if before < enough && len(w.pending) >= enough {
+		sign(w.full)
 	}
 	return len(p), nil
+}
+
+func sign(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (w *writer) run() {
@@ -63,6 +76,7 @@ func (w *writer) run() {
 			pause.Reset(gather)
 			select {
 			case <-pause.C:
+			case <-w.full:
 			case <-w.stop:
 			}
 		case <-w.stop:
