@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"encoding/hex"
 	"log/slog"
 	"strconv"
@@ -19,17 +20,30 @@ import (
 type line struct {
 	b    []byte
 	json bool
+
+	second int64  // Unix time of stamp
+	stamp  []byte // that second, and its zone
 }
 
-// rfc3339Millis is how slog.TextHandler writes times.
-const rfc3339Millis = "2006-01-02T15:04:05.000Z07:00"
-
+// begin begins a line with its time, of which it writes anew only the fraction
+// while the second is the same.
 func (n *line) begin(at time.Time, level slog.Level) {
-	if n.json {
-		n.b = append(at.AppendFormat(append(n.b[:0], `{"time":"`...), time.RFC3339Nano), '"')
-	} else {
-		n.b = at.AppendFormat(append(n.b[:0], "time="...), rfc3339Millis)
+	if second := at.Unix(); second != n.second || n.stamp == nil {
+		n.second = second
+		n.stamp = at.AppendFormat(n.stamp[:0], time.DateOnly+"T"+time.TimeOnly+"Z07:00")
 	}
+	const seconds = len(time.DateOnly + "T" + time.TimeOnly)
+	digits := [...]byte{'.', 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	for i, rest := len(digits)-1, at.Nanosecond(); i > 0; i, rest = i-1, rest/10 {
+		digits[i] = byte('0' + rest%10)
+	}
+	// As slog does: milliseconds in text, and in JSON what is needed (RFC 3339).
+	fraction, begin, end := digits[:4], "time=", ""
+	if n.json {
+		fraction, begin, end = bytes.TrimRight(bytes.TrimRight(digits[:], "0"), "."), `{"time":"`, `"`
+	}
+	n.b = append(append(append(n.b[:0], begin...), n.stamp[:seconds]...), fraction...)
+	n.b = append(append(n.b, n.stamp[seconds:]...), end...)
 	name := "INFO"
 	if level != slog.LevelInfo {
 		name = level.String()

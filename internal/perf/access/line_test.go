@@ -20,7 +20,8 @@ func FuzzLine(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, model, tenant string) {
-		at := time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)
+		zone := time.FixedZone("", 900*(len(model)%90-45))
+		at := time.Date(2026, 1, 2, 3, 4, 5, len(tenant)%4*1_020_300, zone)
 		id := perf.TraceID{0xab, 15: 1}
 		attrs := []slog.Attr{}
 		add := func(key, value string) {
@@ -34,6 +35,7 @@ func FuzzLine(f *testing.F) {
 		attrs = append(attrs, slog.Bool("stream", true), slog.Int64("status", -200))
 		for _, asJSON := range []bool{false, true} {
 			n := line{json: asJSON}
+			n.begin(at.Add(-time.Duration(len(model))*time.Second), slog.LevelDebug) // a line before
 			n.begin(at, slog.LevelDebug)
 			n.text("tenant", tenant)
 			n.trace(id)
