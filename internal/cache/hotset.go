@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"sluice/internal/perf"
+	"sluice/internal/state"
 )
 
 // The hot set is the file that a restart begins with:
@@ -26,11 +27,9 @@ import (
 // time is Unix time in milliseconds, and aside and each entry begin with their
 // length; an entry is as encode writes it. Numbers are unsigned varints.
 const (
-	hotMagic  = "slh\x01"
-	hotName   = "hot-set"
-	lockName  = "lock"
-	hotFile   = 0o600 // it holds replies
-	hotFolder = 0o700
+	hotMagic = "slh\x01"
+	hotName  = "hot-set"
+	lockName = "lock"
 )
 
 // hotSet keeps the hot set in a directory. One process writes there, the one
@@ -51,7 +50,7 @@ type hotSet struct {
 }
 
 func newHotSet(dir string, limit int64, aside func() []byte) *hotSet {
-	return &hotSet{dir: dir, limit: limit, aside: aside, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(hotFile))}
+	return &hotSet{dir: dir, limit: limit, aside: aside, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(state.FileMode))}
 }
 
 // own takes the lock, if no other process has it. h.mu is held.
@@ -62,7 +61,7 @@ func (h *hotSet) own() (bool, error) {
 	if h.lock.Locked() {
 		return true, nil
 	}
-	if err := os.MkdirAll(h.dir, hotFolder); err != nil {
+	if err := os.MkdirAll(h.dir, state.FolderMode); err != nil {
 		return false, err
 	}
 	return h.lock.TryLock()
@@ -83,40 +82,7 @@ func (h *hotSet) write(entries []named, now time.Duration) (err error) {
 	case !mine:
 		return errOtherProcess
 	}
-	name := filepath.Join(h.dir, hotName)
-	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, hotFile)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err = h.encode(f, entries, now); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return syncFolder(h.dir)
-}
-
-// syncFolder makes a renaming last.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return state.Replace(filepath.Join(h.dir, hotName), func(w io.Writer) error { return h.encode(w, entries, now) })
 }
 
 func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
@@ -160,11 +126,7 @@ func (h *hotSet) discard() error {
 		}
 		return err
 	}
-	err := os.Remove(filepath.Join(h.dir, hotName))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
+	return state.Remove(filepath.Join(h.dir, hotName))
 }
 
 // read gives what the file holds, with the time since it was written added to

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gofrs/flock"
+
+	"sluice/internal/state"
 )
 
 // The history's file:
@@ -27,8 +29,6 @@ const (
 	fileMagic = "slp\x01"
 	fileName  = "history"
 	lockName  = "history.lock"
-	fileMode  = 0o600
-	dirMode   = 0o700
 
 	crcSize = 4
 	// maxName bounds a name, in bytes.
@@ -53,7 +53,7 @@ type stateFile struct {
 }
 
 func newStateFile(dir string) *stateFile {
-	return &stateFile{dir: dir, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(fileMode))}
+	return &stateFile{dir: dir, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(state.FileMode))}
 }
 
 // own takes the lock, if no other process has it.
@@ -61,7 +61,7 @@ func (f *stateFile) own() (bool, error) {
 	if f.lock.Locked() {
 		return true, nil
 	}
-	if err := os.MkdirAll(f.dir, dirMode); err != nil {
+	if err := os.MkdirAll(f.dir, state.FolderMode); err != nil {
 		return false, err
 	}
 	mine, err := f.lock.TryLock()
@@ -99,40 +99,8 @@ func (f *stateFile) setAside() {
 }
 
 // write replaces the file, whole or not at all.
-func (f *stateFile) write(b []byte) (err error) {
-	name := filepath.Join(f.dir, fileName)
-	file, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_, _ = file.Close(), os.Remove(file.Name())
-		}
-	}()
-	if _, err = file.Write(b); err != nil {
-		return err
-	}
-	if err = file.Sync(); err != nil {
-		return err
-	}
-	if err = file.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(file.Name(), name); err != nil {
-		return err
-	}
-	return syncFolder(f.dir)
-}
-
-// syncFolder makes a renaming last.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
+func (f *stateFile) write(b []byte) error {
+	return state.Replace(filepath.Join(f.dir, fileName), func(w io.Writer) error { _, err := w.Write(b); return err })
 }
 
 func encode(points []Point) []byte {

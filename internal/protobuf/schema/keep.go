@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"sluice/internal/state"
 )
 
 // A kept upload is a file that has the name of its schema:
@@ -17,9 +19,6 @@ import (
 const (
 	keptMagic  = "sls\x01"
 	keptSuffix = ".schema"
-	newSuffix  = ".new" // of a file that is being written
-	keptFile   = 0o600  // a schema tells of services inside
-	keptFolder = 0o700
 )
 
 var errDamaged = errors.New("the file is damaged")
@@ -33,57 +32,24 @@ func (r *Registry) persist(name string, old, s *Schema) error {
 	case s != nil && s.Upload:
 		return writeKept(filepath.Join(r.opt.Dir, name+keptSuffix), s.set)
 	case old != nil && old.Upload:
-		err := os.Remove(filepath.Join(r.opt.Dir, name+keptSuffix))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return errors.Join(err, syncFolder(r.opt.Dir))
+		return state.Remove(filepath.Join(r.opt.Dir, name+keptSuffix))
 	}
 	return nil
 }
 
 // writeKept replaces a file, whole or not at all.
-func writeKept(path string, set []byte) (err error) {
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, keptFile)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
+func writeKept(path string, set []byte) error {
 	sum := sha256.Sum256(set)
-	if _, err = f.Write(bytes.Join([][]byte{[]byte(keptMagic), sum[:], set}, nil)); err != nil {
+	return state.Replace(path, func(w io.Writer) error {
+		_, err := w.Write(bytes.Join([][]byte{[]byte(keptMagic), sum[:], set}, nil))
 		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes a renaming or removal last.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	})
 }
 
 // restore reads the uploads that the directory holds. What a crash left half
 // written is removed.
 func (r *Registry) restore() error {
-	if err := os.MkdirAll(r.opt.Dir, keptFolder); err != nil {
+	if err := os.MkdirAll(r.opt.Dir, state.FolderMode); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(r.opt.Dir) // sorted
@@ -92,7 +58,7 @@ func (r *Registry) restore() error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(r.opt.Dir, e.Name())
-		if strings.HasSuffix(e.Name(), keptSuffix+newSuffix) {
+		if strings.HasSuffix(e.Name(), keptSuffix+state.NewSuffix) {
 			if err := os.Remove(path); err != nil {
 				return err
 			}

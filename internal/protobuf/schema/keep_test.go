@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"sluice/internal/state"
 )
 
 // Uploads are there after a restart, for this user alone; configured schemas
@@ -89,7 +91,7 @@ func TestDamagedFilesAreSkipped(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "folder"+keptSuffix), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	half := file + newSuffix
+	half := file + state.NewSuffix
 	if err := os.WriteFile(half, whole[:9], 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 	r := newRegistry(t, Options{Dir: dir})
 	old := parseOK(t, "s", hello)
 	put(t, r, "s", old)
-	full := filepath.Join(dir, "s"+keptSuffix+newSuffix)
+	full := filepath.Join(dir, "s"+keptSuffix+state.NewSuffix)
 	if err := os.Symlink("/dev/full", full); err != nil {
 		t.Fatal(err)
 	}
