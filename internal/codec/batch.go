@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
@@ -162,7 +161,7 @@ func (b *batch) recycle() {
 }
 
 // batch does a request with items, and makes the parts of its reply.
-func (k *call) batch(ctx context.Context, b *batch) error {
+func (k *call) batch(b *batch) error {
 	if k.data != nil {
 		return errParam("invalid_parameter", "data", "The request has both \"data\" and \"items\".")
 	}
@@ -207,48 +206,4 @@ func (b *batch) join() {
 	for _, each := range b.chunks {
 		b.parts = append(b.parts, llm.Event{Raw: each.result})
 	}
-}
-
-// do makes the results of a chunk, with commas between them and before them, or
-// the reply's beginning.
-func (b *batch) do(ctx context.Context, c *chunk) {
-	c.result = c.result[:0]
-	if c.first {
-		c.result = append(c.result, `{"items":[`...)
-	} else {
-		c.result = append(c.result, ',')
-	}
-	for i := c.start; ; {
-		it, ok := itemAt(b.body, i)
-		if !ok || it.end > c.end {
-			b.astray.Store(true)
-			return
-		}
-		if b.count.Add(1) > int64(b.c.cfg.MaxItems) || ctx.Err() != nil {
-			return
-		}
-		b.result(c, it)
-		if it.end == c.end {
-			return
-		}
-		if i = space(b.body, it.end); at(b.body, i) != ',' {
-			b.astray.Store(true)
-			return
-		}
-		i = space(b.body, i+1)
-		c.result = append(c.result, ',')
-	}
-}
-
-// result appends what becomes of an item.
-func (b *batch) result(c *chunk, it item) {
-	n := len(c.result)
-	c.result = append(c.result, `{"data":`...)
-	var err error
-	if c.result, err = b.item(c.result, &c.scratch, it); err != nil {
-		c.result = jsonscan.AppendError(c.result[:n], b.told(err))
-		return
-	}
-	c.result = append(c.result, '}')
-	b.left.Add(int64(n - len(c.result)))
 }

@@ -38,6 +38,25 @@ func thousand(t testing.TB, c *Codec, d Direction) *llm.Request {
 	return post(d.String(), body.String(), asJSON)
 }
 
+// A batch costs no allocation for a message, a few dozen at most for all.
+func TestBatchAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	for _, d := range []Direction{Decode, Encode} {
+		c := newCodec(t, func(c *Config) { c.ResultCacheBytes = 0 })
+		req := thousand(t, c, d)
+		n := testing.AllocsPerRun(20, func() {
+			if err := c.Stage(nil).Serve(t.Context(), req, nothing{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n > 200 { // what is kept may be dropped by the garbage collector
+			t.Errorf("%v: %v allocations", d, n)
+		}
+	}
+}
+
 func BenchmarkBatch(b *testing.B) {
 	for _, d := range []Direction{Decode, Encode} {
 		b.Run(d.String(), func(b *testing.B) {

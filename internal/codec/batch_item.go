@@ -1,12 +1,58 @@
 package codec
 
 import (
+	"context"
+
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
 // itemDepth is how many arrays and objects are around an item.
 const itemDepth = 2
+
+// do makes the results of a chunk, with commas between them and before them, or
+// the reply's beginning.
+func (b *batch) do(ctx context.Context, c *chunk) {
+	c.result = c.result[:0]
+	if c.first {
+		c.result = append(c.result, `{"items":[`...)
+	} else {
+		c.result = append(c.result, ',')
+	}
+	for i := c.start; ; {
+		it, ok := itemAt(b.body, i)
+		if !ok || it.end > c.end {
+			b.astray.Store(true)
+			return
+		}
+		if b.count.Add(1) > int64(b.c.cfg.MaxItems) || ctx.Err() != nil {
+			return
+		}
+		b.result(c, it)
+		if it.end == c.end {
+			return
+		}
+		if i = space(b.body, it.end); at(b.body, i) != ',' {
+			b.astray.Store(true)
+			return
+		}
+		i = space(b.body, i+1)
+		c.result = append(c.result, ',')
+	}
+}
+
+// result appends what becomes of an item.
+func (b *batch) result(c *chunk, it item) {
+	n := len(c.result)
+	c.result = append(c.result, `{"data":`...)
+	var err error
+	if c.result, err = b.item(c.result, &c.scratch, it); err != nil {
+		c.result = jsonscan.AppendError(c.result[:n], b.told(err))
+		return
+	}
+	c.result = append(c.result, '}')
+	b.left.Add(int64(n - len(c.result)))
+}
 
 // item appends what one item becomes. A panic is a fault of this item: beyond it
 // there is nothing but a worker that all share.

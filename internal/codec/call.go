@@ -56,7 +56,7 @@ func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d
 		return err
 	}
 	if b != nil {
-		err = k.batch(ctx, b)
+		err = k.batch(b)
 	} else {
 		err = k.single(ctx, size)
 	}
