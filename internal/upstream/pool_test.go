@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // gate is a server whose calls wait until they are let go.
@@ -36,6 +37,11 @@ func gate(t testing.TB) (srv string, arrived chan string, release chan struct{})
 
 func waiting(c *Client) int { return c.pool.snapshot().waiting }
 
+func examined(c *Client) (found perf.Condition) {
+	c.Examine(func(p perf.Condition) { found = p })
+	return found
+}
+
 func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	url, arrived, release := gate(t)
 	c := newClient(t, url, func(cfg *Config, _ *Options) { cfg.MaxConnections, cfg.MaxKeepaliveConnections = 2, 2 })
@@ -55,6 +61,9 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 			eventually(t, "call waits", func() bool { return waiting(c) == i-1 })
 		}
 	}
+	if got := examined(c); got.State != perf.Degraded || got.Error != "38 calls wait for one of 2 connections" || got.Advice == "" {
+		t.Errorf("examined: %+v", got)
+	}
 	for i := 2; i < n; i++ {
 		release <- struct{}{}
 		if got := <-arrived; got != fmt.Sprint(i) {
@@ -66,6 +75,9 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 	wg.Wait()
 	if created := c.stats.createdH1.Load(); created != 2 {
 		t.Errorf("%d connections for a bound of 2", created)
+	}
+	if got := examined(c); got.State != perf.Healthy || got.Component != "upstream/test/connections" {
+		t.Errorf("examined: %+v", got)
 	}
 	if count := c.stats.wait.Distribution().Count; count != n {
 		t.Errorf("%d waits counted, want %d", count, n)

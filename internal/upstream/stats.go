@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"sluice/internal/perf"
@@ -35,6 +36,21 @@ func (s *stats) reused(h2 bool) {
 	} else {
 		s.reusedH1.Add(1)
 	}
+}
+
+// crowded is the part of MaxConnections that has to wait for the queue to be a
+// fault. A few wait in every burst.
+const crowded = 0.1
+
+// Examine implements perf.Examined: whether calls queue for connections.
+func (c *Client) Examine(report func(perf.Condition)) {
+	found := perf.Condition{Component: "upstream/" + c.opts.Name + "/connections"}
+	if n := c.pool.snapshot().waiting; float64(n) > crowded*float64(c.cfg.MaxConnections) {
+		found.State = perf.Degraded
+		found.Error = fmt.Sprintf("%d calls wait for one of %d connections", n, c.cfg.MaxConnections)
+		found.Advice = "The upstream is slow, or there are more requests at once than it is given connections: raise http_client.max_connections if it can take more."
+	}
+	report(found)
 }
 
 // Figures reports the connections of this upstream; see perf.Source.
