@@ -3,6 +3,7 @@
 // A component's name is the gateway's own; these say what it is. One that is not
 // here shows by its name.
 const parts = [
+  [/^upstream\/(.+)\/connections$/, (name) => "Connections to upstream “" + name + "”", "requests that wait for a connection to the model service"],
   [/^upstream\/(.+)$/, (name) => "Upstream “" + name + "”", "the model service that answers requests"],
   [/^cache\/redis$/, () => "Redis", "the cache that machines share; without it each has its own memory only"],
   [/^process\/memory$/, () => "Memory", "what the process uses of what it may"],
