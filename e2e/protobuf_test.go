@@ -123,6 +123,13 @@ func TestProtobufBatch(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.body), &reply); err != nil || got.status != 200 || len(reply.Items) != 1000 {
 		t.Fatalf("%d, %v, %d items", got.status, err, len(reply.Items))
 	}
+	more := strings.Replace(body.String(), "[", `[{"data":{}},`, 1)
+	if got := request(t, "POST", in.url+"/v1/protobuf/encode", more); got.status != 413 || !strings.Contains(got.body, `"code":"limit_exceeded"`) {
+		t.Errorf("one more: %.300s", got)
+	}
+	if _, c, _ := health(t, in); !strings.Contains(fmt.Sprintf("%+v", c.Components), "{Name:protobuf Status:healthy") {
+		t.Errorf("afterwards: %+v", c.Components)
+	}
 	for i, item := range reply.Items {
 		b, err := base64.StdEncoding.DecodeString(item.Data)
 		if err != nil || !bytes.Contains(b, fmt.Appendf(nil, "%d x", i)) {
