@@ -67,7 +67,7 @@ func FuzzBatch(f *testing.F) {
 	for _, s := range []string{
 		`{"data":{"data":[{"data":1},{"data":"},{\"data\":"},{"data":[{"data":2}]}]}}, {"data":{"data":null}}`,
 		`{"data":{"text":"hi"}},{"data":{"text":"ho","x":[tru]}},{"data":{}}`, `{"data":{"x":"` + "\xff" + `"}}`, `{"data":{"x":1e}}`,
-		`{"data":1}]},{"data":1}`, `1],"type":"test.Note","x":[2`, `{"data":"CgJoaQ=="},{"data":"CgJo\u0061Q==","type":"test.Note"}`, `[[}]`, ``,
+		`{"data":1}]},{"data":1}`, `[[]`, `1],"type":"test.Note","x":[2`, `{"data":"CgJoaQ=="},{"data":"CgJo\u0061Q==","type":"test.Note"}`, `[[}]`, ``,
 	} {
 		for form := range byte(6) {
 			f.Add(s, form)
@@ -90,7 +90,13 @@ func FuzzBatch(f *testing.F) {
 		body := fmt.Sprintf(`{"type":%q,"options":{"discard_unknown":%t},"items":[%s]}`, typ, form&16 == 0, list)
 		got := send(c, post(path, body, asJSON))
 		want := send(c, post(path, strings.Replace(body, `"items":[`, `"\u0069tems":[`, 1), asJSON))
-		if got != want && (!strings.HasPrefix(want, "400 invalid_json") || !strings.HasPrefix(got, "400 invalid_json")) {
+		// Both name the place, and the second body is longer by five bytes.
+		for _, fault := range []string{"400 invalid_json : ", "413 limit_exceeded : "} {
+			if strings.HasPrefix(got, fault) && strings.HasPrefix(want, fault) {
+				got, want = fault, fault
+			}
+		}
+		if got != want {
 			t.Errorf("%.300q:\ngot  %.300s\nwant %.300s", items, got, want)
 		}
 		if strings.HasPrefix(got, "application/json") && !json.Valid([]byte(body)) {
