@@ -297,6 +297,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", chatPath, "", llm.Passthrough, "", false},
 		{"GET", "/v1/responses/r1", "", llm.Passthrough, "", false},
 		{"POST", "/v1/moderations", `{"model":"mod","stream":null}`, llm.Passthrough, "mod", false},
+		{"POST", "/v1/protobuf/encode", `{"type":"p.M","model":"mod","stream":true}`, llm.Passthrough, "", false},
 		{"POST", "/v1/moderations", `{"model":"mod",`, llm.Passthrough, "", false},
 	} {
 		resp, body := do(t, client, newRequest(t, t.Context(), c.method, s.url(c.path), c.body))

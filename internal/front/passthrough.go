@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
+	"strings"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -20,9 +21,14 @@ const peekBytes = 256 << 10
 // maxModel bounds a model's name in a form, in bytes.
 const maxModel = 1 << 10
 
+// codecPaths begin the paths of the codec's requests, which name no model and
+// which the codec reads itself: a batch is large, and its messages may have any
+// members.
+const codecPaths = "/v1/protobuf/"
+
 // livePath takes a body that may go on for as long as its client likes. No pause
 // in it is longer than body_timeout all the same.
-const livePath = "/v1/protobuf/decode/stream"
+const livePath = codecPaths + "decode/stream"
 
 // readPassthrough prepares a request that is handed on untouched. A JSON body
 // is held, so that it can be sent again. Of a form only as much is read as it
@@ -34,7 +40,8 @@ func (x *exchange) readPassthrough() error {
 	}
 	contentType := r.Header.Get("Content-Type")
 	if isJSON(contentType) && r.Header.Get("Content-Encoding") == "" {
-		if err := x.hold(x.st.cfg.MaxBodyBytes); err != nil {
+		err := x.hold(x.st.cfg.MaxBodyBytes)
+		if err != nil || strings.HasPrefix(x.req.Path, codecPaths) {
 			return err
 		}
 		return x.peekJSON()

@@ -61,15 +61,7 @@ func Validate(b []byte, maxDepth int) error {
 // holds only once Members has returned nil. An error from visit ends the scan
 // and is returned as it is; every other error is an *Error.
 func Members(b []byte, maxDepth int, visit func(key []byte, value llm.Span) error) error {
-	return MembersAndElements(b, maxDepth, visit, "", nil)
-}
-
-// MembersAndElements is Members and, in the same pass, calls element with the
-// place of each element of the array that is the value of a member of the given
-// name, as it is read. An error from element is one from visit.
-func MembersAndElements(b []byte, maxDepth int, visit func(key []byte, value llm.Span) error, array string, element func(value llm.Span) error) error {
 	s := newScanner(b, maxDepth)
-	s.array1, s.visit1 = array, element
 	i := s.space(0)
 	if s.at(i) != '{' {
 		return s.document(s.fail(i, "expected an object"))
@@ -82,9 +74,6 @@ func MembersAndElements(b []byte, maxDepth int, visit func(key []byte, value llm
 type scanner struct {
 	b        []byte
 	maxDepth int
-
-	array1 string               // a member of the outermost object
-	visit1 func(llm.Span) error // is given the elements of its array; nil for none
 
 	fault int    // where the scan failed
 	msg   string // why
@@ -180,12 +169,7 @@ func (s *scanner) object(i, depth int, visit func([]byte, llm.Span) error) int {
 			return s.fail(i, "expected ':' after a key")
 		}
 		start := s.space(i + 1)
-		var end int
-		if s.visit1 != nil && depth == 1 && s.at(start) == '[' && string(unquote(s.b[key.Start:key.End])) == s.array1 {
-			end = s.array(start, depth+1, s.visitElement)
-		} else {
-			end = s.value(start, depth)
-		}
+		end := s.value(start, depth)
 		if end < 0 {
 			return -1
 		}
@@ -203,11 +187,6 @@ func (s *scanner) object(i, depth int, visit func([]byte, llm.Span) error) int {
 			return s.fail(i, "expected ',' or '}' after a member")
 		}
 	}
-}
-
-func (s *scanner) visitElement(value llm.Span) bool {
-	s.err = s.visit1(value)
-	return s.err == nil
 }
 
 // array reads an array. Where visit is given, it stops the scan with false.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -203,41 +202,4 @@ func FuzzValidate(f *testing.F) {
 func FuzzString(f *testing.F) {
 	f.Add("a\"\\\n\x00\xffé\u2028")
 	f.Fuzz(checkString)
-}
-
-// The elements of one array come in the same pass, each before what follows it.
-func TestMembersAndElements(t *testing.T) {
-	stop := errors.New("stop")
-	for _, test := range []struct{ json, want string }{
-		{`{"a":1, "x" : [ 1 , {"x":[2]}, [] ],"b":2}`, `a=1 [1] [{"x":[2]}] [[]] x=[ 1 , {"x":[2]}, [] ] b=2 <nil>`},
-		{`{"\u0078":[1]}`, `[1] x=[1] <nil>`},
-		{`{"x":[]}`, `x=[] <nil>`},
-		{`{"x":{"x":[1]},"y":[3]}`, `x={"x":[1]} y=[3] <nil>`},
-		{`{"x":[1,2`, `[1] [2] fault`},
-		{`{"x":[1,"stop",2]}`, `[1] stop`},
-		{`{"x":[[[[1]]]]}`, `fault`}, // too deep
-		{`[1]`, `fault`},
-	} {
-		var got []string
-		err := MembersAndElements([]byte(test.json), 4, func(key []byte, v llm.Span) error {
-			got = append(got, string(key)+"="+test.json[v.Start:v.End])
-			return nil
-		}, "x", func(v llm.Span) error {
-			if test.json[v.Start:v.End] == `"stop"` {
-				return stop
-			}
-			got = append(got, "["+test.json[v.Start:v.End]+"]")
-			return nil
-		})
-		var fault *Error
-		switch {
-		case errors.As(err, &fault):
-			got = append(got, "fault")
-		default:
-			got = append(got, fmt.Sprint(err))
-		}
-		if s := strings.Join(got, " "); s != test.want {
-			t.Errorf("%s: got %s, want %s", test.json, s, test.want)
-		}
-	}
 }
