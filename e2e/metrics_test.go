@@ -79,6 +79,7 @@ func (in *instance) figures(t *testing.T) map[string]map[string]figure {
 
 // TestMetricsDocument: docs/metrics.md has each figure, with its labels, and no other.
 func TestMetricsDocument(t *testing.T) {
+	t.Parallel()
 	in := everything(t)
 	var systems map[string]map[string]figure
 	until(t, "all figures", func() bool {

@@ -75,6 +75,7 @@ func (p *prometheus) ask(t *testing.T, query string) int {
 // TestPrometheus: a real one scrapes a real Sluice, with classic and with native
 // histograms, and every query of the dashboard and of the rules is answered.
 func TestPrometheus(t *testing.T) {
+	t.Parallel()
 	in := everything(t)
 	for name, flags := range map[string][]string{"classic": nil, "native": {"--enable-feature=native-histograms,exemplar-storage"}} {
 		t.Run(name, func(t *testing.T) {
