@@ -139,7 +139,10 @@ func (rp *replayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// replayConfig has room for whole recordings: text for a client that falls behind
+// is merged, which is another test's matter.
 const replayConfig = `
+stream: {buffer_bytes: 16MiB}
 upstreams:
   - {name: replay, base_url: %q, api_key: upstream-key, models: ["rec-*", "pair-*"]}
 log: {level: warn}
