@@ -277,6 +277,7 @@ func TestFaultsUntouched(t *testing.T) {
 // TestFailFirst counts the upstream's calls: a failure that cannot have cost
 // anything is repeated, and what the client sees is the second reply.
 func TestFailFirst(t *testing.T) {
+	t.Parallel()
 	sim, base := simulate(t)
 	in := start(t, fmt.Sprintf(faultConfig, base, false))
 	for i, c := range []struct {
@@ -494,6 +495,7 @@ func TestNothingAfterTheFirstByte(t *testing.T) {
 // TestRetryAfter has Sluice wait as long as an upstream asks, where that is
 // short, and tell the client, where it is long.
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	t.Run("short", func(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time

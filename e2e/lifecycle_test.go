@@ -225,6 +225,7 @@ upstreams:
 // TestReloadDuringRetry has a request that waits to be repeated live through
 // two reloads, of which the second takes its upstream away.
 func TestReloadDuringRetry(t *testing.T) {
+	t.Parallel()
 	up := &scripted{}
 	up.reply = func(n int, w http.ResponseWriter, r *http.Request) {
 		if n == 1 {
@@ -303,6 +304,7 @@ func TestExit(t *testing.T) {
 // TestUpstreamsFromEnvironment starts Sluice with variables alone, and a second
 // Sluice with its simulator as the service that they name.
 func TestUpstreamsFromEnvironment(t *testing.T) {
+	t.Parallel()
 	service := start(t, "")
 	for name, env := range map[string][]string{
 		"openai": {"OPENAI_API_KEY=sk-test", "OPENAI_BASE_URL=" + service.url + "/v1"},

@@ -57,6 +57,7 @@ func errorSchema(t *testing.T) *jsonschema.Schema {
 // TestErrorsAsOpenAIDescribes brings about every kind of error that Sluice
 // answers with itself and validates each reply.
 func TestErrorsAsOpenAIDescribes(t *testing.T) {
+	t.Parallel()
 	schema := errorSchema(t)
 	in := start(t, "server: {max_body_bytes: 1000}\nhttp_client: {response_header_timeout: 1s, first_event_timeout: 1s}\n")
 	// The hash is that of "secret".

@@ -182,6 +182,7 @@ func TestProtobufStreamIsLive(t *testing.T) {
 
 // TestProtobufCommandLine: the same from a shell.
 func TestProtobufCommandLine(t *testing.T) {
+	t.Parallel()
 	proto := filepath.Join(t.TempDir(), "greet.proto")
 	if err := os.WriteFile(proto, []byte(greetProto), 0o600); err != nil {
 		t.Fatal(err)
