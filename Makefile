@@ -34,7 +34,7 @@ bench-build: ## the measuring tools are built and tested with everything else
 
 e2e: ## real clients against a real binary with the race detector: OpenAI's SDKs, a browser (its pictures: e2e/artifacts), recordings, h2spec
 	@mkdir -p e2e/artifacts
-	$(GO) test -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
+	$(GO) test -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
 
 lint: ## golangci-lint with the reasons in .golangci.yml
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest run
