@@ -120,6 +120,8 @@ func (m *monitor) run(ctx context.Context) {
 	}
 	m.mu.Unlock()
 	<-ctx.Done()
+	m.mu.Lock() // a reload may be starting other alarms
+	defer m.mu.Unlock()
 	m.tasks.Wait()
 }
 
