@@ -65,27 +65,39 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	var err error
-	if g.chain, err = g.assemble(cfg, nil); err != nil {
+	if err := g.build(cfg); err != nil {
+		if g.monitor != nil {
+			g.monitor.close()
+		}
+		if g.chain != nil {
+			g.chain.close()
+		}
 		g.closeSimulator()
 		return nil, err
 	}
+	g.figures.Register("front", g.front)
+	g.figures.Register("process", &process{root: "/", start: g.started})
+	g.chain.join(g.figures)
+	g.live.Store(g.chain)
+	return g, nil
+}
+
+// build makes the parts. What is there when it fails is to be closed.
+func (g *Gateway) build(cfg *config.Config) (err error) {
+	if g.chain, err = g.assemble(cfg, nil); err != nil {
+		return err
+	}
 	if g.monitor, err = g.observe(cfg); err != nil {
-		g.chain.close()
-		g.closeSimulator()
-		return nil, fmt.Errorf("set up monitoring: %w", err)
+		return fmt.Errorf("set up monitoring: %w", err)
 	}
 	pages, err := dashboard.Handler()
 	if err != nil {
-		g.monitor.close()
-		g.chain.close()
-		g.closeSimulator()
-		return nil, fmt.Errorf("set up dashboard: %w", err)
+		return fmt.Errorf("set up dashboard: %w", err)
 	}
 	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Logger:  g.log,
 		Metrics: g.figures.Handler(),
-		Version: o.Version,
+		Version: g.opts.Version,
 		Ready:   g.ready,
 		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
 			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
@@ -94,16 +106,9 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: pages,
 	})
 	if err != nil {
-		g.monitor.close()
-		g.chain.close()
-		g.closeSimulator()
-		return nil, fmt.Errorf("set up listener: %w", err)
+		return fmt.Errorf("set up listener: %w", err)
 	}
-	g.figures.Register("front", g.front)
-	g.figures.Register("process", &process{root: "/", start: g.started})
-	g.chain.join(g.figures)
-	g.live.Store(g.chain)
-	return g, nil
+	return nil
 }
 
 // Listen opens the listening socket and returns its address.
