@@ -31,7 +31,7 @@ func TestSchemas(t *testing.T) {
 		want                    string
 	}{
 		{"notes", "text/plain", notes, `{"name":"notes"`},
-		{"a", "text/plain; charset=utf-8", empty, `{"name":"a","digest":"sha256:`},
+		{"a", "Text/Plain; charset", empty, `{"name":"a","digest":"sha256:`},
 		{"b", "text/plain", empty, "413 limit_exceeded : There is no room for the schema: "},
 		{"a/b", "text/plain", empty, "400 invalid_schema : The schema is not valid: "},
 		{"a", "text/html", empty, "415 unsupported_content_type : The schema cannot be read: "},

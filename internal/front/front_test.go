@@ -235,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		{"method of embeddings", "GET", "/v1/embeddings", "", "", 405, "method_not_supported", "", ""},
 		{"trace", "OPTIONS", "/v1/files", "", "", 405, "method_not_supported", "", ""},
 		{"content type", "POST", chatPath, "a=b", "application/x-www-form-urlencoded", 415, "unsupported_content_type", "", "application/json"},
-		{"charset", "POST", chatPath, chatBody, "application/json; charset=utf-16", 415, "unsupported_content_type", "", ""},
+		{"type that begins alike", "POST", chatPath, chatBody, "application/jsonl; charset=utf-8", 415, "unsupported_content_type", "", ""},
 		{"empty body", "POST", chatPath, "", "", 400, "invalid_json", "", "line 1"},
 		{"bad JSON", "POST", chatPath, "{\n\"a\":}", "", 400, "invalid_json", "", "line 2, column 5"},
 		{"array", "POST", chatPath, "[]", "", 400, "invalid_json", "", "object"},
@@ -272,6 +272,29 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("status %d, %s", resp.StatusCode, body)
 		}
 	})
+}
+
+// RFC 8259 section 11: a charset, or whatever else is behind the type, has no
+// effect.
+func TestParametersOfJSONMeanNothing(t *testing.T) {
+	var got llm.Request
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		got = *req
+		return sendUnary(out, `{}`)
+	})
+	client := h1(t, s)
+	for _, path := range []string{chatPath, "/v1/moderations"} {
+		for _, params := range []string{
+			"", ";", "; charset=utf-8", "; charset=utf8", ";charset=UTF8", "; charset=us-ascii", "; charset=\"utf-16\"", " ; version=1",
+			"; charset", "; charset=utf-8; charset=utf-8", "; =x", ";;", "; charset=\"utf-8",
+		} {
+			req := newRequest(t, t.Context(), "POST", s.url(path), chatBody)
+			req.Header.Set("Content-Type", "Application/JSON"+params)
+			if resp, body := do(t, client, req); resp.StatusCode != 200 || got.Model != "m" || string(got.Body) == "" {
+				t.Errorf("%s, %q: %d %s, model %q", path, params, resp.StatusCode, body, got.Model)
+			}
+		}
+	}
 }
 
 func TestRoutes(t *testing.T) {

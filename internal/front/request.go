@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"os"
 	"slices"
@@ -51,10 +50,11 @@ func checkContentType(h http.Header) error {
 	return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_content_type", "The Content-Type %q is not supported here. Send the header Content-Type: application/json", values[0])
 }
 
+// isJSON goes by the media type alone: JSON has no parameters, and those that
+// clients send all the same, such as charset, mean nothing (RFC 8259 section 11).
 func isJSON(contentType string) bool {
-	kind, params, err := mime.ParseMediaType(contentType)
-	charset := params["charset"]
-	return err == nil && kind == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8"))
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.Trim(kind, " \t"), "application/json")
 }
 
 // hold reads the whole body, at most limit bytes.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -127,7 +126,7 @@ func unknownURL(r *http.Request) error {
 
 // decode reads the body into req.
 func (c *call) decode(req any) error {
-	if mt, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || mt != typeJSON {
+	if mt, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(mt), typeJSON) {
 		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_media_type",
 			"Unsupported content type: %q. This API method only accepts 'application/json' requests.", c.r.Header.Get("Content-Type"))
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"mime"
 	"strings"
 
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -51,10 +50,9 @@ func parse(ctx context.Context, name, contentType string, body []byte, l Limits)
 	if len(body) > l.MaxBytes {
 		return nil, over("bytes", l.MaxBytes)
 	}
-	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		kind = contentType
-	}
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	var err error
 	var files []*descriptorpb.FileDescriptorProto
 	switch kind {
 	case "text/plain", "text/x-protobuf", "application/x-protobuf-text":
