@@ -19,8 +19,20 @@ func errDraining() error {
 }
 
 func (x *exchange) unknownURL() error {
-	return llm.Errorf(http.StatusNotFound, "unknown_url", "Unknown request URL: %s %s. The API's routes begin with /v1/; check the URL for typos.",
-		x.r.Method, x.r.URL.EscapedPath())
+	return llm.Errorf(http.StatusNotFound, "unknown_url", "Unknown request URL: %s %s. The API's routes begin with /v1/, once: "+
+		"the base URL to give a client is %s, with no slash at its end.", x.r.Method, x.r.URL.EscapedPath(), baseURL(x.r))
+}
+
+// baseURL is what a client has to be given, as far as can be seen from here.
+func baseURL(r *http.Request) string {
+	switch {
+	case r.Host == "": // HTTP/1.0
+		return "http://ADDRESS/v1"
+	case r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https":
+		return "https://" + r.Host + "/v1"
+	default:
+		return "http://" + r.Host + "/v1"
+	}
 }
 
 func (x *exchange) wrongMethod(allow string) error {

@@ -228,6 +228,11 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"unknown route", "GET", "/foo", "", "", 404, "unknown_url", "", "GET /foo"},
 		{"root", "GET", "/", "", "", 404, "unknown_url", "", ""},
+		{"no /v1", "POST", "/chat/completions", chatBody, "", 404, "unknown_url", "", "POST /chat/completions. The API's routes begin with /v1/, once: the base URL to give a client is http://" + s.addr + "/v1, with"},
+		{"/v1 twice", "POST", "/v1/v1/chat/completions", chatBody, "", 404, "unknown_url", "", "POST /v1/v1/chat/completions. The API's routes begin with /v1/, once: the base URL to give a client is http://" + s.addr + "/v1, with"},
+		{"/v1 twice and no more", "GET", "/v1/v1", "", "", 404, "unknown_url", "", "http://" + s.addr + "/v1, with"},
+		{"/v1 alone", "GET", "/v1", "", "", 404, "unknown_url", "", "http://" + s.addr + "/v1, with"},
+		{"slash twice", "POST", "/v1//chat/completions", chatBody, "", 404, "unknown_url", "", "no slash at its end"},
 		{"dot segments", "POST", "/v1/files/..%2fx", "{}", "", 404, "unknown_url", "", ""},
 		{"empty segment", "GET", "/v1//x", "", "", 404, "unknown_url", "", ""},
 		{"method", "DELETE", chatPath, "", "", 405, "method_not_supported", "", "GET, POST"},
@@ -571,4 +576,17 @@ func FuzzUnclean(f *testing.F) {
 			t.Errorf("%q is let through and means %q", p, path.Clean(p))
 		}
 	})
+}
+
+func TestBaseURL(t *testing.T) {
+	for want, r := range map[string]*http.Request{
+		"http://ADDRESS/v1":   {},
+		"http://a:1/v1":       {Host: "a:1"},
+		"https://a/v1":        {Host: "a", TLS: new(tls.ConnectionState)},
+		"https://gw.local/v1": {Host: "gw.local", Header: http.Header{"X-Forwarded-Proto": {"https"}}},
+	} {
+		if got := baseURL(r); got != want {
+			t.Errorf("%+v: %s, want %s", r, got, want)
+		}
+	}
 }

@@ -95,8 +95,8 @@ func writePlain(w http.ResponseWriter, status int, text string) {
 // serve takes one request to the chain of handlers.
 func (x *exchange) serve() error {
 	r := x.r
-	if !strings.HasPrefix(r.URL.Path, "/v1/") {
-		return x.unknownURL()
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/v1/"); !ok || rest == "v1" || strings.HasPrefix(rest, "v1/") {
+		return x.unknownURL() // a base URL without its /v1, or a client that adds one to it
 	}
 	if x.s.draining.Load() {
 		return errDraining()
