@@ -85,6 +85,7 @@ func (x *exchange) replyError(e *llm.Error) {
 	if e.Upstream != "" {
 		x.set(h, "X-Sluice-Upstream", e.Upstream)
 	}
+	x.attemptsHeader(h, e.Attempts)
 	var body []byte
 	if e.Reply != nil {
 		x.copyHeader(h, e.Reply.Header)

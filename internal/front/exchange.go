@@ -236,7 +236,7 @@ func (x *exchange) copyHeader(h http.Header, fields []llm.Field) {
 		switch f.Name {
 		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 			"Content-Length", "Date", "Server", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Nel", "Report-To",
-			"X-Sluice-Upstream", "X-Cache", "X-Cache-Key":
+			"X-Sluice-Upstream", "X-Sluice-Attempts", "X-Cache", "X-Cache-Key":
 			continue
 		case "X-Request-Id":
 			x.set(h, "X-Upstream-Request-Id", f.Value)

@@ -389,15 +389,16 @@ func TestErrors(t *testing.T) {
 	if resp, body := call(); resp.StatusCode != 500 {
 		t.Errorf("no reply: %d %s", resp.StatusCode, body)
 	}
-	fail = &llm.Error{Status: 429, Type: llm.TypeRateLimit, Message: "slow\x00\"down", RetryAfter: 1500 * time.Millisecond, Upstream: "up"}
-	if resp, body := call(); resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "2" || apiError(t, body).Message != "slow\x00\"down" || resp.Header.Get("X-Sluice-Upstream") != "up" {
+	fail = &llm.Error{Status: 429, Type: llm.TypeRateLimit, Message: "slow\x00\"down", RetryAfter: 1500 * time.Millisecond, Upstream: "up", Attempts: 3}
+	if resp, body := call(); resp.StatusCode != 429 || resp.Header.Get("X-Sluice-Attempts") != "3" || resp.Header.Get("Retry-After") != "2" || apiError(t, body).Message != "slow\x00\"down" || resp.Header.Get("X-Sluice-Upstream") != "up" {
 		t.Errorf("rate limit: %d %s %v", resp.StatusCode, body, resp.Header)
 	}
-	fail = &llm.Error{Status: 400, Upstream: "up", Reply: &llm.ErrorReply{Body: []byte(`{"error":{"message":"own"} }`), Header: []llm.Field{
-		{Name: "Content-Type", Value: "application/json"}, {Name: "Set-Cookie", Value: "a=b"}, {Name: "X-Request-Id", Value: "theirs"}, {Name: "Openai-Version", Value: "1"}}}}
+	fail = &llm.Error{Status: 400, Upstream: "up", Attempts: 1, Reply: &llm.ErrorReply{Body: []byte(`{"error":{"message":"own"} }`), Header: []llm.Field{
+		{Name: "Content-Type", Value: "application/json"}, {Name: "Set-Cookie", Value: "a=b"}, {Name: "X-Request-Id", Value: "theirs"}, {Name: "Openai-Version", Value: "1"},
+		{Name: "X-Sluice-Attempts", Value: "7"}}}}
 	resp, body := call()
 	if resp.StatusCode != 400 || body != `{"error":{"message":"own"} }` || resp.Header.Get("Set-Cookie") != "" || resp.Header.Get("Openai-Version") != "1" ||
-		resp.Header.Get("X-Upstream-Request-Id") != "theirs" || resp.Header.Get("X-Request-Id") == "theirs" {
+		resp.Header.Get("X-Sluice-Attempts") != "" || resp.Header.Get("X-Upstream-Request-Id") != "theirs" || resp.Header.Get("X-Request-Id") == "theirs" {
 		t.Errorf("upstream's error: %d %s %v", resp.StatusCode, body, resp.Header)
 	}
 }

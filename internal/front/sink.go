@@ -33,6 +33,7 @@ func (x *exchange) Start(h *llm.Head) error {
 	if h.Upstream != "" {
 		x.set(header, "X-Sluice-Upstream", h.Upstream)
 	}
+	x.attemptsHeader(header, h.Attempts)
 	x.timingHeader(header, time.Since(x.begun))
 	x.copyHeader(header, h.Header) // a Server-Timing of the upstream's after ours
 	x.cacheHeader(header, h)
@@ -44,6 +45,13 @@ func (x *exchange) Start(h *llm.Head) error {
 		x.openStream()
 	}
 	return nil
+}
+
+// attemptsHeader tells of a request that was sent to upstreams more than once.
+func (x *exchange) attemptsHeader(header http.Header, n int) {
+	if n > 1 {
+		x.set(header, "X-Sluice-Attempts", strconv.Itoa(n))
+	}
 }
 
 // cacheHeader says what a cache had to do with the reply. An Age that came with

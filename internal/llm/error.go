@@ -37,13 +37,13 @@ type Error struct {
 	// Upstream names the upstream that failed, "" when Sluice itself did.
 	Upstream string
 
-	// Answered says that Status is the upstream's own: it replied with it, so a
-	// status such as 503 means that it did not process the request.
+	// Answered says that Status is the upstream's own: it stood in the head of
+	// its reply, so one such as 503 means that it did not process the request.
+	// An error that came within a reply is no such answer.
 	Answered bool
 
-	// Unprocessed says that the request may go elsewhere whatever the status:
-	// the upstream cannot have acted on it, or it was a streamed call that
-	// ended before its first event, so that nothing of it was used.
+	// Unprocessed says that the upstream cannot have acted on the request, or
+	// says that it did not, so that the request may be sent again.
 	Unprocessed bool
 
 	// Attempts is how often upstreams were asked before the request failed, and

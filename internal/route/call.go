@@ -38,6 +38,7 @@ type call struct {
 	since  time.Time     // when what is not yet in waited began
 
 	round, sent int
+	worked      int       // of those: upstreams that may have acted on the request
 	up          *upstream // that is asked now
 	probe       bool
 	cause       outcome // of the last failure
@@ -93,11 +94,15 @@ func (c *call) run(ctx context.Context) error {
 	}
 	told := *e // the other may be kept as an upstream's fault
 	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
+	if c.worked > 0 && c.sent > 1 {
+		told.Message += fmt.Sprintf(" The request was sent %d times, and %s have acted on it.", c.sent, [...]string{1: "one upstream may", 2: "two upstreams may"}[c.worked])
+	}
 	return &told
 }
 
 // ask sends the request to one target after the other: to each once, the best
-// group first, and then to all again after a pause, until one takes it.
+// group first, and then to all again after a pause, until one takes it. Of those
+// that may have acted on it there are never more than two.
 func (c *call) ask(ctx context.Context) error {
 	var told error // what the client is told in the end
 	group := 0     // that told came from
@@ -105,12 +110,19 @@ func (c *call) ask(ctx context.Context) error {
 		for t := c.next(); t != nil; t = c.next() {
 			err := c.try(ctx, t)
 			o, e := classify(ctx, err)
-			if !c.mayRepeat(o, e) {
+			v := c.judge(o, e)
+			if v == final {
 				return err
 			}
 			c.learn(t, o, e)
 			if told == nil || t.group <= group {
 				told, group = err, t.group
+			}
+			if v == elsewhere {
+				t.spent = true
+				if c.worked++; c.worked == 2 {
+					return told
+				}
 			}
 		}
 		wait, ok := c.pause()
@@ -212,24 +224,44 @@ func (c *call) try(ctx context.Context, t *target) error {
 	return err
 }
 
-// mayRepeat reports whether a request that failed may be sent again: no
-// upstream can have acted on it, or the upstream said that it did not.
-func (c *call) mayRepeat(o outcome, e *llm.Error) bool {
+// verdict says what a failure leaves to do.
+type verdict uint8
+
+const (
+	final     verdict = iota // the client gets the error
+	again                    // the request may be sent to any target: nobody has acted on it
+	elsewhere                // this target may have acted on it: one other may be asked
+)
+
+// judge says whether a request that failed may be sent again: where no upstream
+// can have acted on it, or the upstream said that it did not. Of a streamed call
+// the client has nothing yet and would be lost with its upstream, so that one is
+// asked once more, of another upstream.
+func (c *call) judge(o outcome, e *llm.Error) verdict {
 	if e == nil || o == cancelled || c.started || c.sinkFailed || c.body.touched.Load() {
-		return false
+		return final
 	}
-	switch o {
-	case unreachable, busy:
-		return true
-	case timedOut, cut:
-		// Nobody knows whether the upstream acted on it. A stream without its
-		// first event is repeated all the same, and so is what only reads.
-		return e.Unprocessed || c.req.Stream || c.req.Method == "GET" || c.req.Method == "HEAD"
-	default:
-		// A status that is Sluice's own for a reply it could not use says nothing
-		// about what the upstream did; of a stream nothing was used so far.
-		return (e.Answered || c.req.Stream) && slices.Contains(c.router.cfg.Retry.Statuses, e.Status)
+	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
+	switch {
+	case o == unreachable || o == busy:
+		return again
+	case e.Answered:
+		if slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
+			return again
+		}
+		return final
+	case o == timedOut || o == cut:
+		if e.Unprocessed || reads {
+			return again
+		}
+	case o != failed && o != limited:
+		return final
 	}
+	// A status of Sluice's own says nothing about what the upstream did.
+	if c.req.Stream {
+		return elsewhere
+	}
+	return final
 }
 
 // learn keeps what a failure says about later requests.

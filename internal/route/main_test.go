@@ -117,6 +117,13 @@ func transport(status int, code string, unprocessed bool) func() error {
 	}
 }
 
+// inStream is what a handler makes of a stream whose first event is an error.
+func inStream(code int) func() error {
+	return func() error {
+		return &llm.Error{Status: code, Type: llm.TypeOf(code), Code: "x", Message: "in a stream", Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
+	}
+}
+
 func refused() error { return transport(502, "upstream_unreachable", true)() }
 
 type recorder struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,13 +37,26 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"400", status(400), same, 1}, {"401", status(401), same, 1}, {"404", status(404), same, 1},
 		{"500", status(500), same, 1}, {"501", status(501), same, 1}, {"529", status(529), same, 1},
 		{"cut", transport(502, codeCut, false), same, 1},
-		{"cut stream", transport(502, codeCut, false), streamed, 3},
+		{"cut stream", transport(502, codeCut, false), streamed, 1},
+		{"malformed stream", transport(502, codeBadReply, false), streamed, 1},
+		{"stream with a huge event", transport(502, "upstream_event_too_large", false), streamed, 1},
+		{"empty stream", transport(502, "upstream_empty", false), streamed, 1},
+		{"redirected stream", transport(502, "upstream_redirect", false), streamed, 1},
+		{"stream whose first event is an error", inStream(500), streamed, 1},
+		{"stream whose first event is a limit", inStream(429), streamed, 1},
+		{"stream whose first event says what is wrong", inStream(400), streamed, 1},
+		{"refused stream", refused, streamed, 3},
+		{"502 for a stream", status(502), streamed, 3},
+		{"500 for a stream", status(500), streamed, 1},
+		{"read with a status", status(500), get, 1},
 		{"cut read", transport(502, codeCut, false), get, 3},
 		{"malformed", transport(502, codeBadReply, false), same, 1},
 		{"refused stream of HTTP/2", transport(502, "upstream_refused", true), same, 3},
 		// It has waited long enough for this upstream.
 		{"stall", transport(504, codeTimeout, false), same, 1},
 		{"stalled stream", transport(504, codeTimeout, false), streamed, 1},
+		{"stalled read", transport(504, codeTimeout, false), get, 1},
+		{"stalled connect", transport(504, codeTimeout, true), same, 1},
 		{"no free connection", transport(503, codeBusy, true), same, 1},
 		{"reconfigured", transport(503, codeClosed, true), same, 1},
 		{"foreign error", func() error { return io.ErrUnexpectedEOF }, same, 1},
@@ -65,13 +79,64 @@ func TestWhatIsRepeated(t *testing.T) {
 			// must not be asked twice.
 			a, b := &fake{name: "a", serve: always(c.fail)}, &fake{name: "b"}
 			r = serving(t, Default(), a, b)
-			over := c.calls > 1 || c.name == "stalled stream" || c.name == "no free connection" || c.name == "reconfigured"
+			over := c.calls > 1 || slices.Contains([]string{
+				"cut stream", "malformed stream", "stream with a huge event", "empty stream", "redirected stream",
+				"stream whose first event is an error", "stream whose first event is a limit",
+				"stalled stream", "stalled read", "stalled connect", "no free connection", "reconfigured",
+			}, c.name)
 			err = r.Serve(t.Context(), c.as(chat("m")), &recorder{})
 			if (err == nil) != over || a.count() != 1 || b.count() == 1 != over {
 				t.Errorf("%s: calls %d, %d, %v", c.name, a.count(), b.count(), err)
 			}
 		})
 	}
+}
+
+// A streamed call that an upstream may have acted on goes to one other upstream
+// or fallback, never to the same one again, and the error says how often it was
+// sent.
+func TestStreamGoesElsewhereOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cut := transport(502, codeCut, false)
+		for _, c := range []struct {
+			name  string
+			fail  [3]func() error
+			calls [3]int
+			want  string
+		}{
+			{"all cut", [3]func() error{cut, cut, cut}, [3]int{1, 1, 0}, "two upstreams may have acted on it"},
+			{"the second cannot be reached", [3]func() error{cut, refused, nil}, [3]int{1, 1, 1}, ""},
+			{"only the first can be reached", [3]func() error{cut, refused, refused}, [3]int{1, 1, 1}, "sent 3 times, and one upstream may"},
+			{"the second answers", [3]func() error{cut, status(400), nil}, [3]int{1, 1, 0}, "status 400"},
+		} {
+			fakes := make([]*fake, 3)
+			for i := range fakes {
+				fakes[i] = &fake{name: string(rune('a' + i))}
+				if c.fail[i] != nil {
+					fakes[i].serve = always(c.fail[i])
+				}
+			}
+			cfg := Default()
+			cfg.Fallbacks = map[string][]string{"m": {"b/x", "c/x"}}
+			r := setupStatic(t, cfg, map[string][]string{"a": {"m"}, "b": {"x"}, "c": {"x"}}, fakes...)
+			err := r.Serve(t.Context(), streamed(chat("m")), &recorder{})
+			got := ""
+			if e, ok := errors.AsType[*llm.Error](err); ok {
+				got = e.Message
+				if sent := c.calls[0] + c.calls[1] + c.calls[2]; e.Attempts != sent {
+					t.Errorf("%s: %d attempts", c.name, e.Attempts)
+				}
+			}
+			if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+				t.Errorf("%s: got %q", c.name, got)
+			}
+			for i, f := range fakes {
+				if f.count() != c.calls[i] {
+					t.Errorf("%s: %s was asked %d times, want %d", c.name, f.name, f.count(), c.calls[i])
+				}
+			}
+		}
+	})
 }
 
 func TestTouchedBodyIsNotRepeated(t *testing.T) {

@@ -3,8 +3,9 @@
 //
 // It promises that a request is sent again only where no upstream can have
 // acted on it or one said that it did not, and never after the first byte of a
-// reply. The one exception is a stream that was cut or stalled before its
-// first event. It is the only part of Sluice that repeats requests.
+// reply. The one exception is a streamed call that failed before its first
+// event: one other upstream is asked, never the same. It is the only part of
+// Sluice that repeats requests.
 package route
 
 import (
