@@ -67,7 +67,7 @@ type cli struct {
 
 // complain writes one line to stderr.
 func (c *cli) complain(text string) {
-	fmt.Fprintln(c.stderr, "sluice: "+strings.Join(strings.Fields(text), " "))
+	_, _ = fmt.Fprintln(c.stderr, "sluice: "+strings.Join(strings.Fields(text), " "))
 }
 
 func (c *cli) root() *cobra.Command {

@@ -29,7 +29,7 @@ const Envelope = 16 << 10
 // of another key. It is as good as none.
 var errDamaged = errors.New("the stored entry is damaged or foreign")
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // the one table there is, read only
 
 // encode writes an entry as it is at now.
 func encode(key Key, e *entry, now time.Duration) []byte {

@@ -96,7 +96,7 @@ func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
 	head = binary.AppendUvarint(head, uint64(len(aside)))
 	head = append(head, aside...)
 	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
-	w.Write(head)
+	_, _ = w.Write(head) // w keeps its first error; Flush returns it
 	size := int64(len(head))
 	for _, e := range entries {
 		if e.until <= now {
@@ -106,7 +106,7 @@ func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
 		if size += int64(len(b)) + binary.MaxVarintLen32; size > h.limit {
 			break
 		}
-		w.Write(binary.AppendUvarint(nil, uint64(len(b))))
+		_, _ = w.Write(binary.AppendUvarint(nil, uint64(len(b))))
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (h *hotSet) read(now time.Duration) (entries []named, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, max(h.limit, 1<<20)+1<<20))
 	if err != nil {
 		return nil, err

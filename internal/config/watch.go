@@ -29,7 +29,7 @@ func Watch(ctx context.Context, o LoadOptions, changed func(*Config, error)) err
 	if err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	last := digest(o.File)
 	if err := follow(w, o.File); err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
@@ -45,7 +45,7 @@ func Watch(ctx context.Context, o LoadOptions, changed func(*Config, error)) err
 				return nil
 			}
 			timer.Reset(settle)
-		case <-w.Errors:
+		case <-w.Errors: //nolint:errcheck // which it was makes no difference
 			// An overflow: events were lost, so look.
 			timer.Reset(settle)
 		case <-timer.C:

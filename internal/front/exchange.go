@@ -71,7 +71,7 @@ func (x *exchange) end() {
 	if p != nil {
 		x.settle()
 	}
-	if p != nil && p != http.ErrAbortHandler {
+	if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 		s.log.Error("handler panicked", "request_id", x.req.ID, "panic", p, "stack", string(debug.Stack()))
 		p = http.ErrAbortHandler
 		if !x.wrote {

@@ -76,7 +76,7 @@ func (x *exchange) hold(limit int64) error {
 		b := x.buf.b
 		n, err := x.body.Read(b[len(b):cap(b)])
 		x.buf.b = b[:len(b)+n]
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // body.Read returns it unwrapped
 			break
 		}
 		if err != nil {

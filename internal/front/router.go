@@ -125,7 +125,10 @@ func (x *exchange) route() error {
 	r := x.r
 	path := r.URL.Path
 	post := r.Method == http.MethodPost
-	op, allow := llm.Passthrough, ""
+	var (
+		op    llm.Operation
+		allow string
+	)
 	switch path {
 	case "/v1/chat/completions":
 		// GET lists stored completions.

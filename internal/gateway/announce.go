@@ -15,24 +15,24 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 		scheme, flags = "https", " -k"
 	}
 	base := scheme + "://" + addr.String()
-	fmt.Fprintf(w, "Sluice %s listens on %s\n", g.opts.Version, base)
+	_, _ = fmt.Fprintf(w, "Sluice %s listens on %s\n", g.opts.Version, base)
 	model := "MODEL"
 	if g.sim != nil {
 		model = "sim-chat"
-		fmt.Fprintf(w, "No upstream is configured, so the model is SIMULATED: its replies are invented text.\n")
-		fmt.Fprintf(w, "Set OPENAI_API_KEY, or give --config FILE, for real models.\n")
+		_, _ = fmt.Fprintf(w, "No upstream is configured, so the model is SIMULATED: its replies are invented text.\n")
+		_, _ = fmt.Fprintf(w, "Set OPENAI_API_KEY, or give --config FILE, for real models.\n")
 	} else {
 		names := make([]string, len(g.chain.upstreams))
 		for i, m := range g.chain.upstreams {
 			base, _, _ := strings.Cut(m.cfg.BaseURL, "?") // a query may hold a key
 			names[i] = m.cfg.Name + " (" + base + ")"
 		}
-		fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
+		_, _ = fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
 	}
-	fmt.Fprintf(w, "Dashboard: %s/dashboard\n", base)
+	_, _ = fmt.Fprintf(w, "Dashboard: %s/dashboard\n", base)
 	key := ""
 	if len(g.cfg.Server.APIKeys) > 0 {
 		key = ` -H "Authorization: Bearer $SLUICE_API_KEY"`
 	}
-	fmt.Fprintf(w, "Try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", flags, base, key, model)
+	_, _ = fmt.Fprintf(w, "Try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", flags, base, key, model)
 }

@@ -162,7 +162,7 @@ func (c *chain) start() {
 	for _, m := range c.upstreams {
 		c.tasks.Go(func() { m.client.Warm(c.ctx) })
 	}
-	c.tasks.Go(func() { c.router.Run(c.ctx) })
+	c.tasks.Go(func() { _ = c.router.Run(c.ctx) })
 	if c.memory != nil {
 		c.memory.start()
 	}

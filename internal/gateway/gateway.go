@@ -120,7 +120,7 @@ func (g *Gateway) Listen() (net.Addr, error) { return g.front.Listen() }
 func (g *Gateway) Run(ctx context.Context) error {
 	addr, err := g.front.Listen()
 	if err != nil {
-		g.Close()
+		_ = g.Close()
 		return err
 	}
 	g.mu.Lock()
@@ -137,7 +137,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	err = g.front.Serve(ctx)
 	stop()
 	tasks.Wait()
-	g.Close()
+	_ = g.Close()
 	return err
 }
 

@@ -28,7 +28,7 @@ func openFiles(folder string) (n int, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	names, err := d.Readdirnames(-1)
 	return len(names), err == nil
 }

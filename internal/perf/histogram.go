@@ -100,7 +100,7 @@ const guessBits = 7
 // uppers[i] is the fraction, as in a float64, of the upper bound 2^(i/2^Schema)
 // of an octave's bucket i, where 0 is the octave's own lower bound. guesses gives
 // for a fraction's first bits the first bucket that such a fraction may lie in.
-var uppers, guesses = boundaries()
+var uppers, guesses = boundaries() //nolint:gochecknoglobals // tables in which nobody writes
 
 func boundaries() (uppers [steps + 1]uint64, guesses [1 << guessBits]uint8) {
 	for i := range steps {

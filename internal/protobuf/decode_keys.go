@@ -15,7 +15,7 @@ type mapKey struct {
 }
 
 // seed makes it hard to find keys that share slots.
-var seed = maphash.MakeSeed()
+var seed = maphash.MakeSeed() //nolint:gochecknoglobals // chosen once a process, never written
 
 func (k *mapKey) sum(b []byte) {
 	if k.size > 0 {

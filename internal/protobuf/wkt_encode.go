@@ -37,14 +37,14 @@ func (e *encoder) wellKnown(m *message) bool {
 // The tags of the fields that the well-known types with a JSON form have. They
 // were checked when the plan was compiled.
 const (
-	tagNull    = 1<<3 | 0
+	tagNull    = 1 << 3
 	tagNumber  = 2<<3 | 1
 	tagString  = 3<<3 | 2
-	tagBool    = 4<<3 | 0
+	tagBool    = 4 << 3
 	tagStruct  = 5<<3 | 2
 	tagList    = 6<<3 | 2
-	tagSeconds = 1<<3 | 0
-	tagNanos   = 2<<3 | 0
+	tagSeconds = 1 << 3
+	tagNanos   = 2 << 3
 	tagURL     = 1<<3 | 2
 	tagInAny   = 2<<3 | 2
 )

@@ -45,7 +45,7 @@ func exchangeOnce(t testing.TB, ctx context.Context, c *Client, call *Call) { //
 		_, err = r.Next()
 	}
 	r.Close()
-	if err != io.EOF { //nolint:errorlint // as promised
+	if err != io.EOF { // as promised
 		t.Fatal(err)
 	}
 }
@@ -147,7 +147,7 @@ func BenchmarkDecode(b *testing.B) {
 				for err == nil {
 					_, err = r.Next()
 				}
-				if err != io.EOF { //nolint:errorlint // as promised
+				if err != io.EOF { // as promised
 					b.Fatal(err)
 				}
 			}

@@ -61,7 +61,7 @@ func TestEcho(t *testing.T) {
 			if r.Status != 200 || got != body || r.Get("X-Uri") != "/v1/chat/completions?a=b%20c" || r.Get("Content-Length") != "" {
 				t.Errorf("%d bytes of %d, %+v", len(got), len(body), r)
 			}
-			if _, err := r.Next(); err != io.EOF { //nolint:errorlint // as promised
+			if _, err := r.Next(); err != io.EOF { // as promised
 				t.Errorf("after the end: %v", err)
 			}
 		}
@@ -274,7 +274,7 @@ func TestTimeouts(t *testing.T) {
 		}
 		_, err = r.Next()
 		wantError(t, err, 504, "upstream_timeout", false)
-		if _, again := r.Next(); again != err { //nolint:errorlint // the same
+		if _, again := r.Next(); again != err { // the same
 			t.Errorf("then %v", again)
 		}
 		r.Close()
@@ -413,7 +413,7 @@ func TestNothingIsHeldBack(t *testing.T) {
 			}
 			step <- struct{}{}
 		}
-		if _, err := r.Next(); err != io.EOF { //nolint:errorlint // as promised
+		if _, err := r.Next(); err != io.EOF { // as promised
 			t.Error(err)
 		}
 	})

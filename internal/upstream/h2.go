@@ -65,7 +65,7 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 	timer := time.AfterFunc(timeout, func() { cancel(errStalled) })
 	out := newOutgoing(call, func() { timer.Reset(timeout) })
 	begun := time.Now()
-	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, out))
+	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, out)) //nolint:bodyclose // the Reply closes it
 	timer.Stop()
 	if !cn.learned.Load() {
 		c.learnStreams(cn)

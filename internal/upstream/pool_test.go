@@ -329,11 +329,11 @@ func TestNoSecondSend(t *testing.T) {
 			}
 			_, _ = io.ReadAll(req.Body)
 			calls.Add(1)
-			switch {
-			case req.URL.Path == "/cut":
+			switch req.URL.Path {
+			case "/cut":
 				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nConte")
 				return
-			case req.URL.Path == "/drop":
+			case "/drop":
 				return
 			}
 			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")

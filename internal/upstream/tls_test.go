@@ -152,7 +152,7 @@ func TestRecordsComeAsOnePiece(t *testing.T) {
 		p, err = r.Next()
 		size += len(p)
 	}
-	if size != 10800 || err != io.EOF || pieces > 4 { //nolint:errorlint // as promised
+	if size != 10800 || err != io.EOF || pieces > 4 { // as promised
 		t.Errorf("%d bytes in %d pieces, %v", size, pieces-1, err)
 	}
 }

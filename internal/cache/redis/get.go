@@ -31,7 +31,7 @@ func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Fou
 		reads[i], commands = r, append(commands, r.value, r.left)
 	}
 	pipe := l.client.Pipeline()
-	pipe.BatchProcess(limit, commands...)
+	_ = pipe.BatchProcess(limit, commands...)
 	done := make(chan error, 1)
 	if !l.start(func() {
 		defer cancel()
@@ -68,7 +68,7 @@ func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Fou
 func (l *Level) fetch(ctx context.Context, pipe goredis.Pipeliner, reads []read) error {
 	began := time.Now()
 	err := guard(func() error {
-		pipe.Exec(ctx) // each command has its error
+		_, _ = pipe.Exec(ctx) // each command has its error
 		return nil
 	})
 	l.figures.get.Observe(time.Since(began))

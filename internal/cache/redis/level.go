@@ -164,7 +164,7 @@ func (l *Level) Close() {
 	l.mu.Unlock()
 	l.cancel()
 	l.dialer.close()
-	l.client.Close() // its errors are those of connections that are closed
+	_ = l.client.Close() // its errors are those of connections that are closed
 	l.work.Wait()
 	l.breaker.up.Store(false)
 }

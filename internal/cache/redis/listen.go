@@ -59,7 +59,7 @@ func (s *listener) see(epoch int64) {
 // subscribe hears purges until that fails.
 func (s *listener) subscribe(well func()) error {
 	sub := s.client.Subscribe(s.ctx)
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	if err := guard(func() error { return sub.Subscribe(ctx, s.names.channel) }); err != nil {

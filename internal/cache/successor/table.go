@@ -57,7 +57,7 @@ type list struct{ newest, oldest int32 }
 
 type link struct{ newer, older int32 }
 
-var empty = list{none, none}
+var empty = list{none, none} //nolint:gochecknoglobals // a constant in all but syntax
 
 func (l *list) push(links []link, slot int32) {
 	links[slot] = link{none, l.newest}

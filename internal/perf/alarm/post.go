@@ -109,7 +109,7 @@ func retryAfter(field string, now time.Time) (time.Duration, bool) {
 // sign gives the signature's header.
 func sign(secret string, unix int64, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
-	fmt.Fprintf(mac, "%d.", unix)
+	_, _ = fmt.Fprintf(mac, "%d.", unix)
 	mac.Write(body)
 	return fmt.Sprintf("t=%d,v1=%s", unix, hex.EncodeToString(mac.Sum(nil)))
 }

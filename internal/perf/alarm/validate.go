@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	stats   = []string{statValue, statRate, statCount, "mean", "p50", "p90", "p95", "p99", "max"}
-	windows = []time.Duration{time.Minute, 5 * time.Minute, time.Hour}
+	stats   = []string{statValue, statRate, statCount, "mean", "p50", "p90", "p95", "p99", "max"} //nolint:gochecknoglobals // a list that nobody writes
+	windows = []time.Duration{time.Minute, 5 * time.Minute, time.Hour}                            //nolint:gochecknoglobals // likewise
 
 	alarmName  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
 	figureName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)        // what the figures' names are made of

@@ -58,7 +58,7 @@ func (f *folders) add(name string) error {
 
 func (f *folders) close() {
 	for _, r := range f.roots {
-		r.Close()
+		_ = r.Close()
 	}
 }
 

@@ -101,7 +101,7 @@ func readLimited(open func(string) (*os.File, error), name string, limit int) ([
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err == nil && len(b) > limit {
 		err = over("bytes", limit)

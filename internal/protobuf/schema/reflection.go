@@ -52,7 +52,7 @@ func fromServer(ctx context.Context, target string, c credentials.TransportCrede
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream
 	r := &reflected{decoder: d, have: map[string]bool{}}

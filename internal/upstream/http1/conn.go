@@ -214,10 +214,10 @@ func (c *Conn) fill() error {
 	switch {
 	case err == nil:
 		return nil
-	case err == io.EOF && c.framing == byClose:
+	case err == io.EOF && c.framing == byClose: //nolint:errorlint // a socket returns it unwrapped
 		c.phase, c.keep = idle, false
 		return nil
-	case err == io.EOF:
+	case err == io.EOF: //nolint:errorlint // likewise
 		err = io.ErrUnexpectedEOF
 	}
 	return c.fail("read reply body", err)

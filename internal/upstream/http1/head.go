@@ -113,7 +113,7 @@ func (c *Conn) receive() error {
 		c.grow()
 	}
 	err := c.read()
-	if err == io.EOF && c.got {
+	if err == io.EOF && c.got { //nolint:errorlint // a socket returns it unwrapped
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -211,7 +211,7 @@ func (c *Conn) writeStreamed(r *Request, size int) error {
 			return werr
 		}
 		if err != nil {
-			if err == io.EOF {
+			if err == io.EOF { //nolint:errorlint // io.Reader asks for it unwrapped
 				err = io.ErrUnexpectedEOF
 			}
 			return c.bodyFailed(err)
@@ -232,10 +232,10 @@ func (c *Conn) writeChunks(body io.Reader, buf []byte, lent *[largeBuffer]byte) 
 			buf = fmt.Appendf(buf, "%04x\r\n", n)
 			buf = append(lent[:len(buf)+n], "\r\n"...)
 		}
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // likewise
 			buf = append(buf, end...)
 		}
-		if done, werr := c.writePart(buf, err == io.EOF); done || werr != nil {
+		if done, werr := c.writePart(buf, err == io.EOF); done || werr != nil { //nolint:errorlint // likewise
 			return werr
 		}
 		if err != nil {

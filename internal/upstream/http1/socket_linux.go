@@ -108,7 +108,7 @@ const canTake = true
 func (r *Receiver) takeFrom(fd uintptr) bool {
 	buf := r.buffers.get()
 	n, err := syscall.Read(int(fd), buf[:])
-	for err == syscall.EINTR { //nolint:errorlint // an Errno
+	for err == syscall.EINTR {
 		n, err = syscall.Read(int(fd), buf[:])
 	}
 	if n > 0 && err == nil {
@@ -116,7 +116,7 @@ func (r *Receiver) takeFrom(fd uintptr) bool {
 		return true
 	}
 	r.buffers.put(buf)
-	if err == syscall.EAGAIN { //nolint:errorlint // an Errno
+	if err == syscall.EAGAIN {
 		return false
 	}
 	if r.err = err; err == nil {

@@ -74,7 +74,7 @@ func TestRecordedErrors(t *testing.T) {
 		t.Run(fmt.Sprintf("%d-%s-%d", i, p.Provider, p.Status), func(t *testing.T) {
 			h := replies(t, p.Status, p.Header["content-type"], p.Response)
 			out, err := serve(t, h, chat(`{}`, i%2 == 0))
-			e, ok := err.(*llm.Error) //nolint:errorlint // it is the type itself that is promised
+			e, ok := err.(*llm.Error) // it is the type itself that is promised
 			if !ok || e.Status != p.Status || e.Upstream != "up" || out.starts != 0 {
 				t.Fatalf("%+v, started %d times", err, out.starts)
 			}

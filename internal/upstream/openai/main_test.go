@@ -147,7 +147,7 @@ func serve(t testing.TB, h *Handler, req *llm.Request) (*sink, error) {
 // wantError checks an error that came before anything was started.
 func wantError(t testing.TB, out *sink, err error, status int, code string) *llm.Error {
 	t.Helper()
-	e, ok := err.(*llm.Error) //nolint:errorlint // it is the type itself that is promised
+	e, ok := err.(*llm.Error) // it is the type itself that is promised
 	if !ok {
 		t.Fatalf("error %T %v, want *llm.Error", err, err)
 	}

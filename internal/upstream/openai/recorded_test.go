@@ -58,7 +58,7 @@ func recordings(t testing.TB) (all []recording) {
 	}
 	for files := tar.NewReader(z); ; {
 		head, err := files.Next()
-		if err == io.EOF { //nolint:errorlint // tar returns it unwrapped
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

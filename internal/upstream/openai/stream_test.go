@@ -153,7 +153,7 @@ func TestStalls(t *testing.T) {
 				c.FirstEventTimeout, c.IdleTimeout = 50*time.Millisecond, 60*time.Millisecond
 			})
 			out, err := serve(t, h, chat(`{}`, true))
-			e, ok := err.(*llm.Error) //nolint:errorlint // it is the type itself that is promised
+			e, ok := err.(*llm.Error) // it is the type itself that is promised
 			if !ok || e.Status != 504 || e.Code != "upstream_timeout" || out.text() != test.sent {
 				t.Errorf("%v, sent %q", err, out.text())
 			}

@@ -147,7 +147,9 @@ func TestPiecesCut(t *testing.T) {
 }
 
 func TestRedirection(t *testing.T) {
-	base := server(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/x", 307) })
+	base := server(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://127.0.0.1:1/x", http.StatusTemporaryRedirect)
+	})
 	out, err := serve(t, newHandler(t, base, nil), chat(`{}`, false))
 	e := wantError(t, out, err, 502, "upstream_redirect")
 	if strings.Contains(e.Message, "127.0.0.1") {
@@ -209,7 +211,7 @@ func TestClientGoneInSend(t *testing.T) {
 		close(closed)
 	}), nil)
 	err := h.Serve(t.Context(), chat(`{}`, true), &sink{onSend: func(int) error { return io.ErrClosedPipe }})
-	if err != io.ErrClosedPipe { //nolint:errorlint // as it was given
+	if err != io.ErrClosedPipe { // as it was given
 		t.Errorf("error %v", err)
 	}
 	<-closed
