@@ -1,13 +1,10 @@
 package codec
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-
-	"sluice/internal/jsonscan"
 )
 
 func TestItemAt(t *testing.T) {
@@ -41,24 +38,6 @@ func TestItemsAt(t *testing.T) {
 			t.Errorf("%s: %s", in, got)
 		}
 	}
-}
-
-// FuzzValueEnd has what is JSON end where it ends, whatever follows, and anything
-// else end somewhere.
-func FuzzValueEnd(f *testing.F) {
-	f.Add([]byte(`{"a\"b":["]}",1.5e3,null,"\\"],"é":{}}`), 3)
-	f.Add([]byte(`"\\\""`), 1)
-	f.Fuzz(func(t *testing.T, b []byte, shift int) {
-		before := bytes.Repeat([]byte{'"'}, shift&7)
-		whole := append(append(before, b...), `,"x"]}`...)
-		end := valueEnd(whole, len(before))
-		if end >= 0 && (end <= len(before) || end > len(whole)) {
-			t.Errorf("%q ends at %d", whole, end)
-		}
-		if jsonscan.Validate(b, 0) == nil && len(bytes.TrimSpace(b)) == len(b) && end != len(before)+len(b) {
-			t.Errorf("%q ends at %d", whole, end)
-		}
-	})
 }
 
 // FuzzBatch has a batch be answered the same whether its items are found at a

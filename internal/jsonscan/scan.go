@@ -311,7 +311,6 @@ func (s *scanner) escape(i int) int {
 // can only run upwards from a byte that is a hit itself, so the lowest hit,
 // which alone is used, is exact.
 func plain(b []byte, i int) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
 		// Flipping bit 1 puts '"' (0x22) right above the control characters
