@@ -177,11 +177,19 @@ func TestReconcile(t *testing.T) {
 	surplus := s.sum("requests_total", `status="client_left"`)
 	for _, class := range []string{"2xx", "4xx", "5xx"} {
 		n := s.sum("requests_total", `operation="chat"`, `status="`+class+`"`) - l.status[class]
+		if class == "2xx" { // what clients saw begin well
+			n += s.sum("requests_total", `operation="chat"`, `status="broken"`)
+		}
 		if n < 0 {
 			t.Errorf("%s: %d fewer than clients saw", class, -n)
 		}
 		surplus += n
 	}
+	wrong := 0
+	for _, class := range []string{"4xx", "5xx", "client_left", "broken"} {
+		wrong += s.sum("requests_total", `operation="chat"`, `status="`+class+`"`)
+	}
+	check("requests that went wrong, by class", s.sum("requests_failed_total")+s.sum("client_errors_total"), wrong)
 	check("requests that clients gave up", surplus, l.left-(l.sent-came))
 
 	check("calls at the cache", s.sum("cache_requests_total"), came)

@@ -74,17 +74,15 @@ func (x *exchange) end() {
 	if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 		s.log.Error("handler panicked", "request_id", x.req.ID, "panic", p, "stack", string(debug.Stack()))
 		p = http.ErrAbortHandler
-		if !x.wrote {
-			x.replyError(llm.AsError(errors.New("handler panicked")))
+		if e := llm.AsError(errors.New("handler panicked")); !x.wrote {
+			x.replyError(e)
 			p = nil
+		} else {
+			x.noteLate(e)
+			x.abort(abortInternal)
 		}
 	}
-	answered := &s.stats.requests[x.req.Op]
-	if x.own != nil {
-		answered = &s.stats.own
-	}
-	answered[x.status/100%6].Add(1)
-	x.observe()
+	x.conclude()
 	if x.stream.open {
 		s.stats.streams.Add(-1)
 	}
@@ -184,21 +182,31 @@ func (x *exchange) fail(e *llm.Error) {
 		x.replyError(e)
 		return
 	}
-	cause := abortUpstream
-	if e == errShutdown {
-		cause = abortShutdown
-	}
-	x.abort(cause)
+	x.noteLate(e)
+	x.abort(abortCause(e))
 	if !x.stream.open {
 		// The length or the missing last chunk shows that it is not whole.
 		panic(http.ErrAbortHandler)
 	}
-	x.record.Code = e.Code
 	x.stream.mu.Lock()
 	x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
 	x.wake()
 	x.stream.mu.Unlock()
 	x.settle()
+}
+
+// abortCause is why e ends a reply that has begun.
+func abortCause(e *llm.Error) int {
+	switch {
+	case e == errShutdown:
+		return abortShutdown
+	case e.Upstream != "":
+		return abortUpstream
+	case e.Status < 500:
+		return abortRequest
+	default:
+		return abortInternal
+	}
 }
 
 func (x *exchange) logFailure(e *llm.Error) {

@@ -13,19 +13,34 @@ import (
 const (
 	abortClient   = iota // the client left
 	abortSlow            // the client took nothing for write_timeout
-	abortUpstream        // an error after the reply had begun
+	abortUpstream        // an error of the upstream's after the reply had begun
 	abortShutdown        // the drain's time was up
+	abortRequest         // what the client still sent is faulty
+	abortInternal        // a fault of the gateway
 	abortCauses
 )
 
-var abortNames = [abortCauses]string{"client_left", "write_timeout", "upstream", "shutdown"}
+var abortNames = [abortCauses]string{
+	perf.AbortClient, perf.AbortSlow, perf.AbortUpstream, perf.AbortShutdown, perf.AbortRequest, perf.AbortInternal,
+}
 
 // operations is the number of llm's operations.
 const operations = int(llm.GetModel) + 1
 
-// byStatus counts requests by the class of their status: 1xx … 5xx, and 0 where the
-// client left first.
-type byStatus [6]atomic.Uint64
+// byStatus counts requests by the class of their status: 1xx … 5xx, 0 where the
+// client left first, and broken where the reply began well and ended in an error.
+type byStatus [7]atomic.Uint64
+
+const broken = 6
+
+// count takes note of an exchange that has ended.
+func (c *byStatus) count(status int, e *perf.Exchange) {
+	class := status / 100 % broken
+	if class > 0 && class < 4 && e.Class() != perf.Sound {
+		class = broken
+	}
+	c[class].Add(1)
+}
 
 // stats are the figures of a Server.
 type stats struct {
@@ -64,7 +79,7 @@ func (s *Server) Figures(r perf.Reporter) {
 	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
 	for op := range st.requests {
-		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status.", "operation", llm.Operation(op).String())
+		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", llm.Operation(op).String())
 	}
 	st.own.report(r, "own_requests_total", "Administrators' requests to the gateway itself, such as GET /v1/performance, by class of status.")
 	r.Gauge("streams_active", "Event streams that have begun and not ended.", float64(st.streams.Load()))
@@ -82,7 +97,7 @@ func (s *Server) Figures(r perf.Reporter) {
 }
 
 func (c *byStatus) report(r perf.Reporter, name, help string, labels ...string) {
-	for class, status := range [...]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+	for class, status := range [...]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx", "broken"} {
 		if n := c[class].Load(); n > 0 {
 			r.Counter(name, help, float64(n), append(slices.Clip(labels), "status", status)...)
 		}

@@ -42,6 +42,16 @@ func (x *exchange) noteError(told *llm.Error, body []byte) {
 	x.answered(after)
 }
 
+// noteLate is told of an error that ends a reply which has begun.
+func (x *exchange) noteLate(told *llm.Error) {
+	e := &x.record
+	e.Code, e.Late, e.Status = told.Code, told.Status, x.status
+	if told.Upstream != "" {
+		e.Upstream = told.Upstream
+	}
+	e.Attempts = max(e.Attempts, told.Attempts)
+}
+
 // answered takes note of how long after the request the reply began. Only the
 // first call counts.
 func (x *exchange) answered(after time.Duration) {
@@ -50,12 +60,20 @@ func (x *exchange) answered(after time.Duration) {
 	}
 }
 
-// observe tells the observers of the exchange, which has ended.
-func (x *exchange) observe() {
+// conclude counts the exchange, which has ended, and tells the observers of it.
+func (x *exchange) conclude() {
+	e, q := &x.record, &x.req
+	if e.Status == 0 {
+		e.Status = x.status
+	}
+	if x.own != nil {
+		x.s.stats.own.count(x.status, e)
+	} else {
+		x.s.stats.requests[q.Op].count(x.status, e)
+	}
 	if len(x.s.observers) == 0 {
 		return
 	}
-	e, q := &x.record, &x.req
 	e.ID, e.Tenant, e.Op, e.Model, e.Body = q.ID, q.Tenant, q.Op, q.Model, q.Body
 	e.Client, e.Method, e.Path = x.r.RemoteAddr, x.r.Method, q.Path
 	if e.Path == "" { // no route was found for it
@@ -64,9 +82,6 @@ func (x *exchange) observe() {
 	e.Own = x.own != nil
 	e.Stream = e.Stream || x.stream.open
 	e.Begun, e.Total = x.begun, time.Since(x.begun)
-	if e.Status == 0 {
-		e.Status = x.status
-	}
 	e.BytesIn = x.body.n
 	if e.HasOverhead = e.HasOverhead && e.First > 0; e.HasOverhead {
 		e.Overhead = max(e.First-e.Receiving-e.Waiting, 0)

@@ -65,7 +65,7 @@ func TestObserve(t *testing.T) {
 			{"POST", chatPath, "key-team", streamBody, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "m", Status: 200, Upstream: "up", Stream: true, BytesOut: 9, HasOverhead: true}},
 			{"POST", chatPath, "key-team", `{"model":"fail"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "fail", Status: 429, Code: "slow_down", Upstream: "up", Attempts: 3}},
 			{"POST", chatPath, "key-team", `{"model":"panic"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "panic", Status: 500, Code: "internal_error"}},
-			{"POST", chatPath, "key-team", `{"model":"cut","stream":true}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "cut", Status: 200, Code: "internal_error", Aborted: "upstream", Upstream: "up", Stream: true, HasOverhead: true}},
+			{"POST", chatPath, "key-team", `{"model":"cut","stream":true}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "cut", Status: 200, Code: "internal_error", Aborted: "internal", Late: 500, Upstream: "up", Stream: true, HasOverhead: true}},
 			{"POST", chatPath, "key-else", "", perf.Exchange{Status: 401, Code: "invalid_api_key"}},
 			{"GET", "/a%2fb", "key-team", "", perf.Exchange{Status: 404, Code: "unknown_url"}},
 			{"GET", ownPath, "key-boss", "", perf.Exchange{Tenant: "boss", Status: 200, Own: true, BytesOut: 2}},
@@ -89,7 +89,7 @@ func TestObserve(t *testing.T) {
 				t.Errorf("%s %s: body %q of %d bytes", e.name, c.path, got.Body, got.BytesIn)
 			}
 			if got.Op != want.Op || got.Tenant != want.Tenant || got.Model != want.Model || got.Status != want.Status || got.Code != want.Code ||
-				got.Aborted != want.Aborted || got.Own != want.Own || got.Stream != want.Stream || got.Upstream != want.Upstream ||
+				got.Aborted != want.Aborted || got.Late != want.Late || got.Own != want.Own || got.Stream != want.Stream || got.Upstream != want.Upstream ||
 				got.Attempts != want.Attempts || got.BytesOut != want.BytesOut || got.HasOverhead != want.HasOverhead || !bytes.Equal(got.Reply, want.Reply) {
 				t.Errorf("%s %s %s:\n got %+v\nwant %+v", e.name, c.path, c.body, got, want)
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 // open sends a streaming request and returns its reply once it has begun.
@@ -96,18 +97,24 @@ func TestErrorEvent(t *testing.T) {
 			chatPath:        "data: {\"error\":{\"message\":\"the \\\"upstream\\\" failed\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream_cut\"}}\n\n",
 			"/v1/responses": "event: error\ndata: {\"type\":\"error\",\"code\":\"upstream_cut\",\"message\":\"the \\\"upstream\\\" failed\",\"param\":null,\"sequence_number\":2}\n\n",
 		} {
-			s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+			seen := make(seen, 1)
+			s := startWith(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
 				if err := errors.Join(startStream(out), out.Send(events("data: 1\n\n", "data: 2\n\n"))); err != nil {
 					return err
 				}
-				return llm.Errorf(502, "upstream_cut", "the \"upstream\" failed")
-			})
+				fault := llm.Errorf(502, "upstream_cut", "the \"upstream\" failed")
+				fault.Upstream = "up"
+				return fault
+			}, Options{Observers: []perf.Observer{seen}})
 			b, err := io.ReadAll(s.open(t, t.Context(), e, path).Body)
 			if err != nil || string(b) != "data: 1\n\ndata: 2\n\n"+want {
 				t.Errorf("%s %s: %q, %v", e.name, path, b, err)
 			}
 			if s.stats.aborts[abortUpstream].Load() != 1 {
 				t.Error("not counted")
+			}
+			if x := seen.next(t); x.Class() != perf.Cut || s.stats.requests[x.Op][broken].Load() != 1 {
+				t.Errorf("%s %s: of class %q, and %d counted as broken", e.name, path, x.Class(), s.stats.requests[x.Op][broken].Load())
 			}
 		}
 	}

@@ -2,8 +2,8 @@
 // live report; past(figures) from a point of the history, whose figures are summed up
 // over labels. A pair without a value is left out, and a graph without pairs.
 
-const statusColours = { ok: 2, redirected: 0, "client's error": 1, failed: 3, "client left": 7, all: 0 };
-const statusWords = { "2xx": "ok", "3xx": "redirected", "4xx": "client's error", "5xx": "failed", client_left: "client left" };
+const statusColours = { ok: 2, redirected: 0, "client's error": 1, failed: 3, "broken off": 4, "client left": 7, all: 0 };
+const statusWords = { "2xx": "ok", "3xx": "redirected", "4xx": "client's error", "5xx": "failed", broken: "broken off", client_left: "client left" };
 
 // both gives P50 and P99 of a histogram over the last minute.
 function both(r, name, label) {

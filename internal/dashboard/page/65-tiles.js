@@ -13,7 +13,7 @@ function tilesOf(r, w) {
   return [
     { title: "Requests", value: perSecond(r.rate("requests_total", {}, w)), note: known(lately) ? count(lately) + " in the last " + w : "" },
     { title: "In flight", value: count(r.gauge("requests_in_flight")), note: "being answered now" },
-    { title: "Failed", value: percent(failed), note: "answered with status 500 or above", mark: alarming(failed) ? "bad" : "" },
+    { title: "Failed", value: percent(failed), note: "status 500 and above, or broken off", mark: alarming(failed) ? "bad" : "" },
     { title: "Response time", value: pair(time), note: "P50 / P99: half of the requests, and 99 of 100, took no longer" },
     { title: "Gateway's own time", value: pair(overhead), note: "P50 / P99" +
       (known(share) ? "; " + percent(share) + " of the response time is the gateway, the rest is the model service" : ", added by the gateway") },

@@ -6,7 +6,7 @@ const timeColumns = [
   { title: "P90", number: true }, { title: "P95", number: true }, { title: "P99", number: true },
   { title: "Gateway P50", number: true, help: "What the gateway itself added, until the reply began." },
   { title: "Gateway P99", number: true },
-  { title: "Failed", number: true, help: "Part that failed with a status of 500 or above." },
+  { title: "Failed", number: true, help: "Part that failed: a status of 500 or above, or a reply that broke off or told of an error." },
 ];
 
 // alarming marks a part that failed which nobody should take for chance.

@@ -35,19 +35,21 @@ class Inspector {
     const wanted = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     const onlyErrors = byId("errors").checked;
     const rows = this.list.filter((q) => {
-      if (onlyErrors && !isError(q)) return false;
-      const text = [q.operation, q.model, q.upstream, q.status, q.code, q.aborted, q.cache, q.tenant, q.id, q.trace].join(" ").toLowerCase();
+      if (onlyErrors && !q.error) return false;
+      const text = [q.operation, q.model, q.upstream, q.status, q.error, q.code, q.aborted, q.cache, q.tenant, q.id, q.trace].join(" ").toLowerCase();
       return wanted.every((word) => text.includes(word));
     });
     say(byId("shown"), this.list.length ? rows.length + " of " + this.list.length : "No request yet.");
     this.table.update(rows.map((q, i) => ({
       key: q.id + " " + q.time + " " + (q.id ? "" : i),
       cells: [clock(q.time), q.operation + (q.stream ? " (stream)" : ""), q.model, q.upstream,
-        { text: q.status ? String(q.status) : "client left", title: [q.code, q.aborted].filter(Boolean).join(", "), mark: isError(q) ? "bad" : "" },
+        { text: statusOf(q), title: [q.code, q.aborted].filter(Boolean).join(", "), mark: q.error ? "bad" : "" },
         q.cache, seconds(q.duration_seconds), seconds(q.overhead_seconds), count(q.input_tokens), count(q.output_tokens),
         { text: q.id, title: q.trace ? "trace " + q.trace : "" }],
     })));
   }
 }
 
-const isError = (q) => q.status >= 400 || q.status === 0 || Boolean(q.aborted);
+// statusOf is the status, and in words what a status does not say: how a reply that
+// began well ended.
+const statusOf = (q) => [q.status || "", q.status < 400 && q.error ? words(q.error) : ""].filter(Boolean).join(" ");

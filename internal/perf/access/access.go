@@ -109,6 +109,7 @@ func (n *line) fill(x *perf.Exchange) {
 	n.name("model", x.Model, maxName)
 	n.text("upstream", x.Upstream)
 	n.int("status", int64(x.Status))
+	n.text("error", x.Class().String())
 	n.text("code", x.Code)
 	n.text("aborted", x.Aborted)
 	n.text("cache", x.Cache.String())

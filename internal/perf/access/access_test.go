@@ -62,6 +62,11 @@ func TestLine(t *testing.T) {
 	if rest != want {
 		t.Errorf("got  %swant %s", rest, want)
 	}
+	cut := exchange()
+	cut.Aborted, cut.Code = perf.AbortUpstream, "upstream_cut"
+	if got := lines(Config{Access: true}, slog.LevelInfo, false, cut); !strings.Contains(got, " status=200 error=cut code=upstream_cut aborted=upstream ") {
+		t.Errorf("of a cut reply it says %s", got)
+	}
 	var fields map[string]any
 	if err := json.Unmarshal([]byte(lines(Config{Access: true, Bodies: true}, slog.LevelInfo, true, exchange())), &fields); err != nil {
 		t.Fatal(err)

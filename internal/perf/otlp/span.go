@@ -10,9 +10,6 @@ import (
 	"sluice/internal/perf"
 )
 
-// clientLeft is why a reply ended early that is nobody's fault.
-const clientLeft = "client_left"
-
 // Observe implements perf.Observer.
 func (e *Exporter) Observe(x *perf.Exchange) {
 	if e.spans == nil || !x.Trace.Sampled || x.Trace.Span == (perf.SpanID{}) {
@@ -60,7 +57,7 @@ func appendServer(b []byte, x *perf.Exchange) []byte {
 	b = appendText(b, "network.protocol.name", "http")
 	b = appendInt(b, "http.request.body.size", x.BytesIn)
 	b = appendInt(b, "http.response.body.size", x.BytesOut)
-	b = appendOutcome(b, x, 500)
+	b = appendOutcome(b, x, true)
 	b = appendText(b, "sluice.operation", x.Op.String())
 	b = appendText(b, "sluice.model", x.Model)
 	b = appendText(b, "sluice.request_id", x.ID)
@@ -99,7 +96,7 @@ func appendClient(b []byte, x *perf.Exchange) []byte {
 		b = appendName(b, method, "")
 	}
 	b = appendText(b, "server.address", x.Upstream)
-	b = appendOutcome(b, x, 400)
+	b = appendOutcome(b, x, false)
 	return endSpan(b, start)
 }
 
@@ -133,26 +130,24 @@ func call(x *perf.Exchange) (from, to time.Duration) {
 	return from, first
 }
 
-// appendOutcome appends how a request ended. Statuses from bad on are errors: for
-// a client also those that are its own fault.
-func appendOutcome(b []byte, x *perf.Exchange, bad int) []byte {
+// appendOutcome appends how a request ended. The server's span is an error where
+// the request failed, the caller's also where that was the client's own fault, but
+// not where the client left or was too slow.
+func appendOutcome(b []byte, x *perf.Exchange, server bool) []byte {
 	if x.Status > 0 {
 		b = appendInt(b, "http.response.status_code", int64(x.Status))
 	}
-	failed := x.Status >= bad
-	switch {
-	case x.Aborted != "":
-		b = appendText(b, "error.type", x.Aborted)
-		failed = failed || x.Aborted != clientLeft
-	case !failed:
-	case x.Code != "":
-		b = appendText(b, "error.type", x.Code)
-	default: // the status, in three digits
-		b = appendKey(b, "error.type", 5)
-		b = protowire.AppendTag(b, anyString, protowire.BytesType)
-		b = append(b, 3, byte('0'+x.Status/100%10), byte('0'+x.Status/10%10), byte('0'+x.Status%10))
+	c := x.Class()
+	if c == perf.Sound {
+		return b
 	}
-	if failed {
+	gone := c == perf.ClientLeft || c == perf.ClientSlow
+	if server && !c.Failed() && !gone { // an error of the client's is none of the server's
+		return b
+	}
+	b = appendText(b, "error.type", c.String())
+	b = appendText(b, "sluice.error_code", x.Code)
+	if !gone {
 		b = protowire.AppendTag(b, spanStatus, protowire.BytesType)
 		b = append(b, 2)
 		b = appendVarint(b, statusCode, codeError)

@@ -25,6 +25,8 @@ type Request struct {
 	Status     int       `json:"status"` // 0: the client left before a reply
 	Code       string    `json:"code,omitempty"`
 	Aborted    string    `json:"aborted,omitempty"`
+	Error      string    `json:"error,omitempty"` // the class, "" where nothing went wrong
+	Failed     bool      `json:"failed"`
 	Cache      string    `json:"cache,omitempty"`
 	Attempts   int       `json:"attempts,omitempty"`
 	Duration   float64   `json:"duration_seconds"`
@@ -49,6 +51,7 @@ type slot struct {
 	number uint64 // of the request, from 1; 0 for none
 	x      perf.Exchange
 	texts  [6]text
+	class  perf.Class
 }
 
 // text is a short string with memory of its own.
@@ -60,7 +63,7 @@ type text struct {
 func (t *text) set(s string) { t.n = copy(t.b[:], s) }
 func (t *text) get() string  { return string(t.b[:t.n]) }
 
-func (r *recent) add(x *perf.Exchange) {
+func (r *recent) add(x *perf.Exchange, c perf.Class) {
 	n := r.next.Add(1)
 	s := &r.slots[n%Kept]
 	s.mu.Lock()
@@ -68,7 +71,7 @@ func (r *recent) add(x *perf.Exchange) {
 	if s.number > n { // a later one has come round before this
 		return
 	}
-	s.number, s.x = n, *x
+	s.number, s.x, s.class = n, *x, c
 	for i, v := range [...]*string{&s.x.ID, &s.x.Tenant, &s.x.Model, &s.x.Upstream, &s.x.Code, &s.x.Aborted} {
 		s.texts[i].set(*v)
 		*v = "" // it is the request's
@@ -109,7 +112,7 @@ func (s *slot) request() Request {
 	x := &s.x
 	r := Request{
 		Time: x.Begun.UTC(), ID: s.texts[0].get(), Tenant: s.texts[1].get(), Operation: x.Op.String(), Model: s.texts[2].get(),
-		Upstream: s.texts[3].get(), Stream: x.Stream, Status: x.Status, Code: s.texts[4].get(), Aborted: s.texts[5].get(),
+		Upstream: s.texts[3].get(), Stream: x.Stream, Status: x.Status, Code: s.texts[4].get(), Aborted: s.texts[5].get(), Error: s.class.String(), Failed: s.class.Failed(),
 		Cache: x.Cache.String(), Attempts: x.Attempts, Duration: x.Total.Seconds(), BytesIn: x.BytesIn, BytesOut: x.BytesOut,
 	}
 	if x.Trace.ID != (perf.TraceID{}) {

@@ -33,6 +33,7 @@ const operations = int(llm.GetModel) + 1
 // safe for concurrent use.
 type Traffic struct {
 	operations [operations]span
+	classes    [operations][perf.Classes]atomic.Uint64
 	models     table[model]
 	others     [operations]model // of no label of their own
 	upstreams  table[upstream]
@@ -51,13 +52,13 @@ func New() *Traffic {
 // span is what all kinds of series count.
 type span struct {
 	duration, overhead perf.Histogram
-	requests, errors   atomic.Uint64 // errors: of status 500 and above
+	requests, failed   atomic.Uint64
 }
 
-func (s *span) observe(x *perf.Exchange) {
+func (s *span) observe(x *perf.Exchange, c perf.Class) {
 	s.requests.Add(1)
-	if x.Status >= 500 {
-		s.errors.Add(1)
+	if c.Failed() {
+		s.failed.Add(1)
 	}
 	var example perf.TraceID
 	if x.Trace.Sampled {
@@ -89,15 +90,19 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 	if x.Own {
 		return
 	}
-	t.operations[x.Op].observe(x)
+	c := x.Class()
+	if c != perf.Sound {
+		t.classes[x.Op][c].Add(1)
+	}
+	t.operations[x.Op].observe(x, c)
 	m := t.model(x)
-	m.observe(x)
+	m.observe(x, c)
 	if x.Stream && x.First > 0 {
 		m.firstEvent.Observe(x.First)
 	}
 	if x.Upstream != "" && !remembered(x) {
 		if u := t.upstreams.get(key{name: x.Upstream}, x.Begun, true); u != nil {
-			u.observe(x)
+			u.observe(x, c)
 			if x.Waiting > 0 {
 				u.wait.Observe(x.Waiting)
 			}
@@ -106,7 +111,7 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 	if x.Usage.Known {
 		t.tokens(m, x)
 	}
-	t.recent.add(x)
+	t.recent.add(x, c)
 }
 
 // model finds the series of an exchange. Only an answer shows that a model is
@@ -146,6 +151,7 @@ func (t *Traffic) tokens(m *model, x *perf.Exchange) {
 func (t *Traffic) Figures(r perf.Reporter) {
 	for op := range t.operations {
 		t.operations[op].report(r, "request", "requests", "operation", llm.Operation(op).String())
+		t.reportClasses(r, op)
 	}
 	t.models.each(func(k key, m *model) { m.report(r, k) })
 	for op := range t.others {
@@ -166,6 +172,22 @@ func (t *Traffic) Figures(r perf.Reporter) {
 	}
 }
 
+// reportClasses reports what went wrong in an operation. That nothing failed is
+// said too: a rate begins with the first failure only where there was a zero.
+func (t *Traffic) reportClasses(r perf.Reporter, op int) {
+	used := t.operations[op].requests.Load() > 0
+	for c := perf.Sound + 1; c < perf.Classes; c++ {
+		n := t.classes[op][c].Load()
+		labels := []string{"operation", llm.Operation(op).String(), "class", c.String()}
+		switch {
+		case c.Failed() && used:
+			r.Counter("requests_failed_total", "Requests that failed, by class.", float64(n), labels...)
+		case !c.Failed() && n > 0:
+			r.Counter("client_errors_total", "Requests that went wrong by the client's own doing, by class.", float64(n), labels...)
+		}
+	}
+}
+
 func (s *span) report(r perf.Reporter, prefix, what string, labels ...string) {
 	n := s.requests.Load()
 	if n == 0 {
@@ -173,7 +195,7 @@ func (s *span) report(r perf.Reporter, prefix, what string, labels ...string) {
 	}
 	r.Histogram(prefix+"_duration_seconds", "Time from the head of "+what+" to the end of the reply.", &s.duration, labels...)
 	r.Histogram(prefix+"_overhead_seconds", "Time that the gateway itself added to "+what+" until the reply began: without reading the request and without waiting for upstreams.", &s.overhead, labels...)
-	r.Ratio(prefix+"_error_ratio", "Part of "+what+" that failed with a status of 500 or above.", float64(s.errors.Load()), float64(n), labels...)
+	r.Ratio(prefix+"_error_ratio", "Part of "+what+" that failed.", float64(s.failed.Load()), float64(n), labels...)
 }
 
 func (m *model) report(r perf.Reporter, k key) {

@@ -58,28 +58,48 @@ func TestFigures(t *testing.T) {
 	failed.Status, failed.HasOverhead, failed.Upstream, failed.Usage = 502, false, "", perf.Usage{}
 	failed.First = 0
 	tr.Observe(failed)
+	cut, left := answered("m"), answered("m")
+	cut.Aborted, cut.Late, cut.Usage = perf.AbortUpstream, 502, perf.Usage{}
+	tr.Observe(cut)
+	left.Aborted, left.Usage = perf.AbortClient, perf.Usage{}
+	tr.Observe(left)
 	own := answered("m")
 	own.Own = true
 	tr.Observe(own)
 	got := figures(tr)
 	for k, want := range map[string]float64{
-		"request_duration_seconds operation chat":               3,
-		"request_overhead_seconds operation chat":               2,
-		"request_error_ratio operation chat":                    1. / 3,
-		"model_request_duration_seconds operation chat model m": 3,
-		"model_first_event_seconds operation chat model m":      1,
+		"request_duration_seconds operation chat":               5,
+		"request_overhead_seconds operation chat":               4,
+		"request_error_ratio operation chat":                    2. / 5,
+		"model_request_error_ratio operation chat model m":      2. / 5,
+		"upstream_request_error_ratio upstream up":              1. / 3,
+		"model_request_duration_seconds operation chat model m": 5,
+		"model_first_event_seconds operation chat model m":      3,
 		"model_tokens operation chat model m type input":        1,
-		"upstream_request_duration_seconds upstream up":         1,
-		"upstream_wait_seconds upstream up":                     1,
-		"tokens_total type input":                               10,
-		"tokens_total type output":                              5,
-		"tokens_total type cached":                              3,
-		"tokens_saved_total":                                    15,
+		"upstream_request_duration_seconds upstream up":         3,
+		"upstream_wait_seconds upstream up":                     3,
+
+		"requests_failed_total operation chat class server_error":   1,
+		"requests_failed_total operation chat class upstream_error": 0,
+		"requests_failed_total operation chat class timeout":        0,
+		"requests_failed_total operation chat class cut":            1,
+		"requests_failed_total operation chat class stream_error":   0,
+		"requests_failed_total operation chat class shutdown":       0,
+		"client_errors_total operation chat class client_left":      1,
+
+		"tokens_total type input":  10,
+		"tokens_total type output": 5,
+		"tokens_total type cached": 3,
+		"tokens_saved_total":       15,
 	} {
-		if got[k] != want {
-			t.Errorf("%s is %g, want %g", k, got[k], want)
+		if v, ok := got[k]; v != want || !ok {
+			t.Errorf("%s is %g, want %g", k, v, want)
 		}
 		delete(got, k)
+	}
+	last := tr.Recent()
+	if last[0].Error != "client_left" || last[0].Failed || last[1].Error != "cut" || !last[1].Failed || last[4].Error != "" || last[4].Failed {
+		t.Errorf("the last requests are %+v", last)
 	}
 	for k := range got {
 		if !strings.HasPrefix(k, "model_") && !strings.HasPrefix(k, "upstream_") {

@@ -1,0 +1,109 @@
+package perf
+
+// Class says in which way a request went wrong. There are few, so that each may be
+// a label, an error.type of a span and a word in a line of the log.
+type Class uint8
+
+// The classes. Those from ServerError on are failures, of the gateway or of an
+// upstream; those before are the client's own doing. docs/metrics.md says when a
+// request is of which.
+const (
+	Sound Class = iota // nothing went wrong
+	InvalidRequest
+	Unauthorized
+	NotFound
+	RateLimited
+	ClientLeft
+	ClientSlow
+	ServerError
+	UpstreamError
+	Timeout
+	Cut
+	StreamError
+	Shutdown
+	Classes // how many there are
+)
+
+// String gives the class' name, "" for Sound.
+func (c Class) String() string {
+	return [Classes]string{
+		"", "invalid_request", "unauthorized", "not_found", "rate_limited", "client_left", "client_slow",
+		"server_error", "upstream_error", "timeout", "cut", "stream_error", "shutdown",
+	}[c]
+}
+
+// Failed reports whether a request of the class failed by the gateway's or an
+// upstream's doing.
+func (c Class) Failed() bool { return c >= ServerError }
+
+// Why a reply did not reach its end.
+const (
+	AbortClient   = "client_left"
+	AbortSlow     = "write_timeout" // the client took nothing for that long
+	AbortUpstream = "upstream"
+	AbortShutdown = "shutdown" // the drain's time was up
+	AbortRequest  = "request"  // what the client still sent is faulty
+	AbortInternal = "internal" // a fault of the gateway
+)
+
+// codeTimeout is the code of the error for an upstream that took too long.
+const codeTimeout = "upstream_timeout"
+
+// Class says in which way the request went wrong. Every figure, alarm, line and
+// span asks here, so that they agree.
+func (x *Exchange) Class() Class {
+	switch x.Aborted {
+	case AbortClient:
+		return ClientLeft
+	case AbortSlow:
+		return ClientSlow
+	case AbortShutdown:
+		return Shutdown
+	}
+	if x.Told {
+		return StreamError
+	}
+	status := max(x.Status, x.Late)
+	switch {
+	case status >= 500:
+		return x.serverClass()
+	case status >= 400:
+		return clientClass(status)
+	case x.Aborted != "":
+		return x.serverClass()
+	case status == 0:
+		return ClientLeft
+	default:
+		return Sound
+	}
+}
+
+// Failed reports whether the request failed by the gateway's or an upstream's
+// doing.
+func (x *Exchange) Failed() bool { return x.Class().Failed() }
+
+func (x *Exchange) serverClass() Class {
+	switch {
+	case x.Upstream == "" || x.Aborted == AbortInternal:
+		return ServerError
+	case x.Code == codeTimeout:
+		return Timeout
+	case x.Aborted != "":
+		return Cut
+	default:
+		return UpstreamError
+	}
+}
+
+func clientClass(status int) Class {
+	switch status {
+	case 401, 403:
+		return Unauthorized
+	case 404:
+		return NotFound
+	case 429:
+		return RateLimited
+	default:
+		return InvalidRequest
+	}
+}
