@@ -197,7 +197,7 @@ func (a *ahead) ask(ctx context.Context, key Key, req *llm.Request, why origin) 
 		return
 	}
 	l.origin = why
-	f, r := l.flight(key)
+	f, r := l.flight(l.keys.sharedKey(key, req.Body))
 	if r != nil { // somebody asks for it just now
 		r.leave()
 		return

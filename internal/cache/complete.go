@@ -11,8 +11,9 @@ import (
 // maxReplyDepth bounds the nesting of a reply that is stored.
 const maxReplyDepth = 512
 
-// complete reports whether a reply of status 2xx is what was asked for, and
-// whole: some upstreams put an error, or an answer that broke off, into one.
+// complete reports whether a reply of status 2xx is what was asked for, by
+// whoever asks for it, and whole: some upstreams put an error, or an answer that
+// broke off, into one.
 func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32) bool {
 	if h.Status != 200 || ends == nil && jsonscan.Validate(body, maxReplyDepth) != nil {
 		return false
@@ -20,7 +21,7 @@ func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32) bool {
 	if ends != nil {
 		return completeStream(req.Op, body, ends)
 	}
-	return completeBody(req.Op, body)
+	return completeBody(req.Op, body) && !repeats(req.Op, body)
 }
 
 func completeBody(op llm.Operation, body []byte) bool {
@@ -64,7 +65,7 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 			return false // after the end
 		case string(data) == "[DONE]":
 			whole = op != llm.Response
-		case jsonscan.Validate(data, maxReplyDepth) != nil || broken(op, data):
+		case jsonscan.Validate(data, maxReplyDepth) != nil || broken(op, data) || repeats(op, data):
 			return false
 		case op == llm.Response:
 			kind := text(data, "type")

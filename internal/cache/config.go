@@ -35,6 +35,10 @@ type Config struct {
 	// Streams has streamed calls answered from memory too, and their replies kept.
 	Streams bool `yaml:"streams"`
 
+	// Stored has calls answered from memory too whose reply the upstream keeps
+	// under its id, so that several callers have one.
+	Stored bool `yaml:"stored"`
+
 	// Coalesce has equal calls that are under way share one upstream call.
 	Coalesce bool `yaml:"coalesce"`
 

@@ -68,7 +68,7 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 	if l.req.Cache.OnlyIfCached {
 		return l.c.refuse()
 	}
-	f, r := l.flight(l.keys.wholeKey(l.own(), m.items))
+	f, r := l.flight(l.keys.sharedKey(l.keys.wholeKey(l.own(), m.items), l.req.Body))
 	if r != nil {
 		l.c.figures.coalesced.Add(1)
 		return r.read(ctx, out)

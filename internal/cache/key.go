@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -20,7 +21,7 @@ type Groups interface {
 }
 
 // keyVersion begins what is digested. It changes with the rules below.
-const keyVersion = "sluice/1"
+const keyVersion = "sluice/2"
 
 // keyer makes keys. It is kept for use again.
 type keyer struct {
@@ -31,8 +32,46 @@ type keyer struct {
 	header    []llm.Field
 	skip      func(key []byte) bool // k.leaveOut, made once
 	op        llm.Operation
-	state     bool // there is a member that may refer to changing state
-	seen      int  // how often the member that only the other keys cover
+	seen      members
+	twice     bool // one of those stands there twice: an upstream may take either
+}
+
+// members are members of a request that need a look of their own.
+type members uint16
+
+const (
+	withStreamOptions members = 1 << iota // in the key of a stream's events
+	withInput                             // of an embedding; in the keys of the items
+	withStore
+	withBackground
+	withConversation
+	withPrevious
+	withPrompt
+	withUser
+	withSafetyIdentifier
+	withPromptCacheKey
+	withPromptCacheRetention
+
+	// withAsker are those that say who asks. Replies do not repeat them, but for
+	// Responses.
+	withAsker = withUser | withSafetyIdentifier | withPromptCacheKey | withPromptCacheRetention
+	leftOut   = withStreamOptions | withInput | withAsker
+)
+
+// asker tells the member of withAsker, 0 for any other.
+func asker(key []byte) members {
+	switch string(key) {
+	case "user":
+		return withUser
+	case "safety_identifier":
+		return withSafetyIdentifier
+	case "prompt_cache_key":
+		return withPromptCacheKey
+	case "prompt_cache_retention":
+		return withPromptCacheRetention
+	default:
+		return 0
+	}
 }
 
 func newKeyer() *keyer {
@@ -41,25 +80,41 @@ func newKeyer() *keyer {
 	return k
 }
 
-// leaveOut reports whether a member of a request cannot change the answer: it
-// says how the answer is delivered, or who asks. The model is in the key as the
-// group that answers for it.
+// leaveOut reports whether a member of a request neither changes the answer nor
+// stands in it: it says how the answer is delivered, or who asks. The model is
+// in the key as the group that answers for it. docs/caching.md has the list.
 func (k *keyer) leaveOut(key []byte) bool {
+	var m members
+	response := k.op == llm.Response
 	switch string(key) {
+	case "model", "stream":
+		return true
 	case "stream_options":
-		k.seen++
-		return true
-	case "model", "stream", "user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention":
-		return true
+		m = withStreamOptions
 	case "input":
-		if k.op == llm.Embedding { // it is in the keys of the items
-			k.seen++
-			return true
+		if k.op == llm.Embedding {
+			m = withInput
 		}
-	case "background", "conversation":
-		k.state = k.op == llm.Response
+	case "store":
+		m = withStore
+	case "background":
+		m = withBackground
+	case "conversation":
+		m = withConversation
+	case "previous_response_id":
+		m = withPrevious
+	case "prompt":
+		if response { // elsewhere it is the text
+			m = withPrompt
+		}
+	default:
+		if !response {
+			m = asker(key)
+		}
 	}
-	return false
+	k.twice = k.twice || k.seen&m != 0
+	k.seen |= m
+	return m&leftOut != 0
 }
 
 // cacheable reports whether an answer to an operation may be kept at all. The
@@ -73,10 +128,15 @@ func cacheable(op llm.Operation) bool {
 	}
 }
 
-// key digests all that an answer depends on. For an embedding that is all but
-// its input. ok is false where the request is none that is answered from memory.
-func (k *keyer) key(req *llm.Request, scope string, group [32]byte) (key Key, ok bool) {
-	k.op, k.state, k.seen = req.Op, false, 0
+// key digests all that an answer depends on, and what it repeats. For an
+// embedding that is all but its input. ok is false where the request is none
+// that is answered from memory; stored says whether replies that the upstream
+// keeps are.
+func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool) (key Key, ok bool) {
+	k.op, k.seen, k.twice = req.Op, 0, false
+	if req.Op == llm.Response && !stored && !said(req.Body, "store", "false") {
+		return Key{}, false // the upstream keeps it unless the request says no
+	}
 	k.digest.Reset()
 	k.part = append(k.part[:0], keyVersion...)
 	k.part = append(k.part, byte(req.Op))
@@ -94,8 +154,7 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte) (key Key, ok
 		return Key{}, false
 	}
 	k.digest.Sum(k.sum[:0])
-	// Of a member that stands there twice an upstream may take either.
-	return k.sum, k.seen <= 1 && (!k.state || !stateful(req.Body))
+	return k.sum, !k.twice && !k.stateful(req.Body) && (stored || !k.kept(req.Body))
 }
 
 // text adds a string so that no two lists of strings look alike.
@@ -183,14 +242,72 @@ func (k *keyer) wholeKey(key Key, items []input) Key {
 	return k.sum
 }
 
-// stateful reports whether a response is kept by the upstream as part of a
-// conversation, or made later: the same request then has another effect.
-func stateful(body []byte) bool {
-	if v, ok := jsonscan.Get(body, "background"); ok && string(body[v.Start:v.End]) != "false" && !null(body, v) {
+// sharedKey is the key that a call under way is joined by, given by the one of
+// its reply. Those who say otherwise who they are share no call: nobody knows
+// yet whether its reply will repeat that.
+func (k *keyer) sharedKey(key Key, body []byte) Key {
+	if k.seen&withAsker == 0 {
+		return key
+	}
+	k.digest.Reset()
+	k.part = append(append(k.part[:0], "asker"...), key[:]...)
+	for _, name := range [...]string{"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"} {
+		v, _ := jsonscan.Get(body, name)
+		k.part = binary.AppendUvarint(k.part, uint64(v.End-v.Start))
+		k.part = append(k.part, body[v.Start:v.End]...)
+	}
+	k.digest.Write(k.part)
+	k.digest.Sum(k.sum[:0])
+	return k.sum
+}
+
+// stateful reports whether the same request may be answered otherwise, or have
+// another effect, though nothing in it has changed: it goes on from what the
+// upstream keeps, which may be changed or deleted meanwhile, or is worked on later.
+func (k *keyer) stateful(body []byte) bool {
+	if k.op != llm.Response {
+		return false
+	}
+	if k.seen&withBackground != 0 && has(body, "background") && !said(body, "background", "false") {
 		return true
 	}
-	v, ok := jsonscan.Get(body, "conversation")
-	return ok && !null(body, v)
+	if k.seen&withConversation != 0 && has(body, "conversation") || k.seen&withPrevious != 0 && has(body, "previous_response_id") {
+		return true
+	}
+	// A template without its version is whatever it is by then.
+	if k.seen&withPrompt != 0 && has(body, "prompt") {
+		if v, ok := jsonscan.Get(body, "prompt", "version"); !ok || null(body, v) {
+			return true
+		}
+	}
+	// An input that stands for an item that the upstream keeps. The same words in
+	// a text cost a miss.
+	return bytes.Contains(body, []byte("item_reference"))
+}
+
+// kept reports whether a chat completion says that the upstream is to keep its
+// reply under the id, for the client to change and to delete.
+func (k *keyer) kept(body []byte) bool {
+	return k.op == llm.Chat && k.seen&withStore != 0 && has(body, "store") && !said(body, "store", "false")
+}
+
+// said reports whether a member is spelled as given.
+func said(body []byte, name, value string) bool {
+	v, ok := jsonscan.Get(body, name)
+	return ok && string(body[v.Start:v.End]) == value
+}
+
+// repeats reports whether a reply has one of the members at its top that are
+// left out of its key: another request with that key has to get another reply.
+func repeats(op llm.Operation, reply []byte) (yes bool) {
+	if op == llm.Response {
+		return false // none is left out
+	}
+	_ = jsonscan.Members(reply, maxReplyDepth, func(key []byte, _ llm.Span) error {
+		yes = yes || asker(key) != 0
+		return nil
+	})
+	return yes
 }
 
 // deterministic reports whether a request asks for the same answer each time.

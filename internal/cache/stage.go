@@ -110,7 +110,7 @@ func (l *lookup) identify() (ok bool) {
 	if l.group, l.model, ok = l.stage.groups.Group(req.Model); !ok {
 		return false
 	}
-	key, ok := l.keys.key(req, c.cfg.Scope, l.group)
+	key, ok := l.keys.key(req, c.cfg.Scope, l.group, c.cfg.Stored)
 	if !ok {
 		return false
 	}
@@ -146,7 +146,7 @@ func (l *lookup) serve(ctx context.Context, out llm.Sink) error {
 	if l.req.Cache.OnlyIfCached {
 		return l.c.refuse()
 	}
-	f, r := l.flight(l.own())
+	f, r := l.flight(l.keys.sharedKey(l.own(), l.req.Body))
 	if r != nil {
 		c.figures.coalesced.Add(1)
 		return r.read(ctx, out)

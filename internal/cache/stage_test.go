@@ -53,7 +53,7 @@ func TestKey(t *testing.T) {
 			set(r, `{"temperature":1,"messages":[{"content":"hi","role":"user"}],"model":"gpt"}`)
 		},
 		"who asks": func(r *llm.Request) {
-			set(r, body[:len(body)-1]+`,"user":"u","metadata":{"a":1},"safety_identifier":"s"}`)
+			set(r, body[:len(body)-1]+`,"user":"u","safety_identifier":"s"}`)
 		},
 		"prompt cache": func(r *llm.Request) {
 			set(r, body[:len(body)-1]+`,"prompt_cache_key":"k","prompt_cache_retention":"24h"}`)
@@ -76,6 +76,7 @@ func TestKey(t *testing.T) {
 	differs := map[string]func(*llm.Request){
 		"text":        func(r *llm.Request) { set(r, strings.Replace(body, "hi", "ho", 1)) },
 		"number":      func(r *llm.Request) { set(r, strings.Replace(body, "1}", "1.0}", 1)) },
+		"metadata":    func(r *llm.Request) { set(r, body[:len(body)-1]+`,"metadata":{"a":1}}`) },
 		"member":      func(r *llm.Request) { set(r, body[:len(body)-1]+`,"seed":1}`) },
 		"inner user":  func(r *llm.Request) { set(r, strings.Replace(body, `"hi"`, `"hi","user":"x"`, 1)) },
 		"model":       func(r *llm.Request) { r.Model = "gpt-5" },
@@ -259,7 +260,7 @@ func TestNotStored(t *testing.T) {
 	} {
 		f := newFixture(t, nil)
 		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error { return answer(out, test.body) }
-		ask := func() *client { return f.ask(t, chat("hi", func(r *llm.Request) { r.Op = test.op })) }
+		ask := func() *client { return f.ask(t, chat("hi", func(r *llm.Request) { r.Op = test.op; unkept(r) })) }
 		if c := ask(); string(c.body) != test.body {
 			t.Errorf("%s: got %s", test.name, c)
 		}
@@ -313,6 +314,9 @@ func TestWhenDeterministic(t *testing.T) {
 	}
 }
 
+// unkept has the upstream not keep its reply.
+func unkept(r *llm.Request) { set(r, strings.TrimSuffix(string(r.Body), "}")+`,"store":false}`) }
+
 // What the cache takes no part in passes untouched.
 func TestBypass(t *testing.T) {
 	f := newFixture(t, nil)
@@ -323,8 +327,21 @@ func TestBypass(t *testing.T) {
 		"another operation": {func(r *llm.Request) { r.Op = llm.Passthrough }, 0},
 		"model list":        {func(r *llm.Request) { r.Op = llm.ListModels }, 0},
 		"unknown model":     {func(r *llm.Request) { r.Model = "unknown" }, llm.CacheBypass},
-		"conversation":      {func(r *llm.Request) { r.Op = llm.Response; set(r, `{"conversation":"c","input":"x"}`) }, llm.CacheBypass},
-		"background":        {func(r *llm.Request) { r.Op = llm.Response; set(r, `{"background":true,"input":"x"}`) }, llm.CacheBypass},
+		"conversation":      {responses(`"conversation":"c","store":false`), llm.CacheBypass},
+		"background":        {responses(`"background":true,"store":false`), llm.CacheBypass},
+		"odd background":    {responses(`"background":1,"store":false`), llm.CacheBypass},
+		"previous response": {responses(`"previous_response_id":"r","store":false`), llm.CacheBypass},
+		"latest template":   {responses(`"prompt":{"id":"p"},"store":false`), llm.CacheBypass},
+		"null version":      {responses(`"prompt":{"id":"p","version":null},"store":false`), llm.CacheBypass},
+		"kept item":         {responses(`"input":[{"type":"item_reference","id":"i"}],"store":false`), llm.CacheBypass},
+		"kept by default":   {responses(`"input":"x"`), llm.CacheBypass},
+		"kept":              {responses(`"store":true`), llm.CacheBypass},
+		"kept, null":        {responses(`"store":null`), llm.CacheBypass},
+		"kept or not":       {responses(`"store":false,"store":true`), llm.CacheBypass},
+		"twice":             {responses(`"conversation":null,"conversation":"c","store":false`), llm.CacheBypass},
+		"kept stream":       {func(r *llm.Request) { responses(`"input":"x"`)(r); streamed(r) }, llm.CacheBypass},
+		"kept chat":         {func(r *llm.Request) { set(r, `{"messages":[],"store":true}`) }, llm.CacheBypass},
+		"who asks twice":    {func(r *llm.Request) { set(r, `{"user":"a","user":"b"}`) }, llm.CacheBypass},
 		"options twice":     {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
 	} {
 		for range 2 {
@@ -335,6 +352,26 @@ func TestBypass(t *testing.T) {
 	}
 	if n := f.store.entries.EstimatedSize(); n != 0 {
 		t.Errorf("%d entries", n)
+	}
+	// What looks like it and is none of it.
+	for _, more := range []string{
+		`"store":false`, `"store":false,"background":false,"conversation":null,"previous_response_id":null,"prompt":null`, `"store":false,"prompt":{"id":"p","version":"2"}`,
+	} {
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			return answer(out, `{"output":[],"status":"completed"}`)
+		}
+		f.ask(t, chat("", responses(more)))
+		if c := f.ask(t, chat("", responses(more))); c.head.Cache != llm.CacheHit {
+			t.Errorf("%s: %s", more, c.head.Cache)
+		}
+	}
+}
+
+// responses makes it a call of that operation with some members.
+func responses(members string) func(*llm.Request) {
+	return func(r *llm.Request) {
+		r.Op, r.Path = llm.Response, "/v1/responses"
+		set(r, `{`+members+`}`)
 	}
 }
 

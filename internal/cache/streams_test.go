@@ -113,9 +113,9 @@ func TestIncompleteStreams(t *testing.T) {
 			want = llm.CacheHit
 		}
 		for range 2 {
-			f.ask(t, chat("hi", streamed, func(r *llm.Request) { r.Op = test.op }))
+			f.ask(t, chat("hi", streamed, unkept, func(r *llm.Request) { r.Op = test.op }))
 		}
-		c := f.ask(t, chat("hi", streamed, func(r *llm.Request) { r.Op = test.op }))
+		c := f.ask(t, chat("hi", streamed, unkept, func(r *llm.Request) { r.Op = test.op }))
 		if c.head.Cache != want || string(c.body) != strings.Join(test.events, "") {
 			t.Errorf("%s: got %s", test.name, c)
 		}
