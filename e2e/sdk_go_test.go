@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -263,4 +264,43 @@ func eventually(t *testing.T, ok func() bool) {
 		}
 	}
 	t.Error("it did not happen within 10 s")
+}
+
+// TestGoSDKRetries: an SDK with its own tries does not multiply the gateway's.
+func TestGoSDKRetries(t *testing.T) {
+	for name, c := range map[string]struct {
+		config, says string
+		calls        int32
+	}{
+		"the gateway's tries are used up":   {"", "", 3},
+		"the upstream says that it is over": {"", "false", 1},
+		"clients are not told":              {"route: {retry: {tell_clients: false}}", "", 9},
+		"the SDK alone tries":               {"route: {retry: {max_attempts: 1}}", "", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != "POST" {
+					w.WriteHeader(http.StatusNotFound)
+					return
+				}
+				calls.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Retry-After-Ms", "1")
+				if c.says != "" {
+					w.Header().Set("X-Should-Retry", c.says)
+				}
+				w.WriteHeader(http.StatusTooManyRequests)
+				_, _ = w.Write([]byte(`{"error":{"message":"slow down","type":"requests","param":null,"code":"rate_limit_exceeded"}}`))
+			}))
+			in := start(t, "upstreams: [{name: u, base_url: \""+url+"/v1\"}]\n"+c.config)
+			sdk := openai.NewClient(option.WithBaseURL(in.url+"/v1/"), option.WithAPIKey("unused"))
+			_, err := sdk.Chat.Completions.New(t.Context(), say("m", "x"))
+			var apiErr *openai.Error
+			if !errors.As(err, &apiErr) || apiErr.StatusCode != 429 || calls.Load() != c.calls {
+				t.Errorf("%v, %d calls of the upstream, want %d", err, calls.Load(), c.calls)
+			}
+		})
+	}
 }

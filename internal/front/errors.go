@@ -97,6 +97,12 @@ func (x *exchange) replyError(e *llm.Error) {
 	if e.RetryAfter > 0 && h["Retry-After"] == nil {
 		x.set(h, "Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
 	}
+	switch e.Advice { // in place of what the upstream's reply says
+	case llm.SendAgain:
+		x.set(h, "X-Should-Retry", "true")
+	case llm.DoNotRetry:
+		x.set(h, "X-Should-Retry", "false")
+	}
 	switch {
 	case e.Status == http.StatusUnauthorized && e.Upstream == "":
 		x.set(h, "Www-Authenticate", "Bearer")

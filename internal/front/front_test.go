@@ -393,6 +393,12 @@ func TestErrors(t *testing.T) {
 	if resp, body := call(); resp.StatusCode != 429 || resp.Header.Get("X-Sluice-Attempts") != "3" || resp.Header.Get("Retry-After") != "2" || apiError(t, body).Message != "slow\x00\"down" || resp.Header.Get("X-Sluice-Upstream") != "up" {
 		t.Errorf("rate limit: %d %s %v", resp.StatusCode, body, resp.Header)
 	}
+	for advice, want := range map[llm.Advice]string{llm.NoAdvice: "maybe", llm.SendAgain: "true", llm.DoNotRetry: "false"} {
+		fail = &llm.Error{Status: 503, Advice: advice, Reply: &llm.ErrorReply{Body: []byte(`{}`), Header: []llm.Field{{Name: "X-Should-Retry", Value: "maybe"}}}}
+		if resp, _ := call(); resp.StatusCode != 503 || len(resp.Header["X-Should-Retry"]) != 1 || resp.Header.Get("X-Should-Retry") != want {
+			t.Errorf("advice %d: %d %v", advice, resp.StatusCode, resp.Header)
+		}
+	}
 	fail = &llm.Error{Status: 400, Upstream: "up", Attempts: 1, Reply: &llm.ErrorReply{Body: []byte(`{"error":{"message":"own"} }`), Header: []llm.Field{
 		{Name: "Content-Type", Value: "application/json"}, {Name: "Set-Cookie", Value: "a=b"}, {Name: "X-Request-Id", Value: "theirs"}, {Name: "Openai-Version", Value: "1"},
 		{Name: "X-Sluice-Attempts", Value: "7"}}}}

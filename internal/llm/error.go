@@ -29,6 +29,10 @@ type Error struct {
 	// RetryAfter is how long the client should wait; 0 when unknown.
 	RetryAfter time.Duration
 
+	// Advice is what the client is told of sending the request again, besides
+	// what follows from the status.
+	Advice Advice
+
 	// Reply is the upstream's own error reply, when there was one and it is
 	// shaped as OpenAI's errors are. It goes to the client instead of the
 	// fields above.
@@ -54,6 +58,16 @@ type Error struct {
 	// Err is the cause. It is logged and never reaches a client.
 	Err error
 }
+
+// Advice is whether a request that failed should be sent again, as X-Should-Retry
+// says it. OpenAI's SDKs go by it before they look at the status.
+type Advice uint8
+
+const (
+	NoAdvice   Advice = iota
+	SendAgain         // X-Should-Retry: true
+	DoNotRetry        // X-Should-Retry: false
+)
 
 // ErrorReply is an error as an upstream sent it, owned by the receiver. The
 // upstream's key has been removed from it.

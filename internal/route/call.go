@@ -39,6 +39,7 @@ type call struct {
 
 	round, sent int
 	worked      int       // of those: upstreams that may have acted on the request
+	usedUp      bool      // it was sent more than once, and no further try is left
 	up          *upstream // that is asked now
 	probe       bool
 	cause       outcome // of the last failure
@@ -94,6 +95,9 @@ func (c *call) run(ctx context.Context) error {
 	}
 	told := *e // the other may be kept as an upstream's fault
 	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
+	if c.usedUp && c.router.cfg.Retry.TellClients {
+		told.Advice = llm.DoNotRetry
+	}
 	if c.worked > 0 && c.sent > 1 {
 		told.Message += fmt.Sprintf(" The request was sent %d times, and %s have acted on it.", c.sent, [...]string{1: "one upstream may", 2: "two upstreams may"}[c.worked])
 	}
@@ -121,6 +125,7 @@ func (c *call) ask(ctx context.Context) error {
 			if v == elsewhere {
 				t.spent = true
 				if c.worked++; c.worked == 2 {
+					c.usedUp = true
 					return told
 				}
 			}
@@ -246,7 +251,7 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	case o == unreachable || o == busy:
 		return again
 	case e.Answered:
-		if slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
+		if e.Advice == llm.SendAgain || slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
 			return again
 		}
 		return final
@@ -269,6 +274,9 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	c.cause = o
 	c.router.log.Debug("request may go elsewhere", slog.String("request_id", c.req.ID), slog.String("upstream", t.up.Name),
 		slog.String("cause", o.String()), slog.Any("error", e))
+	if e.Answered && e.Advice == llm.DoNotRetry {
+		t.spent = true
+	}
 	switch {
 	case o == busy || o == timedOut:
 		// It has waited long already; a Retry-After of ours is for the client.
@@ -286,6 +294,7 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 func (c *call) pause() (wait time.Duration, ok bool) {
 	cfg := &c.router.cfg.Retry
 	if c.sent >= cfg.MaxAttempts || c.round >= cfg.MaxAttempts {
+		c.usedUp = c.sent > 1
 		return 0, false
 	}
 	soonest := time.Duration(-1)
@@ -298,8 +307,12 @@ func (c *call) pause() (wait time.Duration, ok bool) {
 			soonest = left
 		}
 	}
-	if soonest < 0 || soonest > cfg.MaxRetryAfter {
+	if soonest < 0 {
+		c.usedUp = c.sent > 1
 		return 0, false
+	}
+	if soonest > cfg.MaxRetryAfter {
+		return 0, false // then the client may try
 	}
 	jitter := c.router.rand()
 	delay := cfg.BaseDelay

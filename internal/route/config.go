@@ -43,8 +43,13 @@ type RetryConfig struct {
 	// longer one the client gets the error and the header instead.
 	MaxRetryAfter time.Duration `yaml:"max_retry_after"`
 	// Statuses of an upstream's reply that say that it did not process the
-	// request.
+	// request. An X-Should-Retry in the reply goes before them: a request is not
+	// sent again to an upstream that says false, and is where it says true.
 	Statuses []int `yaml:"statuses"`
+	// TellClients has the error of a request that was sent more than once, and
+	// can be sent no more, say X-Should-Retry: false, so that OpenAI's SDKs do
+	// not begin anew and multiply the attempts.
+	TellClients bool `yaml:"tell_clients"`
 }
 
 // BreakerConfig says when an upstream that fails is left alone.
@@ -65,6 +70,7 @@ func Default() Config {
 			MaxDelay:      5 * time.Second,
 			MaxRetryAfter: 5 * time.Second,
 			Statuses:      []int{429, 502, 503, 504},
+			TellClients:   true,
 		},
 		Breaker: BreakerConfig{Failures: 5, OpenFor: 10 * time.Second},
 	}

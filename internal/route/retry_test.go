@@ -435,3 +435,66 @@ func TestUnusableReplyNotRepeated(t *testing.T) {
 		}
 	}
 }
+
+// X-Should-Retry goes before the status, and the client is told not to try again
+// where the tries are used up, and only there.
+func TestShouldRetry(t *testing.T) {
+	advising := func(code int, advice llm.Advice, after ...time.Duration) func() error {
+		return func() error {
+			e := status(code, after...)().(*llm.Error)
+			e.Advice = advice
+			return e
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		fail  func() error
+		edit  func(*Config)
+		calls int
+		told  llm.Advice
+	}{
+		{"429", status(429), nil, 3, llm.DoNotRetry},
+		{"429 false", advising(429, llm.DoNotRetry), nil, 1, llm.DoNotRetry},
+		{"503 false", advising(503, llm.DoNotRetry), nil, 1, llm.DoNotRetry},
+		{"500 true", advising(500, llm.SendAgain), nil, 3, llm.DoNotRetry},
+		{"409 true", advising(409, llm.SendAgain), nil, 3, llm.DoNotRetry},
+		{"400 false", advising(400, llm.DoNotRetry), nil, 1, llm.DoNotRetry},
+		{"500", status(500), nil, 1, llm.NoAdvice},
+		{"short Retry-After", status(429, time.Second), nil, 3, llm.DoNotRetry},
+		{"long Retry-After", status(429, time.Minute), nil, 1, llm.NoAdvice},
+		{"long Retry-After, true", advising(429, llm.SendAgain, time.Minute), nil, 1, llm.SendAgain},
+		{"one attempt", status(429), func(c *Config) { c.Retry.MaxAttempts = 1 }, 1, llm.NoAdvice},
+		{"not to be told", status(429), func(c *Config) { c.Retry.TellClients = false }, 3, llm.NoAdvice},
+		{"not to be told, but the upstream says so", advising(429, llm.DoNotRetry), func(c *Config) { c.Retry.TellClients = false }, 1, llm.DoNotRetry},
+		{"unreachable", refused, nil, 3, llm.DoNotRetry},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := Default()
+			if c.edit != nil {
+				c.edit(&cfg)
+			}
+			a := &fake{name: "a", serve: always(c.fail)}
+			_, e := askErr(t, serving(t, cfg, a), chat("m"))
+			if e == nil || a.count() != c.calls || e.Advice != c.told {
+				t.Errorf("%s: %d calls, %+v", c.name, a.count(), e)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		// Another upstream is asked at once; the first one never again.
+		a, b := &fake{name: "a", serve: always(advising(429, llm.DoNotRetry))}, &fake{name: "b", serve: first(1, refused)}
+		is(t, "elsewhere", ask(t, serving(t, Default(), a, b), chat("m")), "b:m")
+		if a.count() != 1 || b.count() != 2 {
+			t.Errorf("calls %d, %d", a.count(), b.count())
+		}
+		// A refusal without asking is no used-up try.
+		a = &fake{name: "a", serve: always(refused)}
+		cfg := oneAttempt()
+		cfg.Breaker.Failures = 1
+		r := serving(t, cfg, a)
+		ask(t, r, chat("m"))
+		if _, e := askErr(t, r, chat("m")); e == nil || e.Status != 503 || e.Advice != llm.NoAdvice || e.RetryAfter == 0 {
+			t.Errorf("got %+v", e)
+		}
+	})
+}

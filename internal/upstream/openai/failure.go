@@ -34,7 +34,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	contentType := r.Get("Content-Type")
 	e := &llm.Error{
 		Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: "upstream_error", Upstream: h.name, Answered: true,
-		RetryAfter: retryAfter(r.Header, time.Now()),
+		RetryAfter: retryAfter(r.Header, time.Now()), Advice: advice(r.Get("X-Should-Retry")),
 		// Both say that the request was turned away, not that it failed.
 		Unprocessed: r.Status == 429 || r.Status == 503,
 	}
@@ -133,6 +133,17 @@ func clip(s string) string {
 		s = s[:len(s)-1]
 	}
 	return s[:max(len(s)-1, 0)] + "…"
+}
+
+// advice reads an X-Should-Retry.
+func advice(value string) llm.Advice {
+	switch value = strings.Trim(value, " \t"); {
+	case strings.EqualFold(value, "true"):
+		return llm.SendAgain
+	case strings.EqualFold(value, "false"):
+		return llm.DoNotRetry
+	}
+	return llm.NoAdvice
 }
 
 // retryAfter reads how long the upstream asks to wait: Retry-After in seconds

@@ -152,6 +152,17 @@ func TestErrorFields(t *testing.T) {
 	}
 }
 
+// TestAdvice: what an upstream says of trying again is known even where its body
+// is of no use.
+func TestAdvice(t *testing.T) {
+	for value, want := range map[string]llm.Advice{"true": llm.SendAgain, " False ": llm.DoNotRetry, "": llm.NoAdvice, "1": llm.NoAdvice} {
+		out, err := serve(t, replies(t, 503, "text/html", "<html>", "X-Should-Retry", value), chat(`{}`, true))
+		if e := wantError(t, out, err, 503, "upstream_error"); e.Advice != want || e.Reply != nil {
+			t.Errorf("%q: %+v", value, e)
+		}
+	}
+}
+
 func TestErrorBodyCutStalledOrLarge(t *testing.T) {
 	cut := newHandler(t, says(t, "HTTP/1.1 503 x\r\nContent-Type: application/json\r\nRetry-After: 2\r\nContent-Length: 90\r\n\r\n{\"error\":{\"message\":\"m\"}}"), nil)
 	out, err := serve(t, cut, chat(`{}`, false))
