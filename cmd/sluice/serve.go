@@ -51,7 +51,7 @@ func (c *cli) configFlags(cmd *cobra.Command) func() config.LoadOptions {
 	file := f.StringP("config", "c", "", "configuration `file` (SLUICE_CONFIG)")
 	f.String("host", "", "`address` to listen on (SLUICE_HOST; 127.0.0.1)")
 	f.String("port", "", "`port` to listen on, 0 for any (SLUICE_PORT; 28888)")
-	f.Bool("insecure", false, "allow an address other than loopback without API keys")
+	f.Bool("insecure", false, "serve other machines and proxies without API keys")
 	f.String("log-level", "", "`level`: debug, info, warn, error (SLUICE_LOG_LEVEL; info)")
 	f.String("log-format", "", "`format`: text, json (SLUICE_LOG_FORMAT; text)")
 	return func() config.LoadOptions {

@@ -2,9 +2,7 @@ package front
 
 import (
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"sluice/internal/llm"
@@ -79,7 +77,7 @@ func (x *exchange) routeAdmin(routes []Route) error {
 }
 
 // checkAdmin lets administrators pass. With no key configured that is who runs
-// programs on this machine, where a web page from elsewhere does not count.
+// programs on this machine, even where --insecure has others served too.
 func (x *exchange) checkAdmin() error {
 	const code = "admin_key_required"
 	switch {
@@ -88,35 +86,11 @@ func (x *exchange) checkAdmin() error {
 	case len(x.st.keys.sums) > 0:
 		return llm.Errorf(http.StatusForbidden, code, "%s %s takes the key of an administrator, which that of %q is not. "+
 			"A key becomes one with admin: true beside its hash, under server.api_keys.", x.r.Method, x.r.URL.EscapedPath(), x.req.Tenant)
-	case !local(x.r):
+	case senderOf(x.r) != ownMachine: // who is served for --insecure
 		return llm.Errorf(http.StatusForbidden, code, "%s %s is for administrators. With no API key configured it is answered only to programs on the gateway's own machine "+
 			"that ask for localhost. For others configure a key with admin: true under server.api_keys (sluice key hash).", x.r.Method, x.r.URL.EscapedPath())
 	}
 	return nil
-}
-
-// local reports whether a program on this machine sent the request. A browser
-// on this machine sends what a page from anywhere tells it to. Then either the
-// page's Origin is not this server, or, where the page's name was made to lead
-// here (DNS rebinding), the Host is that name.
-func local(r *http.Request) bool {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !peer.Addr().Unmap().IsLoopback() {
-		return false
-	}
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host // no port
-	}
-	if !loopback(strings.ToLower(host)) {
-		return false
-	}
-	scheme := "http://"
-	if r.TLS != nil {
-		scheme = "https://"
-	}
-	origin := r.Header["Origin"]
-	return len(origin) == 0 || len(origin) == 1 && strings.EqualFold(origin[0], scheme+r.Host)
 }
 
 // serveOwn answers with the route that was found.

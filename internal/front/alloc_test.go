@@ -148,7 +148,7 @@ func roundTrips(b *testing.B, addr, body string) {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	req := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-benchmark\r\nContent-Type: application/json\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body)
+	req := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-benchmark\r\nContent-Type: application/json\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body)
 	r := bufio.NewReaderSize(c, 64<<10)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -18,13 +18,15 @@ type Config struct {
 	Host string `yaml:"host" env:"SLUICE_HOST"`
 	Port int    `yaml:"port" env:"SLUICE_PORT"`
 
-	// Insecure allows a host other than loopback with no API key configured.
+	// Insecure allows a host other than loopback with no API key configured, and
+	// has whoever asks served, but for web pages of other sites.
 	Insecure bool `yaml:"insecure"`
 
 	// TLS names the certificate. Without it the listener speaks cleartext.
 	TLS TLSConfig `yaml:"tls"`
 
-	// APIKeys are the keys that clients may use. With none, no key is asked for.
+	// APIKeys are the keys that clients may use. With none, no key is asked for
+	// and only programs on this machine are served.
 	APIKeys []APIKey `yaml:"api_keys"`
 
 	// MaxBodyBytes bounds a body that is held in memory, MaxUploadBytes one that

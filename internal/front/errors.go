@@ -122,6 +122,19 @@ func (x *exchange) replyError(e *llm.Error) {
 	x.record.BytesOut += int64(n)
 }
 
+// refuse answers a request that is no API request with an error.
+func refuse(w http.ResponseWriter, err error) {
+	e := llm.AsError(err)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	if e.Status == http.StatusUnauthorized {
+		h.Set("Www-Authenticate", "Bearer")
+	}
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(append(jsonscan.AppendError(nil, e), '\n'))
+}
+
 // boundUnread bounds the wait for a body that nobody has begun to read:
 // net/http reads it before it writes the reply. Without that a client with no
 // key could hold a connection for as long as it likes.

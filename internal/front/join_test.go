@@ -104,7 +104,7 @@ func TestBodySizes(t *testing.T) {
 	}
 	for _, n := range sizes {
 		size.Store(int64(n))
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(chatBody), chatBody)
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(chatBody), chatBody)
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
 			t.Fatal(err)

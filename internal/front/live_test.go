@@ -142,7 +142,7 @@ func TestLiveSlow(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_, _ = io.WriteString(c, "GET "+livePage+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-boss\r\n\r\n")
+			_, _ = io.WriteString(c, "GET "+livePage+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-boss\r\n\r\n")
 		} else {
 			s.live(t, t.Context(), e, "key-boss")
 		}

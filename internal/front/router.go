@@ -10,24 +10,29 @@ import (
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/healthz", "/readyz", "/metrics":
-		s.serveAdmin(w, r)
-		return
+	switch path := r.URL.Path; {
+	case path == "/healthz", path == "/readyz", path == "/metrics", s.pages != nil && isPage(path):
+		s.serveAside(w, r)
+	default:
+		x := s.begin(w, r)
+		defer x.end()
+		x.finish(x.serve())
 	}
-	if s.pages != nil && isPage(r.URL.Path) {
-		s.servePage(w, r)
-		return
-	}
-	x := s.begin(w, r)
-	defer x.end()
-	x.finish(x.serve())
 }
 
-// serveAdmin answers what is asked by the machines that run Sluice. It needs no
-// key: a probe has none, and the figures hold no content.
-func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
-	if !s.readOnly(w, r) {
+// serveAside answers what is no API request: probes, which have no key; the
+// figures; and the pages, for which a browser has no key to send with an address
+// that was typed in, and which hold no data.
+func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["Server"] = s.server
+	if err := s.state.Load().admit(r); err != nil {
+		refuse(w, err)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
 	}
 	switch r.URL.Path {
@@ -48,6 +53,8 @@ func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.metrics.ServeHTTP(w, r)
+	default:
+		s.pages.ServeHTTP(w, r)
 	}
 }
 
@@ -55,26 +62,6 @@ func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 func isPage(path string) bool {
 	rest, ok := strings.CutPrefix(path, "/dashboard")
 	return ok && (rest == "" || rest[0] == '/')
-}
-
-// servePage answers with a static file. It needs no key: a browser has none to
-// send with an address that was typed in, and the files hold no data.
-func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
-	if s.readOnly(w, r) {
-		s.pages.ServeHTTP(w, r)
-	}
-}
-
-// readOnly refuses all methods but those that only read.
-func (s *Server) readOnly(w http.ResponseWriter, r *http.Request) bool {
-	h := w.Header()
-	h["Server"] = s.server
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return true
-	}
-	h.Set("Allow", "GET, HEAD")
-	writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
-	return false
 }
 
 func (s *Server) readiness() error {
@@ -95,6 +82,9 @@ func writePlain(w http.ResponseWriter, status int, text string) {
 // serve takes one request to the chain of handlers.
 func (x *exchange) serve() error {
 	r := x.r
+	if err := x.st.admit(r); err != nil {
+		return err
+	}
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/v1/"); !ok || rest == "v1" || strings.HasPrefix(rest, "v1/") {
 		return x.unknownURL() // a base URL without its /v1, or a client that adds one to it
 	}

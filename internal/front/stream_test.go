@@ -76,7 +76,7 @@ func TestOneWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
 	buf := make([]byte, 64<<10)
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.Read(buf)
@@ -202,7 +202,7 @@ func TestSlowClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
 	// Wait until the handler makes no more progress.
 	for last := int64(-1); ; {
 		time.Sleep(200 * time.Millisecond)

@@ -91,6 +91,7 @@ func TestOverhead(t *testing.T) {
 				}
 				path, body := chatPath, chatBody
 				r := newRequest(t, t.Context(), "POST", path, body)
+				r.RemoteAddr, r.Host = "127.0.0.1:5", "localhost"
 				if c.upload {
 					r.URL.Path = "/v1/files"
 					r.Header.Set("Content-Type", "text/plain")

@@ -106,6 +106,7 @@ func TestTraceContext(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := newRequest(t, t.Context(), "POST", chatPath, chatBody)
+		r.RemoteAddr, r.Host = "127.0.0.1:5", "localhost"
 		r.Header["Traceparent"], r.Header["Tracestate"] = c.parents, []string{"a=1", "b=2"}
 		s.ServeHTTP(&discard{make(http.Header)}, r)
 		values := map[string][]string{}

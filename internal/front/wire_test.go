@@ -51,8 +51,8 @@ func TestSmuggling(t *testing.T) {
 		}
 		return sendUnary(out, `{}`)
 	}, func(c *Config, _ *StreamConfig) { c.ForwardHeaders = []string{"X-*"} })
-	hidden := "POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"model\":\"h\"}"
-	post := "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\n"
+	hidden := "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{\"model\":\"h\"}"
+	post := "POST " + chatPath + " HTTP/1.1\r\nHost: localhost\r\n"
 	size := fmt.Sprintf("Content-Length: %d\r\n", len(chatBody))
 	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(chatBody), chatBody)
 	for _, c := range []struct {
@@ -79,7 +79,7 @@ func TestSmuggling(t *testing.T) {
 		{"bad chunk size", post + "Transfer-Encoding: chunked\r\n\r\n-1\r\n" + chatBody, false},
 		{"chunk size ends in LF", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "\r\n", "\n", 1), false},
 		{"chunk too long", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "39", "3", 1), false},
-		{"bad version", "POST " + chatPath + " HTTP/1.9\r\nHost: x\r\n" + size + "\r\n" + chatBody, true},
+		{"bad version", "POST " + chatPath + " HTTP/1.9\r\nHost: localhost\r\n" + size + "\r\n" + chatBody, true},
 		{"garbage", "\x16\x03\x01\x02\x00", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestLengthAndChunked(t *testing.T) {
 		bodies = append(bodies, string(req.Body))
 		return sendUnary(out, `{}`)
 	})
-	reply := s.raw(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, len(chatBody), chatBody))
+	reply := s.raw(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, len(chatBody), chatBody))
 	if len(bodies) > 1 || len(bodies) == 1 && bodies[0] != chatBody {
 		t.Errorf("bodies %q, reply %q", bodies, reply)
 	}
@@ -116,7 +116,7 @@ func TestLengthAndChunked(t *testing.T) {
 
 func TestLargeHead(t *testing.T) {
 	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxHeaderBytes = 8 << 10 })
-	if reply := s.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: "+strings.Repeat("a", 20<<10)+"\r\n\r\n"); !strings.HasPrefix(reply, "HTTP/1.1 431") {
+	if reply := s.raw(t, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: "+strings.Repeat("a", 20<<10)+"\r\n\r\n"); !strings.HasPrefix(reply, "HTTP/1.1 431") {
 		t.Errorf("%.100q", reply)
 	}
 }
@@ -127,7 +127,7 @@ func TestSlowLoris(t *testing.T) {
 	})
 	for name, text := range map[string]string{
 		"head": "POST " + chatPath + " HTTP/1.1\r\nHost:",
-		"body": "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{\"model\"",
+		"body": "POST " + chatPath + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{\"model\"",
 	} {
 		c, err := net.Dial("tcp", s.addr)
 		if err != nil {
@@ -159,7 +159,7 @@ func TestRefusedWithoutBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = c.SetDeadline(time.Now().Add(patience))
-		_, _ = io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\n"+announced+"\r\n\r\n")
+		_, _ = io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\n"+announced+"\r\n\r\n")
 		b, err := io.ReadAll(c)
 		if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 401 ") {
 			t.Errorf("%s: %v, got %q", announced, err, b)
@@ -235,7 +235,7 @@ func TestHalfClose(t *testing.T) {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
 	<-begun
 	_ = c.(*net.TCPConn).CloseWrite()
 	b, _ := io.ReadAll(c)
@@ -262,7 +262,7 @@ func TestBackPressure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(streamBody), streamBody)
 	if n := <-progress; n >= most {
 		t.Errorf("%d bytes were taken for a client that reads nothing", n)
 	} else {
