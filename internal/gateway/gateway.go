@@ -131,6 +131,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.mu.Unlock()
 	beside, stop := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
+	g.monitor.timeline.Start() // before requests come, so that it knows all of them
 	tasks.Go(func() { headroom(beside, g.stored) })
 	tasks.Go(func() { g.watch(beside) })
 	tasks.Go(func() { g.monitor.run(beside) })

@@ -109,7 +109,8 @@ func (m *monitor) watch() {
 	m.tasks.Go(func() { set.Run(ctx) })
 }
 
-// run watches until ctx is done. It is called once.
+// run watches until ctx is done. It is called once, after the timeline was
+// started.
 func (m *monitor) run(ctx context.Context) {
 	m.mu.Lock()
 	m.ctx = ctx
@@ -191,8 +192,9 @@ const liveEvery = 2 * time.Second
 func (m *monitor) live(r *http.Request, send func([]byte) error) error {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
-	for {
-		event, err := m.last.event(m.report)
+	// Who comes gets what is known now, and then what others get too.
+	for fresh := time.Now(); ; fresh = time.Now().Add(-liveEvery / 2) {
+		event, err := m.last.event(m.report, fresh)
 		if err != nil {
 			return err
 		}
@@ -214,18 +216,20 @@ type sharedReport struct {
 	sse  []byte
 }
 
-// event gives the report as a server-sent event. It is not modified.
-func (s *sharedReport) event(r *report.Report) ([]byte, error) {
+// event gives a report that was not begun before a time, as a server-sent event.
+// It is not modified.
+func (s *sharedReport) event(r *report.Report, after time.Time) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.made) < liveEvery/2 {
+	if s.sse != nil && !s.made.Before(after) {
 		return s.sse, nil
 	}
+	begun := time.Now()
 	b, err := r.Live()
 	if err != nil {
 		return nil, err
 	}
 	s.sse = fmt.Appendf(nil, "data: %s\n", b) // b ends its line
-	s.made = time.Now()
+	s.made = begun
 	return s.sse, nil
 }

@@ -105,6 +105,7 @@ type document struct {
 }
 
 func (r *Report) build(windows []timeline.Window) *document {
+	r.o.Timeline.Refresh()
 	health := r.o.Registry.Examine()
 	figures := r.o.Timeline.Snapshot(windows...)
 	now := time.Now()

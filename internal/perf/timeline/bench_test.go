@@ -57,7 +57,7 @@ func watch(tb testing.TB, s perf.Source) *Timeline {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	t.sample(true)
+	t.Start()
 	return t
 }
 
@@ -68,7 +68,7 @@ func BenchmarkSample(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.work(2) // 200 observations, 10 µs
-		t.sample(false)
+		t.tick()
 	}
 }
 
@@ -77,7 +77,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	t := watch(b, c)
 	for range 2000 {
 		c.work(5)
-		t.sample(false)
+		t.tick()
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -98,7 +98,7 @@ func TestMemoryAlloc(t *testing.T) {
 	after := func(samples int) int64 {
 		for range samples {
 			c.work(20) // in 2 s
-			f.sample(false)
+			f.tick()
 		}
 		return heap() - before
 	}

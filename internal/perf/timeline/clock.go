@@ -7,13 +7,14 @@ const step = 2 * time.Second
 
 // The rings, from the finest: how many slots each has and how many slots of the
 // one before make one of its own. A series has the slots of all rings in one
-// array.
+// array, and behind them the open one, which has what came since the last tick.
 const (
 	fine, mid, coarse                   = 30, 10, 12
 	finesInMid                          = 15
 	midsInCoarse                        = 10
 	midStart, coarseStart               = fine, fine + mid
-	slots                               = fine + mid + coarse
+	open                                = fine + mid + coarse
+	slots                               = open + 1
 	finesInCoarse                       = finesInMid * midsInCoarse
 	fineSpan                            = fine * step
 	midSpan                             = mid * finesInMid * step
@@ -28,12 +29,17 @@ type clock struct {
 	length [slots]time.Duration
 }
 
-// tick begins a slot of the fine ring and gives it.
-func (c *clock) tick(now time.Time) (slot int) {
+// advance makes the open slot last until now.
+func (c *clock) advance(now time.Time) {
+	c.length[open] += now.Sub(c.last)
+	c.last = now
+}
+
+// tick makes the open slot one of the fine ring, which it gives.
+func (c *clock) tick() (slot int) {
 	slot = int(c.ticks % fine)
 	c.ticks++
-	c.length[slot] = now.Sub(c.last)
-	c.last = now
+	c.length[slot], c.length[open] = c.length[open], 0
 	return slot
 }
 
@@ -77,7 +83,8 @@ type stretch struct {
 	length time.Duration
 }
 
-// back gives the slots that go back as far as a window, or to the beginning.
+// back gives the slots that go back as far as a window, or to the beginning, with
+// the open one.
 func (c *clock) back(window time.Duration) stretch {
 	mids := c.ticks / finesInMid
 	var list []int
@@ -99,6 +106,10 @@ func (c *clock) back(window time.Duration) stretch {
 		}
 		s.slots = append(s.slots, i)
 		s.length += c.length[i]
+	}
+	if c.length[open] > 0 {
+		s.slots = append(s.slots, open)
+		s.length += c.length[open]
 	}
 	return s
 }

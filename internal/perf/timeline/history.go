@@ -18,6 +18,9 @@ const (
 	maxPoints = int(kept / leastInterval)
 	// saveEvery is the least time between two writings while it runs.
 	saveEvery = time.Minute
+	// restoreWait is how long readers wait for the file after a start: a disk that
+	// takes longer costs them its points, and no reply.
+	restoreWait = 5 * time.Second
 )
 
 // Point is what the headlines were at a time. It is not modified.
@@ -33,6 +36,7 @@ type history struct {
 	log      *slog.Logger
 	file     *stateFile    // nil for none
 	wake     chan struct{} // there is a new point
+	restored chan struct{} // closed when what an earlier process left has been read
 
 	mu      sync.Mutex
 	before  []Point // of earlier processes
@@ -46,16 +50,34 @@ type history struct {
 func (h *history) init(o Options) {
 	h.interval.Store(int64(o.Config.ReportInterval))
 	h.log = o.Logger
-	h.wake = make(chan struct{}, 1)
-	if o.StateDir != "" {
-		h.file = newStateFile(o.StateDir)
+	h.wake, h.restored = make(chan struct{}, 1), make(chan struct{})
+	if o.StateDir == "" {
+		close(h.restored)
+		return
 	}
+	h.file = newStateFile(o.StateDir)
 }
 
 // History gives the points of the last 24 hours, from the oldest on, and the time
-// between two of them.
+// between two of them. After the start it waits, for at most 5 s, until those of
+// an earlier process have been read.
 func (t *Timeline) History() (interval time.Duration, points []Point) {
+	t.history.await()
 	return t.interval(), t.history.view(time.Now())
+}
+
+func (h *history) await() {
+	select {
+	case <-h.restored:
+		return
+	default:
+	}
+	late := time.NewTimer(restoreWait)
+	defer late.Stop()
+	select {
+	case <-h.restored:
+	case <-late.C:
+	}
 }
 
 // view gives the points of the day before now. Where the clock was set back there
@@ -102,6 +124,7 @@ func (h *history) run(ctx context.Context) {
 		return
 	}
 	failure := h.restore()
+	close(h.restored)
 	var last time.Time
 	for {
 		select {

@@ -63,16 +63,22 @@ func start(t *testing.T, change func(*Options), figures func(perf.Reporter)) *fi
 	if change != nil {
 		change(&o)
 	}
-	var err error
-	if f.Timeline, err = New(f.reg, o); err != nil {
+	line, err := New(f.reg, o)
+	if err != nil {
 		t.Fatal(err)
 	}
+	running := run(line)
+	f.Timeline, f.stop = line, running.stop
+	return f
+}
+
+// run has a Timeline run until it is stopped.
+func run(line *Timeline) *fixture {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	done.Go(func() { f.Run(ctx) })
-	f.stop = func() { cancel(); done.Wait() }
+	done.Go(func() { line.Run(ctx) })
 	synctest.Wait()
-	return f
+	return &fixture{Timeline: line, stop: func() { cancel(); done.Wait() }}
 }
 
 // pass lets time pass, to just after what happens at its end.

@@ -12,11 +12,36 @@ import (
 // until all windows are over.
 const forgetAfter = (coarse + 1) * finesInCoarse
 
+// Refresh makes known all that sources had to report when it was called, so that
+// a report knows what ended just before it was asked for. Callers that come while
+// one samples share the next sample: any number at once costs two. Before Start it
+// does nothing.
+func (t *Timeline) Refresh() {
+	asked := t.begun.Load()
+	defer t.alone()()
+	if t.begun.Load() == asked && t.samples > 0 {
+		t.sample(false)
+	}
+}
+
+// tick takes a sample that ends a slot.
+func (t *Timeline) tick() {
+	defer t.alone()()
+	t.sample(true)
+}
+
+// alone waits until nobody else samples, and returns what lets the next one.
+func (t *Timeline) alone() (done func()) {
+	t.sampling <- struct{}{}
+	return func() { <-t.sampling }
+}
+
 // sample asks all sources. What they counted before the first sample is in no
-// window.
-func (t *Timeline) sample(first bool) {
+// window. It is called alone.
+func (t *Timeline) sample(tick bool) {
 	began := time.Now()
-	// The lock is not held while sources are asked: this is one of them.
+	t.begun.Add(1)
+	// t.mu is not held while sources are asked: this is one of them.
 	c := collector{t: t, key: make([]byte, 0, 256)}
 	t.samples++
 	t.observed = t.observed[:0]
@@ -24,38 +49,41 @@ func (t *Timeline) sample(first bool) {
 		c.system = system
 		s.Figures(&c)
 	})
-	t.store(first, began)
+	t.store(tick, began)
 	clear(t.observed) // holds on to no distribution
 	t.took.Observe(time.Since(began))
 }
 
-// store puts what was observed into the rings.
-func (t *Timeline) store(first bool, now time.Time) {
+// store puts what was observed into the open slot, and that into its ring when it
+// ends.
+func (t *Timeline) store(tick bool, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	slot := -1
+	first := t.samples == 1
 	if first {
 		t.clock.last = now
-	} else {
-		slot = t.clock.tick(now)
 	}
+	t.clock.advance(now)
 	for _, s := range t.known {
 		s.live = false
-		if slot >= 0 {
-			s.clear(slot)
-		}
 	}
 	buf := make([]byte, 0, 4<<10)
 	for i := range t.observed {
 		o := &t.observed[i]
-		buf = o.series.apply(o, slot, buf)
+		buf = o.series.apply(o, first, &t.merger, buf)
 		o.series.live, o.series.seen = true, t.clock.ticks
 	}
+	if !tick || first {
+		return
+	}
+	slot := t.clock.tick()
+	for _, s := range t.known {
+		s.tick(slot)
+	}
 	if folds := t.clock.folds(); len(folds) > 0 {
-		m := new(merger)
 		for _, s := range t.known {
 			for _, f := range folds {
-				buf = s.fold(f, m, buf)
+				buf = s.fold(f, &t.merger, buf)
 			}
 		}
 		t.forget()

@@ -87,32 +87,38 @@ func newSeries(key string, kind Kind, labels []string) *series {
 	return s
 }
 
-// clear empties a slot.
-func (s *series) clear(slot int) {
+// tick puts what is in the open slot into another one.
+func (s *series) tick(slot int) {
 	if s.counts != nil {
-		s.counts[slot] = 0
+		s.counts[slot], s.counts[open] = s.counts[open], 0
 	}
 	if s.wholes != nil {
-		s.wholes[slot] = 0
+		s.wholes[slot], s.wholes[open] = s.wholes[open], 0
 	}
 	if s.packs != nil {
-		s.packs[slot] = ""
+		s.packs[slot], s.packs[open] = s.packs[open], ""
 	}
 }
 
 // fold makes a slot of finer ones.
 func (s *series) fold(f fold, m *merger, buf []byte) []byte {
-	s.clear(f.into)
+	var count, whole float64
 	for _, i := range f.from {
 		if s.counts != nil {
-			s.counts[f.into] += s.counts[i]
+			count += s.counts[i]
 		}
 		if s.wholes != nil {
-			s.wholes[f.into] += s.wholes[i]
+			whole += s.wholes[i]
 		}
 		if s.packs != nil {
 			m.add(s.packs[i])
 		}
+	}
+	if s.counts != nil {
+		s.counts[f.into] = count
+	}
+	if s.wholes != nil {
+		s.wholes[f.into] = whole
 	}
 	if s.packs != nil {
 		s.packs[f.into], buf = pack(m.take(), buf)
@@ -120,10 +126,10 @@ func (s *series) fold(f fold, m *merger, buf []byte) []byte {
 	return buf
 }
 
-// apply takes what a source has reported. slot is where what is new goes, -1 for
-// nowhere. A counter that is less than it was belongs to another source that has
-// begun at zero.
-func (s *series) apply(o *observation, slot int, buf []byte) []byte {
+// apply takes what a source has reported. What is new goes into the open slot,
+// unless this is the first sample. A counter that is less than it was belongs to
+// another source that has begun at zero.
+func (s *series) apply(o *observation, first bool, m *merger, buf []byte) []byte {
 	switch {
 	case s.packs != nil:
 		p, rest, ok := packSince(o.total, s.total, buf)
@@ -132,8 +138,13 @@ func (s *series) apply(o *observation, slot int, buf []byte) []byte {
 			p, rest = pack(o.total, buf)
 		}
 		buf = rest
-		if slot >= 0 {
-			s.packs[slot] = p
+		if !first && p != "" {
+			if before := s.packs[open]; before != "" {
+				m.add(before)
+				m.add(p)
+				p, buf = pack(m.take(), buf)
+			}
+			s.packs[open] = p
 			s.reported += float64(o.total.Count - s.total.Count)
 		}
 		// Copied, without the room for empty buckets.
@@ -145,12 +156,12 @@ func (s *series) apply(o *observation, slot int, buf []byte) []byte {
 		if n < 0 || whole < 0 {
 			n, whole = o.value, o.whole
 		}
-		if slot >= 0 {
-			s.counts[slot] = n
+		if !first {
+			s.counts[open] += n
 			s.reported += n
 		}
-		if slot >= 0 && s.wholes != nil {
-			s.wholes[slot] = whole
+		if !first && s.wholes != nil {
+			s.wholes[open] += whole
 			s.reportedWhole += whole
 		}
 	}

@@ -5,7 +5,8 @@
 // new, per series, in three rings: 30 slots of 2 s, 10 of 30 s, 12 of 5 min. A
 // window is read from the newest slots of a finer ring that are in no slot of
 // the next one yet, and from that one: it covers its span, and up to one slot
-// more. It knows no figure: what a source reports is there.
+// more. Refresh samples in between, for who must know of the last moment too. It
+// knows no figure: what a source reports is there.
 //
 // Its memory does not grow with traffic, and with labels only up to MaxSeries:
 // a gauge takes 0.3 KiB, a counter 0.7, a ratio 1.1, and a histogram 1.3 KiB, 16
@@ -48,11 +49,17 @@ type Timeline struct {
 	log      *slog.Logger
 	history  history
 
-	// These are the sampling goroutine's own, known while it does not hold mu.
+	begun atomic.Uint64 // samples
+
+	// What follows is of whoever samples, which sampling has room for one of. It
+	// holds mu too where it changes what others read.
+	sampling chan struct{}
 	known    map[string]*series
 	samples  uint64
 	observed []observation
-	reported time.Time // when the last point was made
+	merger   merger
+
+	reported time.Time // when the last point was made; Run's own
 
 	mu      sync.RWMutex
 	figures map[string]*figure
@@ -73,16 +80,26 @@ func New(reg *perf.Registry, o Options) (*Timeline, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	t := &Timeline{
-		registry: reg, log: o.Logger,
+		registry: reg, log: o.Logger, sampling: make(chan struct{}, 1),
 		known: make(map[string]*series), figures: make(map[string]*figure),
 	}
 	t.history.init(o)
 	return t, nil
 }
 
+// Start takes the first sample. What was counted before it is in no window, so it
+// comes before what is to be watched begins.
+func (t *Timeline) Start() {
+	defer t.alone()()
+	if t.samples == 0 {
+		t.sample(true)
+	}
+}
+
 // Run samples until ctx is done, makes a point of the history and a line in the
 // log at each report interval, and keeps the history in the state directory: a
-// last time before it returns. It is called once.
+// last time before it returns. It is called once; it calls Start where that was
+// not done.
 func (t *Timeline) Run(ctx context.Context) {
 	var keeper sync.WaitGroup
 	defer keeper.Wait()
@@ -90,7 +107,7 @@ func (t *Timeline) Run(ctx context.Context) {
 
 	tick := time.NewTicker(step)
 	defer tick.Stop()
-	t.sample(true)
+	t.Start()
 	t.reported = time.Now()
 	interval := t.interval()
 	next := t.reported.Add(interval)
@@ -100,7 +117,7 @@ func (t *Timeline) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		t.sample(false)
+		t.tick()
 		if i := t.interval(); i != interval {
 			interval, next = i, t.reported.Add(i)
 		}
