@@ -104,6 +104,9 @@ func (x *exchange) serveOwn() error {
 			return err
 		}
 	}
+	if x.r.Method == http.MethodGet {
+		x.s.endings.wait(endingPatience) // what it tells of may just have ended
+	}
 	if x.own.Stream != nil {
 		return x.serveLive()
 	}

@@ -44,7 +44,8 @@ type exchange struct {
 	length  int64
 
 	stream stream
-	unfit  bool // a timer may still refer to it: not to be used again
+	unfit  bool  // a timer may still refer to it: not to be used again
+	ending uint8 // place among the Server's endings and one more; 0 for none
 
 	record perf.Exchange // what observers are told
 	kept   *buffer       // backs record.Reply
@@ -83,6 +84,7 @@ func (x *exchange) end() {
 		}
 	}
 	x.conclude()
+	x.ended()
 	if x.stream.open {
 		s.stats.streams.Add(-1)
 	}
@@ -188,6 +190,7 @@ func (x *exchange) fail(e *llm.Error) {
 		// The length or the missing last chunk shows that it is not whole.
 		panic(http.ErrAbortHandler)
 	}
+	x.mayEnd()
 	x.stream.mu.Lock()
 	x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
 	x.wake()

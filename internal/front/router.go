@@ -52,6 +52,7 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 			writePlain(w, http.StatusNotFound, "no metrics")
 			return
 		}
+		s.endings.wait(endingPatience)
 		s.metrics.ServeHTTP(w, r)
 	default:
 		s.pages.ServeHTTP(w, r)

@@ -81,6 +81,7 @@ type Server struct {
 
 	draining atomic.Bool
 	inFlight atomic.Int64 // API requests
+	endings  endings
 	base     context.Context
 	cutShort context.CancelCauseFunc // ends every request
 
@@ -162,7 +163,8 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	s := &Server{
 		log: o.Logger, metrics: o.Metrics, ready: o.Ready, pages: o.Pages, tracer: o.Tracer,
 		observers: o.Observers, keepReplies: o.KeepReplies,
-		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
+		endings: newEndings(),
+		server:  []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
 	if s.log == nil {

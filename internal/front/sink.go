@@ -129,6 +129,9 @@ func (x *exchange) sendWhole(b []byte) error {
 	}
 	x.noteWhole(b)
 	x.w.WriteHeader(x.status)
+	if len(b) >= engineBuffer {
+		x.mayEnd()
+	}
 	if len(b) < engineBuffer || x.r.ProtoMajor != 1 {
 		n, err := x.w.Write(b)
 		x.record.BytesOut += int64(n)
@@ -164,6 +167,9 @@ func (x *exchange) sendPiece(b []byte) error {
 		x.w.WriteHeader(x.status)
 	}
 	x.noteUsage(b)
+	if x.length >= 0 && x.record.BytesOut+int64(len(b)) >= x.length {
+		x.mayEnd()
+	}
 	x.watchWrite()
 	defer x.unwatchWrite()
 	n, err := x.w.Write(b)

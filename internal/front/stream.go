@@ -68,6 +68,9 @@ func (x *exchange) queue(events []llm.Event) error {
 	for i := range events {
 		x.noteUsage(events[i].Raw)
 	}
+	if endsStream(events[len(events)-1].Raw) {
+		x.mayEnd()
+	}
 	limit := x.st.stream.BufferBytes
 	q.mu.Lock()
 	defer q.mu.Unlock()

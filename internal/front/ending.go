@@ -1,0 +1,91 @@
+package front
+
+import (
+	"bytes"
+	"sync/atomic"
+	"time"
+)
+
+// endings counts the exchanges whose client may have all of its reply while
+// observers have not been told of them yet. What tells of exchanges waits for
+// these, so that nobody who has seen an end gets a report without it.
+//
+// They are counted in two places, by turns. Whoever waits lets new ones go to the
+// other place until one is empty, and then the other: under load the sum of both
+// may never be zero.
+type endings struct {
+	turn  atomic.Uint32
+	count [2]atomic.Int64
+
+	begun   atomic.Uint64 // rounds of waiting
+	waiting chan struct{} // has room for one who waits
+}
+
+// endingPatience bounds the waiting: a client that takes its last bytes slowly,
+// or an upstream that leaves a stream open after its last event, delays a report
+// by so much and no more.
+const endingPatience = 250 * time.Millisecond
+
+func newEndings() endings { return endings{waiting: make(chan struct{}, 1)} }
+
+// wait returns when observers know of every exchange whose reply had been written
+// before, or after patience. Those who wait at the same time share a round.
+func (e *endings) wait(patience time.Duration) {
+	if e.count[0].Load()+e.count[1].Load() == 0 {
+		return // as a rule
+	}
+	asked := e.begun.Load()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case e.waiting <- struct{}{}:
+		defer func() { <-e.waiting }()
+	case <-late.C:
+		return
+	}
+	if e.begun.Load() != asked {
+		return
+	}
+	e.begun.Add(1)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for range e.count {
+		place := &e.count[(e.turn.Add(1)-1)%2]
+		for place.Load() > 0 {
+			select {
+			case <-look.C:
+			case <-late.C:
+				return
+			}
+		}
+	}
+}
+
+// mayEnd is called before bytes are written after which the client need not wait
+// for more. Replies that net/http writes only when the handler has returned need
+// no such call: their observers come first.
+func (x *exchange) mayEnd() {
+	if x.ending == 0 && x.own == nil && len(x.s.observers) > 0 {
+		place := x.s.endings.turn.Load() % 2
+		x.s.endings.count[place].Add(1)
+		x.ending = uint8(place) + 1
+	}
+}
+
+// ended is called when observers have been told.
+func (x *exchange) ended() {
+	if x.ending > 0 {
+		x.s.endings.count[x.ending-1].Add(-1)
+		x.ending = 0
+	}
+}
+
+// endsStream reports whether clients take an event for the last one of a stream
+// and read no further. It is asked for each, and looks at its beginning only.
+func endsStream(raw []byte) bool {
+	if rest, ok := bytes.CutPrefix(raw, []byte("event: response.")); ok {
+		return bytes.HasPrefix(rest, []byte("completed")) || bytes.HasPrefix(rest, []byte("failed")) || bytes.HasPrefix(rest, []byte("incomplete"))
+	}
+	rest, ok := bytes.CutPrefix(raw, []byte("data:"))
+	return ok && bytes.HasPrefix(bytes.TrimPrefix(rest, []byte(" ")), []byte("[DONE]"))
+}
