@@ -72,6 +72,7 @@ func TestCalls(t *testing.T) {
 		{"query escape", post("decode?type=%zz", "x", asWire), `400 invalid_parameter type: The query's type=%zz is not escaped as it should be.`},
 		{"query flag", post("decode?type=test.Note&use_proto_names=yes", "x", asWire), `400 invalid_parameter use_proto_names: The query's use_proto_names is neither true nor false.`},
 		{"encoding of no stream", post("decode?encoding=hex", "x", asWire), `400 unknown_parameter encoding: The query's encoding is for /v1/protobuf/decode/stream.`},
+		{"method of schemas", &llm.Request{Method: "PUT", Path: prefix + "schemas"}, `405 method_not_supported : PUT is not supported by /v1/protobuf/schemas. It takes GET, HEAD.`},
 		{"method", &llm.Request{Method: "GET", Path: prefix + "decode"}, `405 method_not_supported : GET is not supported by /v1/protobuf/decode. It takes POST.`},
 		{"path", post("nothing", ""), `404 unknown_url : Unknown request URL: POST /v1/protobuf/nothing. Below /v1/protobuf/ there are encode, decode, decode/stream and schemas.`},
 	} {

@@ -55,9 +55,15 @@ func (c *Codec) serve(ctx context.Context, req *llm.Request, out llm.Sink) error
 	return err
 }
 
+// method refuses all methods but the one wanted, and HEAD where that is GET.
 func method(req *llm.Request, want string) error {
-	if req.Method == want {
+	if req.Method == want || req.Method == "HEAD" && want == "GET" {
 		return nil
 	}
-	return llm.Errorf(statusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.", req.Method, req.Path, want)
+	if want == "GET" {
+		want = "GET, HEAD"
+	}
+	e := llm.Errorf(statusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.", req.Method, req.Path, want)
+	e.Allow = want
+	return e
 }

@@ -10,7 +10,8 @@ import (
 
 // Route is a request that only administrators may make, such as DELETE /v1/cache.
 type Route struct {
-	// Method and Path are the request's. Path is decoded, begins with "/v1/" and
+	// Method and Path are the request's; GET stands for HEAD too, to which net/http
+	// sends no body. Path is decoded, begins with "/v1/" and
 	// is none that leads to a handler of models. One that ends in "/" stands for
 	// every path with one more segment.
 	Method, Path string
@@ -67,11 +68,13 @@ func (x *exchange) routeAdmin(routes []Route) error {
 	}
 	var allow []string
 	for i := range routes {
-		if routes[i].Method == x.r.Method {
+		if method := routes[i].Method; method == x.r.Method || method == http.MethodGet && reads(x.r.Method) {
 			x.own = &routes[i]
 			return nil
 		}
-		allow = append(allow, routes[i].Method)
+		if allow = append(allow, routes[i].Method); routes[i].Method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
 	}
 	return x.wrongMethod(strings.Join(allow, ", "))
 }
@@ -104,8 +107,12 @@ func (x *exchange) serveOwn() error {
 			return err
 		}
 	}
-	if x.r.Method == http.MethodGet {
+	if reads(x.r.Method) {
 		x.s.endings.wait(endingPatience) // what it tells of may just have ended
+	}
+	if x.own.Stream != nil && x.r.Method == http.MethodHead {
+		x.startLive()
+		return nil
 	}
 	if x.own.Stream != nil {
 		return x.serveLive()

@@ -62,7 +62,7 @@ func TestAdminKey(t *testing.T) {
 	}{
 		{"DELETE", "Bearer key-boss", 200, "", `{"method":"DELETE"}`},
 		{"GET", "Bearer key-boss", 200, "", `{"method":"GET"}`},
-		{"PUT", "Bearer key-boss", 405, "method_not_supported", "DELETE, GET"},
+		{"PUT", "Bearer key-boss", 405, "method_not_supported", "DELETE, GET, HEAD"},
 		{"DELETE", "Bearer key-team", 403, "admin_key_required", "admin: true"},
 		{"PUT", "Bearer key-team", 403, "admin_key_required", ""},
 		{"DELETE", "Bearer key-else", 401, "invalid_api_key", ""},
@@ -83,7 +83,7 @@ func TestAdminKey(t *testing.T) {
 		if c.code != "" && apiError(t, w.Body.String()).Code != c.code {
 			t.Errorf("%s %q: %s", c.method, c.key, w.Body)
 		}
-		if allow := header.Get("Allow"); (allow == "DELETE, GET") != (c.status == 405) {
+		if allow := header.Get("Allow"); (allow == "DELETE, GET, HEAD") != (c.status == 405) {
 			t.Errorf("%s %q: Allow %q", c.method, c.key, allow)
 		}
 	}

@@ -36,9 +36,10 @@ func baseURL(r *http.Request) string {
 }
 
 func (x *exchange) wrongMethod(allow string) error {
-	x.allow = allow
-	return llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.",
+	e := llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.",
 		x.r.Method, x.r.URL.EscapedPath(), allow)
+	e.Allow = allow
+	return e
 }
 
 func errTooLarge(limit int64) *llm.Error {
@@ -106,8 +107,8 @@ func (x *exchange) replyError(e *llm.Error) {
 	switch {
 	case e.Status == http.StatusUnauthorized && e.Upstream == "":
 		x.set(h, "Www-Authenticate", "Bearer")
-	case e.Status == http.StatusMethodNotAllowed && x.allow != "":
-		x.set(h, "Allow", x.allow)
+	case e.Allow != "":
+		x.set(h, "Allow", e.Allow)
 	}
 	// What is left of a body that was refused is not worth reading.
 	if x.body.err != nil || x.s.draining.Load() {
@@ -119,7 +120,7 @@ func (x *exchange) replyError(e *llm.Error) {
 	x.noteError(e, body)
 	x.w.WriteHeader(e.Status)
 	n, _ := x.w.Write(body)
-	x.record.BytesOut += int64(n)
+	x.wroteBody(n)
 }
 
 // refuse answers a request that is no API request with an error.

@@ -29,7 +29,6 @@ type exchange struct {
 	body       body
 	buf        *buffer // backs req.Body
 	spool      *spool
-	allow      string // methods, for a 405
 	admin      bool   // the key is an administrator's
 	own        *Route // answers instead of the handlers
 	live       bool   // no drain waits for it
@@ -115,7 +114,7 @@ func (x *exchange) reset() {
 	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept = nil, nil, nil, nil, nil, nil, nil
 	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
 	x.streamSeen, x.admin, x.live, x.started, x.wrote = false, false, false, false, false
-	x.allow, x.used, x.status, x.kind, x.length = "", 0, 0, llm.Unary, 0
+	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
 	x.stream.reset()
 }
 

@@ -235,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		{"slash twice", "POST", "/v1//chat/completions", chatBody, "", 404, "unknown_url", "", "no slash at its end"},
 		{"dot segments", "POST", "/v1/files/..%2fx", "{}", "", 404, "unknown_url", "", ""},
 		{"empty segment", "GET", "/v1//x", "", "", 404, "unknown_url", "", ""},
-		{"method", "DELETE", chatPath, "", "", 405, "method_not_supported", "", "GET, POST"},
+		{"method", "DELETE", chatPath, "", "", 405, "method_not_supported", "", "GET, HEAD, POST"},
 		{"method of models", "POST", "/v1/models", "{}", "", 405, "method_not_supported", "", ""},
 		{"method of embeddings", "GET", "/v1/embeddings", "", "", 405, "method_not_supported", "", ""},
 		{"trace", "OPTIONS", "/v1/files", "", "", 405, "method_not_supported", "", ""},

@@ -32,7 +32,7 @@ func senderOf(r *http.Request) sender {
 	site := ""
 	if values := r.Header["Sec-Fetch-Site"]; len(values) > 0 {
 		site = values[0]
-		byHand := site == "none" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
+		byHand := site == "none" && reads(r.Method)
 		if len(values) > 1 || site != "same-origin" && !byHand {
 			return foreignPage
 		}

@@ -30,7 +30,7 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !reads(r.Method) {
 		h.Set("Allow", "GET, HEAD")
 		writePlain(w, http.StatusMethodNotAllowed, "method not allowed")
 		return
@@ -64,6 +64,9 @@ func isPage(path string) bool {
 	rest, ok := strings.CutPrefix(path, "/dashboard")
 	return ok && (rest == "" || rest[0] == '/')
 }
+
+// reads reports whether a method is GET or HEAD, which is where GET is.
+func reads(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 func (s *Server) readiness() error {
 	if s.ready == nil {
@@ -115,7 +118,7 @@ func (x *exchange) serve() error {
 func (x *exchange) route() error {
 	r := x.r
 	path := r.URL.Path
-	post := r.Method == http.MethodPost
+	post, get := r.Method == http.MethodPost, reads(r.Method)
 	var (
 		op    llm.Operation
 		allow string
@@ -123,7 +126,7 @@ func (x *exchange) route() error {
 	switch path {
 	case "/v1/chat/completions":
 		// GET lists stored completions.
-		if op, allow = llm.Chat, "GET, POST"; r.Method == http.MethodGet {
+		if op, allow = llm.Chat, "GET, HEAD, POST"; get {
 			op, post = llm.Passthrough, true
 		}
 	case "/v1/completions":
@@ -133,7 +136,7 @@ func (x *exchange) route() error {
 	case "/v1/responses":
 		op, allow = llm.Response, "POST"
 	case "/v1/models":
-		op, allow, post = llm.ListModels, "GET", r.Method == http.MethodGet
+		op, allow, post = llm.ListModels, "GET, HEAD", get
 	default:
 		return x.routeOther()
 	}
@@ -153,23 +156,24 @@ func (x *exchange) routeOther() error {
 	if routes := x.s.ownRoutes(path); routes != nil {
 		return x.routeAdmin(routes)
 	}
-	switch r.Method {
-	case http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodPut, http.MethodPatch:
-	default:
-		return x.wrongMethod("GET, POST, PUT, PATCH, DELETE")
-	}
 	x.req.Op, x.req.Path = llm.Passthrough, r.URL.EscapedPath()
 	if id, ok := strings.CutPrefix(path, "/v1/models/"); ok && id != "" {
 		switch r.Method {
-		case http.MethodGet:
+		case http.MethodGet, http.MethodHead:
 			x.req.Op = llm.GetModel
 		case http.MethodDelete:
 		default:
-			return x.wrongMethod("GET, DELETE")
+			return x.wrongMethod("GET, HEAD, DELETE")
 		}
 		x.req.Model = id
+		return nil
 	}
-	return nil
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodPut, http.MethodPatch:
+		return nil
+	default:
+		return x.wrongMethod("GET, HEAD, POST, PUT, PATCH, DELETE")
+	}
 }
 
 // unclean reports whether a decoded path has empty or dot segments, which an

@@ -134,7 +134,7 @@ func (x *exchange) sendWhole(b []byte) error {
 	}
 	if len(b) < engineBuffer || x.r.ProtoMajor != 1 {
 		n, err := x.w.Write(b)
-		x.record.BytesOut += int64(n)
+		x.wroteBody(n)
 		return err
 	}
 	return x.writeLarge(b)
@@ -148,7 +148,7 @@ func (x *exchange) writeLarge(b []byte) error {
 		c.join()
 	}
 	n, err := x.w.Write(b)
-	x.record.BytesOut += int64(n)
+	x.wroteBody(n)
 	if plain {
 		if e := c.settle(); err == nil {
 			err = e
@@ -173,7 +173,7 @@ func (x *exchange) sendPiece(b []byte) error {
 	x.watchWrite()
 	defer x.unwatchWrite()
 	n, err := x.w.Write(b)
-	x.record.BytesOut += int64(n)
+	x.wroteBody(n)
 	if err != nil {
 		return err
 	}
@@ -181,6 +181,13 @@ func (x *exchange) sendPiece(b []byte) error {
 		return x.flush()
 	}
 	return nil
+}
+
+// wroteBody counts n bytes of a body. Those of a reply to HEAD stay here.
+func (x *exchange) wroteBody(n int) {
+	if x.r.Method != http.MethodHead {
+		x.record.BytesOut += int64(n)
+	}
 }
 
 // flush sends what net/http holds back.

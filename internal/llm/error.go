@@ -26,6 +26,8 @@ type Error struct {
 	Message string // for the client: says what to do; never holds a secret
 	Param   string // "" is written as null
 
+	// Allow lists the methods that are supported, where the status is 405.
+	Allow string
 	// RetryAfter is how long the client should wait; 0 when unknown.
 	RetryAfter time.Duration
 

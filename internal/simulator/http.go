@@ -112,7 +112,11 @@ func (c *call) answer() (answer, error) {
 	if !ok {
 		return answer{}, unknownURL(c.r)
 	}
-	h, ok := rt[c.r.Method]
+	method := c.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h, ok := rt[method]
 	if !ok {
 		e := llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "Not allowed to %s on %s.", c.r.Method, path)
 		return answer{}, e

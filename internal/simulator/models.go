@@ -56,7 +56,7 @@ func listModels(*call) (answer, error) {
 }
 
 func getModel(c *call) (answer, error) {
-	if c.r.Method != http.MethodGet {
+	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return answer{}, unknownURL(c.r)
 	}
 	id := strings.TrimPrefix(c.r.URL.Path, "/v1/models/")

@@ -76,7 +76,7 @@ const (
 func (l *Log) Observe(x *perf.Exchange) {
 	cfg := l.config.Load()
 	level := slog.LevelInfo
-	if x.Own && x.Method == "GET" {
+	if x.Own && (x.Method == "GET" || x.Method == "HEAD") {
 		level = slog.LevelDebug
 	}
 	if !cfg.Access || level < l.level.Level() {
