@@ -33,7 +33,7 @@ type outcome struct {
 func (o outcome) String() string {
 	s := fmt.Sprint(o.status)
 	switch {
-	case o.cut:
+	case o.cut && !o.streamed:
 		return s + " cut"
 	case o.code != "" && !o.shaped:
 		return s + " misshapen " + o.code
@@ -44,6 +44,9 @@ func (o outcome) String() string {
 		}
 		if o.done {
 			s += " [DONE]"
+		}
+		if o.cut {
+			s += " cut"
 		}
 	case o.code != "":
 		return s + " " + o.code
@@ -236,7 +239,7 @@ func faultTable() []faultCase {
 		same("status=529", "529 null"),
 		same("reset=1", "502 upstream_cut"),
 		{fault: "cut=0&tokens=20", unary: "502 upstream_cut", streamed: "502 upstream_cut"},
-		{fault: "cut=3&tokens=20", unary: "502 upstream_cut", streamed: "200 3 events error upstream_cut"},
+		{fault: "cut=3&tokens=20", unary: "502 upstream_cut", streamed: "200 3 events error upstream_cut cut"},
 		{fault: "stall=0&tokens=20", unary: "504 upstream_timeout", streamed: "504 upstream_timeout"},
 		{fault: "stall=3&tokens=20", unary: "504 upstream_timeout", streamed: "200 3 events error upstream_timeout"},
 		{fault: "malformed=2&tokens=20", unary: "200", streamed: whole},
@@ -250,7 +253,7 @@ func faultTable() []faultCase {
 		{fault: "encoding=zstd&tokens=20", unary: "200", streamed: whole},
 		{fault: "encoding=gzip&pad=2000000&tokens=20", unary: "502 upstream_reply_too_large", streamed: whole},
 		{fault: "close-delimited=1&tokens=20", unary: "200", streamed: whole},
-		{fault: "close-delimited=1&no-done=1&tokens=20", unary: "200", streamed: "200 22 events error upstream_cut", h1Only: true},
+		{fault: "close-delimited=1&no-done=1&tokens=20", unary: "200", streamed: "200 22 events error upstream_cut cut", h1Only: true},
 		{fault: "error-event=3&tokens=20", unary: "200", streamed: "200 3 events error null"},
 		{fault: "no-done=1&tokens=20", unary: "200", streamed: "200 22 events"},
 	}
@@ -295,7 +298,7 @@ func TestFailFirst(t *testing.T) {
 		{"&status=500", false, "500 null", 1},
 		{"&status=400", true, "400 context_length_exceeded", 1},
 		{"&cut=0", true, "200 5 events [DONE]", 2},
-		{"&cut=2", true, "200 2 events error upstream_cut", 1},
+		{"&cut=2", true, "200 2 events error upstream_cut cut", 1},
 		{"&stall=2", true, "200 2 events error upstream_timeout", 1},
 		{"&error-event=2", true, "200 2 events error null", 1},
 	} {
@@ -483,7 +486,7 @@ func TestNothingAfterTheFirstByte(t *testing.T) {
 	in := start(t, fmt.Sprintf(twoConfig, serve(t, first)+"/v1", serve(t, second)+"/v1", 1000, "10s"))
 	for i, model := range []string{"m", "only"} {
 		got, err := ask(in, model, true)
-		if err != nil || got.String() != "200 1 events error upstream_cut" {
+		if err != nil || got.String() != "200 1 events error upstream_cut cut" {
 			t.Errorf("%s: %v, %v", model, got, err)
 		}
 		if first.count() != i+1 || second.count() != 0 {

@@ -195,6 +195,25 @@ func (x *exchange) fail(e *llm.Error) {
 	x.wake()
 	x.stream.mu.Unlock()
 	x.settle()
+	x.breakOff()
+}
+
+// takeIn is how long a client has for the last bytes of a connection that is
+// closed while there is something in it that nobody has read: the kernel then
+// resets it, and whatever is on its way is lost.
+const takeIn = 500 * time.Millisecond
+
+// breakOff ends a stream, all of which has been written, in a way that no client
+// takes for its end: over HTTP/1.1 without the last chunk and with the connection,
+// over HTTP/2 with RST_STREAM (INTERNAL_ERROR). Many know no error events, or
+// stop reading at the first thing that they do not know. It does not return.
+func (x *exchange) breakOff() {
+	c, ok := x.r.Context().Value(connKey{}).(interface{ CloseWrite() error })
+	if ok && x.r.ProtoMajor == 1 && x.r.ContentLength != 0 && !x.body.whole {
+		_ = c.CloseWrite()
+		time.Sleep(takeIn)
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // abortCause is why e ends a reply that has begun.

@@ -86,8 +86,8 @@ func TestDrainTimeout(t *testing.T) {
 			if err := s.Drain(ctx); err == nil || !strings.Contains(err.Error(), "1 request") {
 				t.Errorf("Drain: %v", err)
 			}
-			b, _ := io.ReadAll(r)
-			if !strings.Contains(string(b), `"code":"shutting_down"`) || strings.Contains(string(b), "[DONE]") {
+			b, err := io.ReadAll(r)
+			if err == nil || !strings.Contains(string(b), `"code":"shutting_down"`) || strings.Contains(string(b), "[DONE]") {
 				t.Errorf("end of the stream: %q", b)
 			}
 			if s.stats.aborts[abortShutdown].Load() != 1 {

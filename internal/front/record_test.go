@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -50,8 +51,11 @@ func TestObserve(t *testing.T) {
 		}
 		_ = startStream(out)
 		_ = out.Send(events("data: 1\n\n"))
-		if req.Model == "cut" {
+		switch req.Model {
+		case "cut":
 			return errors.New("cut")
+		case "panic late":
+			panic("boom")
 		}
 		return nil
 	}, Options{Observers: []perf.Observer{seen}, KeepReplies: func() bool { return true }, Routes: routes}, withAdmin)
@@ -66,6 +70,7 @@ func TestObserve(t *testing.T) {
 			{"POST", chatPath, "key-team", `{"model":"fail"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "fail", Status: 429, Code: "slow_down", Upstream: "up", Attempts: 3}},
 			{"POST", chatPath, "key-team", `{"model":"panic"}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "panic", Status: 500, Code: "internal_error"}},
 			{"POST", chatPath, "key-team", `{"model":"cut","stream":true}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "cut", Status: 200, Code: "internal_error", Aborted: "internal", Late: 500, Upstream: "up", Stream: true, HasOverhead: true}},
+			{"POST", chatPath, "key-team", `{"model":"panic late","stream":true}`, perf.Exchange{Op: llm.Chat, Tenant: "team", Model: "panic late", Status: 200, Code: "internal_error", Aborted: "internal", Late: 500, Upstream: "up", Stream: true, HasOverhead: true}},
 			{"POST", chatPath, "key-else", "", perf.Exchange{Status: 401, Code: "invalid_api_key"}},
 			{"GET", "/a%2fb", "key-team", "", perf.Exchange{Status: 404, Code: "unknown_url"}},
 			{"GET", ownPath, "key-boss", "", perf.Exchange{Tenant: "boss", Status: 200, Own: true, BytesOut: 2}},
@@ -73,12 +78,20 @@ func TestObserve(t *testing.T) {
 			req := newRequest(t, t.Context(), c.method, s.url(c.path), c.body)
 			req.Header.Set("Authorization", "Bearer "+c.key)
 			req.Header.Set("X-Request-Id", "mine")
-			_, reply := do(t, client, req)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if (err != nil) != (c.want.Aborted != "") {
+				t.Errorf("%s %s %s: %v", e.name, c.path, c.body, err)
+			}
 			got, want := seen.next(t), c.want
 			if c.want.Code != "" {
 				want.BytesOut = int64(len(reply))
 				if !c.want.Stream {
-					want.Reply = []byte(reply)
+					want.Reply = reply
 				}
 			}
 			if got.ID != "mine" || got.Method != c.method || got.Path != c.path || got.Client == "" || got.Begun.IsZero() || got.Total <= 0 ||

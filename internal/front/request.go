@@ -147,6 +147,7 @@ type body struct {
 	limit, n int64
 	began    time.Time
 	live     bool  // it comes as slowly as its messages are made
+	whole    bool  // it was read to its end
 	err      error // why it could not be read to its end
 }
 
@@ -184,6 +185,7 @@ func (b *body) Read(p []byte) (int, error) {
 	// After a fault the deadline stays: net/http reads what is left of a body
 	// before it writes the reply, and would wait for it.
 	if err == io.EOF {
+		b.whole = true
 		if b.control != nil {
 			_ = b.control.SetReadDeadline(time.Time{})
 		}

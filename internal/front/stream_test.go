@@ -107,7 +107,7 @@ func TestErrorEvent(t *testing.T) {
 				return fault
 			}, Options{Observers: []perf.Observer{seen}})
 			b, err := io.ReadAll(s.open(t, t.Context(), e, path).Body)
-			if err != nil || string(b) != "data: 1\n\ndata: 2\n\n"+want {
+			if !brokenOff(err) || string(b) != "data: 1\n\ndata: 2\n\n"+want {
 				t.Errorf("%s %s: %q, %v", e.name, path, b, err)
 			}
 			if s.stats.aborts[abortUpstream].Load() != 1 {
@@ -117,6 +117,31 @@ func TestErrorEvent(t *testing.T) {
 				t.Errorf("%s %s: of class %q, and %d counted as broken", e.name, path, x.Class(), s.stats.requests[x.Op][broken].Load())
 			}
 		}
+	}
+}
+
+// brokenOff reports whether err, of reading a body, is how a stream ends that failed:
+// without the last chunk, or reset with INTERNAL_ERROR.
+func brokenOff(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || err != nil && strings.Contains(err.Error(), "INTERNAL_ERROR; received from peer")
+}
+
+// TestErrorEventOfUnreadBody: the error event reaches a client that is still sending
+// its request, whose connection the kernel would reset.
+func TestErrorEventOfUnreadBody(t *testing.T) {
+	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		return errors.Join(startStream(out), out.Send(events("data: 1\n\n")), llm.Errorf(502, "upstream_cut", "cut"))
+	})
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST /v1/audio/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: audio/x\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 50000))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	b, err := io.ReadAll(c)
+	if got := string(b); err != nil || !strings.Contains(got, `"code":"upstream_cut"}}`+"\n\n") || strings.HasSuffix(got, "\r\n0\r\n\r\n") {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
@@ -317,7 +342,8 @@ func TestHeartbeat(t *testing.T) {
 				}
 				close(heard)
 				b, err := io.ReadAll(r)
-				if got := strings.ReplaceAll(string(b), beat, ""); err != nil || got != c.want {
+				failed := c.name == "error" || c.name == "pieces"
+				if got := strings.ReplaceAll(string(b), beat, ""); got != c.want || failed && !brokenOff(err) || !failed && err != nil {
 					t.Errorf("%q, %v", got, err)
 				}
 				if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
