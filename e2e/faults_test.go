@@ -560,9 +560,12 @@ func TestBreaker(t *testing.T) {
 			t.Fatal(got, err)
 		}
 	}
-	state := func() string { return metric(t, in, `sluice_route_breaker_state{upstream="first"}`) }
+	state := func() string { return metric(t, in, `sluice_route_model_breaker_state{model="m",upstream="first"}`) }
 	if state() != "2" {
 		t.Errorf("breaker state %s after three failures", state())
+	}
+	if whole := metric(t, in, `sluice_route_breaker_state{upstream="first"}`); whole != "0" {
+		t.Errorf("breaker state %s of an upstream that can be reached", whole)
 	}
 	if got, err := ask(in, "m", false); err != nil || got.header.Get("X-Sluice-Upstream") != "second" {
 		t.Errorf("open: %v, %v", got, err)

@@ -46,7 +46,7 @@ perf:
 	return in
 }
 
-// exercise sends a request of each kind, some of them twice.
+// exercise sends a request of each kind, some of them twice, and one that fails.
 func exercise(t *testing.T, in *instance) {
 	t.Helper()
 	for _, call := range [][2]string{
@@ -57,6 +57,9 @@ func exercise(t *testing.T, in *instance) {
 		if a := request(t, "POST", in.url+call[0], call[1]); a.status != 200 {
 			t.Fatalf("%s: %v", call[0], a)
 		}
+	}
+	if a := request(t, "POST", in.url+"/v1/chat/completions", hello("simulator/sim-chat?status=500")); a.status != 500 {
+		t.Fatal(a)
 	}
 	if a := request(t, "GET", in.url+"/v1/models", ""); a.status != 200 {
 		t.Fatal(a)

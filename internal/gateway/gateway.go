@@ -79,6 +79,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 	g.figures.Register("process", &process{root: "/", start: g.started})
 	g.chain.join(g.figures)
 	g.live.Store(g.chain)
+	g.monitor.traffic.Know(func(model string) bool { return g.live.Load().router.Known(model) })
 	return g, nil
 }
 

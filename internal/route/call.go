@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,9 @@ type call struct {
 	since  time.Time     // when what is not yet in waited began
 
 	round, sent int
-	worked      int       // of those: upstreams that may have acted on the request
-	usedUp      bool      // it was sent more than once, and no further try is left
-	up          *upstream // that is asked now
-	probe       bool
+	worked      int  // of those: upstreams that may have acted on the request
+	usedUp      bool // it was sent more than once, and no further try is left
+	entry       entry
 	cause       outcome // of the last failure
 	started     bool
 	sinkFailed  bool
@@ -63,10 +63,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (c *call) Start(h *llm.Head) error {
 	c.started = true
 	// A stream may last for minutes. That it began is enough for a probe.
-	if c.probe {
-		c.up.works(true)
-		c.probe = false
-	}
+	c.entry.begun()
 	if c.sent > 1 {
 		h.Attempts = c.sent
 	}
@@ -159,8 +156,8 @@ func (c *call) next() *target {
 			return nil
 		}
 		t.tried = true
-		if probe, ok := t.up.breaker.enter(); ok {
-			c.up, c.probe = t.up, probe
+		var ok bool
+		if c.entry, ok = t.enter(); ok {
 			return t
 		}
 	}
@@ -198,7 +195,16 @@ func (c *call) choose() *target {
 }
 
 func (t *target) ready() bool {
-	return !t.tried && !t.spent && t.up.breaker.left() == 0 && t.up.cooling.left(t.model) == 0
+	return !t.tried && !t.spent && t.broken() == 0 && t.up.cooling.left(t.model) == 0
+}
+
+// broken is how long a breaker keeps requests from the target.
+func (t *target) broken() time.Duration {
+	left := t.up.breaker.left()
+	if c := t.up.circuits.find(t.model); c != nil {
+		left = max(left, c.breaker.left())
+	}
+	return left
 }
 
 // try sends the request once.
@@ -221,11 +227,7 @@ func (c *call) try(ctx context.Context, t *target) error {
 	if c.sinkFailed {
 		o = internal
 	}
-	t.up.settle(o, c.probe)
-	if works, known := o.healthy(); known && !works {
-		t.up.fault.Store(e)
-	}
-	c.probe = false
+	c.entry.settle(o, e)
 	return err
 }
 
@@ -300,7 +302,7 @@ func (c *call) pause() (wait time.Duration, ok bool) {
 	soonest := time.Duration(-1)
 	for i := range c.targets {
 		t := &c.targets[i]
-		if t.spent || t.up.breaker.left() > 0 {
+		if t.spent || t.broken() > 0 {
 			continue
 		}
 		if left := t.up.cooling.left(t.model); soonest < 0 || left < soonest {
@@ -328,25 +330,29 @@ func (c *call) pause() (wait time.Duration, ok bool) {
 	return wait, true
 }
 
+// maxReasons bounds the targets that an error explains.
+const maxReasons = 3
+
 // unavailable is the error when no target could be asked at all.
 func (c *call) unavailable() error {
 	var soonest time.Duration
-	broken := false
+	var why []string
 	for i := range c.targets {
 		t := &c.targets[i]
-		b := t.up.breaker.left()
-		broken = broken || b > 0
+		b := t.broken()
+		if s := t.held(); s != "" && len(why) < maxReasons {
+			why = append(why, s)
+		}
 		if left := max(b, t.up.cooling.left(t.model)); i == 0 || left < soonest {
 			soonest = left
 		}
 	}
 	c.router.unavailable.Add(1)
 	e := llm.Errorf(429, "rate_limit_exceeded", "The upstream asked for no requests for now. Try again later.")
-	if broken {
-		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. Try again later.")
+	if len(why) > 0 {
+		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. %s", strings.Join(why, " "))
 	}
-	// A whole number of seconds, upwards: that is what the header can say.
-	e.RetryAfter = max(soonest+time.Second-1, time.Second).Truncate(time.Second)
+	e.RetryAfter = seconds(soonest)
 	e.Unprocessed = true
 	return e
 }

@@ -52,12 +52,13 @@ type RetryConfig struct {
 	TellClients bool `yaml:"tell_clients"`
 }
 
-// BreakerConfig says when an upstream that fails is left alone.
+// BreakerConfig says when an upstream that cannot be reached is left alone, and
+// when a model of it is that fails.
 type BreakerConfig struct {
 	// Failures in a row, with no success between, open the breaker.
 	Failures int `yaml:"failures"`
-	// OpenFor is how long the upstream is then not asked. After it one request
-	// at a time tries whether it is back.
+	// OpenFor is how long the upstream, or the model, is then not asked. After it
+	// one request at a time tries whether it is back.
 	OpenFor time.Duration `yaml:"open_for"`
 }
 

@@ -2,6 +2,8 @@ package route
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sluice/internal/perf"
@@ -18,14 +20,66 @@ func (r *Router) Examine(report func(perf.Condition)) {
 		switch {
 		case h.Breaker == "open":
 			c.State = perf.Unhealthy
-			c.Advice = fmt.Sprintf("%d requests in a row failed, so it is left alone for another %v. Check its base_url, its api_key and what its provider says.",
+			c.Advice = fmt.Sprintf("%d requests in a row could not be sent, so it is left alone for another %v. Check its base_url and the network, and whether it runs.",
 				h.Failures, h.RetryIn.Round(time.Second))
 		case h.Breaker == "half-open":
-			c.State, c.Advice = perf.Degraded, "It failed, and the next request tries whether it is back."
+			c.State, c.Advice = perf.Degraded, "It could not be reached, and the next request tries whether it is back."
+		case len(h.Failing) > 0:
+			c.State, c.Error, c.Advice = perf.Degraded, modelErrors(h.Failing), modelAdvice(h.Failing)
+			if r.allOpen(i, h.Failing) {
+				c.State = perf.Unhealthy
+			}
 		case h.ListError != nil && !hasNoList(h.ListError):
 			c.State, c.Error = perf.Degraded, "model list: "+h.ListError.Error()
 			c.Advice = "Its model list cannot be read. Name its models under upstreams[].models, or check its base_url and api_key."
 		}
 		report(c)
 	}
+}
+
+// maxNamed bounds the models that a condition names.
+const maxNamed = 3
+
+func modelErrors(failing []ModelHealth) string {
+	var all []string
+	for _, m := range failing[:min(len(failing), maxNamed)] {
+		text := "it failed"
+		if m.Fault != nil {
+			text = m.Fault.Message
+		}
+		all = append(all, "model "+quoted(m.Model)+": "+text)
+	}
+	return joined(all, len(failing))
+}
+
+func modelAdvice(failing []ModelHealth) string {
+	var all []string
+	for _, m := range failing[:min(len(failing), maxNamed)] {
+		switch m.Breaker {
+		case "open":
+			all = append(all, fmt.Sprintf("%d requests in a row for %s failed, so it is left alone for another %v.", m.Failures, quoted(m.Model), m.RetryIn.Round(time.Second)))
+		case "half-open":
+			all = append(all, fmt.Sprintf("%s failed, and the next request for it tries whether it is back.", quoted(m.Model)))
+		default:
+			all = append(all, fmt.Sprintf("%s fails most of its calls.", quoted(m.Model)))
+		}
+	}
+	return strings.Join(all, " ") + " Check the model's name, the api_key's right to it and what its provider says; the upstream's other models are asked as before."
+}
+
+func joined(some []string, n int) string {
+	s := strings.Join(some, "; ")
+	if n > len(some) {
+		s += fmt.Sprintf("; and %d more", n-len(some))
+	}
+	return s
+}
+
+// allOpen reports whether nothing that the upstream is known to serve is asked
+// for now.
+func (r *Router) allOpen(i int, failing []ModelHealth) bool {
+	models := r.ups[i].objectsOf(r)
+	return len(models) > 0 && !slices.ContainsFunc(models, func(o object) bool {
+		return !slices.ContainsFunc(failing, func(m ModelHealth) bool { return m.Model == o.id && m.Breaker == "open" })
+	})
 }

@@ -35,7 +35,7 @@ func TestExamine(t *testing.T) {
 		for range 3 {
 			askErr(t, r, chat("a/m"))
 		}
-		if c := examine()[0]; c.State != perf.Unhealthy || c.Error != "status 500" || !strings.Contains(c.Advice, "3 requests in a row") {
+		if c := examine()[0]; c.State != perf.Unhealthy || c.Error != "model `m`: status 500" || !strings.Contains(c.Advice, "3 requests in a row for `m` failed") {
 			t.Errorf("after failures %+v", c)
 		}
 		time.Sleep(cfg.Breaker.OpenFor)

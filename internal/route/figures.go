@@ -31,15 +31,19 @@ func (r *Router) Figures(p perf.Reporter) {
 		}
 		p.Ratio("route_failure_ratio", "Part of the requests sent to an upstream, those sent again included, that it failed: outcomes failed, unreachable, timeout and cut, of all but busy, cancelled and internal.",
 			failures, known, "upstream", up.Name)
-		p.Gauge("route_breaker_state", "State of the upstream's circuit breaker: 0 closed, 1 half open, 2 open.",
+		p.Gauge("route_breaker_state", "State of the circuit breaker of the upstream's connections: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
+		for _, c := range up.circuits.known(r.clock.now()) {
+			p.Gauge("route_model_breaker_state", "State of the circuit breaker of one model of an upstream, of models that failed in the last minutes: 0 closed, 1 half open, 2 open.",
+				float64(c.breaker.state()), "upstream", up.Name, "model", c.model)
+		}
 	}
 	for o := limited; o <= cut; o++ {
 		p.Counter("route_retries_total", "Requests sent again, to any upstream, by what had happened before.",
 			float64(r.retries[o].Load()), "cause", o.String())
 	}
 	for _, h := range r.Health() {
-		p.Gauge("route_failures_in_a_row", "Requests that the upstream failed since it last answered one.", float64(h.Failures), "upstream", h.Upstream)
+		p.Gauge("route_failures_in_a_row", "Requests that could not be sent to the upstream, for want of a connection, since one could.", float64(h.Failures), "upstream", h.Upstream)
 		p.Gauge("route_models", "Models that the upstream serves.", float64(h.Models), "upstream", h.Upstream)
 	}
 }
@@ -47,17 +51,28 @@ func (r *Router) Figures(p perf.Reporter) {
 // Health is how an upstream does, judged by the requests that it got.
 type Health struct {
 	Upstream string
-	// Breaker is "closed" while requests go there, "open" while none do, and
-	// "half-open" while single ones try whether it is back.
+	// Breaker is "closed" while connections are made, "open" while none are, and
+	// "half-open" while single requests try whether it is back.
 	Breaker string
 	// RetryIn is how long the breaker stays open.
 	RetryIn time.Duration
-	// Failures is how many requests failed in a row.
+	// Failures is how many requests in a row could not be sent.
 	Failures int
+	// Failing are the models that failed in the last minutes and are not asked
+	// for, or fail most of their calls.
+	Failing []ModelHealth
 	// Models is how many models are known; ListError why they could not be
 	// read last time.
 	Models    int
 	ListError error
+}
+
+// ModelHealth is how one model of an upstream does; see Health.
+type ModelHealth struct {
+	Model, Breaker string
+	RetryIn        time.Duration
+	Failures       int
+	Fault          *llm.Error // of the last call that failed, without its reply
 }
 
 // Health tells how each upstream does, in the order of the configuration.
@@ -68,12 +83,29 @@ func (r *Router) Health() []Health {
 	for i, up := range r.ups {
 		out[i] = Health{
 			Upstream:  up.Name,
-			Breaker:   [...]string{closed: "closed", halfOpen: "half-open", open: "open"}[up.breaker.state()],
+			Breaker:   stateName(up.breaker.state()),
 			RetryIn:   up.breaker.left(),
 			Failures:  int(up.breaker.failures.Load()),
+			Failing:   up.failing(),
 			Models:    len(up.models),
 			ListError: up.listErr,
 		}
 	}
 	return out
+}
+
+func (up *upstream) failing() (list []ModelHealth) {
+	for _, c := range up.circuits.known(up.router.clock.now()) {
+		if state := c.breaker.state(); state != closed || c.mostFail() {
+			list = append(list, ModelHealth{
+				Model: c.model, Breaker: stateName(state), RetryIn: c.breaker.left(),
+				Failures: int(c.breaker.failures.Load()), Fault: c.fault.Load(),
+			})
+		}
+	}
+	return list
+}
+
+func stateName(state int) string {
+	return [...]string{closed: "closed", halfOpen: "half-open", open: "open"}[state]
 }

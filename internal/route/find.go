@@ -95,3 +95,21 @@ func (c *call) keepNames() error {
 	}
 	return nil
 }
+
+// Known reports whether a name is one that the configuration or a model list
+// has: an alias, a model with fallbacks, a model, or "upstream/model". It is safe
+// for concurrent use and takes no lock.
+func (r *Router) Known(name string) bool {
+	if _, ok := r.aliases[name]; ok {
+		return true
+	}
+	if _, ok := r.cfg.Fallbacks[name]; ok {
+		return true
+	}
+	t := r.table.Load()
+	if t.has(name) {
+		return true
+	}
+	up, model, ok := t.split(name)
+	return ok && slices.Contains(t.serving[model], up)
+}

@@ -65,7 +65,7 @@ func TestGroupIsTheSame(t *testing.T) {
 		}
 	}
 	for range cfg.Breaker.Failures {
-		r.byName["a"].settle(failed, false)
+		r.byName["a"].fails(unreachable, new(llm.Error), false)
 	}
 	r.table.Store(r.newTable())
 	if r.Health()[0].Breaker != "open" || idOf(t, r, "m") != want {

@@ -30,6 +30,7 @@ func (up *upstream) inherit(before *Router) {
 	before.mu.Unlock()
 	up.breaker.take(&old.breaker)
 	up.cooling.take(&old.cooling)
+	up.circuits.take(up, &old.circuits)
 	up.fault.Store(old.fault.Load())
 	for o := range outcomes {
 		up.results[o].Store(old.results[o].Load())
@@ -46,6 +47,19 @@ func (b *breaker) take(old *breaker) {
 	b.failures.Store(old.failures.Load())
 	b.isOpen.Store(old.isOpen.Load())
 	b.until = old.until
+}
+
+func (cs *circuits) take(up *upstream, old *circuits) {
+	kept := old.kept.Load()
+	if kept == nil {
+		return
+	}
+	next := make(map[string]*circuit, len(*kept))
+	for model, c := range *kept {
+		next[model] = newCircuit(up, model)
+		next[model].take(c)
+	}
+	cs.kept.Store(&next)
 }
 
 func (c *cooling) take(old *cooling) {

@@ -135,19 +135,23 @@ func modelPath(model string) string {
 
 // notFound is the error for a model that no upstream serves.
 func (t *table) notFound(name string) error {
-	const longest = 100
-	shown := name
-	if len(shown) > longest {
-		cut := longest
-		for cut > 0 && !utf8.RuneStart(shown[cut]) {
-			cut--
-		}
-		shown = shown[:cut] + "…"
-	}
-	e := llm.Errorf(404, "model_not_found", "The model `%s` does not exist.", strings.ToValidUTF8(shown, "\ufffd"))
+	e := llm.Errorf(404, "model_not_found", "The model `%s` does not exist.", shown(name))
 	if near := t.near(name); len(near) > 0 {
 		e.Message += " There is `" + strings.Join(near, "`, `") + "`; GET /v1/models lists all."
 	}
 	e.Param = "model"
 	return e
+}
+
+// shown is a model's name as it stands in texts.
+func shown(name string) string {
+	const longest = 100
+	if len(name) > longest {
+		cut := longest
+		for cut > 0 && !utf8.RuneStart(name[cut]) {
+			cut--
+		}
+		name = name[:cut] + "…"
+	}
+	return strings.ToValidUTF8(name, "\ufffd")
 }

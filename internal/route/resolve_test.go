@@ -383,3 +383,24 @@ func FuzzParseList(f *testing.F) {
 }
 
 var _ io.Reader = (*body)(nil)
+
+// Names out of the configuration and of lists are known, and none that a pattern
+// or an upstream without a list would take.
+func TestKnown(t *testing.T) {
+	cfg := Default()
+	cfg.Aliases = map[string]string{"prod": "a/m"}
+	cfg.Fallbacks = map[string][]string{"old": {"m"}}
+	a, b := &fake{name: "a"}, &fake{name: "b", list: having("listed")}
+	r := setupStatic(t, cfg, map[string][]string{"a": {"m", "o*"}}, a, b)
+	for name, want := range map[string]bool{
+		"prod": true, "old": true, "m": true, "a/m": true, "b/m": false, "o1": false, "a/o1": false, "": false, "x": false, "a/": false, "listed": false,
+	} {
+		if r.Known(name) != want {
+			t.Errorf("%q: got %v", name, !want)
+		}
+	}
+	r.refresh(t.Context())
+	if !r.Known("listed") || !r.Known("b/listed") || r.Known("a/listed") {
+		t.Error("a model out of a list is not known")
+	}
+}

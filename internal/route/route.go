@@ -94,9 +94,11 @@ type Router struct {
 type upstream struct {
 	Upstream
 	router  *Router
-	breaker breaker
+	breaker breaker // of connections; what a model fails is held against that
 	cooling cooling
 	static  bool // models are configured
+
+	circuits circuits
 
 	// Guarded by Router.mu.
 	known   knowledge
@@ -105,7 +107,7 @@ type upstream struct {
 	listErr error
 
 	results [outcomes]atomic.Uint64
-	fault   atomic.Pointer[llm.Error] // of the last request that failed; nil for none
+	fault   atomic.Pointer[llm.Error] // of the last time that it could not be reached; nil for none
 }
 
 // New makes a Router. The error joins all faults of cfg and ups.
@@ -187,26 +189,6 @@ func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) erro
 		return err
 	}
 	return c.run(ctx)
-}
-
-// works and settle keep what a request shows about the upstream.
-func (up *upstream) works(probe bool) {
-	if up.breaker.succeed(probe) {
-		up.router.log.Info("upstream is back", slog.String("upstream", up.Name))
-	}
-}
-
-func (up *upstream) settle(o outcome, probe bool) {
-	up.results[o].Add(1)
-	switch works, known := o.healthy(); {
-	case !known:
-		up.breaker.leave(probe)
-	case works:
-		up.works(probe)
-	case up.breaker.fail(probe):
-		up.router.log.Warn("upstream fails and is left alone", slog.String("upstream", up.Name),
-			slog.String("cause", o.String()), slog.Duration("for", up.router.cfg.Breaker.OpenFor))
-	}
 }
 
 // Ready returns an error while the model lists are being read for the first

@@ -50,10 +50,11 @@ func (t *table[T]) get(k key, now time.Time, make bool) *T {
 	if !make {
 		return nil
 	}
-	return t.add(k, at)
+	return t.add(k, at, t.most)
 }
 
-func (t *table[T]) add(k key, at int64) *T {
+// add makes the series of a key, if there are fewer than most.
+func (t *table[T]) add(k key, at int64, most int) *T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := make(map[key]*entry[T])
@@ -61,12 +62,12 @@ func (t *table[T]) add(k key, at int64) *T {
 		if e := (*before)[k]; e != nil { // another request was first
 			return &e.series
 		}
-		if len(*before) >= t.most && !t.spare(*before, at) {
+		if len(*before) >= most && !t.spare(*before, at) {
 			return nil
 		}
 		maps.Copy(m, *before)
 	}
-	if len(m) >= t.most {
+	if len(m) >= most {
 		maps.DeleteFunc(m, func(_ key, e *entry[T]) bool { return stale(e, at) })
 	}
 	e := new(entry[T])

@@ -2,8 +2,9 @@
 // what is known of the last ones.
 //
 // It promises that its memory does not depend on what clients send: a model
-// becomes a label of its own only once it has been answered for, and there are
-// at most MaxModels such labels; all others are counted together as "other".
+// becomes a label of its own only if it is known or once it has been answered for,
+// and there is a bounded number of labels; all others are counted together as
+// "other".
 package traffic
 
 import (
@@ -15,7 +16,8 @@ import (
 )
 
 const (
-	// MaxModels bounds the models, with their operation, that are told apart.
+	// MaxModels bounds the models, with their operation, that are told apart
+	// because they were answered for. As many known ones have room besides.
 	MaxModels = 100
 	// maxUpstreams bounds the upstreams; those of one configuration are fewer.
 	maxUpstreams = 100
@@ -38,6 +40,7 @@ type Traffic struct {
 	others     [operations]model // of no label of their own
 	upstreams  table[upstream]
 	recent     recent
+	known      func(model string) bool // nil for none
 
 	input, output, cached, saved atomic.Uint64 // tokens
 }
@@ -48,6 +51,11 @@ func New() *Traffic {
 	t.models.most, t.upstreams.most = MaxModels, maxUpstreams
 	return t
 }
+
+// Know says which names of models are known, such as aliases: those are labels
+// whether they were answered for or not. known is called on the requests' own
+// goroutines. Know is called before the first of them.
+func (t *Traffic) Know(known func(model string) bool) { t.known = known }
 
 // span is what all kinds of series count.
 type span struct {
@@ -114,13 +122,19 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 	t.recent.add(x, c)
 }
 
-// model finds the series of an exchange. Only an answer shows that a model is
-// there, and not a slip or a try to fill the table.
+// model finds the series of an exchange. Of a name that is not known only an
+// answer shows that a model is there, and not a slip or a try to fill the table.
 func (t *Traffic) model(x *perf.Exchange) *model {
 	if x.Model != "" {
+		k := key{x.Op, x.Model}
 		answered := x.Status >= 200 && x.Status < 300
-		if m := t.models.get(key{x.Op, x.Model}, x.Begun, answered); m != nil {
+		if m := t.models.get(k, x.Begun, answered); m != nil {
 			return m
+		}
+		if t.known != nil && t.known(x.Model) {
+			if m := t.models.add(k, x.Begun.Unix(), 2*MaxModels); m != nil {
+				return m
+			}
 		}
 	}
 	return &t.others[x.Op]

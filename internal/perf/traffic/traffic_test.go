@@ -170,6 +170,34 @@ func TestBounded(t *testing.T) {
 	runtime.KeepAlive(tr)
 }
 
+// A name that is known has a label from its first request on, answered or not,
+// whatever others have taken the room.
+func TestKnownNames(t *testing.T) {
+	tr := New()
+	tr.Know(func(model string) bool { return strings.HasPrefix(model, "alias") })
+	for i := range 2 * MaxModels {
+		tr.Observe(answered(fmt.Sprint("m", i)))
+	}
+	for i := range 2 * MaxModels {
+		x := answered(fmt.Sprint("alias", i))
+		x.Status = 500
+		tr.Observe(x)
+	}
+	x := answered("slip")
+	x.Status = 500
+	tr.Observe(x)
+	got := figures(tr)
+	for name, want := range map[string]float64{
+		"m0": 1, fmt.Sprint("m", MaxModels-1): 1, fmt.Sprint("m", MaxModels): 0,
+		"alias0": 1, fmt.Sprint("alias", MaxModels-1): 1, fmt.Sprint("alias", MaxModels): 0,
+		"slip": 0, "other": 2*MaxModels + 1,
+	} {
+		if n := got["model_request_duration_seconds operation chat model "+name]; n != want {
+			t.Errorf("%s: %g requests, want %g", name, n, want)
+		}
+	}
+}
+
 func TestRecent(t *testing.T) {
 	tr := New()
 	long := strings.Repeat("é", 100) // is cut in the middle of a letter
