@@ -19,9 +19,6 @@ import (
 	"time"
 )
 
-// dataDir holds recorded real inputs, beside the checkout.
-const dataDir = "../../shared/data"
-
 // binary is the sluice that TestMain built.
 var binary string
 
@@ -154,4 +151,11 @@ func serve(t *testing.T, h http.Handler) (url string) {
 	go srv.Serve(l)
 	t.Cleanup(func() { srv.Close() })
 	return "http://" + l.Addr().String()
+}
+
+// newLines reads lines of up to 16 MiB.
+func newLines(r io.Reader) *bufio.Scanner {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 16<<20)
+	return sc
 }

@@ -2,63 +2,25 @@ package e2e
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
+	"sluice/internal/testkit"
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
-
-// errorSchema compiles the error of OpenAI's own description of its API.
-func errorSchema(t *testing.T) *jsonschema.Schema {
-	t.Helper()
-	f, err := os.Open(filepath.Join(dataDir, "conformance", "openai-openapi", "openapi.yaml.gz"))
-	need(t, err)
-	defer f.Close()
-	plain, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Components struct {
-			Schemas map[string]any `yaml:"schemas"`
-		} `yaml:"components"`
-	}
-	if err := yaml.NewDecoder(plain).Decode(&doc); err != nil {
-		t.Fatal(err)
-	}
-	only := map[string]any{"Error": doc.Components.Schemas["Error"], "ErrorResponse": doc.Components.Schemas["ErrorResponse"]}
-	raw, err := json.Marshal(map[string]any{"components": map[string]any{"schemas": only}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("mem:///openapi.json", tree); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := c.Compile("mem:///openapi.json#/components/schemas/ErrorResponse")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return schema
-}
 
 // TestErrorsAsOpenAIDescribes brings about every kind of error that Sluice
 // answers with itself and validates each reply.
 func TestErrorsAsOpenAIDescribes(t *testing.T) {
 	t.Parallel()
-	schema := errorSchema(t)
+	testkit.Each(t, testErrors)
+}
+
+func testErrors(t *testing.T, inputs testkit.Inputs) {
+	schema := inputs.Schema(t, "ErrorResponse")
 	in := start(t, "server: {max_body_bytes: 1000}\nhttp_client: {response_header_timeout: 1s, first_event_timeout: 1s}\n")
 	// The hash is that of "secret".
 	locked := start(t, `server: {api_keys: [{name: a, hash: "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"}]}`)

@@ -1,82 +1,18 @@
 package e2e
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
+	"sluice/internal/testkit"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/ulikunitz/xz"
 )
-
-// recording is one reply of a real provider.
-type recording struct {
-	file, api string
-	body      []byte
-}
-
-// recordings reads the recorded streams.
-func recordings(t *testing.T) []recording {
-	t.Helper()
-	dir := filepath.Join(dataDir, "sse-streams")
-	index, err := os.Open(filepath.Join(dir, "index-dev.jsonl"))
-	need(t, err)
-	defer index.Close()
-	api := map[string]string{}
-	for sc := newLines(index); sc.Scan(); {
-		var line struct{ File, API string }
-		if err := json.Unmarshal(sc.Bytes(), &line); err != nil {
-			t.Fatal(err)
-		}
-		api[line.File] = line.API
-	}
-	packed, err := os.Open(filepath.Join(dir, "streams-dev.tar.xz"))
-	need(t, err)
-	defer packed.Close()
-	plain, err := xz.NewReader(bufio.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []recording
-	for tr := tar.NewReader(plain); ; {
-		h, err := tr.Next()
-		if err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.TrimPrefix(h.Name, "./")
-		if !strings.HasSuffix(name, ".sse") {
-			continue
-		}
-		body, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, recording{name, api[name], body})
-	}
-	if len(list) != 420 {
-		t.Fatalf("%d recorded streams, want 420", len(list))
-	}
-	return list
-}
-
-func newLines(r io.Reader) *bufio.Scanner {
-	sc := bufio.NewScanner(r)
-	sc.Buffer(nil, 16<<20)
-	return sc
-}
 
 // cutting says how a replayed body is cut into chunks of the reply.
 type cutting func(body []byte, seed uint64) [][]byte
@@ -103,8 +39,8 @@ func split(body []byte, seed uint64) (pieces [][]byte) {
 // replayer serves recording N to the model "rec-N", cut as the header or, since
 // a gateway forwards only known headers, the model's ending says.
 type replayer struct {
-	streams []recording
-	pairs   []pair
+	streams []testkit.Stream
+	pairs   []testkit.Pair
 }
 
 func (rp *replayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -127,13 +63,13 @@ func (rp *replayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	cut := map[string]cutting{"whole": whole, "single": single, "split": split}[part[2]]
-	for i, piece := range cut(rp.streams[n].body, uint64(n)) {
+	for i, piece := range cut(rp.streams[n].Body, uint64(n)) {
 		if _, err := w.Write(piece); err != nil {
 			return
 		}
 		// Single bytes are flushed in handfuls of varying size, or a large
 		// recording would take a system call a byte.
-		if part[2] != "single" || i%17 == n%17 || len(rp.streams[n].body) < 2000 {
+		if part[2] != "single" || i%17 == n%17 || len(rp.streams[n].Body) < 2000 {
 			w.(http.Flusher).Flush()
 		}
 	}
@@ -150,57 +86,41 @@ log: {level: warn}
 
 // TestRecordedStreams replays what real providers sent. Every byte that a
 // client gets through Sluice is the byte that it would get directly.
-func TestRecordedStreams(t *testing.T) {
-	list := recordings(t)
+func TestRecordedStreams(t *testing.T) { testkit.Each(t, testStreams) }
+
+func testStreams(t *testing.T, in testkit.Inputs) {
+	list := in.Streams(t)
 	up := serve(t, &replayer{streams: list})
 	gw := start(t, fmt.Sprintf(replayConfig, up+"/v1"))
 	for _, how := range []string{"whole", "split", "single"} {
 		t.Run(how, func(t *testing.T) {
 			forEach(len(list), func(i int) {
 				path := "/v1/chat/completions"
-				if list[i].api == "openai-responses" {
+				if list[i].API == "openai-responses" {
 					path = "/v1/responses"
 				}
 				got, err := post(gw.url+path, fmt.Sprintf(`{"model":"rec-%d-%s","stream":true,"messages":[],"input":""}`, i, how))
-				if !bytes.Contains(list[i].body, []byte("data:")) {
+				if !bytes.Contains(list[i].Body, []byte("data:")) {
 					// A stream without an event is a failure that a client should see.
 					if err == nil || !strings.Contains(err.Error(), "upstream_empty") {
-						t.Errorf("%s has no event, but: %q, %v", list[i].file, got, err)
+						t.Errorf("%s has no event, but: %q, %v", list[i].Name, got, err)
 					}
 				} else if err != nil {
-					t.Errorf("%s: %v", list[i].file, err)
-				} else if !bytes.Equal(got, list[i].body) {
-					t.Errorf("%s: %d bytes through Sluice, %d recorded; they differ at byte %d", list[i].file, len(got), len(list[i].body), firstDifference(got, list[i].body))
+					t.Errorf("%s: %v", list[i].Name, err)
+				} else if !bytes.Equal(got, list[i].Body) {
+					t.Errorf("%s: %d bytes through Sluice, %d recorded; they differ at byte %d", list[i].Name, len(got), len(list[i].Body), firstDifference(got, list[i].Body))
 				}
 			})
 		})
 	}
 }
 
-// pair is one recorded call.
-type pair struct{ URL, Request, Response string }
-
 // TestRecordedReplies sends every recorded request and replays its reply: both
 // bodies pass untouched but for the model's name, which the test replaces.
-func TestRecordedReplies(t *testing.T) {
-	packed, err := os.Open(filepath.Join(dataDir, "nonstream-chat", "nonstream-chat.jsonl.gz"))
-	need(t, err)
-	defer packed.Close()
-	plain, err := gzip.NewReader(packed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pairs []pair
-	for sc := newLines(plain); sc.Scan(); {
-		var p pair
-		if err := json.Unmarshal(sc.Bytes(), &p); err != nil {
-			t.Fatal(err)
-		}
-		pairs = append(pairs, p)
-	}
-	if len(pairs) != 1016 {
-		t.Fatalf("%d recorded pairs, want 1016", len(pairs))
-	}
+func TestRecordedReplies(t *testing.T) { testkit.Each(t, testReplies) }
+
+func testReplies(t *testing.T, in testkit.Inputs) {
+	pairs := in.Pairs(t)
 	var mu sync.Mutex
 	seen := map[string][]byte{} // what the upstream got, by model
 	rp := &replayer{pairs: pairs}

@@ -1,41 +1,15 @@
 package jsonscan
 
 import (
-	"archive/tar"
-	"bufio"
-	"compress/gzip"
 	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path"
-	"path/filepath"
+	"sluice/internal/testkit"
 	"strings"
 	"testing"
-
-	"github.com/ulikunitz/xz"
 )
 
-// open opens a file of the shared data, which a test does without on a machine
-// that has none.
-func open(t testing.TB, name string) *os.File {
-	t.Helper()
-	f, err := os.Open(filepath.Join("../../../shared/data", filepath.FromSlash(name)))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
+func TestTexts(t *testing.T) { testkit.Each(t, testTexts) }
 
-func TestJSONTestSuite(t *testing.T) {
-	plain, err := xz.NewReader(bufio.NewReader(open(t, "conformance/jsontestsuite.tar.xz")))
-	if err != nil {
-		t.Fatal(err)
-	}
+func testTexts(t *testing.T, in testkit.Inputs) {
 	// What RFC 8259 leaves open: numbers of any size and escapes of half a
 	// surrogate pair are accepted, other encodings than UTF-8 and a byte order
 	// mark are not.
@@ -43,23 +17,8 @@ func TestJSONTestSuite(t *testing.T) {
 		return strings.HasPrefix(name, "i_number_") || strings.HasPrefix(name, "i_structure_500_") ||
 			strings.Contains(name, "surrogate") && !strings.Contains(name, "UTF8")
 	}
-	n := 0
-	for archive := tar.NewReader(plain); ; n++ {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := path.Base(h.Name)
-		if !strings.HasSuffix(name, ".json") {
-			continue
-		}
-		body, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, text := range in.Texts(t) {
+		name, body := text.Name, text.Body
 		fault := Validate(body, 0)
 		switch {
 		case strings.HasPrefix(name, "n_") && fault == nil:
@@ -73,26 +32,22 @@ func TestJSONTestSuite(t *testing.T) {
 			t.Errorf("%s is not accepted by encoding/json", name)
 		}
 	}
-	if n < 300 {
-		t.Errorf("found only %d files", n)
-	}
 }
 
 func TestNaughtyStrings(t *testing.T) {
-	body, err := io.ReadAll(open(t, "conformance/blns/blns.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []string
-	if err := json.Unmarshal(body, &list); err != nil {
-		t.Fatal(err)
-	}
-	if err := Validate(body, 0); err != nil {
-		t.Error(err)
-	}
-	for _, s := range list {
-		checkString(t, s)
-	}
+	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
+		list := in.Strings(t)
+		body, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Validate(body, 0); err != nil {
+			t.Error(err)
+		}
+		for _, s := range list {
+			checkString(t, s)
+		}
+	})
 }
 
 // checkString encodes and decodes s, here and in encoding/json.
@@ -115,37 +70,23 @@ func checkString(t *testing.T, s string) {
 	}
 }
 
-// recordedBodies returns the recorded JSON requests and replies.
-func recordedBodies(t testing.TB) (bodies [][]byte) {
+// bodies gives the JSON requests and replies.
+func bodies(t testing.TB, in testkit.Inputs) (list [][]byte) {
 	t.Helper()
-	plain, err := gzip.NewReader(open(t, "nonstream-chat/nonstream-chat.jsonl.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(plain)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return bodies
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pair map[string]any
-		if err := json.Unmarshal(line, &pair); err != nil {
-			t.Fatal(err)
-		}
-		bodies = append(bodies, line)
-		for _, v := range pair {
-			if s, ok := v.(string); ok && json.Valid([]byte(s)) {
-				bodies = append(bodies, []byte(s))
+	for _, p := range in.Pairs(t) {
+		for _, s := range []string{p.Request, p.Response} {
+			if json.Valid([]byte(s)) {
+				list = append(list, []byte(s))
 			}
 		}
 	}
+	return list
 }
 
-func TestRecordedBodies(t *testing.T) {
-	for _, body := range recordedBodies(t) {
+func TestRecordedBodies(t *testing.T) { testkit.Each(t, testBodies) }
+
+func testBodies(t *testing.T, in testkit.Inputs) {
+	for _, body := range bodies(t, in) {
 		if err := Validate(body, 0); err != nil {
 			t.Fatalf("%v: %.200s", err, body)
 		}

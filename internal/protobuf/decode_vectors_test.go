@@ -1,21 +1,17 @@
 package protobuf
 
 import (
-	"archive/tar"
-	"bufio"
 	"encoding/hex"
-	"errors"
-	"io"
-	"os"
 	"path"
 	"regexp"
+	"sluice/internal/testkit"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/goccy/go-yaml"
-	"github.com/ulikunitz/xz"
 	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -25,39 +21,17 @@ import (
 // does without on a machine that has none.
 func vectors(t *testing.T) (schemas fstest.MapFS, messages map[string][]byte) {
 	t.Helper()
-	f, err := os.Open("../../../shared/data/conformance/hyperpb-vectors.tar.xz")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer f.Close()
-	plain, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
 	schemas, messages = fstest.MapFS{}, map[string][]byte{}
-	for archive := tar.NewReader(plain); ; {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return schemas, messages
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(h.Name, "/internal/")
+	testkit.Untar(t, "conformance/hyperpb-vectors.tar.xz", func(file string, body []byte) {
+		_, name, _ := strings.Cut(file, "/internal/")
 		if rest, ok := strings.CutPrefix(name, "proto/"); ok && path.Ext(name) == ".proto" {
 			_, rest, _ = strings.Cut(rest, "/") // each folder is a root
 			schemas[rest] = &fstest.MapFile{Data: body}
 		} else if path.Ext(name) == ".yaml" {
 			messages[name] = body
 		}
-	}
+	})
+	return schemas, messages
 }
 
 // What hyperpb tests itself with: sound and broken wire of many forms.
@@ -123,3 +97,37 @@ func TestDecodeVectors(t *testing.T) {
 }
 
 var notHex = regexp.MustCompile(`#[^\n]*|\s+`)
+
+// TestDecodeOwnVectors is the same with wire of our own.
+func TestDecodeOwnVectors(t *testing.T) {
+	p := encodePlan(t, "test.three.All")
+	accepted := 0
+	list := []string{
+		"",               // nothing
+		"00", "07", "0f", // field 0, unknown wire types
+		"08", "0880", "08ffffffffffffffffff7f", "08ffffffffffffffffff01", // varints: none, cut, too large, the largest
+		"0801", "0801 0802", "08 80808080808080808000", // once, twice, long-winded
+		"0d", "0d010203", "0d01020304", "09 0102030405060708", // fixed, cut and whole
+		"0a", "0a05 6162", "0a00", "0a ff ff ff ff 0f", // lengths: none, beyond the end, zero, 4 GiB
+		"0b", "0b 0c", "0b 0801 0c", "0b 14", "0c", // groups: open, empty, filled, closed by another, closed only
+		"0b 0b 0b 0c 0c 0c", "c23e 03 616263", "f8ffffff0f 01", "8080808010 01", // nested, unknown, the last field, past it
+	}
+	for field := range 40 { // each field in each wire type, sound and cut
+		for wireType := range 6 {
+			tag := hex.EncodeToString(protowire.AppendVarint(nil, uint64(field<<3|wireType)))
+			list = append(list, tag+"01", tag+"0161", tag+"02c328", tag+"0102030405060708", tag+"080102030405060708")
+		}
+	}
+	for n, digits := range list {
+		wire, err := hex.DecodeString(notHex.ReplaceAllString(digits, ""))
+		if err != nil {
+			t.Fatal(digits, err)
+		}
+		if agree(t, p, p.root.desc, p.types, wire, optionsOf(uint8(n))) != nil {
+			accepted++
+		}
+	}
+	if t.Logf("%d of %d messages accepted", accepted, len(list)); accepted < 100 || accepted == len(list) {
+		t.Errorf("%d of %d messages accepted", accepted, len(list))
+	}
+}

@@ -1,74 +1,15 @@
 package protobuf
 
 import (
-	"archive/tar"
-	"bufio"
 	"encoding/json"
-	"io"
-	"os"
-	"path/filepath"
+	"sluice/internal/testkit"
 	"strings"
 	"testing"
 
-	"github.com/ulikunitz/xz"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/dynamicpb"
 )
-
-// shared gives a file of the shared data, or nil on a machine that has none.
-func shared(t testing.TB, name string) io.Reader {
-	t.Helper()
-	f, err := os.Open(filepath.Join("../../../shared/data", filepath.FromSlash(name)))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		return nil
-	}
-	t.Cleanup(func() { f.Close() })
-	return bufio.NewReader(f)
-}
-
-// jsonSuite calls visit with each file of the JSON test suite.
-func jsonSuite(t testing.TB, visit func(name string, text []byte)) (n int) {
-	t.Helper()
-	f := shared(t, "conformance/jsontestsuite.tar.xz")
-	if f == nil {
-		return 0
-	}
-	plain, err := xz.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for archive := tar.NewReader(plain); ; n++ {
-		h, err := archive.Next()
-		if err == io.EOF {
-			return n
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		visit(h.Name, text)
-	}
-}
-
-// naughty gives the big list of naughty strings.
-func naughty(t testing.TB) (list []string) {
-	t.Helper()
-	f := shared(t, "conformance/blns/blns.json")
-	if f == nil {
-		return nil
-	}
-	if err := json.NewDecoder(f).Decode(&list); err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
 
 // wrapped puts a JSON text into fields of test.three.All.
 func wrapped(text string) []string {
@@ -78,32 +19,26 @@ func wrapped(text string) []string {
 	}
 }
 
-func TestEncodeJSONTestSuite(t *testing.T) {
+func TestEncodeTexts(t *testing.T) { testkit.Each(t, testEncodeTexts) }
+
+func testEncodeTexts(t *testing.T, inputs testkit.Inputs) {
 	p := encodePlan(t, "test.three.All")
-	n := jsonSuite(t, func(name string, text []byte) {
-		for _, in := range wrapped(string(text)) {
+	for _, text := range inputs.Texts(t) {
+		for _, in := range wrapped(string(text.Body)) {
 			for _, discard := range []bool{false, true} {
-				if _, ok := checkEncode(t, p, []byte(in), discard); ok && strings.Contains(name, "/n_") && !json.Valid([]byte(in)) {
-					t.Errorf("%s was taken", name)
+				if _, ok := checkEncode(t, p, []byte(in), discard); ok && strings.HasPrefix(text.Name, "n_") && !json.Valid([]byte(in)) {
+					t.Errorf("%s was taken", text.Name)
 				}
 			}
 		}
-	})
-	if n == 0 {
-		t.Skip("no shared data")
-	}
-	if n < 300 {
-		t.Errorf("found only %d files", n)
 	}
 }
 
-func TestEncodeNaughtyStrings(t *testing.T) {
+func TestEncodeNaughtyStrings(t *testing.T) { testkit.Each(t, testEncodeStrings) }
+
+func testEncodeStrings(t *testing.T, inputs testkit.Inputs) {
 	p := encodePlan(t, "test.three.All")
-	list := naughty(t)
-	if list == nil {
-		t.Skip("no shared data")
-	}
-	for _, s := range list {
+	for _, s := range inputs.Strings(t) {
 		text, err := json.Marshal(s)
 		if err != nil {
 			t.Fatal(err)
@@ -138,14 +73,16 @@ func FuzzEncode(f *testing.F) {
 			}
 		}
 	}
-	jsonSuite(f, func(_ string, text []byte) {
-		if len(text) < 1000 {
-			f.Add(uint8(0), true, []byte(wrapped(string(text))[len(text)%8]))
+	for _, inputs := range testkit.Seeds(f) {
+		for _, text := range inputs.Texts(f) {
+			if len(text.Body) < 1000 {
+				f.Add(uint8(0), true, []byte(wrapped(string(text.Body))[len(text.Body)%8]))
+			}
 		}
-	})
-	for i, s := range naughty(f) {
-		if text, err := json.Marshal(s); err == nil {
-			f.Add(uint8(0), false, []byte(wrapped(string(text))[i%8]))
+		for i, s := range inputs.Strings(f) {
+			if text, err := json.Marshal(s); err == nil {
+				f.Add(uint8(0), false, []byte(wrapped(string(text))[i%8]))
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint8, discard bool, in []byte) {

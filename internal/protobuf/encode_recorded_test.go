@@ -1,34 +1,20 @@
 package protobuf
 
 import (
-	"compress/gzip"
 	"encoding/json"
-	"errors"
-	"io"
 	"reflect"
+	"sluice/internal/testkit"
 	"testing"
 )
 
 // Recorded requests and replies go into a Struct and come back the same.
-func TestEncodeRecorded(t *testing.T) {
-	f := shared(t, "nonstream-chat/nonstream-chat.jsonl.gz")
-	if f == nil {
-		t.Skip("no shared data")
-	}
-	lines, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestEncodeRecorded(t *testing.T) { testkit.Each(t, testEncodePairs) }
+
+func testEncodePairs(t *testing.T, in testkit.Inputs) {
 	p := encodePlan(t, "google.protobuf.Struct")
 	n := 0
-	for dec := json.NewDecoder(lines); ; {
-		var line struct{ Request, Response string }
-		if err := dec.Decode(&line); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		for _, body := range []string{line.Request, line.Response} {
+	for _, pair := range in.Pairs(t) {
+		for _, body := range []string{pair.Request, pair.Response} {
 			wire, ok := checkEncode(t, p, []byte(body), false)
 			if !ok {
 				continue
@@ -44,7 +30,7 @@ func TestEncodeRecorded(t *testing.T) {
 			}
 		}
 	}
-	if n < 1000 {
+	if n < in.Least(1000) {
 		t.Errorf("only %d bodies were taken", n)
 	}
 	t.Logf("%d bodies", n)

@@ -1,114 +1,38 @@
 package simulator
 
 import (
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
+	"sluice/internal/testkit"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-const schemaURL = "mem:///openapi.json"
-
-// openAPI compiles schemas of OpenAI's own description of its API.
-type openAPI struct {
-	mu       sync.Mutex
-	compiler *jsonschema.Compiler
-}
-
-var loadOpenAPI = sync.OnceValues(func() (*openAPI, error) {
-	f, err := os.Open(filepath.Join("..", "..", "..", "shared", "data", "conformance", "openai-openapi", "openapi.yaml.gz"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	var doc struct {
-		Components struct {
-			Schemas map[string]any `yaml:"schemas"`
-		} `yaml:"components"`
-	}
-	if err := yaml.NewDecoder(z).Decode(&doc); err != nil {
-		return nil, err
-	}
-	raw, err := json.Marshal(map[string]any{"components": map[string]any{"schemas": doc.Components.Schemas}})
-	if err != nil {
-		return nil, err
-	}
-	tree, err := jsonschema.UnmarshalJSON(strings.NewReader(string(raw)))
-	if err != nil {
-		return nil, err
-	}
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020)
-	if err := c.AddResource(schemaURL, dialect(tree)); err != nil {
-		return nil, err
-	}
-	return &openAPI{compiler: c}, nil
-})
-
-// dialect turns what the description has from OpenAPI 3.0 into JSON Schema:
-// "nullable: true" allows null. The recursive keywords of an older draft, used
-// for file search filters only, go.
-func dialect(v any) any {
-	switch v := v.(type) {
-	case []any:
-		for i := range v {
-			v[i] = dialect(v[i])
-		}
-	case map[string]any:
-		delete(v, "$recursiveAnchor")
-		delete(v, "$recursiveRef")
-		nullable := v["nullable"] == true
-		for k, x := range v {
-			v[k] = dialect(x)
-		}
-		if nullable {
-			delete(v, "nullable")
-			return map[string]any{"anyOf": []any{v, map[string]any{"type": "null"}}}
-		}
-	}
-	return v
-}
+// described is our own description of the API and, where it was recorded, OpenAI's.
+var described testkit.Descriptions
 
 // conforms reports where doc breaks the named schema.
 func conforms(t *testing.T, name string, doc []byte) {
 	t.Helper()
-	api, err := loadOpenAPI()
-	if os.IsNotExist(err) {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	api.mu.Lock()
-	s, err := api.compiler.Compile(schemaURL + "#/components/schemas/" + name)
-	api.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
 	v, err := jsonschema.UnmarshalJSON(strings.NewReader(string(doc)))
 	if err != nil {
 		t.Fatalf("%v in %s", err, doc)
 	}
-	if err := s.Validate(v); err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, doc)
+	for _, s := range described.Schemas(t, name) {
+		if err := s.Validate(v); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, doc)
+		}
 	}
+}
+
+// TestDescription says when conforms has to do without OpenAI's own description.
+func TestDescription(t *testing.T) {
+	testkit.Each(t, func(t *testing.T, in testkit.Inputs) { in.Schema(t, "Response") })
 }
 
 // weather is a tool with most of what schemas of tools have.

@@ -1,40 +1,17 @@
 package sse
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/ulikunitz/xz"
-
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
-func open(t testing.TB, name string) *os.File {
-	t.Helper()
-	f, err := os.Open(filepath.Join("../../../shared/data", filepath.FromSlash(name)))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
-// message is what a reader of a stream is given.
-type message struct {
-	Event, Data, LastEventID string
-}
+type message = testkit.Message
 
 // messages reads events as the standard has it, by means of Data and Name.
 func messages(events [][]byte) (list []message) {
@@ -100,19 +77,14 @@ func splits(t *testing.T, stream []byte, everyPoint bool) []message {
 	return want
 }
 
-func TestWebPlatformTests(t *testing.T) {
-	var vectors []struct {
-		Name   string
-		Input  []byte `json:"input_b64"`
-		Expect []message
+func TestVectors(t *testing.T) { testkit.Each(t, testVectors) }
+
+func testVectors(t *testing.T, in testkit.Inputs) {
+	list := in.Vectors(t)
+	if len(list) < 13 {
+		t.Fatalf("found only %d vectors", len(list))
 	}
-	if err := json.NewDecoder(open(t, "conformance/wpt-eventsource/vectors.json")).Decode(&vectors); err != nil {
-		t.Fatal(err)
-	}
-	if len(vectors) < 13 {
-		t.Fatalf("found only %d vectors", len(vectors))
-	}
-	for _, v := range vectors {
+	for _, v := range list {
 		t.Run(v.Name, func(t *testing.T) {
 			got := splits(t, v.Input, true)
 			if len(got) != len(v.Expect) {
@@ -128,32 +100,11 @@ func TestWebPlatformTests(t *testing.T) {
 }
 
 func TestRecordedStreams(t *testing.T) {
-	plain, err := xz.NewReader(bufio.NewReader(open(t, "sse-streams/streams-dev.tar.xz")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for archive := tar.NewReader(plain); ; {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
+		for _, s := range in.Streams(t) {
+			t.Run(s.Name, func(t *testing.T) { splits(t, s.Body, len(s.Body) < 2000) })
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasSuffix(h.Name, ".sse") {
-			continue
-		}
-		stream, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n++
-		t.Run(h.Name, func(t *testing.T) { splits(t, stream, len(stream) < 2000) })
-	}
-	if n < 400 {
-		t.Errorf("found only %d streams", n)
-	}
+	})
 }
 
 func TestTooLarge(t *testing.T) {

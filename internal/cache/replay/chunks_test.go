@@ -10,6 +10,7 @@ import (
 	"github.com/openai/openai-go/v3"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 type object = map[string]any
@@ -122,9 +123,11 @@ func checkChunks(t *testing.T, op llm.Operation, body []byte) (ok bool) {
 	return ok
 }
 
-func TestRecordedChats(t *testing.T) {
+func TestRecordedChats(t *testing.T) { testkit.Each(t, testChats) }
+
+func testChats(t *testing.T, in testkit.Inputs) {
 	refused := 0
-	for _, body := range recorded(t)[llm.Chat] {
+	for _, body := range recorded(t, in)[llm.Chat] {
 		if !checkChunks(t, llm.Chat, body) {
 			refused++
 		}
@@ -167,8 +170,10 @@ func TestChunksText(t *testing.T) {
 }
 
 // TestChunksSDK reads chats with OpenAI's own accumulator.
-func TestChunksSDK(t *testing.T) {
-	bodies := append(recorded(t)[llm.Chat], []byte(samples[llm.Chat]))
+func TestChunksSDK(t *testing.T) { testkit.Each(t, testChunksSDK) }
+
+func testChunksSDK(t *testing.T, in testkit.Inputs) {
+	bodies := append(recorded(t, in)[llm.Chat], []byte(samples[llm.Chat]))
 	for _, body := range bodies {
 		var want openai.ChatCompletion
 		_, datas, ok := stream(t, llm.Chat, body, true)

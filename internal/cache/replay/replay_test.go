@@ -2,55 +2,30 @@ package replay
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/testkit"
 )
 
-// recorded gives the recorded whole replies of the OpenAI protocol.
-func recorded(t testing.TB) map[llm.Operation][][]byte {
+// recorded gives the whole replies of the OpenAI protocol.
+func recorded(t testing.TB, in testkit.Inputs) map[llm.Operation][][]byte {
 	t.Helper()
-	f, err := os.Open(filepath.FromSlash("../../../../shared/data/nonstream-chat/nonstream-chat.jsonl.gz"))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer f.Close()
-	plain, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	replies := map[llm.Operation][][]byte{}
-	for lines := json.NewDecoder(plain); ; {
-		var line struct {
-			URL, Response string
-			Status        int
-		}
-		if err := lines.Decode(&line); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		path, _, _ := strings.Cut(line.URL, "?")
+	for _, p := range in.Pairs(t) {
+		path, _, _ := strings.Cut(p.URL, "?")
 		switch {
-		case line.Status != 200:
+		case p.Status != 200:
 		case strings.HasSuffix(path, "/chat/completions"):
-			replies[llm.Chat] = append(replies[llm.Chat], []byte(line.Response))
+			replies[llm.Chat] = append(replies[llm.Chat], []byte(p.Response))
 		case strings.HasSuffix(path, "/responses"):
-			replies[llm.Response] = append(replies[llm.Response], []byte(line.Response))
+			replies[llm.Response] = append(replies[llm.Response], []byte(p.Response))
 		}
 	}
-	if len(replies[llm.Chat]) < 500 || len(replies[llm.Response]) < 200 {
+	if len(replies[llm.Chat]) < in.Least(500) || len(replies[llm.Response]) < in.Least(200) {
 		t.Fatalf("found %d chats and %d responses", len(replies[llm.Chat]), len(replies[llm.Response]))
 	}
 	return replies

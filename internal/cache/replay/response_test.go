@@ -11,6 +11,7 @@ import (
 	"github.com/openai/openai-go/v3/responses"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // listener understands a stream as a client that shows it as it comes.
@@ -141,8 +142,10 @@ func checkResponse(t *testing.T, body []byte) {
 	}
 }
 
-func TestRecordedResponses(t *testing.T) {
-	for _, body := range recorded(t)[llm.Response] {
+func TestRecordedResponses(t *testing.T) { testkit.Each(t, testResponses) }
+
+func testResponses(t *testing.T, in testkit.Inputs) {
+	for _, body := range recorded(t, in)[llm.Response] {
 		var r struct{ Status string }
 		if err := json.Unmarshal(body, &r); err != nil {
 			t.Fatal(err)

@@ -1,80 +1,28 @@
 package merge
 
 import (
-	"archive/tar"
-	"bufio"
 	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/ulikunitz/xz"
-
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/testkit"
 )
 
-// recorded returns the events of each recorded stream of the OpenAI protocol.
-func recorded(t testing.TB) map[string][][]byte {
+// recorded returns the events of each stream of the OpenAI protocol.
+func recorded(t testing.TB, in testkit.Inputs) map[string][][]byte {
 	t.Helper()
-	dir := filepath.FromSlash("../../../../shared/data/sse-streams")
-	index, err := os.Open(filepath.Join(dir, "index-dev.jsonl"))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer index.Close()
-	api := map[string]string{}
-	for lines := bufio.NewScanner(index); lines.Scan(); {
-		var entry struct{ File, API string }
-		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
-			t.Fatal(err)
-		}
-		api[entry.File] = entry.API
-	}
 	streams := map[string][][]byte{}
-	for name, body := range unpack(t, filepath.Join(dir, "streams-dev.tar.xz")) {
-		if a := api[name]; a == "openai-chat" || a == "openai-completions" {
-			streams[name] = events(t, body)
+	for _, s := range in.Streams(t) {
+		if s.API == "openai-chat" || s.API == "openai-completions" {
+			streams[s.Name] = events(t, s.Body)
 		}
 	}
-	if len(streams) < 200 {
+	if len(streams) < in.Least(200) {
 		t.Fatalf("found only %d streams", len(streams))
 	}
 	return streams
-}
-
-func unpack(t testing.TB, name string) map[string][]byte {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	plain, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string][]byte{}
-	for archive := tar.NewReader(plain); ; {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[strings.TrimPrefix(h.Name, "./")] = body
-	}
 }
 
 func events(t testing.TB, stream []byte) [][]byte {
@@ -161,9 +109,11 @@ func same(t testing.TB, got, want meaning) {
 	}
 }
 
-func TestRecordedStreams(t *testing.T) {
+func TestRecordedStreams(t *testing.T) { testkit.Each(t, testStreams) }
+
+func testStreams(t *testing.T, in testkit.Inputs) {
 	before, after := 0, 0
-	for name, list := range recorded(t) {
+	for name, list := range recorded(t, in) {
 		t.Run(name, func(t *testing.T) {
 			out, n := Events(nil, list)
 			joined := events(t, out)

@@ -1,21 +1,19 @@
 package openai
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // replies gives a handler of an upstream with one answer.
@@ -30,48 +28,12 @@ func replies(t testing.TB, status int, contentType, body string, header ...strin
 	}), nil)
 }
 
-// pair is a recorded request and its reply.
-type pair struct {
-	Provider, URL     string
-	Status            int
-	Request, Response string
-	Header            map[string]string `json:"response_headers"`
-}
+func TestRecordedErrors(t *testing.T) { testkit.Each(t, testErrors) }
 
-func pairs(t testing.TB, parts ...string) (all []pair) {
-	t.Helper()
-	f, err := os.Open(data(t, parts...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewReader(z)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if len(bytes.TrimSpace(line)) > 0 {
-			var p pair
-			if err := json.Unmarshal(line, &p); err != nil {
-				t.Fatalf("line %d: %v", len(all)+1, err)
-			}
-			all = append(all, p)
-		}
-		if err == io.EOF {
-			return all
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestRecordedErrors(t *testing.T) {
+func testErrors(t *testing.T, in testkit.Inputs) {
 	whole, own := 0, 0
-	for i, p := range pairs(t, "provider-errors", "provider-errors.jsonl.gz") {
-		t.Run(fmt.Sprintf("%d-%s-%d", i, p.Provider, p.Status), func(t *testing.T) {
+	for i, p := range in.Errors(t) {
+		t.Run(fmt.Sprintf("%d-%d", i, p.Status), func(t *testing.T) {
 			h := replies(t, p.Status, p.Header["content-type"], p.Response)
 			out, err := serve(t, h, chat(`{}`, i%2 == 0))
 			e, ok := err.(*llm.Error) // it is the type itself that is promised

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -158,19 +156,6 @@ func wantError(t testing.TB, out *sink, err error, status int, code string) *llm
 		t.Errorf("the reply was started")
 	}
 	return e
-}
-
-// data gives the path of recorded data.
-func data(t testing.TB, parts ...string) string {
-	t.Helper()
-	path := filepath.Join(append([]string{"..", "..", "..", "..", "shared", "data"}, parts...)...)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("recorded data: %v", err)
-		}
-		t.Skipf("recorded data: %v", err)
-	}
-	return path
 }
 
 const okHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

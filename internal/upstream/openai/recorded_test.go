@@ -1,22 +1,17 @@
 package openai
 
 import (
-	"archive/tar"
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ulikunitz/xz"
-
 	"sluice/internal/llm"
 	"sluice/internal/sse"
+	"sluice/internal/testkit"
 )
 
 // recording is a stream as a provider sent it.
@@ -27,53 +22,15 @@ type recording struct {
 }
 
 // recordings gives those whose provider speaks the OpenAI protocol.
-func recordings(t testing.TB) (all []recording) {
+func recordings(t testing.TB, streams testkit.Inputs) (all []recording) {
 	t.Helper()
 	ops := map[string]llm.Operation{
 		"openai-chat": llm.Chat, "openai-completions": llm.Completion, "openai-responses": llm.Response,
 	}
-	index, err := os.Open(data(t, "sse-streams", "index-dev.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer index.Close()
-	known := make(map[string]llm.Operation)
-	for lines := bufio.NewScanner(index); lines.Scan(); {
-		var line struct{ File, API string }
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Fatal(err)
+	for _, in := range streams.Streams(t) {
+		if op, ok := ops[in.API]; ok {
+			all = append(all, recording{in.Name, op, in.Body})
 		}
-		if op, ok := ops[line.API]; ok {
-			known[line.File] = op
-		}
-	}
-	f, err := os.Open(data(t, "sse-streams", "streams-dev.tar.xz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for files := tar.NewReader(z); ; {
-		head, err := files.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if op, ok := known[head.Name]; ok {
-			body, err := io.ReadAll(files)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, recording{head.Name, op, body})
-		}
-	}
-	if len(all) != len(known) {
-		t.Fatalf("%d of %d recordings found", len(all), len(known))
 	}
 	return all
 }
@@ -104,8 +61,10 @@ func replay(all []recording) http.HandlerFunc {
 	}
 }
 
-func TestRecordedStreams(t *testing.T) {
-	all := recordings(t)
+func TestRecordedStreams(t *testing.T) { testkit.Each(t, testStreams) }
+
+func testStreams(t *testing.T, in testkit.Inputs) {
+	all := recordings(t, in)
 	h := newHandler(t, server(t, replay(all)), nil)
 	for _, mode := range []string{"whole", "random", "bytes"} {
 		t.Run(mode, func(t *testing.T) {
@@ -154,8 +113,10 @@ func (b *bytewise) Next() ([]byte, error) {
 	return piece, nil
 }
 
-func TestRecordedStreamsByByte(t *testing.T) {
-	for _, rec := range recordings(t) {
+func TestRecordedStreamsByByte(t *testing.T) { testkit.Each(t, testStreamsByByte) }
+
+func testStreamsByByte(t *testing.T, in testkit.Inputs) {
+	for _, rec := range recordings(t, in) {
 		s, out := &stream{op: rec.op}, new(sink)
 		if err := s.run(&bytewise{rec.body}, out, "up"); err != nil || out.text() != string(rec.body) {
 			t.Errorf("%s: bytes differ, %v", rec.file, err)
@@ -165,8 +126,10 @@ func TestRecordedStreamsByByte(t *testing.T) {
 
 // TestRecordedStreamsCut cuts every recording inside its last third: none may
 // be taken for whole.
-func TestRecordedStreamsCut(t *testing.T) {
-	all := recordings(t)
+func TestRecordedStreamsCut(t *testing.T) { testkit.Each(t, testStreamsCut) }
+
+func testStreamsCut(t *testing.T, in testkit.Inputs) {
+	all := recordings(t, in)
 	for i := range all {
 		all[i].body = all[i].body[:len(all[i].body)*2/3]
 	}
@@ -187,8 +150,10 @@ func TestRecordedStreamsCut(t *testing.T) {
 	}
 }
 
-func TestRecordedPairs(t *testing.T) {
-	all := pairs(t, "nonstream-chat", "nonstream-chat.jsonl.gz")
+func TestRecordedPairs(t *testing.T) { testkit.Each(t, testPairs) }
+
+func testPairs(t *testing.T, in testkit.Inputs) {
+	all := in.Pairs(t)
 	base := server(t, func(w http.ResponseWriter, r *http.Request) {
 		var i int
 		_, _ = fmt.Sscan(r.Header.Get("X-Recording"), &i)

@@ -1,0 +1,68 @@
+package testkit
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestOwnInputs(t *testing.T) {
+	var in Inputs
+	streams := in.Streams(t)
+	apis := map[string]int{}
+	for _, s := range streams {
+		apis[s.API]++
+	}
+	if apis["openai-chat"] < 10 || apis["openai-responses"] < 3 || apis["openai-completions"] < 1 {
+		t.Errorf("streams: %v", apis)
+	}
+	if len(in.Pairs(t)) < 10 || len(in.Errors(t)) < 10 || len(in.Texts(t)) < 30 || len(in.Strings(t)) < 30 || len(in.Vectors(t)) < 13 {
+		t.Error("inputs are missing")
+	}
+}
+
+// A test that misses its recordings is skipped, and that is noted.
+func TestRecordedIsMissed(t *testing.T) {
+	noted := filepath.Join(t.TempDir(), "skipped")
+	t.Setenv(dataVariable, filepath.Join(t.TempDir(), "none"))
+	t.Setenv(requireVariable, "")
+	t.Setenv(skippedVariable, noted)
+	ran := 0
+	Each(t, func(*testing.T, Inputs) { ran++ })
+	if ran != 1 {
+		t.Errorf("ran %d times, want once, on our own inputs", ran)
+	}
+	b, err := os.ReadFile(noted)
+	if err != nil || string(b) != t.Name()+"/recorded\n" {
+		t.Errorf("noted %q, %v", b, err)
+	}
+	if n := len(Seeds(t)); n != 1 {
+		t.Errorf("%d seeds without recordings, want 1", n)
+	}
+}
+
+// Where the recordings are required, a test that misses them fails.
+func TestRecordedIsRequired(t *testing.T) {
+	t.Setenv(dataVariable, filepath.Join(t.TempDir(), "none"))
+	t.Setenv(requireVariable, "1")
+	f := &fatal{TB: t}
+	func() {
+		defer func() { _ = recover() }()
+		Recorded(f, "x")
+	}()
+	if !strings.Contains(f.text, requireVariable) {
+		t.Errorf("said %q", f.text)
+	}
+}
+
+// fatal takes note of a failure.
+type fatal struct {
+	testing.TB
+	text string
+}
+
+func (f *fatal) Fatalf(format string, _ ...any) {
+	f.text = strings.ReplaceAll(format, "%s", requireVariable)
+	panic("failed")
+}
