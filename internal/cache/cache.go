@@ -113,14 +113,23 @@ func (c *Cache) Purge(ctx context.Context, p Purge) (n int, err error) {
 // Forget is Purge for this machine alone. Calls under way are joined no more
 // and their replies not kept.
 func (c *Cache) Forget(p Purge) (n int) {
+	if p.ID != (Key{}) {
+		return len(c.forgetID(p.ID))
+	}
 	n = c.store.purge(p)
 	c.flights.forget()
-	if c.hot != nil {
-		if err := c.hot.discard(); err != nil {
-			c.log.Warn("the hot set cannot be removed; a restart may bring back what was forgotten", "dir", c.hot.dir, "error", err)
-		}
-	}
+	c.discard(nil)
 	return n
+}
+
+// discard removes the hot set, where when is nil or says so of the ids in it.
+func (c *Cache) discard(when func(ids map[Key]struct{}) bool) {
+	if c.hot == nil {
+		return
+	}
+	if err := c.hot.discard(when); err != nil {
+		c.log.Warn("the hot set cannot be removed; a restart may bring back what was forgotten", "dir", c.hot.dir, "error", err)
+	}
 }
 
 // Bytes is how many bytes of replies are in memory.

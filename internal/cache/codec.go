@@ -89,6 +89,9 @@ func decode(b []byte, key Key, now time.Duration) (*entry, error) {
 		return nil, errDamaged
 	}
 	e.body = append(make([]byte, 0, len(body)), body...)
+	if h.reported == "" {
+		e.id = replyID(e.body, e.ends)
+	}
 	return e, nil
 }
 

@@ -14,6 +14,8 @@ type entry struct {
 	body []byte              // the reply, or the events of a stream one after the other
 	ends []uint32            // where each event ends; nil for a reply held whole
 
+	id Key // what stands for the reply's id; zero for none, and of an embedding
+
 	born, until time.Duration // by the cache's clock
 	tokens      uint32        // of an embedding: what its input counts
 
@@ -48,8 +50,8 @@ func (o origin) String() string {
 }
 
 // overhead is about what an entry takes besides its bytes: itself, its node in
-// the eviction policy and its place in the hash table.
-const overhead = 256
+// the eviction policy, its place in the hash table and that of its id.
+const overhead = 400
 
 // size is what an entry counts against the bound of bytes.
 func (e *entry) size() int64 { return int64(cap(e.body)) + 4*int64(cap(e.ends)) + overhead }
@@ -91,7 +93,7 @@ func (h *head) appendFields(dst []llm.Field) []llm.Field {
 
 // copied gives another entry of the same content, as new.
 func (e *entry) copied() *entry {
-	return &entry{head: e.head, body: e.body, ends: e.ends, born: e.born, until: e.until, tokens: e.tokens, origin: e.origin}
+	return &entry{head: e.head, body: e.body, ends: e.ends, id: e.id, born: e.born, until: e.until, tokens: e.tokens, origin: e.origin}
 }
 
 // reply is a stored reply on its way to a client, kept for use again.

@@ -106,6 +106,36 @@ func (all *flights) forget() {
 	clear(all.underWay)
 }
 
+// forgetID has calls whose reply has an id joined no more.
+func (all *flights) forgetID(id Key) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for key, f := range all.underWay {
+		if f.replyID() == id {
+			delete(all.underWay, key)
+		}
+	}
+}
+
+// replyID gives what stands for the reply's id, zero where there is none yet.
+func (f *flight) replyID() Key {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cut || f.done { // nobody can join
+		return Key{}
+	}
+	for i := range f.log[:min(len(f.log), maxBefore)] {
+		event := f.log[i].Raw
+		if f.head.Kind != llm.Unary {
+			event = eventData(event)
+		}
+		if id := idIn(event); id != (Key{}) {
+			return id
+		}
+	}
+	return Key{}
+}
+
 // board takes another caller in, unless it is too late for that.
 func (f *flight) board() *reader {
 	f.mu.Lock()

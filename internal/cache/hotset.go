@@ -42,7 +42,8 @@ type hotSet struct {
 	mu       sync.Mutex // one writes or discards
 	lock     *flock.Flock
 	closed   bool
-	restored []byte // what was aside
+	restored []byte           // what was aside
+	ids      map[Key]struct{} // of the entries in the file, and of some that are not
 
 	fault           atomic.Pointer[string] // of the last writing; nil for none
 	written, failed atomic.Uint64
@@ -73,7 +74,8 @@ var errRetired = errors.New("another cache keeps the hot set")
 var errOtherProcess = errors.New("another process keeps its hot set there")
 
 // write replaces the file by what is in memory at now, whole or not at all.
-func (h *hotSet) write(entries []named, now time.Duration) (err error) {
+// entries is called when nothing can be discarded before the file is there.
+func (h *hotSet) write(entries func() []named, now time.Duration) (err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch mine, err := h.own(); {
@@ -82,7 +84,18 @@ func (h *hotSet) write(entries []named, now time.Duration) (err error) {
 	case !mine:
 		return errOtherProcess
 	}
-	return state.Replace(filepath.Join(h.dir, hotName), func(w io.Writer) error { return h.encode(w, entries, now) })
+	all := entries()
+	ids := make(map[Key]struct{}, len(all))
+	for _, e := range all {
+		if e.id != (Key{}) {
+			ids[e.id] = struct{}{}
+		}
+	}
+	err = state.Replace(filepath.Join(h.dir, hotName), func(w io.Writer) error { return h.encode(w, all, now) })
+	if err == nil {
+		h.ids = ids // else the file is the one before
+	}
+	return err
 }
 
 func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
@@ -116,17 +129,24 @@ func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
 }
 
 // discard removes the file, so that a restart does not bring back what is to
-// be forgotten.
-func (h *hotSet) discard() error {
+// be forgotten, where when is nil or says so of the ids in it.
+func (h *hotSet) discard(when func(ids map[Key]struct{}) bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if when != nil && !when(h.ids) {
+		return nil
+	}
 	if mine, err := h.own(); !mine {
 		if errors.Is(err, errRetired) {
 			err = nil
 		}
 		return err
 	}
-	return state.Remove(filepath.Join(h.dir, hotName))
+	if err := state.Remove(filepath.Join(h.dir, hotName)); err != nil {
+		return err
+	}
+	h.ids = nil
+	return nil
 }
 
 // read gives what the file holds, with the time since it was written added to
@@ -151,6 +171,7 @@ func (h *hotSet) read(now time.Duration) (entries []named, err error) {
 		return nil, err
 	}
 	h.restored = bytes.Clone(aside)
+	h.ids = make(map[Key]struct{})
 	since := time.Since(time.UnixMilli(written).Round(0))
 	if since < 0 {
 		return nil, nil
@@ -168,6 +189,9 @@ func (h *hotSet) read(now time.Duration) (entries []named, err error) {
 			return entries, err
 		}
 		records = r.b
+		if e.id != (Key{}) {
+			h.ids[e.id] = struct{}{}
+		}
 		e.born, e.until = e.born-since, e.until-since
 		if e.until > now {
 			e.origin = restored
@@ -242,7 +266,7 @@ func (c *Cache) restore() {
 
 // save writes the hot set. A failure is logged where it is not the one before.
 func (c *Cache) save(last error) error {
-	err := c.hot.write(c.store.hottest(), c.clock.now())
+	err := c.hot.write(c.store.hottest, c.clock.now())
 	switch {
 	case err == nil:
 		c.hot.written.Add(1)

@@ -38,10 +38,11 @@ type Found struct {
 }
 
 // Purge says which replies are to be forgotten: those of a model, the one of a
-// key, or with neither every one.
+// key, or with neither every one. One with an ID is of those alone that the
+// upstream knows by the id which that stands for.
 type Purge struct {
-	Model string
-	Key   Key
+	Model   string
+	Key, ID Key
 }
 
 // SecondLevel is a store that several machines share. Its values are opaque to
@@ -58,6 +59,10 @@ type SecondLevel interface {
 	Put(place Place, value []byte, life time.Duration)
 
 	// Purge forgets replies here and tells the other machines to. What is still
-	// to be stored is forgotten too.
+	// to be stored is forgotten too. p has no ID.
 	Purge(ctx context.Context, p Purge) error
+
+	// Forget is Purge for what is in places, and tells the other machines to
+	// forget what they have of an id.
+	Forget(ctx context.Context, id Key, places []Place) error
 }

@@ -295,6 +295,18 @@ func (s *shared) Put(p Place, value []byte, life time.Duration) {
 	s.values[p.Key], s.until[p.Key], s.models[p.Key] = value, time.Now().Add(life), p.Model
 }
 
+func (s *shared) Forget(_ context.Context, id Key, places []Place) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range append(places, Place{Key: id}) {
+		delete(s.values, p.Key)
+	}
+	for _, c := range s.others {
+		c.Forget(Purge{ID: id})
+	}
+	return s.fail
+}
+
 func (s *shared) Purge(_ context.Context, p Purge) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

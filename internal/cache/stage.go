@@ -21,6 +21,9 @@ type stage struct {
 // Serve implements llm.Handler.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if !cacheable(req.Op) {
+		if id := ended(req); id != (Key{}) {
+			s.cache.forgetReply(ctx, id)
+		}
 		return s.next.Serve(ctx, req, out)
 	}
 	if req.Cache.NoStore {
@@ -68,9 +71,9 @@ type lookup struct {
 	keys  *keyer
 
 	group [32]byte
-	model string // as resolved
-	gen   uint64 // the store's, when the request came
-	look  bool   // whether a stored reply will do
+	model string     // as resolved
+	gen   generation // the store's, when the request came
+	look  bool       // whether a stored reply will do
 
 	// places are where a reply may be, the best one first: of a streamed call
 	// the events that were sent then, and a whole reply.
@@ -293,7 +296,7 @@ func (c *Cache) received(key Key, f Found) *entry {
 	}
 	// It was written when it was new or later, and has waited there since.
 	left := min(f.Left, e.until-now)
-	if left <= 0 || e.size() > c.cfg.MaxEntryBytes+overhead {
+	if left <= 0 || e.size() > c.cfg.MaxEntryBytes+overhead || e.id != (Key{}) && c.store.isForgotten(e.id) {
 		return nil
 	}
 	e.born, e.until = e.born-(e.until-now-left), now+left
@@ -308,7 +311,7 @@ func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 		return
 	}
 	now := c.clock.now()
-	e := &entry{head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, born: now, until: now + c.ttl(l.req.Op), origin: l.origin}
+	e := &entry{head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, id: replyID(body, ends), born: now, until: now + c.ttl(l.req.Op), origin: l.origin}
 	// A whole reply to a streamed call is under the key of whole replies.
 	place := l.places[0]
 	if l.req.Stream && ends == nil {
@@ -325,13 +328,16 @@ func (l *lookup) settled() bool {
 }
 
 // keep stores an entry in both levels.
-func (c *Cache) keep(place Place, e *entry, gen uint64) {
+func (c *Cache) keep(place Place, e *entry, gen generation) {
 	if int64(cap(e.body)) > int64(len(e.body))+int64(len(e.body)/8) { // of a buffer that was larger
 		e.body = append(make([]byte, 0, len(e.body)), e.body...)
 	}
 	stored := c.store.put(place.Key, e, gen, func() {
 		if c.second != nil {
 			now := c.clock.now()
+			if e.id != (Key{}) {
+				c.second.Put(Place{Key: e.id}, pointer(e.id, place, e, now), e.until-now)
+			}
 			c.second.Put(place, encode(place.Key, e, now), e.until-now)
 		}
 	})

@@ -27,11 +27,17 @@ type store struct {
 	wasted                           [origins]atomic.Uint64
 	crowded                          chan struct{} // has an eviction been necessary
 
+	ids ids // of the entries
+
 	// mu keeps a reply that was asked for before a purge from being stored after
 	// it. Storing holds it for reading, a purge for writing.
-	mu  sync.RWMutex
-	gen atomic.Uint64
+	mu            sync.RWMutex
+	purges, ended atomic.Uint64 // ended: ids that were forgotten
+	forgotten     forgotten
 }
+
+// generation is how many purges there were, and how many ids were forgotten.
+type generation struct{ purges, ended uint64 }
 
 // clock counts from the start, so that steps of the wall clock do not matter.
 type clock struct{ start time.Time }
@@ -53,6 +59,7 @@ func newStore(cfg Config, c clock) (*store, error) {
 		Weigher:       func(_ Key, e *entry) uint32 { return max(uint32(e.size()), s.least) },
 		OnAtomicDeletion: func(d otter.DeletionEvent[Key, *entry]) {
 			s.bytes.Add(-d.Value.size())
+			s.ids.remove(d.Value.id, d.Key)
 			if !d.Value.used.Swap(true) { // it can be of no use any more
 				s.wasted[d.Value.origin].Add(1)
 			}
@@ -82,17 +89,18 @@ func (s *store) get(key Key) *entry {
 }
 
 // generation is what a call notes when it begins, for put.
-func (s *store) generation() uint64 { return s.gen.Load() }
+func (s *store) generation() generation { return generation{s.purges.Load(), s.ended.Load()} }
 
-// put stores an entry unless there was a purge since gen. also is called with
-// it, under the same condition.
-func (s *store) put(key Key, e *entry, gen uint64, also func()) bool {
+// put stores an entry unless there was a purge since gen, or its id was
+// forgotten. also is called with it, under the same condition.
+func (s *store) put(key Key, e *entry, gen generation, also func()) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.gen.Load() != gen {
+	if s.purges.Load() != gen.purges || e.id != (Key{}) && (s.forgotten.has(e.id) || s.ended.Load()-gen.ended > maxForgotten) {
 		return false
 	}
 	s.bytes.Add(e.size())
+	s.ids.add(e.id, key) // before it can go again
 	s.entries.Set(key, e)
 	if also != nil {
 		also()
@@ -103,7 +111,7 @@ func (s *store) put(key Key, e *entry, gen uint64, also func()) bool {
 // purge forgets what p names and returns how many entries that were.
 func (s *store) purge(p Purge) (n int) {
 	s.mu.Lock()
-	s.gen.Add(1)
+	s.purges.Add(1)
 	s.mu.Unlock()
 	if p.Model == "" && p.Key != (Key{}) {
 		if _, ok := s.entries.Invalidate(p.Key); ok {
@@ -114,6 +122,33 @@ func (s *store) purge(p Purge) (n int) {
 	}
 	s.gone.Add(uint64(n))
 	return n
+}
+
+// forget drops the entries of an id, which is not stored again, and gives their
+// places.
+func (s *store) forget(id Key) (places []Place) {
+	s.mu.Lock()
+	s.ended.Add(1)
+	s.forgotten.add(id)
+	s.mu.Unlock()
+	for _, key := range s.ids.of(id) {
+		s.entries.ComputeIfPresent(key, func(e *entry) (*entry, otter.ComputeOp) {
+			if e.id != id {
+				return e, otter.CancelOp
+			}
+			places = append(places, Place{Model: e.head.Value().model, Key: key})
+			return nil, otter.InvalidateOp
+		})
+	}
+	s.gone.Add(uint64(len(places)))
+	return places
+}
+
+// isForgotten reports whether an id was forgotten lately.
+func (s *store) isForgotten(id Key) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.forgotten.has(id)
 }
 
 // sweep drops what expired and returns how many entries that were.

@@ -8,7 +8,8 @@
 //
 // A reply is the string <prefix>1:<model>:<key>, with the first 8 bytes of the
 // SHA-256 of the model's name and the key in hexadecimal, so that the replies of
-// a model are found by their names. The 1 is the version of all this.
+// a model are found by their names. What the upstream knows by an id has a second
+// string that leads to it, as of the model "". The 1 is the version of all this.
 // <prefix>1:epoch counts the purges and <prefix>1:purge is the channel that
 // tells of them.
 //

@@ -7,8 +7,9 @@ import (
 	"sluice/internal/cache"
 )
 
-// message tells of a purge: {"from":"…","epoch":1,"model":"…","key":"<hex>"}, the
-// last two only if the purge has them. The channel's name has the version.
+// message tells of a purge: {"from":"…","epoch":1,"model":"…","key":"<hex>","id":"<hex>"},
+// the last three only if the purge has them. The channel's name has the version.
+// Who does not know of ids forgets everything.
 type message struct {
 	From  string // who purged
 	Epoch int64  // the number of the purge
@@ -23,12 +24,18 @@ type wireMessage struct {
 	Epoch int64  `json:"epoch"`
 	Model string `json:"model,omitempty"`
 	Key   string `json:"key,omitempty"`
+	ID    string `json:"id,omitempty"`
 }
 
 func encode(m message) string {
 	w := wireMessage{From: m.From, Epoch: m.Epoch, Model: m.Model}
-	if m.Key != (cache.Key{}) {
-		w.Key = hex.EncodeToString(m.Key[:])
+	for _, k := range []struct {
+		from cache.Key
+		to   *string
+	}{{m.Key, &w.Key}, {m.ID, &w.ID}} {
+		if k.from != (cache.Key{}) {
+			*k.to = hex.EncodeToString(k.from[:])
+		}
 	}
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -44,12 +51,18 @@ func decode(text string) (m message, ok bool) {
 		return message{}, false
 	}
 	m.From, m.Epoch, m.Model = w.From, w.Epoch, w.Model
-	if w.Key != "" {
-		key, err := hex.DecodeString(w.Key)
-		if err != nil || len(key) != len(m.Key) || cache.Key(key) == (cache.Key{}) {
+	for _, k := range []struct {
+		from string
+		to   *cache.Key
+	}{{w.Key, &m.Key}, {w.ID, &m.ID}} {
+		if k.from == "" {
+			continue
+		}
+		key, err := hex.DecodeString(k.from)
+		if err != nil || len(key) != len(k.to) || cache.Key(key) == (cache.Key{}) {
 			return message{}, false
 		}
-		m.Key = cache.Key(key)
+		*k.to = cache.Key(key)
 	}
 	return m, true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -22,7 +23,31 @@ const scanCount = 1000
 //
 // A reply that another machine is storing at this very moment may stay.
 func (l *Level) Purge(ctx context.Context, p cache.Purge) error {
-	for _, b := range l.queue.forget(p) {
+	return l.purge(ctx, l.queue.forget(p), func() error { return l.remove(ctx, p) }, p)
+}
+
+// Forget drops what is still to be stored in places, removes what is there from
+// the server and tells the other machines to forget the replies of an id. It is
+// bounded as Purge is.
+func (l *Level) Forget(ctx context.Context, id cache.Key, places []cache.Place) error {
+	places = append(slices.Clone(places), cache.Place{Key: id})
+	var stored []*batch
+	for _, p := range places {
+		stored = l.queue.forget(cache.Purge{Model: p.Model, Key: p.Key})
+	}
+	return l.purge(ctx, stored, func() error {
+		pipe := l.client.Pipeline()
+		for _, p := range places {
+			pipe.Unlink(ctx, l.names.place(p))
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}, cache.Purge{ID: id})
+}
+
+// purge waits for what is being stored, removes and tells the others.
+func (l *Level) purge(ctx context.Context, stored []*batch, remove func() error, p cache.Purge) error {
+	for _, b := range stored {
 		select {
 		case <-b.done:
 		case <-ctx.Done():
@@ -31,7 +56,7 @@ func (l *Level) Purge(ctx context.Context, p cache.Purge) error {
 	}
 	// The others are told even if something could not be removed here: they
 	// forget what they have in memory.
-	removed := guard(func() error { return l.remove(ctx, p) })
+	removed := guard(remove)
 	told := guard(func() error { return l.announce(ctx, p) })
 	if err := errors.Join(removed, told); err != nil {
 		return fmt.Errorf("purge second level: %w", err)
@@ -41,7 +66,7 @@ func (l *Level) Purge(ctx context.Context, p cache.Purge) error {
 
 func (l *Level) remove(ctx context.Context, p cache.Purge) error {
 	if p.Model != "" && p.Key != (cache.Key{}) {
-		return l.client.Unlink(ctx, l.names.place(cache.Place(p))).Err()
+		return l.client.Unlink(ctx, l.names.place(cache.Place{Model: p.Model, Key: p.Key})).Err()
 	}
 	pattern := l.names.pattern(p)
 	cluster, ok := l.client.(*goredis.ClusterClient)

@@ -49,6 +49,33 @@ func TestPurge(t *testing.T) {
 	is(t, "neighbours and the epoch", s.DBSize(t.Context()).Val(), 4)
 }
 
+// An id is forgotten with what is in the places given, and nothing else.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	heard := make(chan cache.Purge, 10)
+	a := ready(t, conf(s.url()), Options{})
+	ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	id := at("", "id")
+	places := []cache.Place{at("m", "1"), at("m", "2"), at("n", "1"), id}
+	for i, p := range places {
+		stored(t, a, p, fmt.Sprint(i))
+	}
+	a.Put(at("n", "3"), []byte("x"), time.Hour)
+	if err := a.Forget(t.Context(), id.Key, []cache.Place{places[0], at("n", "3")}); err != nil {
+		t.Fatal(err)
+	}
+	is(t, "left", get(t, a, append(places, at("n", "3"))...), "- 1 2 - -")
+	is(t, "heard", <-heard, cache.Purge{ID: id.Key})
+	// Of what waits to be stored on a machine that hears of it, what leads to the
+	// reply is dropped.
+	q := queue{wake: make(chan struct{}, 1)}
+	q.add(put{place: id})
+	q.add(put{place: at("m", "1")})
+	q.forget(cache.Purge{ID: id.Key})
+	is(t, "waits", fmt.Sprint(len(q.puts), q.puts[0].place == at("m", "1")), "1 true")
+}
+
 func TestPurgeWhatIsStillToBeStored(t *testing.T) {
 	t.Parallel()
 	s := start(t)

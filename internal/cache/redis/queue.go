@@ -120,5 +120,8 @@ func (q *queue) forget(p cache.Purge) []*batch {
 
 // concerns reports whether p is about the reply in a place.
 func concerns(p cache.Purge, at cache.Place) bool {
+	if p.ID != (cache.Key{}) { // of what waits only its pointer is known by it
+		return at == cache.Place{Key: p.ID}
+	}
 	return (p.Model == "" || p.Model == at.Model) && (p.Key == (cache.Key{}) || p.Key == at.Key)
 }
