@@ -43,6 +43,17 @@ type performance struct {
 		}
 		Response map[string]map[string]float64 `json:"response_seconds"`
 		Overhead map[string]map[string]float64 `json:"overhead_seconds"`
+		Failed   struct {
+			Total map[string]float64
+		}
+		ClientErrors struct {
+			Windows map[string]map[string]float64
+		} `json:"client_errors"`
+		Cache struct {
+			HitRatio map[string]float64 `json:"hit_ratio"`
+		}
+		Memory, Connections map[string]any
+		GC                  struct{ Cycles float64 }
 	}
 	Systems map[string]map[string]shown
 	Alarms  []struct {
@@ -107,11 +118,7 @@ func TestPerformance(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	var p performance
-	eventually(t, func() bool {
-		p = report(t, in, "")
-		return p.Summary.Requests.Windows["1m"].Count >= float64(l.sent)
-	})
+	p := report(t, in, "") // at once: it knows all that clients have seen
 	if got := p.Summary.Requests; got.Total != float64(l.sent) {
 		t.Errorf("%g requests, %d were sent", got.Total, l.sent)
 	}
@@ -149,11 +156,19 @@ func TestPerformance(t *testing.T) {
 		}
 	}
 
+	s := p.Summary
+	if s.Memory["resident_bytes"] == nil || s.GC.Cycles == 0 || s.Connections["clients"] == 0. || s.Connections["reuse_ratio"] == nil || s.Cache.HitRatio["1m"] == 0 {
+		t.Errorf("the summary has memory %v, %v collections, connections %v, cache %v", s.Memory, s.GC, s.Connections, s.Cache)
+	}
+	if s.Failed.Total["upstream_error"] != 40 || s.ClientErrors.Windows["1h"]["not_found"] != 40 {
+		t.Errorf("failed: %v; client's errors: %v", s.Failed, s.ClientErrors)
+	}
+
 	one := report(t, in, "?window=5m")
 	if w := one.Summary.Requests.Windows; len(w) != 1 || w["5m"].Count != float64(l.sent) {
 		t.Errorf("of one window: %v", w)
 	}
-	if a := request(t, "GET", in.url+"/v1/performance?format=text", ""); !strings.Contains(a.body, "cache_hit_ratio") || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
+	if a := request(t, "GET", in.url+"/v1/performance?format=text", ""); !strings.Contains(a.body, "cache_hit_ratio") || strings.Contains(a.body, "route_unavailable_total") || !strings.Contains(a.body, "40 upstream error") || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
 		t.Errorf("text: %s", a)
 	}
 	for _, query := range []string{"?window=2m", "?format=xml"} {

@@ -40,8 +40,9 @@ const (
 )
 
 // Serve answers GET /v1/performance. Of the query it takes window, one of
-// timeline.Windows, to tell of that one alone, and format, json or text. Any
-// other value of these is an *llm.Error with status 400.
+// timeline.Windows, to tell of that one alone, format, json or text, and all, 1
+// to have a text with the rows that are all zero. Any other value of these is an
+// *llm.Error with status 400.
 func (r *Report) Serve(req *http.Request) (body []byte, contentType string, err error) {
 	query, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
@@ -57,11 +58,13 @@ func (r *Report) Serve(req *http.Request) (body []byte, contentType string, err 
 	}
 	format := query.Get("format")
 	switch {
+	case query.Has("all") && query.Get("all") != "1" && query.Get("all") != "0":
+		return nil, "", wrong("all", "all %q is none of 0, 1.", query.Get("all"))
 	case format == "json" || !query.Has("format"):
 		body, err = r.json(windows, true)
 		return body, typeJSON, err
 	case format == "text":
-		body, err = r.text(windows)
+		body, err = r.text(windows, query.Get("all") == "1")
 		return body, typeText, err
 	}
 	return nil, "", wrong("format", "format %q is none of json, text.", format)

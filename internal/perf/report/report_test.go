@@ -42,6 +42,15 @@ func (g *gateway) Figures(r perf.Reporter) {
 	r.Ratio("request_error_ratio", "Part that failed.", g.failed, g.requests)
 	r.Gauge("requests_in_flight", "Under way.", 2)
 	r.Gauge("cache_bytes", "Bytes.", 3<<20)
+	for class, n := range map[string]float64{"cut": g.failed, "timeout": 0} {
+		r.Counter("requests_failed_total", "Failed.", n, "operation", "chat", "class", class)
+	}
+	r.Gauge("process_resident_bytes", "Bytes.", 90<<20)
+	r.Counter("go_gc_cycles_total", "Cycles.", 7)
+	r.Gauge("client_connections_open", "Open.", 3)
+	r.Gauge("upstream_connections_open", "Open.", 2, "upstream", "a")
+	r.Gauge("upstream_connections_open", "Open.", 4, "upstream", "b")
+	r.Ratio("upstream_connection_reuse_ratio", "Reused.", g.requests/2, g.requests, "upstream", "a")
 	r.Histogram("request_duration_seconds", "Time.", &g.response, "operation", "chat")
 	r.Histogram("model_tokens", "Tokens.", &g.sizes, "model", `a"b`)
 	r.Counter("cache_requests_total", "Look-ups.", g.hits, "result", "hit")
@@ -188,7 +197,9 @@ func TestReport(t *testing.T) {
 		for what, c := range map[string][2]string{
 			"head": {got.Status + " " + got.Version, "degraded 1.2.3"},
 			"summary": {string(got.Summary), `{"requests":{"total":40,"in_flight":2,"windows":{"1m":{"count":40,"per_second":4,"error_ratio":0.25,"by_status":{"2xx":30,"5xx":10}}}},` +
-				`"response_seconds":{"1m":` + spread + `},"saved":{"upstream_calls":4}}`},
+				`"failed":{"total":{"cut":10,"timeout":0},"windows":{"1m":{"cut":10,"timeout":0}}},` +
+				`"response_seconds":{"1m":` + spread + `},"saved":{"upstream_calls":4},"memory":{"resident_bytes":94371840,"cache_bytes":3145728},` +
+				`"gc":{"cycles":7},"connections":{"clients":3,"upstream_open":6,"reuse_ratio":{"1m":0.5}}}`},
 			"gauge":     {string(got.Systems["requests"]["cache_bytes"]), `{"kind":"gauge","unit":"bytes","help":"Bytes.","series":[{"labels":{},"value":3145728}]}`},
 			"ratio":     {string(got.Systems["requests"]["request_error_ratio"]), `{"kind":"ratio","unit":"ratio","help":"Part that failed.","series":[{"labels":{},"windows":{"1m":{"value":0.25,"whole":40}}}]}`},
 			"histogram": {string(got.Systems["requests"]["request_duration_seconds"]), `{"kind":"histogram","unit":"seconds","help":"Time.","series":[{"labels":{"operation":"chat"},"count":40,"sum":4,"windows":{"1m":` + spread + `}}]}`},
@@ -247,6 +258,29 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
+// A report knows what ended before it was asked for, in all windows and formats.
+func TestReportIsFresh(t *testing.T) {
+	run(t, nil, func(r *Report, g *gateway) {
+		time.Sleep(time.Millisecond) // the process is that young
+		g.work()
+		live, err := r.Live()
+		for _, body := range []string{ask(t, r, ""), string(live)} {
+			var got struct{ Summary summary }
+			if jerr := json.Unmarshal([]byte(body), &got); err != nil || jerr != nil {
+				t.Fatal(err, jerr)
+			}
+			for _, w := range timeline.Windows() {
+				if s := got.Summary; s.Requests.Total != 40 || s.Requests.Windows[w.Name].Count != 40 || s.Response[w.Name].Count != 40 || s.Failed.Windows[w.Name]["cut"] != 10 {
+					t.Errorf("%s: %+v", w.Name, s)
+				}
+			}
+		}
+		if got := ask(t, r, "format=text&window=1h"); !strings.Contains(got, "P99       99.6 ms") {
+			t.Error(got)
+		}
+	})
+}
+
 // What nobody reports is not there: no zero, no empty object.
 func TestNothing(t *testing.T) {
 	run(t, nil, func(r *Report, _ *gateway) {
@@ -259,7 +293,7 @@ func TestNothing(t *testing.T) {
 
 func TestWrongQuery(t *testing.T) {
 	run(t, nil, func(r *Report, _ *gateway) {
-		for query, param := range map[string]string{"window=": "window", "window=2m": "window", "window=1m&format=xml": "format", "format=": "format", "a=%zz": ""} {
+		for query, param := range map[string]string{"window=": "window", "window=2m": "window", "window=1m&format=xml": "format", "format=text&all=2": "all", "format=text&all": "all", "format=": "format", "a=%zz": ""} {
 			_, _, err := r.Serve(&http.Request{URL: &url.URL{RawQuery: query}})
 			if e := llm.AsError(err); e.Status != 400 || e.Param != param {
 				t.Errorf("%q: %v", query, err)

@@ -9,13 +9,31 @@ import (
 // Tables are for people: columns in line, units scaled.
 func TestText(t *testing.T) {
 	alarms := func(o *Options) {
-		o.Alarms = func() any { return []map[string]any{{"name": "slow", "state": "firing", "message": "P99 is 1 s"}} }
+		o.Alarms = func() any {
+			return []map[string]any{{"name": "slow", "state": "firing", "message": "P99 is 1 s"}, {"name": "idle", "state": "inactive"}}
+		}
 	}
 	run(t, alarms, func(r *Report, g *gateway) {
 		time.Sleep(time.Second)
 		g.work()
 		time.Sleep(9*time.Second + time.Millisecond)
 		const want = `Sluice 1.2.3 · degraded · up 10s · 2000-01-01T00:00:10Z
+
+SUMMARY                    last 1m
+Requests                  40 (4/s)
+Failed                   10 (25 %)
+Response time       P50    99.6 ms
+                    P90    99.6 ms
+                    P95    99.6 ms
+                    P99    99.6 ms
+Connections reused            50 %
+
+NOW
+Requests                40 since the start, 2 under way
+Failed since the start  10 cut
+Memory                  90 MiB, 3 MiB of replies in the cache
+Connections             3 from clients, 6 to upstreams
+Alarm                   P99 is 1 s
 
 COMPONENT   STATUS    SINCE                 LAST ERROR
 redis       degraded  2000-01-01T00:00:10Z  no route
@@ -30,22 +48,40 @@ slow   firing  P99 is 1 s
 			t.Errorf("got\n%s\nwant\n%s", head, want)
 		}
 		const requests = `
-FIGURE                                           NOW     1m
-cache_bytes                                    3 MiB
-cache_requests_total{result="coalesced"}           1    0/s
-cache_requests_total{result="hit"}                 3  0.3/s
-cache_requests_total{result="miss"}                5    0/s
-request_error_ratio                                    25 %
-requests_in_flight                                 2
-requests_total{operation="chat",status="2xx"}     30    3/s
-requests_total{operation="chat",status="5xx"}     10    1/s
+FIGURE                                                  NOW     1m
+cache_bytes                                           3 MiB
+cache_requests_total{result="coalesced"}                  1    0/s
+cache_requests_total{result="hit"}                        3  0.3/s
+cache_requests_total{result="miss"}                       5    0/s
+client_connections_open                                   3
+go_gc_cycles_total                                        7    0/s
+process_resident_bytes                               90 MiB
+request_error_ratio                                           25 %
+requests_failed_total{class="cut",operation="chat"}      10    1/s
+requests_in_flight                                        2
+requests_total{operation="chat",status="2xx"}            30    3/s
+requests_total{operation="chat",status="5xx"}            10    1/s
+upstream_connection_reuse_ratio{upstream="a"}                 50 %
+upstream_connections_open{upstream="a"}                   2
+upstream_connections_open{upstream="b"}                   4
 
 FIGURE                                      WINDOW  COUNT  RATE    MEAN      P50      P90      P95      P99      MAX
 model_tokens{model="a\"b"}                      1m     40   4/s       7     6.95     6.95     6.95     6.95     6.95
 request_duration_seconds{operation="chat"}      1m     40   4/s  100 ms  99.6 ms  99.6 ms  99.6 ms  99.6 ms  99.6 ms
+
+Rows that are all zero are left out: ?format=text&all=1 shows them.
 `
 		if _, got, _ := strings.Cut(rest, "\nREQUESTS\n"); got != requests {
 			t.Errorf("got\n%s\nwant\n%s", got, requests)
+		}
+		for _, c := range []struct{ query, alarm, row string }{
+			{"format=text&all=1", "\nidle   inactive\n", "\nrequests_failed_total{class=\"timeout\",operation=\"chat\"}       0    0/s    0/s    0/s\n"},
+			{"format=text&all=0", "", ""}, {"format=text", "", ""},
+		} {
+			got := ask(t, r, c.query)
+			if strings.Contains(got, "idle") != (c.alarm != "") || strings.Contains(got, "timeout") != (c.row != "") || !strings.Contains(got, c.alarm) || !strings.Contains(got, c.row) {
+				t.Errorf("%s\n%s", c.query, got)
+			}
 		}
 	})
 }
