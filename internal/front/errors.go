@@ -89,7 +89,7 @@ func (x *exchange) replyError(e *llm.Error) {
 	x.attemptsHeader(h, e.Attempts)
 	var body []byte
 	if e.Reply != nil {
-		x.copyHeader(h, e.Reply.Header)
+		x.copyHeader(h, e.Reply.Header, e.Status)
 		body = e.Reply.Body
 	} else {
 		body = append(jsonscan.AppendError(nil, e), '\n')

@@ -257,17 +257,14 @@ func (x *exchange) set(h http.Header, name, value string) {
 	x.used++
 }
 
-// copyHeader takes over an upstream's fields, except those that belong to its
-// connection or to its own site, or that only Sluice gives.
-func (x *exchange) copyHeader(h http.Header, fields []llm.Field) {
+// copyHeader takes over an upstream's fields. status is that of its reply.
+func (x *exchange) copyHeader(h http.Header, fields []llm.Field, status int) {
 	for i := range fields {
 		f := &fields[i]
-		switch f.Name {
-		case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-			"Content-Length", "Date", "Server", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Nel", "Report-To",
-			"X-Sluice-Upstream", "X-Sluice-Attempts", "X-Cache", "X-Cache-Key":
+		if !llm.ForClient(f.Name, status) {
 			continue
-		case "X-Request-Id":
+		}
+		if f.Name == "X-Request-Id" {
 			x.set(h, "X-Upstream-Request-Id", f.Value)
 			continue
 		}

@@ -35,7 +35,7 @@ func (x *exchange) Start(h *llm.Head) error {
 	}
 	x.attemptsHeader(header, h.Attempts)
 	x.timingHeader(header, time.Since(x.begun))
-	x.copyHeader(header, h.Header) // a Server-Timing of the upstream's after ours
+	x.copyHeader(header, h.Header, h.Status) // a Server-Timing of the upstream's after ours
 	x.cacheHeader(header, h)
 	if x.s.draining.Load() {
 		x.set(header, "Connection", "close")

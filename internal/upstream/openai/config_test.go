@@ -63,8 +63,8 @@ func TestSecretsOfConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const text = "in-the-query 2024 sk-1234 in-a-header dXNlcjpwYXNz 2024-10"
-	if got := string(redact([]byte(text), h.secrets)); got != "[redacted] 2024 [redacted] [redacted] [redacted] 2024-10" {
+	const text = "in-the-query 2024 sk-1234 in-a-header dXNlcjpwYXNz user:pass pass 2024-10"
+	if got := h.secrets.redactField(text); got != "[redacted] 2024 [redacted] [redacted] [redacted] [redacted] [redacted] 2024-10" {
 		t.Error(got)
 	}
 }

@@ -43,10 +43,10 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	if err != nil {
 		e.Err = fmt.Errorf("read error reply: %w", err)
 	}
-	body = redact(body, h.secrets)
+	body = h.secrets.redact(body)
 	sound := err == nil && jsonscan.Validate(body, maxErrorDepth) == nil
 	if sound && shaped(body) {
-		e.Reply = &llm.ErrorReply{Header: h.errorFields(r.Header), Body: body}
+		e.Reply = &llm.ErrorReply{Header: h.clientFields(slices.Clone(r.Header), r.Status), Body: body}
 	}
 	e.Message = message(body, contentType, sound)
 	if e.Message == "" {
@@ -65,19 +65,10 @@ func (h *Handler) failure(r *upstream.Reply) error {
 // redirected makes the error of a redirection. It is not followed: the
 // upstream's key would go where no one configured it to go.
 func (h *Handler) redirected(r *upstream.Reply) error {
-	to := string(redact([]byte(r.Get("Location")), h.secrets))
+	to := h.secrets.redactField(r.Get("Location"))
 	return fault(h.name, 502, "upstream_redirect",
 		"The upstream answered with a redirection, which is not followed. Its base_url may be wrong.",
 		fmt.Errorf("status %d, location %q", r.Status, to))
-}
-
-// errorFields gives the fields of an error reply that a client may see.
-func (h *Handler) errorFields(header []llm.Field) []llm.Field {
-	kept := clientFields(slices.Clone(header))
-	for i := range kept {
-		kept[i].Value = string(redact([]byte(kept[i].Value), h.secrets))
-	}
-	return kept
 }
 
 // shaped reports whether a body is an error as OpenAI's are: an object whose

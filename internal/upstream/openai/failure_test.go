@@ -102,14 +102,14 @@ func TestErrorShapes(t *testing.T) {
 
 func TestErrorFields(t *testing.T) {
 	h := replies(t, 429, "application/json", `{"error":{"message":"m"}}`,
-		"Retry-After", "7", "X-Request-Id", "req_1", "Set-Cookie", "c=1", "Www-Authenticate", "Bearer "+testKey)
+		"Retry-After", "7", "X-Request-Id", "req_1", "Set-Cookie", "c=1", "Www-Authenticate", "Bearer "+testKey, "X-Debug", "Bearer "+testKey)
 	out, err := serve(t, h, chat(`{}`, true))
 	e := wantError(t, out, err, 429, "upstream_error")
 	if e.RetryAfter != 7*time.Second || !e.Unprocessed || e.Type != llm.TypeRateLimit {
 		t.Errorf("%+v", e)
 	}
 	head := llm.Head{Header: e.Reply.Header}
-	if head.Get("X-Request-Id") != "req_1" || head.Get("Set-Cookie") != "" || head.Get("Www-Authenticate") != "Bearer [redacted]" {
+	if head.Get("X-Request-Id") != "req_1" || head.Get("Set-Cookie") != "" || head.Get("Www-Authenticate") != "" || head.Get("X-Debug") != "Bearer [redacted]" {
 		t.Errorf("header %v", e.Reply.Header)
 	}
 }
@@ -161,7 +161,7 @@ func TestNoUpstream(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	const key = `sk-a/b+c="d\e`
-	secrets := []string{key, "other-secret"}
+	secrets := newSecrets([]string{key, "other-secret"})
 	tests := []struct{ in, want string }{
 		{"", ""},
 		{"nothing here sk-a/b", "nothing here sk-a/b"},
@@ -174,7 +174,7 @@ func TestRedact(t *testing.T) {
 		{`\other-secret`, redacted},
 	}
 	for _, test := range tests {
-		if got := string(redact([]byte(test.in), secrets)); got != test.want {
+		if got := string(secrets.redact([]byte(test.in))); got != test.want {
 			t.Errorf("redact(%q) = %q, want %q", test.in, got, test.want)
 		}
 	}
@@ -212,10 +212,13 @@ func FuzzRedact(f *testing.F) {
 			return
 		}
 		sound := jsonscan.Validate(text, 100) == nil
-		got := redact(bytes.Clone(text), []string{secret})
+		got := newSecrets([]string{secret}).redact(bytes.Clone(text))
 		// A secret that begins inside an escape is not one that JSON holds.
 		if !bytes.ContainsRune(text, '\\') && bytes.Contains(got, []byte(secret)) {
 			t.Errorf("%q holds %q", got, secret)
+		}
+		if field := newSecrets([]string{secret}).redactField(string(text)); field != string(got) {
+			t.Errorf("a field becomes %q, a body %q", field, got)
 		}
 		if sound && !strings.ContainsAny(secret, "\"\\{}[]:,") && jsonscan.Validate(got, 100) != nil {
 			// Only a secret inside a string can be replaced and leave JSON.

@@ -9,6 +9,7 @@ package openai
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/url"
@@ -30,7 +31,7 @@ type Handler struct {
 	base    string // escaped path before what follows "/v1" in a request's
 	query   string // of the base URL
 	header  []llm.Field
-	secrets []string
+	secrets *secrets
 
 	calls   sync.Pool // *call
 	streams sync.Pool // *stream
@@ -59,7 +60,7 @@ func New(cfg Config, name string, c *upstream.Client, s StreamConfig) (*Handler,
 	h := &Handler{
 		name: name, client: c, stream: s,
 		base: strings.TrimRight(base.EscapedPath(), "/"), query: base.RawQuery,
-		header: configuredHeader(cfg), secrets: secrets(cfg, base),
+		header: configuredHeader(cfg), secrets: newSecrets(confidentials(cfg, base)),
 	}
 	h.calls.New = func() any { return new(call) }
 	h.streams.New = func() any { return new(stream) }
@@ -77,32 +78,29 @@ func configuredHeader(cfg Config) (header []llm.Field) {
 	return header
 }
 
-// secrets collects what no client may see.
-func secrets(cfg Config, base *url.URL) (all []string) {
-	add := func(s string) {
-		if len(s) >= minSecret {
-			all = append(all, s)
-		}
-	}
-	add(cfg.APIKey.Reveal())
+// confidentials collects what no client may see.
+func confidentials(cfg Config, base *url.URL) (all []string) {
+	all = append(all, cfg.APIKey.Reveal())
 	for name, value := range cfg.Headers {
-		if confidential(name) {
-			_, credentials, isScheme := strings.Cut(value, " ")
-			if isScheme {
-				add(credentials)
-			}
-			add(value)
+		if !confidential(name) {
+			continue
+		}
+		all = append(all, value)
+		scheme, credentials, isScheme := strings.Cut(value, " ")
+		if !isScheme {
+			continue
+		}
+		all = append(all, credentials)
+		if plain, err := base64.StdEncoding.DecodeString(credentials); err == nil && strings.EqualFold(scheme, "basic") {
+			_, password, _ := strings.Cut(string(plain), ":")
+			all = append(all, string(plain), password)
 		}
 	}
 	for name, values := range base.Query() {
 		if confidential(name) {
-			for _, value := range values {
-				add(value)
-			}
+			all = append(all, values...)
 		}
 	}
-	// The longest first: a shorter one may be a part of it.
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
 	return all
 }
 
@@ -122,7 +120,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 		return h.redirected(r)
 	}
 	contentType := r.Get("Content-Type")
-	r.Header = clientFields(r.Header)
+	r.Header = h.clientFields(r.Header, r.Status)
 	switch {
 	case mediaType(contentType, "text/event-stream"):
 		return h.relay(req.Op, r, out, begun)

@@ -113,18 +113,38 @@ func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun tim
 	}
 }
 
-// clientFields drops from header the fields that speak for the upstream's host
-// and not for its reply: cookies that bind later requests of all clients
-// together, and what a client would take for Sluice's own policy.
-func clientFields(header []llm.Field) []llm.Field {
-	return slices.DeleteFunc(header, func(f llm.Field) bool {
-		switch f.Name {
-		case "Content-Length", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data",
-			"Nel", "Report-To", "Reporting-Endpoints":
+// clientFields gives the fields of a reply that a client may see, in place of
+// header. None of them holds the upstream's key, which a proxy or a server for
+// testing may repeat.
+func (h *Handler) clientFields(header []llm.Field, status int) []llm.Field {
+	ofConnection := ""
+	for i := range header {
+		if f := &header[i]; f.Name == "Connection" && !strings.EqualFold(f.Value, "keep-alive") && !strings.EqualFold(f.Value, "close") {
+			ofConnection += f.Value + ","
+		}
+	}
+	kept := header[:0]
+	for i := range header {
+		f := header[i]
+		if !llm.ForClient(f.Name, status) || h.secrets.in(f.Name) || ofConnection != "" && named(ofConnection, f.Name) {
+			continue
+		}
+		f.Value = h.secrets.redactField(f.Value)
+		kept = append(kept, f)
+	}
+	clear(header[len(kept):])
+	return kept
+}
+
+// named reports whether a field is in the list that Connection gives: it belongs
+// to the connection then (RFC 9110, 7.6.1).
+func named(list, name string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.Trim(one, " \t"), name) {
 			return true
 		}
-		return false
-	})
+	}
+	return false
 }
 
 // isJSON reports whether a reply is JSON by its type. Where an operation's
