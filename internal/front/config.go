@@ -86,7 +86,9 @@ type StreamConfig struct {
 	// in the write under way.
 	BufferBytes int `yaml:"buffer_bytes"`
 
-	// WriteTimeout ends a client that takes no byte of a reply for so long.
+	// WriteTimeout ends a client that takes no byte of a reply, of any kind, for
+	// so long. Over HTTP/2 it is the reply that ends, and 256 bytes a second are
+	// progress for certain.
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 }
 

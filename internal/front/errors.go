@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/internal/jsonscan"
@@ -20,7 +22,7 @@ func errDraining() error {
 
 func (x *exchange) unknownURL() error {
 	return llm.Errorf(http.StatusNotFound, "unknown_url", "Unknown request URL: %s %s. The API's routes begin with /v1/, once: "+
-		"the base URL to give a client is %s, with no slash at its end.", x.r.Method, x.r.URL.EscapedPath(), baseURL(x.r))
+		"the base URL to give a client is %s, with no slash at its end.", shown(x.r.Method), shown(x.r.URL.EscapedPath()), baseURL(x.r))
 }
 
 // baseURL is what a client has to be given, as far as can be seen from here.
@@ -29,17 +31,26 @@ func baseURL(r *http.Request) string {
 	case r.Host == "": // HTTP/1.0
 		return "http://ADDRESS/v1"
 	case r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https":
-		return "https://" + r.Host + "/v1"
+		return "https://" + shown(r.Host) + "/v1"
 	default:
-		return "http://" + r.Host + "/v1"
+		return "http://" + shown(r.Host) + "/v1"
 	}
 }
 
 func (x *exchange) wrongMethod(allow string) error {
 	e := llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "%s is not supported by %s. It takes %s.",
-		x.r.Method, x.r.URL.EscapedPath(), allow)
+		shown(x.r.Method), shown(x.r.URL.EscapedPath()), allow)
 	e.Allow = allow
 	return e
+}
+
+// shown bounds what a reply repeats of its request.
+func shown(s string) string {
+	const most = 256
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return s
 }
 
 func errTooLarge(limit int64) *llm.Error {
@@ -79,6 +90,11 @@ func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64)
 
 // replyError sends e as the whole reply. Nothing has been written before.
 func (x *exchange) replyError(e *llm.Error) {
+	if x.many && !x.known {
+		x.forget()
+		x.s.strangers.enter(&x.reply, x.st.cfg.MaxConnections)
+		defer x.s.strangers.leave(&x.reply)
+	}
 	h := x.w.Header()
 	clear(h)
 	x.used = 0
@@ -118,9 +134,27 @@ func (x *exchange) replyError(e *llm.Error) {
 	x.status = e.Status
 	x.wrote = true
 	x.noteError(e, body)
+	if x.many {
+		x.set(h, "Content-Length", strconv.Itoa(len(body)))
+		x.mayEnd()
+	}
 	x.w.WriteHeader(e.Status)
-	n, _ := x.w.Write(body)
+	n, err := x.w.Write(body)
 	x.wroteBody(n)
+	if x.unsent = err; err != nil {
+		x.undelivered()
+		x.status = 0
+	}
+}
+
+// forget lets go of a request that is refused to a client that has shown no key.
+// One connection may have hundreds of them, each with a head of max_header_bytes,
+// and take the refusals as slowly as it can.
+func (x *exchange) forget() {
+	r := x.r
+	x.req.Path = strings.Clone(shown(r.URL.EscapedPath())) // what observers are told
+	clear(r.Header)
+	r.URL, r.RequestURI, r.Host, r.Trailer = &url.URL{}, "", "", nil
 }
 
 // refuse answers a request that is no API request with an error.
@@ -132,8 +166,10 @@ func refuse(w http.ResponseWriter, err error) {
 	if e.Status == http.StatusUnauthorized {
 		h.Set("Www-Authenticate", "Bearer")
 	}
+	body := append(jsonscan.AppendError(nil, e), '\n')
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(append(jsonscan.AppendError(nil, e), '\n'))
+	_, _ = w.Write(body)
 }
 
 // boundUnread bounds the wait for a body that nobody has begun to read:

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,6 +23,9 @@ type exchange struct {
 	w  http.ResponseWriter
 	r  *http.Request
 
+	many  bool  // HTTP/2: its connection has many requests
+	reply reply // w, where many
+
 	req        llm.Request
 	fields     [16]llm.Field // backs req.Header
 	streamSeen bool
@@ -29,6 +33,7 @@ type exchange struct {
 	body       body
 	buf        *buffer // backs req.Body
 	spool      *spool
+	known      bool   // the key is a client's, or none is asked for
 	admin      bool   // the key is an administrator's
 	own        *Route // answers instead of the handlers
 	live       bool   // no drain waits for it
@@ -41,6 +46,7 @@ type exchange struct {
 	status  int
 	kind    llm.ReplyKind
 	length  int64
+	unsent  error // why the client has not all of it; see also stream.err
 
 	stream stream
 	unfit  bool  // a timer may still refer to it: not to be used again
@@ -59,6 +65,10 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		x.stream.moved = make(chan struct{}, 1)
 	}
 	x.st, x.w, x.r, x.begun = s.acquire(), w, r, time.Now()
+	if x.many = r.ProtoMajor > 1; x.many {
+		x.reply.open(w, r, x.st.stream.WriteTimeout)
+		x.w = &x.reply
+	}
 	x.req.ID = requestID(r.Header)
 	x.beginTrace()
 	return x
@@ -93,12 +103,17 @@ func (x *exchange) end() {
 		x.spool.close()
 	}
 	x.st.release()
+	if x.many {
+		x.reply.conn.ended(x.r.Context().Err() == nil)
+	}
 	live := x.live
 	if p == nil && !x.unfit {
 		x.reset()
 		s.exchanges.Put(x)
 	}
-	if !live {
+	if live {
+		s.aside.Add(-1)
+	} else {
 		s.inFlight.Add(-1)
 	}
 	if p != nil {
@@ -113,16 +128,18 @@ func (x *exchange) reset() {
 	clear(x.values[:x.used])
 	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept = nil, nil, nil, nil, nil, nil, nil
 	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
-	x.streamSeen, x.admin, x.live, x.started, x.wrote = false, false, false, false, false
+	x.streamSeen, x.known, x.admin, x.live, x.started, x.wrote = false, false, false, false, false, false
 	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
+	x.unsent = nil
 	x.stream.reset()
+	x.reply.reset()
 }
 
 // finish ends the reply. err is what the handlers returned.
 func (x *exchange) finish(err error) {
 	x.settle()
 	if err == nil {
-		err = x.stream.err
+		err = cmp.Or(x.stream.err, x.unsent)
 	}
 	if err == nil {
 		x.complete()
@@ -134,7 +151,7 @@ func (x *exchange) finish(err error) {
 		err = errShutdown
 	case x.body.err != nil: // net/http calls that leaving too
 		err = x.body.err
-	case left || x.stream.err != nil:
+	case left || x.stream.err != nil || x.reply.stalled.Load():
 		x.clientLeft()
 	}
 	x.fail(llm.AsError(err))
@@ -156,18 +173,23 @@ func (x *exchange) complete() {
 
 // clientLeft ends a reply that nobody waits for. It does not return.
 func (x *exchange) clientLeft() {
-	cause := abortClient
-	if errors.Is(x.stream.err, os.ErrDeadlineExceeded) || x.stream.stalled.Load() {
-		cause = abortSlow
-	}
 	if x.wrote {
-		x.record.Status = x.status
-		x.abort(cause)
+		x.undelivered()
 	}
 	x.status = 0
 	// Returning would end the reply as if it were whole, for a client that has
 	// closed only its own direction.
 	panic(http.ErrAbortHandler)
+}
+
+// undelivered takes note of a reply that its client did not take to its end.
+func (x *exchange) undelivered() {
+	cause := abortClient
+	if errors.Is(cmp.Or(x.stream.err, x.unsent), os.ErrDeadlineExceeded) || x.reply.stalled.Load() {
+		cause = abortSlow
+	}
+	x.record.Status = x.status
+	x.abort(cause)
 }
 
 // abort takes note of why a reply does not reach its end.

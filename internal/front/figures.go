@@ -24,6 +24,15 @@ var abortNames = [abortCauses]string{
 	perf.AbortClient, perf.AbortSlow, perf.AbortUpstream, perf.AbortShutdown, perf.AbortRequest, perf.AbortInternal,
 }
 
+// The causes for which an HTTP/2 connection is closed.
+const (
+	cutResets  = iota // the client reset too many streams
+	cutStalled        // not even the reset of a stream that stands still leaves
+	cutCauses
+)
+
+var cutNames = [cutCauses]string{"resets", "stalled"}
+
 // operations is the number of llm's operations.
 const operations = int(llm.GetModel) + 1
 
@@ -46,6 +55,7 @@ func (c *byStatus) count(status int, e *perf.Exchange) {
 type stats struct {
 	connections atomic.Int64
 	rejected    atomic.Uint64
+	cuts        [cutCauses]atomic.Uint64
 	requests    [operations]byStatus
 	own         byStatus // requests to the gateway itself
 
@@ -77,7 +87,12 @@ func (s *Server) Figures(r perf.Reporter) {
 	st := &s.stats
 	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
 	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
+	for cause := range st.cuts {
+		r.Counter("client_connections_cut_total", "HTTP/2 connections closed for what their clients did, by cause.",
+			float64(st.cuts[cause].Load()), "cause", cutNames[cause])
+	}
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
+	r.Gauge("side_requests_in_flight", "Requests under way for /healthz, /readyz, /metrics and the dashboard's page, and live streams of figures.", float64(s.aside.Load()))
 	for op := range st.requests {
 		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", llm.Operation(op).String())
 	}

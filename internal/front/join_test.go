@@ -57,7 +57,7 @@ func TestJoin(t *testing.T) {
 		{"breaks in the second", 6, rest, 2, true, []string{"head", "re"}},
 	} {
 		r := &recorder{limit: test.limit}
-		c := &conn{Conn: r, timeout: time.Minute, open: new(atomic.Int64)}
+		c := &conn{Conn: r, timeout: time.Minute, stats: new(stats)}
 		c.join()
 		if n, err := c.Write(head); n != len(head) || err != nil || len(r.writes) > 0 {
 			t.Errorf("%s: %d, %v, %q", test.name, n, err, r.writes)

@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -30,7 +31,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		st := l.server.state.Load()
 		stats := &l.server.stats
 		if stats.connections.Add(1) <= int64(st.cfg.MaxConnections) {
-			return &conn{Conn: c, timeout: st.stream.WriteTimeout, open: &stats.connections}, nil
+			return &conn{Conn: c, timeout: st.stream.WriteTimeout, stats: stats}, nil
 		}
 		stats.connections.Add(-1)
 		stats.rejected.Add(1)
@@ -49,8 +50,10 @@ func (l *listener) Accept() (net.Conn, error) {
 type conn struct {
 	net.Conn
 	timeout time.Duration
-	open    *atomic.Int64
+	stats   *stats
 	once    sync.Once
+
+	resets atomic.Int64 // Unix ns; see ended
 
 	deadline atomic.Int64 // Unix ns; 0 when net/http has set its own since
 
@@ -176,6 +179,17 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// connOf returns the connection that a request came on, or nil where it came on
+// none.
+func connOf(ctx context.Context) *conn {
+	under, _ := ctx.Value(connKey{}).(net.Conn)
+	if t, ok := under.(*tls.Conn); ok {
+		under = t.NetConn()
+	}
+	c, _ := under.(*conn)
+	return c
+}
+
 // CloseWrite ends what is written and leaves the rest of the connection. net/http
 // asks for it too, before it closes a connection in which something is unread.
 func (c *conn) CloseWrite() error {
@@ -186,6 +200,55 @@ func (c *conn) CloseWrite() error {
 }
 
 func (c *conn) Close() error {
-	c.once.Do(func() { c.open.Add(-1) })
+	c.once.Do(func() { c.stats.connections.Add(-1) })
 	return c.Conn.Close()
+}
+
+// The replies that a client may leave on one HTTP/2 connection: maxResets more
+// than it takes whole, and one in resetEvery besides. A stream costs a client a few
+// bytes and the gateway a request, which may be an upstream's too; net/http bounds
+// only how many there are at once. Those who type or ask two upstreams for the sake
+// of the faster one leave many, but no such numbers.
+const (
+	maxResets  = 500
+	resetEvery = 100 * time.Millisecond
+)
+
+// ended takes note of how a request of an HTTP/2 connection ended, and closes the
+// connection of a client that leaves too many.
+func (c *conn) ended(whole bool) {
+	if c == nil {
+		return
+	}
+	// The time by which all that was left will have been made up for.
+	for {
+		old := c.resets.Load()
+		if whole && old == 0 {
+			return
+		}
+		now := time.Now().UnixNano()
+		next := max(old, now) + int64(resetEvery)
+		if whole {
+			next = max(old-int64(resetEvery), 0)
+		}
+		if !c.resets.CompareAndSwap(old, next) {
+			continue
+		}
+		if !whole && next-now > maxResets*int64(resetEvery) {
+			c.cut(cutResets)
+		}
+		return
+	}
+}
+
+// cut closes the connection for what its client does.
+func (c *conn) cut(cause int) {
+	if c == nil {
+		return
+	}
+	c.once.Do(func() {
+		c.stats.connections.Add(-1)
+		c.stats.cuts[cause].Add(1)
+	})
+	_ = c.Conn.Close()
 }

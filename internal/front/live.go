@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 
 	"sluice/internal/llm"
 )
@@ -17,6 +18,7 @@ func (x *exchange) serveLive() error {
 	defer stop()
 	x.live = true
 	x.s.inFlight.Add(-1)
+	x.s.aside.Add(1)
 	var unsent error
 	err := x.own.Stream(x.r.WithContext(ctx), func(b []byte) error {
 		if unsent == nil {
@@ -24,6 +26,9 @@ func (x *exchange) serveLive() error {
 		}
 		return unsent
 	})
+	if errors.Is(unsent, os.ErrDeadlineExceeded) {
+		x.unsent = unsent // of which finish takes note
+	}
 	over := ctx.Err() != nil || unsent != nil && errors.Is(err, unsent)
 	switch {
 	case err == nil, over && x.r.Context().Err() == nil:

@@ -2,6 +2,7 @@ package front
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case path == "/healthz", path == "/readyz", path == "/metrics", s.pages != nil && isPage(path):
-		s.serveAside(w, r)
+		s.watchAside(w, r)
 	default:
 		x := s.begin(w, r)
 		defer x.end()
@@ -53,7 +54,7 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.endings.wait(endingPatience)
-		s.metrics.ServeHTTP(w, r)
+		s.serveMetrics(w, r)
 	default:
 		s.pages.ServeHTTP(w, r)
 	}
@@ -79,8 +80,10 @@ func writePlain(w http.ResponseWriter, status int, text string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
+	body := []byte(text + "\n")
+	h.Set("Content-Length", strconv.Itoa(len(body))) // it leaves before the handler ends
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n"))
+	_, _ = w.Write(body)
 }
 
 // serve takes one request to the chain of handlers.
@@ -99,6 +102,7 @@ func (x *exchange) serve() error {
 	if x.req.Tenant, x.admin, err = x.st.keys.tenant(r.Header); err != nil {
 		return err
 	}
+	x.known = true
 	if err := x.route(); err != nil {
 		return err
 	}

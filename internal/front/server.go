@@ -81,9 +81,14 @@ type Server struct {
 
 	draining atomic.Bool
 	inFlight atomic.Int64 // API requests
+	aside    atomic.Int64 // other requests, and live streams
 	endings  endings
 	base     context.Context
 	cutShort context.CancelCauseFunc // ends every request
+
+	// Replies on their way whose clients need no key, and those with figures.
+	strangers, readers crowd
+	rendering          chan struct{} // has room for one
 
 	forwarded []string // request fields that upstreams always see
 	pools
@@ -163,8 +168,8 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	s := &Server{
 		log: o.Logger, metrics: o.Metrics, ready: o.Ready, pages: o.Pages, tracer: o.Tracer,
 		observers: o.Observers, keepReplies: o.KeepReplies,
-		endings: newEndings(),
-		server:  []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
+		endings: newEndings(), rendering: make(chan struct{}, 1),
+		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
 	if s.log == nil {

@@ -124,20 +124,21 @@ func (x *exchange) sendWhole(b []byte) error {
 		return errMisuse
 	}
 	x.wrote = true
-	if len(b) > engineCounts {
+	if len(b) > engineCounts || x.many && len(b) > 0 {
 		x.set(x.w.Header(), "Content-Length", strconv.Itoa(len(b)))
 	}
 	x.noteWhole(b)
 	x.w.WriteHeader(x.status)
-	if len(b) >= engineBuffer {
+	if len(b) >= engineBuffer || x.many {
 		x.mayEnd()
 	}
-	if len(b) < engineBuffer || x.r.ProtoMajor != 1 {
-		n, err := x.w.Write(b)
-		x.wroteBody(n)
-		return err
+	if len(b) >= engineBuffer && !x.many {
+		return x.writeLarge(b)
 	}
-	return x.writeLarge(b)
+	n, err := x.w.Write(b)
+	x.wroteBody(n)
+	x.unsent = err
+	return err
 }
 
 // writeLarge writes a body that does not fit into net/http's buffer together
@@ -154,6 +155,7 @@ func (x *exchange) writeLarge(b []byte) error {
 			err = e
 		}
 	}
+	x.unsent = err
 	return err
 }
 
@@ -170,17 +172,13 @@ func (x *exchange) sendPiece(b []byte) error {
 	if x.length >= 0 && x.record.BytesOut+int64(len(b)) >= x.length {
 		x.mayEnd()
 	}
-	x.watchWrite()
-	defer x.unwatchWrite()
 	n, err := x.w.Write(b)
 	x.wroteBody(n)
-	if err != nil {
-		return err
+	if err == nil && x.length < 0 {
+		err = flush(x.w)
 	}
-	if x.length < 0 {
-		return x.flush()
-	}
-	return nil
+	x.unsent = err
+	return err
 }
 
 // wroteBody counts n bytes of a body. Those of a reply to HEAD stay here.
@@ -188,12 +186,4 @@ func (x *exchange) wroteBody(n int) {
 	if x.r.Method != http.MethodHead {
 		x.record.BytesOut += int64(n)
 	}
-}
-
-// flush sends what net/http holds back.
-func (x *exchange) flush() error {
-	if f, ok := x.w.(interface{ FlushError() error }); ok {
-		return f.FlushError()
-	}
-	return http.ErrNotSupported
 }

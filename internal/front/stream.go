@@ -3,7 +3,6 @@ package front
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sluice/internal/front/merge"
@@ -31,9 +30,6 @@ type stream struct {
 
 	beat     *time.Timer // heartbeat
 	answered bool        // no more heartbeats
-
-	watch   *time.Timer // HTTP/2: a write that takes too long
-	stalled atomic.Bool
 }
 
 func (q *stream) reset() {
@@ -42,8 +38,7 @@ func (q *stream) reset() {
 	if cap(q.ends) > 1024 {
 		q.ends = nil
 	}
-	q.beat, q.watch = nil, nil
-	q.stalled.Store(false)
+	q.beat = nil
 }
 
 func (x *exchange) streamHeader(h http.Header) {
@@ -175,8 +170,6 @@ func (x *exchange) sign() {
 
 // write sends b, and before the first one the head, in one flush.
 func (x *exchange) write(b []byte) error {
-	x.watchWrite()
-	defer x.unwatchWrite()
 	if !x.wrote {
 		x.wrote = true
 		x.w.WriteHeader(x.status)
@@ -187,32 +180,7 @@ func (x *exchange) write(b []byte) error {
 	x.s.stats.writes.Add(1)
 	x.s.stats.bytes.Add(uint64(len(b)))
 	x.record.BytesOut += int64(len(b))
-	return x.flush()
-}
-
-// watchWrite ends an HTTP/2 stream whose client does not let it write. A dead
-// connection is found by conn, but a live one can leave one stream without
-// flow control for ever.
-func (x *exchange) watchWrite() {
-	if x.r.ProtoMajor < 2 {
-		return
-	}
-	q, d := &x.stream, x.st.stream.WriteTimeout
-	if q.watch != nil {
-		q.watch.Reset(d)
-		return
-	}
-	w, stalled := x.w, &q.stalled
-	q.watch = time.AfterFunc(d, func() {
-		stalled.Store(true)
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now())
-	})
-}
-
-func (x *exchange) unwatchWrite() {
-	if q := &x.stream; q.watch != nil && !q.watch.Stop() {
-		x.unfit = true
-	}
+	return flush(x.w)
 }
 
 // settle waits until the writer has nothing left to do. Each of its writes is
