@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -297,6 +298,34 @@ func TestParametersOfJSONMeanNothing(t *testing.T) {
 			req.Header.Set("Content-Type", "Application/JSON"+params)
 			if resp, body := do(t, client, req); resp.StatusCode != 200 || got.Model != "m" || string(got.Body) == "" {
 				t.Errorf("%s, %q: %d %s, model %q", path, params, resp.StatusCode, body, got.Model)
+			}
+		}
+	}
+}
+
+// TestTypes: the upstream's type goes on, right or wrong, and where it gave none
+// no other is made up.
+func TestTypes(t *testing.T) {
+	for _, kind := range []llm.ReplyKind{llm.Unary, llm.EventStream, llm.Pieces} {
+		for given, want := range map[string][]string{"": nil, "application/json": {"application/json"}, "Text/Event-Stream;charset=x": {"Text/Event-Stream;charset=x"}} {
+			if kind == llm.EventStream && given != "" && given != "application/json" {
+				want = []string{"text/event-stream"}
+			}
+			s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+				head := llm.Head{Status: 200, Kind: kind, Length: -1}
+				if given != "" {
+					head.Header = []llm.Field{{Name: "Content-Type", Value: given}}
+				}
+				if err := out.Start(&head); err != nil {
+					return err
+				}
+				return out.Send(events("data: 1\n\n"))
+			})
+			for _, e := range engines {
+				resp, body := do(t, e.client(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), streamBody))
+				if got := resp.Header["Content-Type"]; body != "data: 1\n\n" || !slices.Equal(got, want) {
+					t.Errorf("%s, kind %d, %q: %q, type %q", e.name, kind, given, body, got)
+				}
 			}
 		}
 	}

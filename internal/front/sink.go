@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/internal/llm"
@@ -40,11 +41,22 @@ func (x *exchange) Start(h *llm.Head) error {
 	if x.s.draining.Load() {
 		x.set(header, "Connection", "close")
 	}
+	contentType := header["Content-Type"]
 	if h.Kind == llm.EventStream {
 		x.streamHeader(header)
 		x.openStream()
 	}
+	if len(contentType) == 0 || h.Kind == llm.EventStream && !hasFold(contentType[0], eventStream) {
+		// An upstream's own, right or wrong, or none: net/http would look at the
+		// body and make one up (RFC 9110 section 8.3).
+		header["Content-Type"] = contentType
+	}
 	return nil
+}
+
+// hasFold reports whether s begins with prefix, whatever its case.
+func hasFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // attemptsHeader tells of a request that was sent to upstreams more than once.

@@ -41,8 +41,10 @@ func (q *stream) reset() {
 	q.beat = nil
 }
 
+const eventStream = "text/event-stream"
+
 func (x *exchange) streamHeader(h http.Header) {
-	x.set(h, "Content-Type", "text/event-stream")
+	x.set(h, "Content-Type", eventStream)
 	x.set(h, "Cache-Control", "no-cache")
 	x.set(h, "X-Accel-Buffering", "no")
 }

@@ -123,9 +123,11 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	r.Header = h.clientFields(r.Header, r.Status)
 	switch {
 	case mediaType(contentType, "text/event-stream"):
-		return h.relay(req.Op, r, out, begun)
+		return h.relay(req.Op, r, nil, out, begun)
+	case req.Stream && r.Status < 300:
+		return h.mislabelled(req, r, out, begun)
 	case req.Method != "HEAD" && isJSON(contentType, req.Op):
-		return h.unary(r, out, begun)
+		return h.unary(r, nil, out, begun)
 	default:
 		return h.pieces(r, nil, out, begun)
 	}

@@ -26,13 +26,14 @@ type whole struct {
 }
 
 // unary collects a reply, so that a cut before its end leaves the request free
-// to go elsewhere, and so that a slow client does not keep the connection.
-func (h *Handler) unary(r *upstream.Reply, out llm.Sink, begun time.Time) error {
+// to go elsewhere, and so that a slow client does not keep the connection. read
+// is what was already read of it.
+func (h *Handler) unary(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	if r.Length > maxUnary {
-		return h.pieces(r, nil, out, begun)
+		return h.pieces(r, read, out, begun)
 	}
 	w := h.wholes.Get().(*whole)
-	body, err := collect(r, w.body[:0], maxUnary)
+	body, err := collect(r, append(w.body[:0], read...), maxUnary)
 	defer func() {
 		if cap(body) > maxKept {
 			body = nil

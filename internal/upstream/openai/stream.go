@@ -40,8 +40,9 @@ type stream struct {
 	sent     time.Time
 }
 
-// relay sends on an event stream. begun is when its request went out.
-func (h *Handler) relay(op llm.Operation, r *upstream.Reply, out llm.Sink, begun time.Time) error {
+// relay sends on an event stream, of which read was already read. begun is when
+// its request went out.
+func (h *Handler) relay(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	s := h.streams.Get().(*stream)
 	*s = stream{
 		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true,
@@ -55,7 +56,24 @@ func (h *Handler) relay(op llm.Operation, r *upstream.Reply, out llm.Sink, begun
 		*s = stream{events: s.events, held: s.held, heldEnds: s.heldEnds}
 		h.streams.Put(s)
 	}()
+	if read != nil {
+		return s.run(&peeked{r, read}, out, h.name)
+	}
 	return s.run(r, out, h.name)
+}
+
+// peeked is a body of which the beginning was already read.
+type peeked struct {
+	source
+	read []byte
+}
+
+func (p *peeked) Next() ([]byte, error) {
+	if read := p.read; read != nil {
+		p.read = nil
+		return read, nil
+	}
+	return p.source.Next()
 }
 
 func (s *stream) run(body source, out llm.Sink, name string) error {
