@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/perf/usage"
 )
 
 // exchange is one request and its reply. It is the Sink of the handlers. It is
@@ -53,6 +54,8 @@ type exchange struct {
 	ending uint8 // place among the Server's endings and one more; 0 for none
 
 	record perf.Exchange // what observers are told
+	pieces usage.Reader  // reads a reply in pieces
+	json   bool          // is to
 	kept   *buffer       // backs record.Reply
 }
 
@@ -131,6 +134,9 @@ func (x *exchange) reset() {
 	x.streamSeen, x.known, x.admin, x.live, x.started, x.wrote = false, false, false, false, false, false
 	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
 	x.unsent = nil
+	if x.json {
+		x.pieces, x.json = usage.Reader{}, false
+	}
 	x.stream.reset()
 	x.reply.reset()
 }

@@ -1,9 +1,13 @@
 package front
 
 import (
+	"net/http"
+	"strings"
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
+	"sluice/internal/perf/usage"
 )
 
 // maxKeptReply bounds a reply that is copied for observers, in bytes.
@@ -14,6 +18,7 @@ func (x *exchange) noteHead(h *llm.Head) {
 	e := &x.record
 	e.Upstream, e.Attempts, e.Cache = h.Upstream, h.Attempts, h.Cache
 	e.Waiting = max(h.Waited, 0)
+	x.json = h.Kind == llm.Pieces && x.tells() && speaksJSON(h.Get("Content-Type"))
 	// A body that is sent on while it comes in is waited for on both sides.
 	e.HasOverhead = h.Waited >= 0 && h.Status < 400 && x.own == nil && x.req.BodyReader == nil
 }
@@ -21,12 +26,52 @@ func (x *exchange) noteHead(h *llm.Head) {
 // noteWhole is told of a reply that is held whole, before it is written.
 func (x *exchange) noteWhole(b []byte) {
 	x.answered(time.Since(x.begun))
-	x.noteUsage(b)
+	if x.tells() {
+		x.noteUsage(usage.Whole(b))
+	}
 	if x.own == nil && x.s.keepReplies != nil && len(b) <= maxKeptReply && x.s.keepReplies() {
 		x.kept = x.s.buffers.get(int64(len(b)))
 		x.kept.b = append(x.kept.b, b...)
 		x.record.Reply = x.kept.b
 	}
+}
+
+// tells reports whether a reply may say how many tokens it took. One that was asked
+// for with GET says what another took.
+func (x *exchange) tells() bool {
+	return len(x.s.observers) > 0 && x.own == nil && x.r.Method == http.MethodPost
+}
+
+// noteUsage takes note of what a reply says it took. The last that says so counts.
+func (x *exchange) noteUsage(u perf.Usage) {
+	if u.Known {
+		x.record.Usage = u
+	}
+}
+
+// noteEvents is told of events of a stream, before they are written.
+func (x *exchange) noteEvents(events []llm.Event) {
+	if !x.tells() {
+		return
+	}
+	for i := range events {
+		x.noteUsage(usage.Event(events[i].Raw))
+	}
+}
+
+// notePiece is told of a piece of a reply, before it is written.
+func (x *exchange) notePiece(b []byte) {
+	if x.json {
+		x.pieces.Feed(b)
+		x.record.Usage = x.pieces.Usage()
+	}
+}
+
+// speaksJSON reports whether a reply is JSON, or does not say what it is.
+func speaksJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	kind = strings.ToLower(strings.Trim(kind, " \t"))
+	return kind == "" || kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
 // noteError is told of a reply that is an error, before it is written.

@@ -180,7 +180,7 @@ func (x *exchange) sendPiece(b []byte) error {
 		}
 		x.w.WriteHeader(x.status)
 	}
-	x.noteUsage(b)
+	x.notePiece(b)
 	if x.length >= 0 && x.record.BytesOut+int64(len(b)) >= x.length {
 		x.mayEnd()
 	}

@@ -62,9 +62,7 @@ func (x *exchange) queue(events []llm.Event) error {
 		return nil
 	}
 	x.countSend(len(events))
-	for i := range events {
-		x.noteUsage(events[i].Raw)
-	}
+	x.noteEvents(events)
 	if endsStream(events[len(events)-1].Raw) {
 		x.mayEnd()
 	}

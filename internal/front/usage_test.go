@@ -1,183 +1,66 @@
 package front
 
 import (
-	"archive/tar"
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
+	"context"
 	"strings"
 	"testing"
 
-	"github.com/ulikunitz/xz"
-
 	"sluice/internal/llm"
 	"sluice/internal/perf"
-	"sluice/internal/sse"
 )
 
+// TestUsage: what a reply says it took is noted, in every kind of reply, wherever it
+// stands; the last event that says so counts; and what only looks like it does not.
 func TestUsage(t *testing.T) {
-	chat := `"usage":{"prompt_tokens":20,"completion_tokens":5,"total_tokens":25,"prompt_tokens_details":{"cached_tokens":12,"audio_tokens":0}}`
-	for text, want := range map[string]perf.Usage{
-		`{"id":"c",` + chat + `}`:                              {Known: true, Input: 20, Output: 5, Cached: 12},
-		`{"id":"c",` + chat + `,"service_tier":"default"}`:     {Known: true, Input: 20, Output: 5, Cached: 12},
-		"data: {" + chat + ",\"x_groq\":{\"usage\":null}}\n\n": {Known: true, Input: 20, Output: 5, Cached: 12},
-		`{"usage" : {"prompt_tokens" :8,"total_tokens":8}}`:    {Known: true, Input: 8},
-		`{"usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":99},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":0}}}`: {Known: true, Input: 36, Output: 87, Cached: 36},
-		`{"usage":{"prompt_tokens":1,"prompt_tokens_details":null}}`:                                                                                  {Known: true, Input: 1},
-
-		`{"usage":null}`: {}, `{"usage":{}}`: {}, `{"usage":[1]}`: {}, `{"usage":{"prompt_tokens":-5}}`: {}, `{"usage":{"prompt_tokens":1e3}}`: {},
-		`{"usage":{"prompt_tokens":99999999999999999999}}`: {}, `{"usage":{"prompt_tokens":5`: {}, `"usage"`: {}, `"usage":`: {}, "": {},
-		`{"content":"\"usage\":{\"prompt_tokens\":5}"}`: {}, `{"a\"usage":{"prompt_tokens":5}}`: {}, `{"a":"usage"}`: {},
-		chat + strings.Repeat(" ", usageWindow): {},
+	const said = `"usage":{"prompt_tokens":10.0,"completion_tokens":2e1}`
+	long := strings.Repeat(`word `, 3000)
+	head := func(kind llm.ReplyKind, contentType string) *llm.Head {
+		return &llm.Head{Status: 200, Kind: kind, Length: -1, Header: []llm.Field{{Name: "Content-Type", Value: contentType}}}
+	}
+	send := func(h *llm.Head, parts ...string) llm.HandlerFunc {
+		return func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+			if err := out.Start(h); err != nil {
+				return err
+			}
+			for _, p := range parts {
+				if err := out.Send([]llm.Event{{Raw: []byte(p)}}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	known := perf.Usage{Known: true, Input: 10, Output: 20}
+	const json = "application/json"
+	for name, c := range map[string]struct {
+		handler llm.HandlerFunc
+		method  string
+		want    perf.Usage
+	}{
+		"whole, first":       {send(head(llm.Unary, json), `{`+said+`,"choices":["`+long+`"]}`), "POST", known},
+		"whole, in metadata": {send(head(llm.Unary, json), `{"metadata":{`+said+`}}`), "POST", perf.Usage{}},
+		"whole, read again":  {send(head(llm.Unary, json), `{`+said+`}`), "GET", perf.Usage{}},
+		"pieces":             {send(head(llm.Pieces, json+"; charset=utf-8"), `{"data":["`+long+`"],"usa`, `ge":{"prompt_tokens":1`, `0,"completion_tokens":20}`, `,"a":"`+long+`"}`), "POST", known},
+		"pieces, no type":    {send(head(llm.Pieces, ""), `{`+said, `}`), "POST", known},
+		"pieces, in text":    {send(head(llm.Pieces, json), `{"data":"\`, `"usage\":{\"prompt_tokens\":1}`, `"}`), "POST", perf.Usage{}},
+		"pieces, a file":     {send(head(llm.Pieces, "application/jsonl"), `{`+said+`}`), "POST", perf.Usage{}},
+		"stream": {send(head(llm.EventStream, "text/event-stream"), "data: {"+strings.Replace(said, "10.0", "3", 1)+"}\n\n", "data: {"+said+",\"a\":\""+long+"\"}\n\n",
+			"data: {\"usage\":null}\n\n", "data: [DONE]\n\n"), "POST", known},
+		"stream of a response": {send(head(llm.EventStream, "text/event-stream"), "event: response.completed\r\ndata: {\"response\":{"+said+",\"metadata\":{\"a\":\""+long+"\"}}}\r\n\r\n"), "POST", known},
 	} {
-		if got := findUsage([]byte(text)); got != want {
-			t.Errorf("%.120s: %+v, want %+v", text, got, want)
-		}
-	}
-}
-
-func FuzzUsage(f *testing.F) {
-	for _, s := range []string{
-		`{"usage":{"prompt_tokens":20,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":12}}}`, `"usage":{"usage":{}`, `\"usage":{`, `"usage":{"input_tokens_details":{`,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		u := findUsage(b)
-		if u.Input < 0 || u.Output < 0 || u.Cached < 0 || u.Cached > u.Input || !u.Known && u != (perf.Usage{}) {
-			t.Errorf("%q: %+v", b, u)
-		}
-	})
-}
-
-// TestUsageOfRecordings compares with what a whole reading of each recorded
-// stream of the OpenAI protocol says.
-func TestUsageOfRecordings(t *testing.T) {
-	dir := filepath.FromSlash("../../../shared/data/sse-streams")
-	f, err := os.Open(filepath.Join(dir, "streams-dev.tar.xz"))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer f.Close()
-	plain, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, known := 0, 0
-	for archive := tar.NewReader(plain); ; streams++ {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got, want perf.Usage
-		for _, raw := range split(t, body) {
-			if u := findUsage(raw); u.Known {
-				got = u
+		t.Run(name, func(t *testing.T) {
+			seen := make(seen, 1)
+			s := startWith(t, c.handler, Options{Observers: []perf.Observer{seen}})
+			path := chatPath
+			if c.method == "GET" {
+				path = "/v1/chat/completions/1"
 			}
-			if u := decodeUsage(raw); u.Known {
-				want = u
-			}
-		}
-		if got != want {
-			t.Errorf("%s: %+v, want %+v", h.Name, got, want)
-		}
-		if got.Known {
-			known++
-		}
-	}
-	if t.Logf("%d of %d streams say how many tokens they took", known, streams); known < 100 {
-		t.Error("few do")
-	}
-}
-
-func split(t *testing.T, stream []byte) (raws [][]byte) {
-	t.Helper()
-	var s sse.Splitter
-	list, err := s.Feed(stream, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range append(list, llm.Event{Raw: s.Tail()}) {
-		raws = append(raws, e.Raw)
-	}
-	return raws
-}
-
-// decodeUsage is the test's own reading of an event.
-func decodeUsage(raw []byte) (u perf.Usage) {
-	type details struct {
-		Cached int64 `json:"cached_tokens"`
-	}
-	type usage struct {
-		In           *int64  `json:"prompt_tokens"`
-		Out          *int64  `json:"completion_tokens"`
-		Input        *int64  `json:"input_tokens"`
-		Output       *int64  `json:"output_tokens"`
-		InDetails    details `json:"prompt_tokens_details"`
-		InputDetails details `json:"input_tokens_details"`
-	}
-	var event struct {
-		Usage    *usage
-		Message  struct{ Usage *usage }
-		Response struct{ Usage *usage }
-		Groq     struct{ Usage *usage } `json:"x_groq"`
-	}
-	data, _ := sse.Data(raw, nil)
-	if json.Unmarshal(data, &event) != nil {
-		return u
-	}
-	for _, v := range []*usage{event.Usage, event.Message.Usage, event.Response.Usage, event.Groq.Usage} {
-		if v == nil {
-			continue
-		}
-		for _, n := range []*int64{v.In, v.Input} {
-			if n != nil {
-				u.Known, u.Input = true, *n
-			}
-		}
-		for _, n := range []*int64{v.Out, v.Output} {
-			if n != nil {
-				u.Known, u.Output = true, *n
-			}
-		}
-		u.Cached = min(v.InDetails.Cached+v.InputDetails.Cached, u.Input)
-	}
-	return u
-}
-
-var usageReply = []byte(`{"id":"c","choices":[{"message":{"content":"` + strings.Repeat(`some \"text\" `, 60) +
-	`"}}],"usage":{"prompt_tokens":120,"completion_tokens":58,"total_tokens":178,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}},"service_tier":"default"}`)
-
-func TestUsageAlloc(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	if n := testing.AllocsPerRun(100, func() { findUsage(usageReply) }); n > 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-func BenchmarkUsage(b *testing.B) {
-	event := []byte("data: " + chunk("hello") + "\n\n")
-	for name, reply := range map[string][]byte{"reply": usageReply, "event": event, "none": bytes.Repeat([]byte(`"abc":12,`), 110)} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				findUsage(reply)
+			client := h1(t, s)
+			for range 2 { // the second with the memory of the first
+				do(t, client, newRequest(t, t.Context(), c.method, s.url(path), chatBody))
+				if x := seen.next(t); x.Usage != c.want {
+					t.Errorf("%+v, want %+v", x.Usage, c.want)
+				}
 			}
 		})
 	}
