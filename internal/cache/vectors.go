@@ -1,12 +1,14 @@
 package cache
 
 import (
+	"math"
 	"strconv"
 	"time"
 	"unique"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/perf/usage"
 )
 
 // maxCollected bounds a reply that is taken apart, in bytes.
@@ -97,7 +99,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 		h.reported = string(jsonscan.AppendString(nil, l.req.Model))
 	}
 	handle := unique.Make(h)
-	count := promptTokens(c.body)
+	count := uint64(min(usage.Whole(c.body).Input, math.MaxUint32)) // what the reply says its inputs count
 	all, before := 0, 0
 	for i := range n {
 		all += m.items[item(i)].size()
@@ -126,19 +128,6 @@ func (it *input) size() int { return it.at.End - it.at.Start }
 // portion is the part of total that the first bytes of all have.
 func portion(total uint64, first, all int) uint64 {
 	return total * uint64(first) / uint64(all)
-}
-
-// promptTokens is what a reply says its inputs count.
-func promptTokens(body []byte) uint64 {
-	v, ok := jsonscan.Get(body, "usage", "prompt_tokens")
-	if !ok {
-		return 0
-	}
-	n, err := strconv.ParseUint(string(body[v.Start:v.End]), 10, 32)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // vectorsOf finds the n vectors of a reply, each where its index says.
