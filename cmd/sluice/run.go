@@ -105,6 +105,9 @@ configuration that is in effect, with secrets redacted.`,
 		if err != nil {
 			return err
 		}
+		for _, warning := range cfg.Warnings() {
+			c.complain("warning: " + warning)
+		}
 		if err := cfg.Print(c.stdout); err != nil {
 			return failure{err}
 		}

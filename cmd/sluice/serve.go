@@ -82,6 +82,7 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 	}
 	s := &service{options: o, format: cfg.Log.Format}
 	s.log = c.logger(cfg.Log, &s.level)
+	s.warn(cfg)
 	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})
 	if err != nil {
 		return failure{err}
@@ -109,6 +110,13 @@ type service struct {
 	log     *slog.Logger
 	level   slog.LevelVar
 	format  string
+}
+
+// warn logs what the configuration says and probably does not mean.
+func (s *service) warn(cfg *config.Config) {
+	for _, warning := range cfg.Warnings() {
+		s.log.Warn("the configuration may not say what is meant", "warning", warning)
+	}
 }
 
 // loaded is a configuration that was read again, or why it cannot be used.
@@ -184,6 +192,7 @@ func (s *service) reload(l loaded) {
 		return
 	}
 	_ = s.level.UnmarshalText([]byte(l.cfg.Log.Level)) // it was checked
+	s.warn(l.cfg)
 	if l.cfg.Log.Format != s.format {
 		s.log.Warn("log.format changes with the next start")
 	}

@@ -49,6 +49,11 @@ type Config struct {
 
 	// File is the file it was read from, "" for none.
 	File string `yaml:"-"`
+
+	// Unaddressed are the environment's variables that hold a key, as
+	// ACME_API_KEY, with no address to send it to: ACME_BASE_URL is not set. They
+	// are looked for only where no upstream is listed.
+	Unaddressed []string `yaml:"-"`
 }
 
 // Stream is how event streams are read and written.
@@ -136,15 +141,30 @@ func (c Config) Validate() error {
 		within("perf", c.Perf.Validate()),
 		within("log", c.Log.Validate()),
 	}
-	names := make([]string, len(c.Upstreams))
 	for i, u := range c.Upstreams {
-		names[i] = u.Name
 		faults = append(faults, within(entry(i), u.validate(global == nil)))
 	}
-	if len(names) > 0 { // with none the simulator answers
-		faults = append(faults, c.Route.ValidateUpstreams(names))
+	if len(c.Upstreams) > 0 { // with none the simulator answers
+		faults = append(faults, c.Route.ValidateUpstreams(c.routed()), c.Route.ValidateModels(c.routed()))
 	}
 	return errors.Join(faults...)
+}
+
+// routed gives what routing checks of the upstreams.
+func (c Config) routed() []route.Upstream {
+	list := make([]route.Upstream, len(c.Upstreams))
+	for i, u := range c.Upstreams {
+		list[i] = route.Upstream{Name: u.Name, Models: u.Models}
+	}
+	return list
+}
+
+// Warnings are what may be meant but probably is not, each as "key: why".
+func (c Config) Warnings() []string {
+	if len(c.Upstreams) == 0 {
+		return nil
+	}
+	return c.Route.Doubts(c.routed())
 }
 
 // Validate returns all faults joined, each as "key: what is wrong".

@@ -97,6 +97,12 @@ func (d *decoder) fault(n ast.Node, path, format string, args ...any) {
 	d.add(d.at(n), path, fmt.Sprintf(format, args...))
 }
 
+// unreadable is a fault that leaves the setting at path as it was.
+func (d *decoder) unreadable(n ast.Node, path, format string, args ...any) {
+	d.fault(n, path, format, args...)
+	d.spoil(path)
+}
+
 // decode sets v from n. What n does not name keeps the value it has. skip
 // holds paths that are left for later.
 func (d *decoder) decode(n ast.Node, v reflect.Value, path string, skip ...string) {
@@ -112,7 +118,7 @@ func (d *decoder) decode(n ast.Node, v reflect.Value, path string, skip ...strin
 	case nil, *ast.NullNode: // "server:" with every key below it commented out
 		return
 	case *ast.AnchorNode, *ast.AliasNode:
-		d.fault(n, path, "anchors and aliases are not supported; write the value out")
+		d.unreadable(n, path, "anchors and aliases are not supported; write the value out")
 		return
 	}
 	switch t := v.Type(); {
@@ -150,6 +156,7 @@ func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []strin
 			return
 		}
 		if near := nearest(key, names); near != "" {
+			d.spoil(join(path, near)) // what was meant for it
 			d.fault(pair.Key, path, "unknown key %q; did you mean %q?", key, near)
 		} else {
 			d.fault(pair.Key, path, "unknown key %q; known are %s", key, strings.Join(names, ", "))
@@ -173,7 +180,7 @@ func (d *decoder) table(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) pairs(n ast.Node, path string, visit func(key string, pair *ast.MappingValueNode)) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
-		d.fault(n, path, "must be a section (key: value), is %s", kind(n))
+		d.unreadable(n, path, "must be a section (key: value), is %s", kind(n))
 		return
 	}
 	seen := make(map[string]bool)
@@ -208,7 +215,7 @@ func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) list(n ast.Node, path string) ([]ast.Node, bool) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.fault(n, path, "must be a list, is %s", kind(n))
+		d.unreadable(n, path, "must be a list, is %s", kind(n))
 		return nil, false
 	}
 	return seq.Values, true
@@ -217,19 +224,19 @@ func (d *decoder) list(n ast.Node, path string) ([]ast.Node, bool) {
 func (d *decoder) scalar(n ast.Node, v reflect.Value, path string) {
 	text, ok := scalarText(n)
 	if !ok {
-		d.fault(n, path, "must be a single value, is %s", kind(n))
+		d.unreadable(n, path, "must be a single value, is %s", kind(n))
 		return
 	}
 	value, err := d.text.expand(text, isSecret(v.Type()))
 	if err != nil {
-		d.fault(n, path, "%v", err)
+		d.unreadable(n, path, "%v", err)
 		return
 	}
 	if value != text {
 		d.hide(value, text)
 	}
 	if err := setText(v, value, sized(path)); err != nil {
-		d.fault(n, path, "%v", err)
+		d.unreadable(n, path, "%v", err)
 	}
 }
 

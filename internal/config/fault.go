@@ -33,6 +33,7 @@ type fault struct {
 type faults struct {
 	list    []fault
 	origins map[string]origin // by path
+	spoilt  map[string]bool   // paths whose value could not be read
 	hidden  []replaced
 }
 
@@ -66,12 +67,41 @@ func (f *faults) add(o origin, path, what string) {
 func (f *faults) addChecked(err error, file string) {
 	for _, err := range flatten(err) {
 		path, _, _ := strings.Cut(err.Error(), ":")
+		if f.isSpoilt(path) {
+			continue
+		}
 		o, ok := f.originOf(path)
 		if !ok {
 			o.name = file
 		}
 		f.add(o, "", err.Error())
 	}
+}
+
+// spoil takes note that the value at path could not be read. What is found wrong
+// with the default that stands in its place is nobody's fault.
+func (f *faults) spoil(path string) {
+	if f.spoilt == nil {
+		f.spoilt = make(map[string]bool)
+	}
+	f.spoilt[path] = true
+}
+
+// isSpoilt reports whether the value at path, one inside of it or one around it
+// could not be read.
+func (f *faults) isSpoilt(path string) bool {
+	for bad := range f.spoilt {
+		if inside(path, bad) || inside(bad, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// inside reports whether path is around's or of something in it.
+func inside(path, around string) bool {
+	rest, ok := strings.CutPrefix(path, around)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // originOf finds where the setting at path, or the nearest section around it,

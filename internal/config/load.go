@@ -51,6 +51,8 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 		}
 		if root = d.parse(b); root != nil {
 			d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
+		} else if len(f.list) > 0 {
+			return nil, f.err() // what it would have said is not known
 		}
 	}
 	applyEnv(&cfg, env, f)
@@ -58,9 +60,7 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	f.lowerKept(&cfg.HTTPClient, "http_client")
 	d.upstreams(root, &cfg) // each begins with the final http_client
 	registerFromEnv(&cfg, env, f)
-	if len(f.list) == 0 { // a value that could not be read would be found wrong twice
-		f.addChecked(cfg.Validate(), d.file)
-	}
+	f.addChecked(cfg.Validate(), d.file)
 	if err := f.err(); err != nil {
 		return nil, err
 	}
@@ -127,6 +127,7 @@ func (f *faults) set(name, path string, v reflect.Value, text string) {
 	f.origins[path] = o
 	if err := setText(v, text, sized(path)); err != nil {
 		f.add(o, "", err.Error())
+		f.spoil(path)
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -148,6 +149,7 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 		name, file string
 		env        []string
 		want       string
+		unused     string
 	}{
 		{name: "nothing", want: ""},
 		{name: "key of OpenAI", env: []string{"OPENAI_API_KEY=sk-1"}, want: "openai https://api.openai.com/v1 sk-1"},
@@ -157,7 +159,12 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 			env:  []string{"GROQ_BASE_URL=http://g/v1", "GROQ_API_KEY=g", "OPENAI_API_KEY=o", "AZ_B_API_KEY=a", "AZ_B_BASE_URL=http://a/v1"},
 			want: "openai https://api.openai.com/v1 o, az_b http://a/v1 a, groq http://g/v1 g",
 		},
-		{name: "half of a pair", env: []string{"GROQ_API_KEY=g", "ACME_BASE_URL=http://a"}, want: ""},
+		{name: "half of a pair", env: []string{"OTHER_API_KEY=g", "ACME_BASE_URL=http://a"}, want: "", unused: "OTHER_API_KEY"},
+		{name: "keys of known services", env: []string{"MISTRAL_API_KEY=m", "GROQ_API_KEY=g", "XAI_API_KEY=x"},
+			want: "groq https://api.groq.com/openai/v1 g, mistral https://api.mistral.ai/v1 m, xai https://api.x.ai/v1 x"},
+		{name: "a known service elsewhere", env: []string{"MISTRAL_API_KEY=m", "MISTRAL_BASE_URL=http://m/v1"}, want: "mistral http://m/v1 m"},
+		{name: "a known service's address alone", env: []string{"GROQ_BASE_URL=http://g/v1"}, want: ""},
+		{name: "keys that nobody takes", env: []string{"STRIPE_API_KEY=s", "MISTRALL_API_KEY=m", "_API_KEY=x", "OPENAI_API_KEY="}, want: "", unused: "MISTRALL_API_KEY STRIPE_API_KEY"},
 		{name: "Sluice's own", env: []string{"SLUICE_API_KEY=s", "SLUICE_BASE_URL=http://s"}, want: ""},
 		{
 			name: "a list is complete",
@@ -167,9 +174,9 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 		},
 		{
 			name: "an entry is filled in",
-			file: "upstreams: [{name: groq}, {name: openai}, {name: my-own, base_url: 'http://m'}, {name: plain, base_url: 'http://p', api_key: ''}]",
+			file: "upstreams: [{name: groq}, {name: openai}, {name: mistral}, {name: my-own, base_url: 'http://m'}, {name: plain, base_url: 'http://p', api_key: ''}]",
 			env:  []string{"GROQ_BASE_URL=http://g/v1", "GROQ_API_KEY=g", "OPENAI_API_KEY=o", "MY_OWN_API_KEY=m", "PLAIN_API_KEY=p"},
-			want: "groq http://g/v1 g, openai https://api.openai.com/v1 o, my-own http://m m, plain http://p ",
+			want: "groq http://g/v1 g, openai https://api.openai.com/v1 o, mistral https://api.mistral.ai/v1 , my-own http://m m, plain http://p ",
 		},
 		{
 			name: "a file without a list",
@@ -200,6 +207,73 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, s, c.want)
 		}
+		if s := strings.Join(cfg.Unaddressed, " "); s != c.unused {
+			t.Errorf("%s: not used are %q, want %q", c.name, s, c.unused)
+		}
+	}
+}
+
+func TestProvidersKnown(t *testing.T) {
+	seen := map[string]bool{}
+	for i, p := range providersKnown() {
+		u, err := url.Parse(p.baseURL)
+		if err != nil || u.Scheme != "https" || u.Path == "/" || strings.HasSuffix(p.baseURL, "/") || !strings.HasPrefix(p.source, "https://") {
+			t.Errorf("%+v", p)
+		}
+		if seen[p.prefix] || p.prefix != strings.ToUpper(p.prefix) || i == 0 && p.prefix != openAI {
+			t.Errorf("%s is there twice, or not in its place", p.prefix)
+		}
+		seen[p.prefix] = true
+		if _, err := Load(LoadOptions{Env: []string{p.prefix + "_API_KEY=k"}}); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, want := range map[string]string{"MISTRALL_API_KEY": "MISTRAL_API_KEY", "OPEN_AI_API_KEY": "OPENAI_API_KEY", "STRIPE_API_KEY": ""} {
+		if got := NearProvider(name); got != want {
+			t.Errorf("%s is near %q, want %q", name, got, want)
+		}
+	}
+}
+
+// What can be read is checked although something else cannot be read.
+func TestAllFaultsAtOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	text := "server: {port: http, drain_timeout: 0s, hots: ::1}\nhttp_client: {max_connections: many, ping_timeout: -1s}\n" +
+		"upstreams:\n- {name: a, base_url: 'ftp://a', weight: heavy}\n- {name: b, base-url: 'http://b', models: [m]}\n" +
+		"route:\n  aliases: {x: b/n}\n  default_upstream: c\nlog: {level: loud}\ncache: [on]"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(LoadOptions{File: file, Env: []string{"SLUICE_KEEPALIVE_EXPIRY=soon", "SLUICE_CACHE_MAX_SIZE=-5"}})
+	want := `c.yaml:1: server.port: "http" is not a whole number
+c.yaml:1: server: unknown key "hots"; did you mean "host"?
+c.yaml:1: server.drain_timeout: 0s is not a time above 0
+c.yaml:2: http_client.max_connections: "many" is not a whole number
+c.yaml:2: http_client.ping_timeout: must be more than 0, is -1s
+c.yaml:4: upstreams[0].weight: "heavy" is not a whole number
+c.yaml:4: upstreams[0].base_url: "ftp://a" is not an http or https URL
+c.yaml:5: upstreams[1]: unknown key "base-url"; did you mean "base_url"?
+c.yaml:7: route.aliases.x: the models of the upstream "b" do not have "n"
+c.yaml:8: route.default_upstream: there is no upstream "c"; there are a, b
+c.yaml:9: log.level: "loud" is none of debug, info, warn, error
+c.yaml:10: cache: must be a section (key: value), is a list
+SLUICE_KEEPALIVE_EXPIRY: "soon" is not a time, as 500ms, 60s or 1m30s, or a number of seconds`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("upstreams: [{name: east, base_url: 'http://e'}]\nroute: {aliases: {a: est/m}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Load(LoadOptions{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := cfg.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], `route.aliases.a: there is no upstream "est"`) {
+		t.Errorf("%q", w)
 	}
 }
 

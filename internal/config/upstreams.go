@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	openAIName    = "openai"
-	openAIBaseURL = "https://api.openai.com/v1"
-
 	keySuffix = "_API_KEY"
 	urlSuffix = "_BASE_URL"
 	ownPrefix = "SLUICE_"
@@ -57,8 +54,9 @@ func newUpstream(cfg *Config) Upstream {
 	return Upstream{Protocol: protocolOpenAI, Weight: 1, HTTPClient: cfg.HTTPClient}
 }
 
-// registerFromEnv adds the upstreams whose usual variables are set: OpenAI's
-// key or address, and any other's NAME_API_KEY with NAME_BASE_URL. A file that
+// registerFromEnv adds the upstreams whose usual variables are set: the key of a
+// service that is known, OpenAI's address, and any other's NAME_API_KEY with
+// NAME_BASE_URL. A file that
 // lists upstreams is complete, so that a key which happens to be in the
 // environment brings in nobody; there the variables fill in the key and
 // the address that an entry of their name leaves out.
@@ -69,6 +67,7 @@ func registerFromEnv(cfg *Config, env map[string]string, f *faults) {
 		}
 		return
 	}
+	cfg.Unaddressed = unaddressed(env)
 	for _, prefix := range providers(env) {
 		u := newUpstream(cfg)
 		u.Name = strings.ToLower(prefix)
@@ -91,18 +90,17 @@ func fillFromEnv(u *Upstream, i int, env map[string]string, f *faults) {
 		u.BaseURL = value
 		f.origins[entry(i)+".base_url"] = origin{name: prefix + urlSuffix}
 	}
-	if u.BaseURL == "" && u.Name == openAIName && absent("base_url") {
-		u.BaseURL = openAIBaseURL
+	if u.BaseURL == "" && absent("base_url") {
+		u.BaseURL = knownURL(prefix)
 	}
 }
 
 // providers gives the prefixes of the variables that name an upstream, OpenAI
 // first and the others in the order of the alphabet.
 func providers(env map[string]string) (prefixes []string) {
-	openAI := strings.ToUpper(openAIName)
 	for name := range maps.Keys(env) {
-		prefix, ok := strings.CutSuffix(name, urlSuffix)
-		if ok && prefix != "" && prefix != openAI && !strings.HasPrefix(name, ownPrefix) && env[prefix+keySuffix] != "" {
+		prefix, ok := strings.CutSuffix(name, keySuffix)
+		if ok && prefix != openAI && eligible(prefix) && (env[prefix+urlSuffix] != "" || knownURL(prefix) != "") {
 			prefixes = append(prefixes, prefix)
 		}
 	}
@@ -111,4 +109,32 @@ func providers(env map[string]string) (prefixes []string) {
 		prefixes = slices.Insert(prefixes, 0, openAI)
 	}
 	return prefixes
+}
+
+// eligible reports whether a prefix can be an upstream's. SLUICE_API_KEY is a
+// client's.
+func eligible(prefix string) bool { return prefix != "" && !strings.HasPrefix(prefix+"_", ownPrefix) }
+
+// unaddressed gives the variables that hold a key for which no address is known,
+// in the order of the alphabet. Most belong to other programs.
+func unaddressed(env map[string]string) (names []string) {
+	for name := range maps.Keys(env) {
+		prefix, ok := strings.CutSuffix(name, keySuffix)
+		if ok && eligible(prefix) && env[prefix+urlSuffix] == "" && knownURL(prefix) == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NearProvider gives the variable of a known service that a variable's name may
+// have been meant for, "" where none is near.
+func NearProvider(name string) string {
+	for _, p := range providersKnown() {
+		if known := p.prefix + keySuffix; distance(name, known, 3) < 3 {
+			return known
+		}
+	}
+	return ""
 }

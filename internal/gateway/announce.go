@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"sluice/internal/config"
 )
 
 // announce writes what a person who has just started Sluice wants to know:
@@ -21,6 +23,7 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 		model = "sim-chat"
 		_, _ = fmt.Fprintf(w, "No upstream is configured, so the model is SIMULATED: its replies are invented text.\n")
 		_, _ = fmt.Fprintf(w, "Set OPENAI_API_KEY, or give --config FILE, for real models.\n")
+		announceUnused(w, g.cfg.Unaddressed)
 	} else {
 		names := make([]string, len(g.chain.upstreams))
 		for i, m := range g.chain.upstreams {
@@ -35,4 +38,26 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 		key = ` -H "Authorization: Bearer $SLUICE_API_KEY"`
 	}
 	_, _ = fmt.Fprintf(w, "Try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d '{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'\n", flags, base, key, model)
+}
+
+// announceUnused names the keys that nobody is asked with, so that a name which is
+// not quite right does not end in a simulation that nobody wanted.
+func announceUnused(w io.Writer, names []string) {
+	const most = 5
+	if len(names) == 0 {
+		return
+	}
+	for _, name := range names {
+		if meant := config.NearProvider(name); meant != "" {
+			_, _ = fmt.Fprintf(w, "%s is not used; did you mean %s?\n", name, meant)
+			return
+		}
+	}
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	address := strings.TrimSuffix(names[0], "_API_KEY") + "_BASE_URL"
+	_, _ = fmt.Fprintf(w, "Not used for want of an address: %s%s. To use one say where it belongs, as %s=https://...\n", strings.Join(names, ", "), more, address)
 }

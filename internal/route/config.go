@@ -135,25 +135,105 @@ func (c Config) follow(name string) (end string, ok bool) {
 	return name, false
 }
 
-// ValidateUpstreams reports what does not go together with the upstreams of
-// the given names, each as "key: what is wrong".
-func (c Config) ValidateUpstreams(names []string) error {
+// ValidateUpstreams reports what does not go together with the upstreams, of
+// which it looks at names and models, each as "key: what is wrong".
+func (c Config) ValidateUpstreams(ups []Upstream) error {
 	var errs []error
-	if len(names) == 0 {
+	if len(ups) == 0 {
 		errs = append(errs, errors.New("upstreams: there must be at least one"))
 	}
-	for i, name := range names {
+	names := make([]string, len(ups))
+	for i := range ups {
+		name := ups[i].Name
 		if name == "" || strings.ContainsFunc(name, notInName) {
 			errs = append(errs, fmt.Errorf("upstreams[%d].name: %q must be of letters, digits, '.', '_' and '-'", i, name))
 		}
 		if slices.Contains(names[:i], name) {
 			errs = append(errs, fmt.Errorf("upstreams[%d].name: %q is used twice", i, name))
 		}
+		names[i] = name
 	}
 	if c.DefaultUpstream != "" && !slices.Contains(names, c.DefaultUpstream) {
 		errs = append(errs, fmt.Errorf("route.default_upstream: there is no upstream %q; there are %s", c.DefaultUpstream, strings.Join(names, ", ")))
 	}
 	return errors.Join(errs...)
+}
+
+// ValidateModels reports the aliases and fallbacks that lead to no model, each as
+// "key: what is wrong". A Router bears them, and answers 404.
+func (c Config) ValidateModels(ups []Upstream) error {
+	var errs []error
+	c.references(func(key, ref string) {
+		if why := unserved(ups, ref); why != "" {
+			errs = append(errs, fmt.Errorf("route.%s: %s", key, why))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// Doubts reports what may be meant but probably is not, each as "key: why".
+func (c Config) Doubts(ups []Upstream) (doubts []string) {
+	c.references(func(key, ref string) {
+		prefix, _, slash := strings.Cut(ref, "/")
+		if !slash || slices.ContainsFunc(ups, func(up Upstream) bool { return up.Name == prefix }) {
+			return
+		}
+		if listed := slices.ContainsFunc(ups, func(up Upstream) bool { return hasModel(up.Models, ref) }); !listed && unserved(ups, ref) == "" {
+			doubts = append(doubts, fmt.Sprintf("route.%s: there is no upstream %q, so %q is taken for the whole name of a model that an upstream may list", key, prefix, ref))
+		}
+	})
+	return doubts
+}
+
+// references visits the models that aliases and fallbacks name, each once for
+// each place it stands in; key is the place. Aliases that stand for others are
+// followed, and those that run in a circle are passed over.
+func (c Config) references(visit func(key, ref string)) {
+	follow := func(key, name string) {
+		if end, ok := c.follow(name); ok && end != "" {
+			visit(key, end)
+		}
+	}
+	for _, alias := range slices.Sorted(maps.Keys(c.Aliases)) {
+		if _, another := c.Aliases[c.Aliases[alias]]; !another { // else it is that one's fault
+			follow("aliases."+alias, alias)
+		}
+	}
+	for _, model := range slices.Sorted(maps.Keys(c.Fallbacks)) {
+		if model == "" {
+			continue
+		}
+		for i, ref := range c.Fallbacks[model] {
+			if _, alias := c.Aliases[ref]; !alias {
+				follow(fmt.Sprintf("fallbacks.%s[%d]", model, i), ref)
+			}
+		}
+	}
+}
+
+// unserved says why no upstream can serve a model; "" where one may, as it says
+// itself what it has.
+func unserved(ups []Upstream, ref string) string {
+	prefix, model, _ := strings.Cut(ref, "/")
+	for _, up := range ups {
+		if up.Name == prefix && model != "" && len(up.Models) > 0 && !hasModel(up.Models, model) && !slices.ContainsFunc(ups, func(up Upstream) bool { return hasModel(up.Models, ref) }) {
+			return fmt.Sprintf("the models of the upstream %q do not have %q", prefix, model)
+		}
+	}
+	for _, up := range ups {
+		if len(up.Models) == 0 || up.Name == prefix && hasModel(up.Models, model) || hasModel(up.Models, ref) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("no upstream has a model %q", ref)
+}
+
+// hasModel reports whether configured models have one of that name.
+func hasModel(models []string, name string) bool {
+	return slices.ContainsFunc(models, func(m string) bool {
+		prefix, ok := strings.CutSuffix(m, "*")
+		return m == name || ok && strings.HasPrefix(name, prefix)
+	})
 }
 
 // notInName keeps "/" out of upstream names, where it would make

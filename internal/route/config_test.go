@@ -55,7 +55,7 @@ func TestValidate(t *testing.T) {
 func TestValidateUpstreams(t *testing.T) {
 	cfg := Default()
 	cfg.DefaultUpstream = "x"
-	err := cfg.ValidateUpstreams([]string{"a/b", "", "a", "a"})
+	err := cfg.ValidateUpstreams([]Upstream{{Name: "a/b"}, {}, {Name: "a"}, {Name: "a"}})
 	for _, want := range []string{`upstreams[0].name: "a/b" must`, `upstreams[1].name: "" must`, `upstreams[3].name: "a" is used twice`, `route.default_upstream: there is no upstream "x"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v lacks %s", err, want)
@@ -63,6 +63,46 @@ func TestValidateUpstreams(t *testing.T) {
 	}
 	if err := Default().ValidateUpstreams(nil); err == nil {
 		t.Error("no upstream is no fault")
+	}
+}
+
+// Aliases and fallbacks that can lead nowhere are faults; where an upstream says
+// itself what it has, they are at most doubtful.
+func TestReferences(t *testing.T) {
+	fixed := []Upstream{{Name: "east", Models: []string{"m-1", "gpt-*", "own/m-2"}}, {Name: "west", Models: []string{"m-3"}}}
+	open := append(slices.Clip(fixed), Upstream{Name: "far"})
+	for _, c := range []struct {
+		name      string
+		ups       []Upstream
+		aliases   map[string]string
+		fallbacks map[string][]string
+		faults    []string
+		doubts    []string
+	}{
+		{"all lead somewhere", fixed,
+			map[string]string{"a": "m-1", "b": "east/m-1", "c": "gpt-4", "d": "east/gpt-4o", "e": "own/m-2", "f": "east/own/m-2", "g": "a"},
+			map[string][]string{"a": {"west/m-3", "b"}, "m-1": {"gpt-5"}, "east/m-1": {"m-3"}}, nil, nil},
+		{"no such model", fixed, map[string]string{"a": "m-9", "b": "east/m-3", "c": "a"}, nil,
+			[]string{`route.aliases.a: no upstream has a model "m-9"`, `route.aliases.b: the models of the upstream "east" do not have "m-3"`}, nil},
+		{"no such upstream", fixed, map[string]string{"a": "est/m-1"}, nil, []string{`route.aliases.a: no upstream has a model "est/m-1"`}, nil},
+		{"fallbacks", fixed, nil, map[string][]string{"m-7": {"m-1", "m-8", "north/m-1"}},
+			[]string{`route.fallbacks.m-7[1]: no upstream has a model "m-8"`, `route.fallbacks.m-7[2]: no upstream has a model "north/m-1"`}, nil},
+		{"who knows", open, map[string]string{"a": "m-9", "b": "far/any", "c": "far/a/b"}, map[string][]string{"x": {"y"}}, nil, nil},
+		{"doubtful", open, map[string]string{"a": "est/m-1"}, map[string][]string{"m-1": {"wset/m-3"}}, nil,
+			[]string{`route.aliases.a: there is no upstream "est", so "est/m-1" is taken for the whole name of a model that an upstream may list`,
+				`route.fallbacks.m-1[0]: there is no upstream "wset", so "wset/m-3" is taken for the whole name of a model that an upstream may list`}},
+		{"the upstream is known and has it not", open, map[string]string{"a": "west/m-1"}, nil,
+			[]string{`route.aliases.a: the models of the upstream "west" do not have "m-1"`}, nil},
+		{"a circle is a fault already", fixed, map[string]string{"a": "b", "b": "a"}, map[string][]string{"a": {"m-1"}}, nil, nil},
+	} {
+		cfg := Default()
+		cfg.Aliases, cfg.Fallbacks = c.aliases, c.fallbacks
+		got := ""
+		if err := cfg.ValidateModels(c.ups); err != nil {
+			got = err.Error()
+		}
+		is(t, c.name+": faults", got, strings.Join(c.faults, "\n"))
+		is(t, c.name+": doubts", strings.Join(cfg.Doubts(c.ups), "\n"), strings.Join(c.doubts, "\n"))
 	}
 }
 

@@ -112,11 +112,7 @@ type upstream struct {
 
 // New makes a Router. The error joins all faults of cfg and ups.
 func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
-	names := make([]string, len(ups))
-	for i := range ups {
-		names[i] = ups[i].Name
-	}
-	if err := errors.Join(cfg.Validate(), cfg.ValidateUpstreams(names)); err != nil {
+	if err := errors.Join(cfg.Validate(), cfg.ValidateUpstreams(ups)); err != nil {
 		return nil, err
 	}
 	if o.Logger == nil {
