@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"sluice/internal/llm"
@@ -72,6 +73,8 @@ type Client struct {
 	decoders decoders
 	buffers  bufferPool
 	stats    stats
+
+	olderUntil atomic.Int64 // Unix ns: up to then no connection is made for HTTP/2
 }
 
 // New makes a Client. It opens no connection; see Warm.
@@ -107,20 +110,37 @@ func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
 		return nil, err
 	}
 	reply, again, err := c.exchange(ctx, cn, call, reused)
-	if !again {
-		return reply, err
+	if again == anew {
+		reply, again, err = c.repeat(ctx, call)
 	}
-	c.stats.staleRetries.Add(1)
-	if cn, err = c.pool.fresh(ctx); err != nil {
-		return nil, err
+	if again == olderHTTP {
+		reply, _, err = c.repeat(ctx, call)
 	}
-	reply, _, err = c.exchange(ctx, cn, call, false)
 	return reply, err
 }
 
+// repeat sends a call that nobody has read over a fresh connection.
+func (c *Client) repeat(ctx context.Context, call *Call) (*Reply, repetition, error) {
+	c.stats.staleRetries.Add(1)
+	cn, err := c.pool.fresh(ctx)
+	if err != nil {
+		return nil, never, err
+	}
+	return c.exchange(ctx, cn, call, false)
+}
+
+// repetition says whether a call that failed should be sent again by the Client
+// itself, since nobody has read it.
+type repetition uint8
+
+const (
+	never     repetition = iota
+	anew                 // it missed its connection
+	olderHTTP            // the upstream wants it over HTTP/1.1
+)
+
 // exchange sends a call on a connection, which it gives back when it fails.
-// again says that the call missed the connection and should go over another.
-func (c *Client) exchange(ctx context.Context, cn *conn, call *Call, reused bool) (r *Reply, again bool, err error) {
+func (c *Client) exchange(ctx context.Context, cn *conn, call *Call, reused bool) (r *Reply, again repetition, err error) {
 	if cn.h2 != nil {
 		return c.exchangeH2(ctx, cn, call, reused)
 	}

@@ -31,6 +31,7 @@ type dialer struct {
 	base    *url.URL
 	addr    string // host:port
 	tls     *tls.Config
+	older   *tls.Config // offers HTTP/1.1 alone
 	h2      *http2.Transport
 	buffers http1.Buffers
 	proxy   func(*url.URL) (*url.URL, error)
@@ -58,6 +59,7 @@ func newDialer(c *Client) (*dialer, error) {
 			ClientSessionCache: tls.NewLRUClientSessionCache(sessionCache),
 			NextProtos:         []string{"http/1.1"},
 		}
+		d.older = d.tls.Clone()
 		if c.cfg.HTTP2 {
 			d.tls.NextProtos = []string{"h2", "http/1.1"}
 		}
@@ -115,14 +117,15 @@ func (d *dialer) build(ctx context.Context) (*conn, error) {
 	if absolute {
 		cn.proxy = via
 	}
-	h2 := d.tls == nil && cfg.H2C
+	older := d.client.older()
+	h2 := d.tls == nil && cfg.H2C && !older
 	var sock *watched
 	if d.tls != nil || h2 {
 		sock = &watched{Conn: nc}
 		cn.nc, cn.socket = sock, sock
 	}
 	if d.tls != nil {
-		if h2, err = d.secure(ctx, cn, sock); err != nil {
+		if h2, err = d.secure(ctx, cn, sock, older); err != nil {
 			_ = nc.Close()
 			return nil, err
 		}
@@ -139,12 +142,17 @@ func (d *dialer) build(ctx context.Context) (*conn, error) {
 	return cn, nil
 }
 
-// secure does the TLS handshake and reports whether HTTP/2 was agreed on.
-func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn) (h2 bool, err error) {
+// secure does the TLS handshake and reports whether HTTP/2 was agreed on, which
+// is not offered with older.
+func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn, older bool) (h2 bool, err error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.TLSTimeout)
 	defer cancel()
-	tc := tls.Client(http1.NewReceiver(sock, &d.buffers), d.tls)
+	cfg := d.tls
+	if older {
+		cfg = d.older
+	}
+	tc := tls.Client(http1.NewReceiver(sock, &d.buffers), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return false, fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -102,23 +103,41 @@ const (
 	textUnusable = "http2: client conn not usable"
 	textGoAway   = "http2: Transport received Server's graceful shutdown GOAWAY"
 	textNotMade  = "http2: client conn could not be established"
+
+	textNeedsHTTP1 = "http2: Transport received GOAWAY from server ErrCode:HTTP_1_1_REQUIRED"
 )
 
 // notProcessed reports whether an HTTP/2 error says that the upstream did not
 // and will not act on the request (RFC 9113 section 8.7).
 func notProcessed(err error) bool {
 	if se, ok := errors.AsType[http2.StreamError](err); ok {
-		return se.Code == http2.ErrCodeRefusedStream
+		return se.Code == http2.ErrCodeRefusedStream || se.Code == http2.ErrCodeHTTP11Required
 	}
-	return connectionOver(err)
+	return connectionOver(err) || needsHTTP1(err)
+}
+
+// needsHTTP1 reports whether the upstream refused a request because it was sent
+// over HTTP/2, with a reset of its stream or as it closed the connection (RFC
+// 9113 section 7).
+func needsHTTP1(err error) bool {
+	if se, ok := errors.AsType[http2.StreamError](err); ok {
+		return se.Code == http2.ErrCodeHTTP11Required
+	}
+	if ga, ok := errors.AsType[http2.GoAwayError](err); ok {
+		return ga.ErrCode == http2.ErrCodeHTTP11Required
+	}
+	return hasText(err, textNeedsHTTP1)
 }
 
 // connectionOver reports whether the request missed its HTTP/2 connection:
 // that was closed or closing, and the same request goes over a new one.
 func connectionOver(err error) bool {
+	return hasText(err, textUnusable, textGoAway, textNotMade)
+}
+
+func hasText(err error, texts ...string) bool {
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		switch e.Error() {
-		case textUnusable, textGoAway, textNotMade:
+		if slices.Contains(texts, e.Error()) {
 			return true
 		}
 	}

@@ -16,7 +16,7 @@ const smallBody = 16 << 10
 const slowestLine = 64 << 10
 
 // exchangeH1 sends a call over HTTP/1.1; see exchange.
-func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, bool, error) {
+func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, repetition, error) {
 	stop := context.AfterFunc(ctx, cn.cut)
 	begun := time.Now()
 	out, err := c.sendH1(cn, call, begun)
@@ -30,9 +30,9 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 		_, unsent := err.(*http1.RequestError) //nolint:errorlint // sendH1 returns it unwrapped
 		c.pool.release(cn, unsent && live)
 		if again {
-			return nil, true, nil
+			return nil, anew, c.explain(ctx, err)
 		}
-		return nil, false, c.explain(ctx, err)
+		return nil, never, c.explain(ctx, err)
 	}
 	h := &cn.head
 	cn.keepHint(h.KeepAliveTimeout, c.cfg.KeepaliveExpiry)
@@ -46,9 +46,9 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 	clear(h.Header) // the strings are the caller's now
 	if err := r.decode(coding); err != nil {
 		r.Close()
-		return nil, false, err
+		return nil, never, err
 	}
-	return r, false, nil
+	return r, never, nil
 }
 
 // sendH1 writes a call. An error of the write alone is not returned: the

@@ -55,10 +55,10 @@ func newH2Transport(cfg Config) (*http2.Transport, error) {
 }
 
 // exchangeH2 sends a call over HTTP/2; see exchange.
-func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, bool, error) {
+func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, repetition, error) {
 	if err := checkH2(call); err != nil {
 		c.pool.release(cn, true)
-		return nil, false, c.explain(ctx, err)
+		return nil, never, c.explain(ctx, err)
 	}
 	timeout := c.headTimeout(call)
 	sctx, cancel := context.WithCancelCause(ctx)
@@ -76,10 +76,20 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		}
 		cancel(nil)
 		out.detach()
-		missed := connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow
+		again := never
+		switch {
+		case needsHTTP1(err):
+			again = olderHTTP
+			c.goOlder()
+		case connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow:
+			again = anew
+		}
+		if ctx.Err() != nil || !out.resendable() {
+			again = never
+		}
 		c.pool.release(cn, true)
-		// The error is for a call that misses two connections.
-		return nil, missed && ctx.Err() == nil && out.resendable(), c.explain(ctx, err)
+		// The error is for a call that is not repeated, or in vain.
+		return nil, again, c.explain(ctx, err)
 	}
 	r := &Reply{
 		Status: resp.StatusCode, Length: resp.ContentLength,
@@ -93,10 +103,26 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 	r.Header, coding = replyHeader(fields(resp.Header))
 	if err := r.decode(coding); err != nil {
 		r.Close()
-		return nil, false, err
+		return nil, never, err
 	}
-	return r, false, nil
+	return r, never, nil
 }
+
+// olderFor is how long an upstream that asked for HTTP/1.1 gets no HTTP/2.
+const olderFor = 10 * time.Minute
+
+// goOlder goes over to HTTP/1.1: for what was refused, and for a while for all,
+// since an upstream that refuses some of its paths is asked for these again.
+func (c *Client) goOlder() {
+	if !c.older() {
+		c.opts.Logger.Info("the upstream wants HTTP/1.1", "upstream", c.opts.Name, "for", olderFor)
+	}
+	c.olderUntil.Store(time.Now().Add(olderFor).UnixNano())
+	c.pool.retireShared()
+}
+
+// older reports whether connections are made for HTTP/1.1 though HTTP/2 is on.
+func (c *Client) older() bool { return time.Now().UnixNano() < c.olderUntil.Load() }
 
 // checkH2 is to HTTP/2 what http1's own check is to HTTP/1.1: with bytes that
 // do not belong there a request could mean something else further on.

@@ -284,6 +284,21 @@ func (p *pool) retire(c *conn) {
 	p.dialMore()
 }
 
+// retireShared stops giving calls to all HTTP/2 connections.
+func (p *pool) retireShared() {
+	p.mu.Lock()
+	var dead []*conn
+	for _, c := range p.shared {
+		if c.retired = true; c.streams == 0 {
+			dead = append(dead, c)
+		}
+	}
+	p.shared, p.perDial = nil, 1
+	p.dialMore()
+	p.mu.Unlock()
+	closeAll(dead)
+}
+
 // trim removes the longest idle connections beyond the bound. p.mu is held.
 func (p *pool) trim() (over []*conn) {
 	excess := len(p.idle) - p.client.cfg.MaxKeepaliveConnections
