@@ -20,6 +20,8 @@ type embedding struct {
 	input   llm.Span // in the body
 	items   []input
 	first   map[Key]int // the first item of each key
+	whole   Key         // of all items together, where there are several
+	frame   *entry      // the reply to all items without them; nil while there is none
 	missing int         // keys without an entry
 	remote  bool        // something came from the second level
 	stale   bool
@@ -31,6 +33,9 @@ type embedding struct {
 	// Of the call for what is missing.
 	waited   time.Duration
 	attempts int
+	said     uint64 // tokens that the upstream counted
+
+	compose composer
 }
 
 // input is one of them.
@@ -56,6 +61,7 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 	if !l.split() {
 		return l.stage.bypass(ctx, l.req, out)
 	}
+	m.whole = l.keys.wholeKey(l.own(), m.items)
 	if l.look {
 		l.recall()
 		if m.missing > 0 && l.req.Cache.OnlyIfCached {
@@ -68,7 +74,7 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 	if l.req.Cache.OnlyIfCached {
 		return l.c.refuse()
 	}
-	f, r := l.flight(l.keys.sharedKey(l.keys.wholeKey(l.own(), m.items), l.req.Body))
+	f, r := l.flight(l.keys.sharedKey(m.whole, l.req.Body))
 	if r != nil {
 		l.c.figures.coalesced.Add(1)
 		return r.read(ctx, out)
@@ -160,7 +166,7 @@ func (l *lookup) recall() {
 // take uses an entry for an input, if the client's wishes allow.
 func (l *lookup) take(it *input, e *entry, now time.Duration) bool {
 	ok, stale := e.usable(&l.req.Cache, now)
-	if !ok || len(e.ends) != 2 {
+	if _, sound := e.vector(); !ok || !sound {
 		return false
 	}
 	it.entry = e
@@ -182,12 +188,19 @@ func (l *lookup) recallRemote(ctx context.Context) {
 			m.found = append(m.found, Found{})
 		}
 	}
+	if len(m.items) > 1 { // last
+		m.places, m.found = append(m.places, Place{Model: l.model, Key: m.whole}), append(m.found, Found{})
+	}
 	if l.c.second.Get(ctx, m.places, m.found) != nil {
 		return
 	}
 	now := l.c.clock.now()
 	for i, f := range m.found {
 		e := l.c.received(m.places[i].Key, f)
+		if m.places[i].Key == m.whole {
+			l.takeFrame(e, now)
+			continue
+		}
 		if e == nil || !l.take(&m.items[m.first[m.places[i].Key]], e, now) {
 			continue
 		}
@@ -284,17 +297,59 @@ func (l *lookup) reduced() (req llm.Request, asked []int) {
 	return req, asked
 }
 
-// compose answers with what is stored.
+// takeFrame uses an entry, which may be nil, for what stands around the items.
+func (l *lookup) takeFrame(e *entry, now time.Duration) {
+	if e == nil || !e.frames(len(l.embeds.items)) {
+		return
+	}
+	if ok, _ := e.usable(&l.req.Cache, now); ok {
+		l.embeds.frame = e
+	}
+}
+
+// frames reports whether an entry is what stands around n items, each of them
+// once.
+func (e *entry) frames(n int) bool {
+	if len(e.ends) != 2*n+1 {
+		return false
+	}
+	var seen [maxInputs / 64]uint64
+	for i := range n {
+		at := i
+		if index := e.body[e.ends[2*i]:e.ends[2*i+1]]; len(index) > 0 {
+			var err error
+			if at, err = strconv.Atoi(string(index)); err != nil || at < 0 || at >= n {
+				return false
+			}
+		}
+		if seen[at/64]&(1<<(at%64)) != 0 {
+			return false
+		}
+		seen[at/64] |= 1 << (at % 64)
+	}
+	return true
+}
+
+// compose answers with what is stored: with the reply that was given before where
+// that is known, and else with one made of its inputs' vectors.
 func (l *lookup) compose(out llm.Sink) error {
-	status, f := llm.CacheHit, &l.c.figures
-	if l.embeds.remote {
+	status, f, m := llm.CacheHit, &l.c.figures, &l.embeds
+	if m.remote {
 		f.hits2.Add(1)
 	} else {
 		f.hits.Add(1)
 	}
-	if l.embeds.stale {
+	if m.stale {
 		status = llm.CacheStale
 		f.stale.Add(1)
+	}
+	if len(m.items) > 1 {
+		if e := l.c.store.get(m.whole); e != nil {
+			l.takeFrame(e, l.c.clock.now())
+			l.c.touch(e)
+		} else if m.frame != nil {
+			l.c.store.put(m.whole, m.frame, l.gen, nil)
+		}
 	}
 	return l.composeAs(status, out)
 }
@@ -302,18 +357,20 @@ func (l *lookup) compose(out llm.Sink) error {
 func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
 	m, r := &l.embeds, &l.replies
 	now := l.c.clock.now()
-	m.tail = l.appendTail(m.tail[:0])
-	length, oldest := len(listHead)+len(m.tail), now
+	oldest, told := now, uint64(0)
 	for i := range m.items {
 		e := m.entryOf(i)
-		length += len(e.body) + len(strconv.AppendInt(r.body[:0], int64(i), 10)) + min(i, 1)
-		oldest = min(oldest, e.born)
+		oldest, told = min(oldest, e.born), told+uint64(e.tokens)
 	}
+	m.tail = l.appendTail(m.tail[:0], told)
 	r.begin(m.items[0].entry, l.itemPlace(), status, now)
 	if r.head.Age = now - oldest; status == llm.CacheMiss {
-		r.head.Age = 0
+		r.head.Age, r.head.Saved = 0, int64(told-min(m.said, told))
 	}
 	r.head.Waited, r.head.Attempts = m.waited, m.attempts
+	m.compose = composer{buf: r.body[:0], event: r.event[:]}
+	m.write(&m.compose)
+	length := m.compose.length
 	r.head.Length, r.head.Kind = int64(length), llm.Unary
 	if length > composed {
 		r.head.Kind = llm.Pieces
@@ -321,32 +378,101 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
 	if err := out.Start(&r.head); err != nil {
 		return err
 	}
-	return l.sendItems(length, out)
+	m.compose.out, m.compose.pieces = out, length > composed
+	m.write(&m.compose)
+	r.body = m.compose.buf
+	return m.compose.flush()
 }
 
-// sendItems sends the body of a reply, in pieces where it is too long for one.
-func (l *lookup) sendItems(length int, out llm.Sink) error {
-	m, r := &l.embeds, &l.replies
-	b := append(r.body[:0], listHead...)
-	for i := range m.items {
-		e := m.entryOf(i)
-		if length > composed && len(b) > 0 && len(b)+len(e.body) > composed-maxDigits {
-			r.event[0].Raw = b
-			if err := out.Send(r.event[:]); err != nil {
-				return err
-			}
-			b = b[:0]
+// composer sends the body of a reply, in pieces where it is too long for one, or
+// measures it where out is nil.
+type composer struct {
+	out    llm.Sink
+	pieces bool
+	buf    []byte
+	event  []llm.Event
+	length int
+	err    error
+}
+
+// room begins a new piece where the next n bytes have no room in this one.
+func (c *composer) room(n int) {
+	if c.pieces && len(c.buf) > 0 && len(c.buf)+n > composed {
+		if c.err == nil {
+			c.err = c.flush()
 		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, e.body[:e.ends[0]]...)
-		b = strconv.AppendInt(b, int64(i), 10)
-		b = append(b, e.body[e.ends[0]:]...)
+		c.buf = c.buf[:0]
 	}
-	b = append(b, m.tail...)
-	r.body, r.event[0].Raw = b, b
-	return out.Send(r.event[:])
+}
+
+func (c *composer) add(b []byte) {
+	if c.out == nil {
+		c.length += len(b)
+	} else if c.err == nil {
+		c.buf = append(c.buf, b...)
+	}
+}
+
+func (c *composer) text(s string) {
+	if c.out == nil {
+		c.length += len(s)
+	} else if c.err == nil {
+		c.buf = append(c.buf, s...)
+	}
+}
+
+func (c *composer) number(n int) {
+	var b [maxDigits]byte
+	c.add(strconv.AppendUint(b[:0], uint64(n), 10))
+}
+
+func (c *composer) flush() error {
+	if c.err != nil {
+		return c.err
+	}
+	c.event[0].Raw = c.buf
+	return c.out.Send(c.event)
+}
+
+// write puts the reply together.
+func (m *embedding) write(c *composer) {
+	switch first := m.items[0].entry; {
+	case len(m.items) == 1 && len(first.ends) == soleEnds:
+		v, _ := first.vector()
+		c.add(first.body[:first.ends[0]])
+		v.write(c, 0, v.indexed)
+		c.add(first.body[first.ends[2]:])
+	case m.frame != nil:
+		m.writeFrame(c)
+	default:
+		c.text(listHead)
+		for i := range m.items {
+			v, _ := m.entryOf(i).vector()
+			c.room(v.size() + maxDigits)
+			if i > 0 {
+				c.text(",")
+			}
+			v.write(c, i, true)
+		}
+		c.add(m.tail)
+	}
+}
+
+// writeFrame puts the items into what stood around them.
+func (m *embedding) writeFrame(c *composer) {
+	body, ends, from := m.frame.body, m.frame.ends, uint32(0)
+	for i := 0; i+1 < len(ends); i += 2 {
+		c.add(body[from:ends[i]])
+		n, indexed := i/2, ends[i+1] > ends[i]
+		if indexed {
+			n, _ = strconv.Atoi(string(body[ends[i]:ends[i+1]])) // as checked
+		}
+		v, _ := m.entryOf(n).vector()
+		c.room(v.size() + maxDigits)
+		v.write(c, n, indexed)
+		from = ends[i+1]
+	}
+	c.add(body[from:])
 }
 
 const (
@@ -360,16 +486,12 @@ const (
 // entryOf gives the entry of an input.
 func (m *embedding) entryOf(i int) *entry { return m.items[m.items[i].first].entry }
 
-// appendTail gives what follows the vectors.
-func (l *lookup) appendTail(b []byte) []byte {
-	m, total := &l.embeds, uint64(0)
-	for i := range m.items {
-		total += uint64(m.entryOf(i).tokens)
-	}
-	b = append(append(b, `],"model":`...), m.items[0].entry.head.Value().reported...)
+// appendTail gives what follows the vectors in a reply that none was like before.
+func (l *lookup) appendTail(b []byte, tokens uint64) []byte {
+	b = append(append(b, `],"model":`...), l.embeds.items[0].entry.head.Value().reported...)
 	b = append(b, `,"usage":{"prompt_tokens":`...)
-	b = strconv.AppendUint(b, total, 10)
+	b = strconv.AppendUint(b, tokens, 10)
 	b = append(b, `,"total_tokens":`...)
-	b = strconv.AppendUint(b, total, 10)
+	b = strconv.AppendUint(b, tokens, 10)
 	return append(b, "}}"...)
 }

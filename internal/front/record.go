@@ -16,7 +16,7 @@ const maxKeptReply = 64 << 10
 // noteHead takes from a reply's head what observers are told.
 func (x *exchange) noteHead(h *llm.Head) {
 	e := &x.record
-	e.Upstream, e.Attempts, e.Cache = h.Upstream, h.Attempts, h.Cache
+	e.Upstream, e.Attempts, e.Cache, e.Saved = h.Upstream, h.Attempts, h.Cache, h.Saved
 	e.Waiting = max(h.Waited, 0)
 	x.json = h.Kind == llm.Pieces && x.tells() && speaksJSON(h.Get("Content-Type"))
 	// A body that is sent on while it comes in is waited for on both sides.

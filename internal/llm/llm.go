@@ -197,6 +197,10 @@ type Head struct {
 	Cache    CacheStatus
 	Age      time.Duration
 	CacheKey [32]byte
+
+	// Saved is how many of the input tokens that the reply counts came from a
+	// cache, of a reply for whose rest an upstream was asked.
+	Saved int64
 }
 
 // Get returns the value of the first field with the given canonical name, ""

@@ -43,6 +43,7 @@ type Exchange struct {
 
 	BytesIn, BytesOut int64 // of the bodies
 	Usage             Usage
+	Saved             int64 // of Usage.Input, what came from a cache though an upstream was asked for the rest
 
 	Body, Reply []byte // where they were held whole
 }

@@ -154,6 +154,10 @@ func (t *Traffic) tokens(m *model, x *perf.Exchange) {
 		t.saved.Add(uint64(in + out))
 		return
 	}
+	if saved := min(max(x.Saved, 0), in); saved > 0 {
+		t.saved.Add(uint64(saved))
+		in -= saved
+	}
 	m.input.ObserveCount(in)
 	m.output.ObserveCount(out)
 	t.input.Add(uint64(in))

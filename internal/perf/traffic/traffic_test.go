@@ -108,6 +108,26 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// Of a reply that came from memory in part the upstream took the rest.
+func TestPartlySaved(t *testing.T) {
+	for saved, want := range map[int64][2]float64{0: {10, 0}, 4: {6, 4}, 10: {0, 10}, 11: {0, 10}, -1: {10, 0}} {
+		tr := New()
+		x := answered("m")
+		x.Cache, x.Saved, x.Usage = llm.CacheMiss, saved, perf.Usage{Known: true, Input: 10}
+		tr.Observe(x)
+		got := figures(tr)
+		if spent := got["tokens_total type input"]; spent != want[0] || got["tokens_saved_total"] != want[1] {
+			t.Errorf("%d saved: %g were spent and %g saved", saved, spent, got["tokens_saved_total"])
+		}
+		// Who joined its call has cost nothing.
+		x.Cache = llm.CacheCoalesced
+		tr.Observe(x)
+		if got := figures(tr)["tokens_saved_total"]; got != want[1]+10 {
+			t.Errorf("%d saved: %g with who joined", saved, got)
+		}
+	}
+}
+
 // A model that nobody has answered for has no label, however often it is named.
 func TestUnknownModel(t *testing.T) {
 	tr := New()
