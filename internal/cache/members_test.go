@@ -3,9 +3,7 @@ package cache
 import (
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // described are the members of an operation's request and of its reply.
@@ -61,10 +60,7 @@ func paths() map[llm.Operation]string {
 // replies and of the events of streams.
 func description(t *testing.T) map[llm.Operation]described {
 	t.Helper()
-	f, err := os.Open(filepath.FromSlash("../../../shared/data/conformance/openai-openapi/openapi.yaml.gz"))
-	if errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
+	f, err := os.Open(testkit.Recorded(t, "conformance/openai-openapi/openapi.yaml.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
