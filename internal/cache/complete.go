@@ -6,6 +6,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // maxReplyDepth bounds the nesting of a reply that is stored.
@@ -65,31 +66,20 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 			return false // after the end
 		case string(data) == "[DONE]":
 			whole = op != llm.Response
-		case jsonscan.Validate(data, maxReplyDepth) != nil || broken(op, data) || repeats(op, data):
+		case jsonscan.Validate(data, maxReplyDepth) != nil || tells(event) || repeats(op, data):
 			return false
 		case op == llm.Response:
 			kind := text(data, "type")
 			whole = kind == "response.completed" || kind == "response.incomplete"
-			if kind == "response.failed" || kind == "error" {
-				return false
-			}
 		}
 	}
 	return whole
 }
 
-// broken reports whether an event tells of an error.
-func broken(op llm.Operation, data []byte) bool {
-	if has(data, "error") {
-		return true
-	}
-	if op == llm.Response || !bytes.Contains(data, []byte(`error`)) {
-		return false
-	}
-	if v, ok := jsonscan.Get(data, "choices"); ok && v.End-v.Start > len("[]") {
-		return !completeBody(op, data)
-	}
-	return false
+// tells reports whether an event tells of an error.
+func tells(event []byte) bool {
+	_, failed := sse.Failure(event)
+	return failed
 }
 
 // eventData gives the content of an event that has one line of data, nil where

@@ -333,7 +333,7 @@ func (f *flight) append(events []llm.Event) {
 		return
 	}
 	for i := range events {
-		f.log = append(f.log, llm.Event{Raw: f.copied(events[i].Raw)})
+		f.log = append(f.log, llm.Event{Raw: f.copied(events[i].Raw), Failed: events[i].Failed})
 		f.grow(int64(len(events[i].Raw)))
 	}
 	if f.size > f.all.joinable || f.all.recorded.Load() > f.all.budget {

@@ -74,6 +74,34 @@ func TestStampede(t *testing.T) {
 	}
 }
 
+// TestToldToAll: an event that tells of an error is that to all who share the call,
+// and is not stored.
+func TestToldToAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		fault := &llm.Error{Status: 503, Code: "overloaded", Told: true, Ended: true}
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			_ = out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1})
+			_ = out.Send([]llm.Event{{Raw: []byte("data: 1\n\n")}})
+			time.Sleep(time.Second)
+			_ = out.Send([]llm.Event{{Raw: []byte("data: {\"error\":{}}\n\n"), Failed: true}})
+			return fault
+		}
+		for i := range 2 {
+			all, errs := f.callers(5, func() *llm.Request { return chat("hi", streamed) })
+			for n, c := range all {
+				if !errors.Is(errs[n], fault) || c.failed != 1 || c.had() != 2 {
+					t.Errorf("caller %d: %v, %d events of which %d tell of it", n, errs[n], c.had(), c.failed)
+				}
+			}
+			if f.up.count() != i+1 {
+				t.Errorf("%d calls", f.up.count())
+			}
+		}
+	})
+}
+
 // slowly is an upstream that sends an event each second.
 func slowly(texts ...string) func(context.Context, int, *llm.Request, llm.Sink) error {
 	return func(ctx context.Context, _ int, _ *llm.Request, out llm.Sink) error {

@@ -124,6 +124,7 @@ type client struct {
 	starts int
 	body   []byte
 	events int
+	failed int // of these, those that tell of an error
 }
 
 func (c *client) Start(h *llm.Head) error {
@@ -148,6 +149,9 @@ func (c *client) Send(events []llm.Event) error {
 	for _, e := range events {
 		c.body = append(c.body, e.Raw...)
 		c.events++
+		if e.Failed {
+			c.failed++
+		}
 	}
 	return nil
 }

@@ -152,6 +152,10 @@ func (x *exchange) finish(err error) {
 		return
 	}
 	left := x.r.Context().Err() != nil
+	if e := llm.AsError(err); e.Told && x.record.Told {
+		x.told(e, left || x.stream.err != nil)
+		return
+	}
 	switch {
 	case left && errors.Is(context.Cause(x.r.Context()), errShutdown):
 		err = errShutdown
@@ -161,6 +165,20 @@ func (x *exchange) finish(err error) {
 		x.clientLeft()
 	}
 	x.fail(llm.AsError(err))
+}
+
+// told ends a stream that has an event of its upstream's which tells of e, at
+// which clients often leave.
+func (x *exchange) told(e *llm.Error, left bool) {
+	x.logFailure(e)
+	x.noteLate(e)
+	switch {
+	case left:
+		x.clientLeft()
+	case !e.Ended:
+		x.abort(abortUpstream)
+		x.breakOff()
+	}
 }
 
 // complete ends a reply of which all has been sent.

@@ -45,7 +45,7 @@ const broken = 6
 // count takes note of an exchange that has ended.
 func (c *byStatus) count(status int, e *perf.Exchange) {
 	class := status / 100 % broken
-	if class > 0 && class < 4 && e.Class() != perf.Sound {
+	if e.Told || class > 0 && class < 4 && e.Class() != perf.Sound {
 		class = broken
 	}
 	c[class].Add(1)

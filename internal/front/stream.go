@@ -63,7 +63,10 @@ func (x *exchange) queue(events []llm.Event) error {
 	}
 	x.countSend(len(events))
 	x.noteEvents(events)
-	if endsStream(events[len(events)-1].Raw) {
+	for i := range events {
+		x.record.Told = x.record.Told || events[i].Failed
+	}
+	if x.record.Told || endsStream(events[len(events)-1].Raw) {
 		x.mayEnd()
 	}
 	limit := x.st.stream.BufferBytes

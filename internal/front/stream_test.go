@@ -126,6 +126,46 @@ func brokenOff(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || err != nil && strings.Contains(err.Error(), "INTERNAL_ERROR; received from peer")
 }
 
+// TestToldByUpstream: a stream whose own event tells of an error gets no second one
+// and ends as its upstream's did; it has failed, also where its client leaves then.
+func TestToldByUpstream(t *testing.T) {
+	const failure = "data: {\"error\":{}}\n\n"
+	for _, e := range engines {
+		for _, c := range []struct {
+			name         string
+			ended, leave bool
+			aborted      string
+		}{{"ended", true, false, ""}, {"cut", false, false, perf.AbortUpstream}, {"left", true, true, perf.AbortClient}} {
+			seen := make(seen, 1)
+			s := startWith(t, func(ctx context.Context, _ *llm.Request, out llm.Sink) error {
+				if err := errors.Join(startStream(out), out.Send([]llm.Event{{Raw: []byte("data: 1\n\n")}, {Raw: []byte(failure), Failed: true}})); err != nil {
+					return err
+				}
+				if c.leave {
+					<-ctx.Done()
+				}
+				return &llm.Error{Status: 503, Code: "overloaded", Upstream: "up", Told: true, Ended: c.ended}
+			}, Options{Observers: []perf.Observer{seen}})
+			ctx, leave := context.WithCancel(t.Context())
+			r := bufio.NewReader(s.open(t, ctx, e, chatPath).Body)
+			nextEvent(t, r)
+			if got := nextEvent(t, r); got != failure {
+				t.Errorf("%s %s: %q", e.name, c.name, got)
+			}
+			if c.leave {
+				leave()
+			} else if b, err := io.ReadAll(r); len(b) != 0 || c.ended != (err == nil) || !c.ended && !brokenOff(err) {
+				t.Errorf("%s %s: then %q, %v", e.name, c.name, b, err)
+			}
+			x := seen.next(t)
+			if x.Class() != perf.StreamError || x.Aborted != c.aborted || x.Code != "overloaded" || s.stats.requests[llm.Chat][broken].Load() != 1 {
+				t.Errorf("%s %s: of class %q, aborted %q, code %q", e.name, c.name, x.Class(), x.Aborted, x.Code)
+			}
+			leave()
+		}
+	}
+}
+
 // TestErrorEventOfUnreadBody: the error event reaches a client that is still sending
 // its request, whose connection the kernel would reset.
 func TestErrorEventOfUnreadBody(t *testing.T) {

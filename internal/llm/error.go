@@ -52,6 +52,12 @@ type Error struct {
 	// says that it did not, so that the request may be sent again.
 	Unprocessed bool
 
+	// Told says that the upstream told of the error by an event of its stream, after
+	// a status of 200. Where events had been sent before, the client has that one
+	// too (its Failed is true), and nothing is added to it: the stream ends as its
+	// upstream ended it, as a whole one where Ended is true.
+	Told, Ended bool
+
 	// Attempts is how often upstreams were asked before the request failed, and
 	// Waited how long it waited for them.
 	Attempts int

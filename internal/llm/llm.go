@@ -220,4 +220,7 @@ func get(fields []Field, name string) string {
 type Event struct {
 	// Raw is the event's bytes as they came, terminator included.
 	Raw []byte
+
+	// Failed says that the event tells the client that the reply failed.
+	Failed bool
 }

@@ -52,6 +52,9 @@ const codeTimeout = "upstream_timeout"
 // Class says in which way the request went wrong. Every figure, alarm, line and
 // span asks here, so that they agree.
 func (x *Exchange) Class() Class {
+	if x.Told { // and the client may have left for it
+		return StreamError
+	}
 	switch x.Aborted {
 	case AbortClient:
 		return ClientLeft
@@ -59,9 +62,6 @@ func (x *Exchange) Class() Class {
 		return ClientSlow
 	case AbortShutdown:
 		return Shutdown
-	}
-	if x.Told {
-		return StreamError
 	}
 	status := max(x.Status, x.Late)
 	switch {

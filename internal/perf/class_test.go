@@ -31,6 +31,7 @@ func TestClass(t *testing.T) {
 		"cut":                           {Exchange{Status: 200, Late: 502, Upstream: up, Code: "upstream_cut", Aborted: AbortUpstream}, "cut", true},
 		"told in the stream":            {Exchange{Status: 200, Upstream: up, Told: true}, "stream_error", true},
 		"told, and cut after it":        {Exchange{Status: 200, Late: 502, Upstream: up, Told: true, Aborted: AbortUpstream}, "stream_error", true},
+		"told, and the client left":     {Exchange{Status: 200, Upstream: up, Told: true, Aborted: AbortClient}, "stream_error", true},
 		"the drain's time is up":        {Exchange{Status: 200, Late: 503, Upstream: up, Aborted: AbortShutdown}, "shutdown", true},
 		"a fault in the middle":         {Exchange{Status: 200, Late: 500, Upstream: up, Aborted: AbortInternal}, "server_error", true},
 		"a request that turns bad":      {Exchange{Status: 200, Late: 400, Aborted: AbortRequest}, "invalid_request", false},

@@ -62,6 +62,8 @@ func TestBreakerJudges(t *testing.T) {
 		{"connect error", refused, true}, {"cut", transport(502, codeCut, false), true},
 		{"timeout", transport(504, codeTimeout, false), true}, {"500", status(500), true}, {"503", status(503), true},
 		{"429", status(429), false}, {"400", status(400), false}, {"401", status(401), false}, {"501", status(501), false},
+		{"503 in the stream", inStream(503), true}, {"400 in the stream", inStream(400), false},
+		{"another gateway's code in the stream", func() error { return &llm.Error{Told: true, Status: 503, Code: codeBusy} }, true},
 		{"busy", transport(503, codeBusy, true), false}, {"internal", func() error { return fmt.Errorf("x") }, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -88,6 +90,28 @@ func TestBreakerJudges(t *testing.T) {
 	}
 	if a.count() != 50 {
 		t.Errorf("%d calls", a.count())
+	}
+}
+
+// TestToldAfterLeaving: clients leave at the event that tells of an error, which is
+// the upstream's for all that.
+func TestToldAfterLeaving(t *testing.T) {
+	a := &fake{name: "a", serve: func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+		if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream}); err != nil {
+			return err
+		}
+		return &llm.Error{Told: true, Status: 502, Code: "x", Message: "m"}
+	}}
+	r := serving(t, oneAttempt(), a)
+	for range r.cfg.Breaker.Failures {
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		if err := r.Serve(ctx, chat("m"), &recorder{}); err == nil {
+			t.Error("no error")
+		}
+	}
+	if h := r.Health()[0]; len(h.Failing) != 1 || h.Failing[0].Breaker != "open" {
+		t.Errorf("health %+v", h)
 	}
 }
 

@@ -120,7 +120,7 @@ func transport(status int, code string, unprocessed bool) func() error {
 // inStream is what a handler makes of a stream whose first event is an error.
 func inStream(code int) func() error {
 	return func() error {
-		return &llm.Error{Status: code, Type: llm.TypeOf(code), Code: "x", Message: "in a stream", Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
+		return &llm.Error{Told: true, Status: code, Type: llm.TypeOf(code), Code: "x", Message: "in a stream", Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
 	}
 }
 

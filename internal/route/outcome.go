@@ -39,26 +39,28 @@ const (
 )
 
 // classify says what err, which a handler returned, means. The context comes
-// first: once it is done, an error tells nothing about the upstream.
+// first: once it is done, an error tells nothing about the upstream, unless its own
+// event told of it, at which clients leave.
 func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 	if err == nil {
 		return succeeded, nil
 	}
 	e, ok := errors.AsType[*llm.Error](err)
+	own := ok && !e.Answered && !e.Told // the code is one of the transport's
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !(ok && e.Told):
 		return cancelled, e
 	case !ok:
 		return internal, nil
-	case !e.Answered && (e.Code == codeBusy || e.Code == codeClosed):
+	case own && (e.Code == codeBusy || e.Code == codeClosed):
 		return busy, e
-	case !e.Answered && e.Code == codeTimeout:
+	case own && e.Code == codeTimeout:
 		return timedOut, e
-	case !e.Answered && (e.Code == codeCut || e.Code == codeBadReply):
+	case own && (e.Code == codeCut || e.Code == codeBadReply):
 		return cut, e
 	case e.Status == 429:
 		return limited, e
-	case e.Unprocessed && e.Type == llm.TypeUpstream && !e.Answered:
+	case own && e.Unprocessed && e.Type == llm.TypeUpstream:
 		return unreachable, e
 	case e.Status >= 500 && e.Status != 501: // 501 is about the request
 		return failed, e

@@ -30,6 +30,7 @@ type sink struct {
 	starts  int
 	events  [][]byte
 	sends   int
+	failed  int // events that are marked so
 	onSend  func(n int) error
 	onStart func() error
 }
@@ -46,6 +47,9 @@ func (s *sink) Send(events []llm.Event) error {
 	s.sends++
 	for _, e := range events {
 		s.events = append(s.events, bytes.Clone(e.Raw))
+		if e.Failed {
+			s.failed++
+		}
 	}
 	if s.onSend != nil {
 		return s.onSend(s.sends)

@@ -38,6 +38,9 @@ type stream struct {
 	ended    bool // the event that ends a whole stream has come
 	fast     bool // events come faster than the flush interval
 	sent     time.Time
+
+	told    *llm.Error // that an event told of, nil for none
+	secrets *secrets
 }
 
 // relay sends on an event stream, of which read was already read. begun is when
@@ -45,7 +48,7 @@ type stream struct {
 func (h *Handler) relay(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	s := h.streams.Get().(*stream)
 	*s = stream{
-		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true,
+		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true, secrets: h.secrets,
 		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name, Attempts: 1},
 		splitter: sse.Splitter{MaxEvent: h.stream.MaxEventBytes},
 		events:   s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0],
@@ -76,7 +79,19 @@ func (p *peeked) Next() ([]byte, error) {
 	return p.source.Next()
 }
 
+// run sends on what body has. An error that the stream itself told of goes before
+// whatever came after it, such as that the client has left, which it often does
+// then: it is the upstream that failed.
 func (s *stream) run(body source, out llm.Sink, name string) error {
+	err := s.relay(body, out, name)
+	if s.told != nil {
+		s.told.Ended = err == nil
+		return s.told
+	}
+	return err
+}
+
+func (s *stream) relay(body source, out llm.Sink, name string) error {
 	for {
 		s.await(body)
 		piece, err := body.Next()
@@ -94,7 +109,7 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 		s.observe()
 		var tooLarge error
 		s.events, tooLarge = s.splitter.Feed(piece, s.events[:0])
-		if err := s.send(out, false); err != nil {
+		if err := s.send(out, name, false); err != nil {
 			return err
 		}
 		if tooLarge != nil {
@@ -121,9 +136,16 @@ func (s *stream) await(body source) {
 // send sends the events that came. Comments before the first event wait for
 // it, because up to then the request can still go elsewhere; force sends them
 // nevertheless.
-func (s *stream) send(out llm.Sink, force bool) error {
+func (s *stream) send(out llm.Sink, name string, force bool) error {
 	for i := range s.events {
 		s.ended = s.ended || ends(s.op, s.events[i].Raw)
+		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
+			s.events[i].Failed = true
+			s.told = told(data, name, s.secrets)
+			if !s.started && s.comments(i) {
+				return s.told // the head has not gone out, so it is the reply
+			}
+		}
 	}
 	if !s.started {
 		if !force && s.hold() {
@@ -143,13 +165,23 @@ func (s *stream) send(out llm.Sink, force bool) error {
 	return err
 }
 
-// hold puts the events aside if they are all comments.
-func (s *stream) hold() bool {
-	size := len(s.held)
-	for i := range s.events {
+// comments reports whether the first n events are comments.
+func (s *stream) comments(n int) bool {
+	for i := range n {
 		if !sse.IsComment(s.events[i].Raw) {
 			return false
 		}
+	}
+	return true
+}
+
+// hold puts the events aside if they are all comments.
+func (s *stream) hold() bool {
+	if !s.comments(len(s.events)) {
+		return false
+	}
+	size := len(s.held)
+	for i := range s.events {
 		size += len(s.events[i].Raw)
 	}
 	if size > maxHeld {
@@ -195,7 +227,7 @@ func (s *stream) pace(body source) {
 func (s *stream) finish(out llm.Sink, name string) error {
 	tail := s.splitter.Tail()
 	s.events = s.events[:0]
-	if s.cut && s.endKnown() && !s.ended && !ends(s.op, tail) {
+	if s.cut && s.endKnown() && !s.ended && s.told == nil && !ends(s.op, tail) {
 		return fault(name, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
 	}
 	if !s.started && sse.IsComment(tail) && s.endKnown() {
@@ -207,7 +239,7 @@ func (s *stream) finish(out llm.Sink, name string) error {
 	if len(tail) == 0 && s.started {
 		return nil
 	}
-	return s.send(out, true)
+	return s.send(out, name, true)
 }
 
 // endKnown reports whether a whole stream of the operation ends in an event

@@ -40,7 +40,7 @@ func TestFirstEventLeavesAtOnce(t *testing.T) {
 func TestEnds(t *testing.T) {
 	const chunked = okHead + "Transfer-Encoding: chunked\r\n\r\n"
 	completed := "event: response.completed\ndata: {\"type\":\"response.completed\"}\n\n"
-	unnamed := "data: {\"type\":\"response.failed\"}\n\n"
+	unnamed := "data: {\"type\":\"response.incomplete\"}\n\n"
 	tests := []struct {
 		name  string
 		op    llm.Operation

@@ -1,0 +1,100 @@
+package openai
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// told makes the error that a stream's own event tells of. data is the event's
+// payload. The upstream had said 200 and may have acted on the request, so a client
+// is not to send it again by itself, as it would not have without a gateway.
+func told(data []byte, name string, hidden *secrets) *llm.Error {
+	data = hidden.redact(bytes.Clone(data))
+	sound := jsonscan.Validate(data, maxErrorDepth) == nil
+	e := &llm.Error{
+		Status: toldStatus(data, sound), Code: "upstream_error", Upstream: name, Advice: llm.DoNotRetry, Told: true,
+		Message: message(data, "", sound),
+	}
+	e.Type = llm.TypeOf(e.Status)
+	if sound && shaped(data) {
+		e.Reply = &llm.ErrorReply{Body: data}
+	}
+	for _, at := range toldPlaces {
+		if s, ok := text(data, sound, path(at, "message")...); ok && e.Message == "" {
+			e.Message = clip(s)
+		}
+		if s, ok := text(data, sound, path(at, "code")...); ok && s != "" {
+			e.Code = s
+		}
+		if s, ok := text(data, sound, path(at, "type")...); ok && at != "" {
+			e.Type = s
+		}
+		if s, ok := text(data, sound, path(at, "param")...); ok {
+			e.Param = s
+		}
+	}
+	if e.Message == "" {
+		e.Message = "The upstream ended its stream with an error and no explanation."
+	}
+	return e
+}
+
+// toldPlaces are where the members of an error stand: OpenAI's chunks and those of
+// most others; OpenAI's Responses, of which "error" events are errors themselves
+// and those that failed have one.
+var toldPlaces = [...]string{"", "response.error", "error"} //nolint:gochecknoglobals // a constant
+
+func path(at, name string) []string {
+	if at == "" {
+		return []string{name}
+	}
+	return append(strings.Split(at, "."), name)
+}
+
+// toldStatus is the status that an error would have had in a reply's head: the one
+// that it names, or that of what its code or type says; 502 where that is unknown.
+func toldStatus(data []byte, sound bool) int {
+	if !sound {
+		return 502
+	}
+	named := 0
+	for _, at := range toldPlaces {
+		for _, name := range [...]string{"status_code", "status", "code"} {
+			if v, ok := jsonscan.Get(data, path(at, name)...); ok {
+				n, err := strconv.Atoi(string(bytes.Trim(data[v.Start:v.End], `"`)))
+				if err == nil && n >= 400 && n <= 599 {
+					named = n
+				}
+			}
+		}
+	}
+	if named != 0 {
+		return named
+	}
+	for _, at := range toldPlaces {
+		for _, name := range [...]string{"code", "type", "status"} {
+			s, _ := text(data, true, path(at, name)...)
+			for _, k := range toldKinds {
+				if strings.Contains(strings.ToLower(s), k.word) {
+					return k.status
+				}
+			}
+		}
+	}
+	return 502
+}
+
+// toldKinds are words in the codes and types of errors, those of OpenAI and others.
+var toldKinds = [...]struct { //nolint:gochecknoglobals // a constant
+	word   string
+	status int
+}{
+	{"rate_limit", 429}, {"quota", 429}, {"resource_exhausted", 429}, {"too_many_requests", 429},
+	{"overloaded", 503}, {"unavailable", 503}, {"timeout", 504},
+	{"authentication", 401}, {"invalid_api_key", 401}, {"permission", 403}, {"not_found", 404},
+	{"invalid_request", 400}, {"invalid_prompt", 400}, {"invalid_argument", 400}, {"context_length", 400}, {"content_filter", 400}, {"content_policy", 400},
+}
