@@ -34,7 +34,7 @@ func TestAnomaly(t *testing.T) {
 		f.expect(t, name+"pending")
 		minutes(1, flat(2))
 		f.expect(t, name+"firing")
-		if got, want := f.Status()[0].Message, "p95 of wait_seconds of upstream a is 2 s over 1m, above 1.52 s; usual is 1.01 s"; got != want {
+		if got, want := f.Status()[0].Message, "The P95 of the wait at upstream “a” over the last minute is 2 s, above the threshold of 1.52 s since 2000-01-01 01:43:00 UTC; usual is 1.01 s."; got != want {
 			t.Errorf("message %q, want %q", got, want)
 		}
 		minutes(4, flat(1))

@@ -44,8 +44,8 @@ func TestThreshold(t *testing.T) {
 		}
 		log := f.log.String()
 		for _, want := range []string{
-			`level=WARN msg="alarm raised" alarm=slow severity=warning why="p99 of wait_seconds is 2 s over 5m, above 1 s" value=2 threshold=1 labels=map[] advice=Look.`,
-			`level=INFO msg="alarm cleared" alarm=slow severity=warning why="p99 of wait_seconds is 900 ms over 5m, no longer above 1 s" value=0.9 threshold=1`,
+			`level=WARN msg="alarm raised" alarm=slow severity=warning why="The P99 of the wait over the last 5 minutes is 2 s, above the threshold of 1 s since 2000-01-01 00:01:40 UTC." value=2 threshold=1 labels=map[] advice=Look.`,
+			`level=INFO msg="alarm cleared" alarm=slow severity=warning why="The P99 of the wait over the last 5 minutes is 900 ms, no longer above the threshold of 1 s, as it was since 2000-01-01 00:01:40 UTC." value=0.9 threshold=1`,
 		} {
 			if strings.Count(log, want) != 1 {
 				t.Errorf("no single line %s in\n%s", want, log)
@@ -106,7 +106,7 @@ func TestNoDataEndsAnAlarm(t *testing.T) {
 		f.expect(t, "slow firing")
 		f.after(lookEvery)
 		f.expect(t, "slow inactive")
-		if !strings.Contains(f.log.String(), `why="p99 of wait_seconds is not known: no data"`) {
+		if !strings.Contains(f.log.String(), `why="The P99 of the wait is not known any more: no data."`) {
 			t.Errorf("the log does not say why:\n%s", f.log)
 		}
 	})
@@ -144,7 +144,7 @@ func TestEach(t *testing.T) {
 		f.set("wait_seconds/b", 2, 100)
 		f.after(time.Minute)
 		f.expect(t, "slow/a inactive, slow/b firing")
-		if got, want := f.Status()[1].Message, "p99 of wait_seconds of upstream b is 2 s over 5m, above 1 s"; got != want {
+		if got, want := f.Status()[1].Message, "The P99 of the wait at upstream “b” over the last 5 minutes is 2 s, above the threshold of 1 s since 2000-01-01 00:00:05 UTC."; got != want {
 			t.Errorf("message %q, want %q", got, want)
 		}
 		f.remove("wait_seconds/a")
@@ -199,7 +199,7 @@ func TestFiguresAndHealth(t *testing.T) {
 		var list []perf.Condition
 		f.Examine(func(c perf.Condition) { list = append(list, c) })
 		if want := (perf.Condition{
-			Component: "alarm/slow/a", State: perf.Degraded, Error: "p99 of wait_seconds of upstream a is 2 s over 5m, above 1 s", Advice: "Look.",
+			Component: "alarm/slow/a", State: perf.Degraded, Error: "The P99 of the wait at upstream “a” over the last 5 minutes is 2 s, above the threshold of 1 s since 2000-01-01 00:00:05 UTC.", Advice: "Look.",
 		}); len(list) != 2 || list[0] != want { // the error is as it was, so that its time is that of the alarm
 			t.Errorf("got %+v", list)
 		}
@@ -217,7 +217,7 @@ func TestStatusJSON(t *testing.T) {
 		}
 		want := `[{"name":"slow","kind":"threshold","state":"firing","severity":"warning","figure":"wait_seconds","stat":"p99","labels":{"model":"m"},` +
 			`"window":"5m","unit":"seconds","value":2,"samples":100,"direction":"above","threshold":1,"clear":0.9,"since":"2000-01-01T00:00:35Z",` +
-			`"raised_at":"2000-01-01T00:00:35Z","message":"p99 of wait_seconds is 2 s over 5m, above 1 s","advice":"Look."}]`
+			`"raised_at":"2000-01-01T00:00:35Z","message":"The P99 of the wait with model “m” over the last 5 minutes is 2 s, above the threshold of 1 s since 2000-01-01 00:00:05 UTC.","advice":"Look."}]`
 		if string(got) != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}

@@ -2,7 +2,6 @@ package alarm
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -67,36 +66,6 @@ func (a *alarm) status() Status {
 		s.Message = a.message()
 	}
 	return s
-}
-
-// message says what the value is beside the threshold.
-func (a *alarm) message() string {
-	var b strings.Builder
-	w := a.watch
-	if w.stat != statValue {
-		b.WriteString(w.stat + " of ")
-	}
-	b.WriteString(w.figure)
-	if a.of != "" {
-		fmt.Fprintf(&b, " of %s %s", w.each, a.of)
-	}
-	if !a.known {
-		return b.String() + " is not known: " + a.note
-	}
-	fmt.Fprintf(&b, " is %s", w.unit.format(a.value))
-	if w.stat != statValue || w.unit == share {
-		b.WriteString(" over " + windowText(w.window))
-	}
-	if w.verdict(a.value, a.threshold, a.clear) != crossed {
-		b.WriteString(", no longer")
-	} else {
-		b.WriteString(",")
-	}
-	fmt.Fprintf(&b, " %s %s", w.direction, w.unit.format(a.threshold))
-	if w.kind == kindAnomaly {
-		fmt.Fprintf(&b, "; usual is %s", w.unit.format(a.usual))
-	}
-	return b.String()
 }
 
 // windowText writes a window as the configuration does.

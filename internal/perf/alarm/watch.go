@@ -108,6 +108,7 @@ type alarm struct {
 
 	state    string
 	since    time.Time // it has been in state
+	began    time.Time // the threshold has been crossed, or was the last time
 	raisedAt time.Time
 	cause    string // message as it was when it was raised
 
@@ -148,6 +149,7 @@ func (a *alarm) step(now time.Time, v verdict) change {
 	switch {
 	case a.state == inactive && v == crossed:
 		a.enter(pending, now)
+		a.began = now
 	case a.state == pending && v != crossed:
 		a.enter(inactive, now)
 	case a.state == firing && v == calm:
