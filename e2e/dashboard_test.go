@@ -49,15 +49,25 @@ func send(ctx context.Context, in *instance, body string) {
 // name is never more than text, on a phone as on a wide screen.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
-	in := start(t, "perf: {alarms: [{name: many_errors, figure: upstream_request_error_ratio, each: upstream, window: 1m, above: 10%, for: 0s, min_samples: 5, advice: Ask the operator.}]}")
+	in := start(t, "perf: {alarms: [{name: many_errors, figure: request_error_ratio, each: operation, window: 1m, above: 10%, for: 0s, min_samples: 5, advice: Ask the operator.}]}")
 	const hostile = `simulator/sim-chat?key=<img src=x onerror=document.title='owned'>`
 	in.load(t, 2, "simulator/sim-chat", hostile, "simulator/sim-chat?latency=20ms", "simulator/sim-chat?status=500")
+	until(t, "points of what happened before the page is opened", func() bool {
+		return strings.Count(request(t, "GET", in.url+"/v1/performance", "").body, `"requests_total{status=\"2xx\"}.rate"`) > 1
+	})
 	p := visit(t, newBrowser(t), in)
 	p.await("live", `document.querySelector("#live").innerText === "live"`)
+	p.await("a graph", `document.querySelector("svg path")`)
+	before := p.js(`(() => { const s = document.querySelector("svg"); s.focus(); s.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+		const [h, m, sec] = document.querySelector(".when").innerText.match(/\d+/g).map(Number), opened = new Date(performance.timeOrigin);
+		s.blur(); return String((((opened.getHours() - h) * 60 + opened.getMinutes() - m) * 60 + opened.getSeconds() - sec + 86400) % 86400 > 5); })()`)
+	if before != "true" {
+		t.Error("the graphs begin when the page is opened")
+	}
 
 	p.await("requests", `document.querySelector("#tiles").innerText.includes("in the last 1m")`)
-	before := p.text("#tiles")
-	p.await("figures that move", fmt.Sprintf(`document.querySelector("#tiles").innerText !== %q`, before))
+	first := p.text("#tiles")
+	p.await("figures that move", fmt.Sprintf(`document.querySelector("#tiles").innerText !== %q`, first))
 	for _, want := range []string{"Requests", "In flight", "Failed", "Response time", "Gateway's own time", "of the response time is the gateway", "Cache hits", "Tokens saved", "Memory"} {
 		if !strings.Contains(p.text("#tiles"), want) {
 			t.Errorf("tiles lack %q: %s", want, p.text("#tiles"))
@@ -65,7 +75,7 @@ func TestDashboard(t *testing.T) {
 	}
 	p.await("the alarm", `document.querySelector("#faults").innerText.includes("Many errors")`)
 	for _, where := range []string{"#faults", "#alarms", "#announcer"} {
-		if got := p.js(fmt.Sprintf(`document.querySelector(%q).textContent`, where)); !strings.Contains(strings.ToLower(got), "upstream request error ratio") {
+		if got := p.js(fmt.Sprintf(`document.querySelector(%q).textContent`, where)); !strings.Contains(strings.ToLower(got), "the part of requests that failed with operation “chat” over the last minute is ") {
 			t.Errorf("%s does not tell of it: %s", where, got)
 		}
 	}
@@ -88,6 +98,7 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("filtered: %s", got)
 	}
 	p.accessible()
+	p.narrow()
 	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => { d.open = false; })`))
 	p.look()
 	p.clean("")
@@ -95,6 +106,28 @@ func TestDashboard(t *testing.T) {
 	// What is shown is not taken for what is.
 	in.stop(t)
 	p.await("the end", `document.querySelector("#live").innerText.startsWith("stale since") && document.querySelector("#trouble").innerText.includes("No new figures")`)
+}
+
+// narrow checks that a phone shows of each model what matters most, without being
+// moved sideways.
+func (p *browserPage) narrow() {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(390, 844))
+	got := p.js(`(() => {
+		const rows = [...document.querySelectorAll("#tables tbody tr")].filter((r) => r.checkVisibility());
+		const bad = [];
+		for (const row of rows) {
+			for (const title of ["Requests", "P95", "Failed"]) {
+				const cell = row.querySelector('td[data-title="' + title + '"] span'), box = cell.getBoundingClientRect();
+				if (!cell.checkVisibility() || !cell.innerText || box.left < 0 || box.right > 390) bad.push(row.innerText + ": " + title);
+			}
+		}
+		return rows.length > 3 ? bad.join("; ") : "only " + rows.length + " rows";
+	})()`)
+	if got != "" {
+		p.t.Errorf("at 390 pixels these are not to be seen: %s", got)
+	}
+	p.shoot("dashboard-390-tables")
 }
 
 // look has the page shown on screens of all kinds.
@@ -215,7 +248,7 @@ func TestDashboardFaults(t *testing.T) {
 		says   []string
 		inject func(t *testing.T, in *instance, r *redisServer)
 	}{
-		"slow upstream": {[]string{"Slow upstream", "“simulator”", "upstream wait over 1m is", "The model service answers slowly."}, func(t *testing.T, in *instance, _ *redisServer) {
+		"slow upstream": {[]string{"Slow upstream", "“simulator”", "The P95 of the time that requests wait for the reply at upstream “simulator” over the last minute is", "The model service answers slowly."}, func(t *testing.T, in *instance, _ *redisServer) {
 			in.load(t, 8, "simulator/sim-chat?latency=1500ms")
 		}},
 		"dead Redis": {[]string{"Redis", "the cache that machines share", "Check that the server of cache.redis_url runs"}, func(t *testing.T, in *instance, r *redisServer) {

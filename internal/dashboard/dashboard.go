@@ -73,6 +73,24 @@ func Handler() (http.Handler, error) {
 	}, nil
 }
 
+// Follow chooses what the page's graphs show from before it was opened, as
+// timeline.Follow does.
+func Follow(figure string) (label string, ok bool) {
+	switch figure {
+	case "requests_total":
+		return "status", true
+	case "tokens_total":
+		return "type", true
+	case "upstream_wait_seconds", "route_breaker_state", "upstream_connections_open", "upstream_connections_idle", "upstream_pool_waiting":
+		return "upstream", true
+	case "request_duration_seconds", "request_overhead_seconds", "stream_first_event_seconds", "stream_between_events_seconds", "go_gc_pause_seconds",
+		"streams_active", "process_resident_bytes", "go_heap_live_bytes", "cache_bytes", "process_memory_limit_bytes", "go_goroutines",
+		"process_cpu_time_seconds_total", "go_gc_cpu_seconds_total", "tokens_saved_total":
+		return "", true
+	}
+	return "", strings.HasSuffix(figure, "hit_ratio") || strings.HasSuffix(figure, "reuse_ratio")
+}
+
 // read joins files in the order of their names. The scripts become one module
 // so: what one declares the others see.
 func read(pattern string) (string, error) {

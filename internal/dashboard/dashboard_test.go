@@ -144,6 +144,29 @@ func TestStandsAlone(t *testing.T) {
 	}
 }
 
+// TestFollow: what the graphs show is known from before the page was opened.
+func TestFollow(t *testing.T) {
+	b, err := os.ReadFile("page/55-graphs.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`"([a-z0-9]+_[a-z0-9_]+)"`).FindAllStringSubmatch(string(b), -1)
+	followed := 0
+	for _, name := range names {
+		switch name[1] {
+		case "client_left", "request_error_ratio": // no figure, and of the history alone
+		default:
+			if _, ok := Follow(name[1]); !ok {
+				t.Errorf("%s is shown and not followed", name[1])
+			}
+			followed++
+		}
+	}
+	if _, ok := Follow("requests_other_total"); ok || followed < 20 {
+		t.Errorf("%d figures", followed)
+	}
+}
+
 // TestSyntax has node read the script as a module.
 func TestSyntax(t *testing.T) {
 	doc := text(t, get(t, "GET", Path).Body)

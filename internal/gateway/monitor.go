@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/config"
+	"sluice/internal/dashboard"
 	"sluice/internal/front"
 	"sluice/internal/perf"
 	"sluice/internal/perf/access"
@@ -48,7 +49,7 @@ type monitor struct {
 func (g *Gateway) observe(cfg *config.Config) (*monitor, error) {
 	m := &monitor{figures: g.figures, log: g.log, version: g.opts.Version, traffic: traffic.New()}
 	var err error
-	if m.timeline, err = timeline.New(g.figures, timeline.Options{Config: cfg.Perf.Config, Logger: g.log, StateDir: cfg.StateDir}); err != nil {
+	if m.timeline, err = timeline.New(g.figures, timeline.Options{Config: cfg.Perf.Config, Logger: g.log, StateDir: cfg.StateDir, Follow: dashboard.Follow}); err != nil {
 		return nil, err
 	}
 	telemetry, on, err := otlp.FromEnv(os.Getenv)

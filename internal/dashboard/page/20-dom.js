@@ -55,22 +55,24 @@ function keyed(parent, list, key, make, update) {
 // Table is a table with a caption in a box that scrolls sideways by itself, so
 // that the page never does.
 class Table {
-  // columns are {title, number, help}.
-  constructor(caption, columns, hideCaption) {
+  // columns are {title, number, help, first}. On a narrow screen a table that folds
+  // has a box for each row, in which those that are first come first.
+  constructor(caption, columns, hideCaption, folds) {
     this.columns = columns;
-    this.body = el("tbody");
+    this.body = el("tbody", { role: "rowgroup" });
     this.caption = el("caption", { class: hideCaption ? "hidden" : null }, caption);
     this.node = el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
-      el("table", null, this.caption,
-        el("thead", null, el("tr", null, columns.map((c) => el("th", { scope: "col", class: c.number ? "number" : null, title: c.help }, c.title)))),
+      // The roles are those that the elements have until a style folds them.
+      el("table", { class: folds ? "folds" : null, role: "table" }, this.caption,
+        el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map((c) => el("th", { scope: "col", role: "columnheader", class: c.number ? "number" : null, title: c.help }, c.title)))),
         this.body));
   }
 
   // update takes rows {key, cells}; a cell is a text or {text, title, mark, note}. The
   // first one is the row's heading.
   update(rows) {
-    keyed(this.body, rows, (r) => r.key, (r) => el("tr", null, this.columns.map((c, i) =>
-      el(i ? "td" : "th", { class: c.number ? "number" : null, scope: i ? null : "row" }, el("span"), c.note ? el("small") : null))),
+    keyed(this.body, rows, (r) => r.key, (r) => el("tr", { role: "row" }, this.columns.map((c, i) =>
+      el(i ? "td" : "th", { class: [c.number && "number", c.first && "first"].filter(Boolean).join(" ") || null, scope: i ? null : "row", role: i ? "cell" : "rowheader", "data-title": c.title }, el("span"), c.note ? el("small") : null))),
     (tr, r) => {
       r.cells.forEach((cell, i) => {
         const td = tr.children[i];

@@ -1,6 +1,7 @@
 // Which graphs there are. now(report, before) gives their [label, value] pairs from a
 // live report; past(figures) from a point of the history, whose figures are summed up
-// over labels. A pair without a value is left out, and a graph without pairs.
+// over labels; recent(figures), where it is another, from a point of the minutes before
+// the page was opened. A pair without a value is left out, and a graph without pairs.
 
 const statusColours = { ok: 2, redirected: 0, "client's error": 1, failed: 3, "broken off": 4, "client left": 7, all: 0 };
 const statusWords = { "2xx": "ok", "3xx": "redirected", "4xx": "client's error", "5xx": "failed", broken: "broken off", client_left: "client left" };
@@ -19,6 +20,18 @@ function perUpstream(r, name, label) {
   return all.map((upstream) => [all.length > 1 ? upstream + (label ? " " + label : "") : label || upstream, r.gauge(name, { upstream })]);
 }
 
+// labelled gives [value, number] pairs of a figure that a recent point has by a label.
+function labelled(f, name, label, end) {
+  const begin = name + "{" + label + '="', close = '"}' + (end || "");
+  return Object.keys(f).filter((k) => k.startsWith(begin) && k.endsWith(close)).map((k) => [k.slice(begin.length, -close.length), f[k]]);
+}
+
+// perUpstreamRecent is perUpstream of a recent point.
+function perUpstreamRecent(f, name, label) {
+  const all = labelled(f, name, "upstream");
+  return all.map(([upstream, v]) => [all.length > 1 ? upstream + (label ? " " + label : "") : label || upstream, v]);
+}
+
 const graphs = [
   {
     title: "Requests", help: "Requests per second, by status.", rate: true, stacked: true, colours: statusColours,
@@ -27,6 +40,7 @@ const graphs = [
       const failed = (f["request_error_ratio"] ?? 0) * f["requests_total.rate"];
       return known(failed) ? [["ok", f["requests_total.rate"] - failed], ["failed", failed]] : [];
     },
+    recent: (f) => labelled(f, "requests_total", "status", ".rate").map(([status, v]) => [statusWords[status] || status, v]),
   },
   {
     title: "Response time", help: "To the end of the reply, and what the gateway itself added to it. The scale is logarithmic.", unit: "seconds", log: true,
@@ -42,6 +56,7 @@ const graphs = [
     title: "Waiting for upstreams", help: "Time until the upstream's reply, of streams until the first event. P99; the scale is logarithmic.", unit: "seconds", log: true,
     now: (r) => r.values("upstream_wait_seconds", "upstream").map((upstream) => [upstream, r.spread("upstream_wait_seconds", { upstream }, "1m")?.p99]),
     past: (f) => bothPast(f, "upstream_wait_seconds", "All"),
+    recent: (f) => labelled(f, "upstream_wait_seconds", "upstream", ".p99"),
   },
   {
     title: "Streams", help: "Event streams under way.", whole: true,
@@ -77,16 +92,19 @@ const graphs = [
     title: "Connections", help: "To upstreams: open, of these idle, and calls that wait for one.", whole: true,
     now: (r) => connectionFigures.flatMap(([name, label]) => perUpstream(r, name, label)),
     past: (f) => connectionFigures.map(([name, label]) => [label, f[name]]),
+    recent: (f) => connectionFigures.flatMap(([name, label]) => perUpstreamRecent(f, name, label)),
   },
   {
     title: "Circuit breakers", help: "Open: the upstream failed and is left alone. Half open: one request tries it.", most: 2, whole: true, names: { 0: "closed", 1: "half open", 2: "open" },
     now: (r) => perUpstream(r, "route_breaker_state", ""),
     past: (f) => [["worst", f["route_breaker_state"]]],
+    recent: (f) => perUpstreamRecent(f, "route_breaker_state", ""),
   },
   {
     title: "Tokens", help: "Tokens per second that upstreams took, and that were saved by answers from memory.", rate: true,
     now: (r, before) => [...["input", "output"].map((type) => [type, r.since(before, "tokens_total", { type })]), ["saved", r.since(before, "tokens_saved_total")]],
     past: (f) => [["all", f["tokens_total.rate"]], ["saved", f["tokens_saved_total.rate"]]],
+    recent: (f) => [...labelled(f, "tokens_total", "type", ".rate").filter(([type]) => type !== "cached"), ["saved", f["tokens_saved_total.rate"]]],
   },
 ];
 
@@ -100,11 +118,13 @@ const mean = (list) => (list.length ? (sum(list) ?? NaN) / list.length : undefin
 const minutes = 60e3;
 const spans = { "10 min": 10 * minutes, "24 h": 24 * 60 * minutes };
 
-// Graphs keeps what the live reports said, and the history.
+// Graphs keeps what the live reports said, what the gateway knows of the minutes in
+// which nobody looked, and the history.
 class Graphs {
   constructor(parent) {
     this.live = [];
     this.past = [];
+    this.recent = [];
     this.reports = []; // of the last ten seconds
     this.interval = 5 * minutes;
     this.all = graphs.map((def) => new Graph(def));
@@ -124,16 +144,25 @@ class Graphs {
     while (this.live.length && this.live[0].t < report.time - spans["10 min"]) this.live.shift();
   }
 
-  history(history) {
-    this.interval = (history?.interval_seconds || 300) * 1000;
-    this.past = (history?.points || []).map((p) => ({ t: Date.parse(p.time), values: graphs.map((def) => def.past(p.figures || {}).filter(([, v]) => known(v))) }));
+  // history takes what a whole report says of the time before it.
+  history(json) {
+    const read = (list, of) => (list?.points || []).map((p) => ({ t: Date.parse(p.time), values: graphs.map((def) => of(def)(p.figures || {}).filter(([, v]) => known(v))) }));
+    this.interval = (json.history?.interval_seconds || 300) * 1000;
+    this.past = read(json.history, (def) => def.past);
+    this.recent = read(json.recent, (def) => def.recent || def.past);
+  }
+
+  // minutes gives the live points, and where there is none, those of the gateway.
+  minutes() {
+    const missing = this.recent.filter((p) => !this.live.some((l) => Math.abs(l.t - p.t) < 10e3));
+    return missing.concat(this.live).sort((a, b) => a.t - b.t);
   }
 
   show(span) {
     const day = span === "24 h";
-    const points = day ? this.past : this.live;
+    const points = day ? this.past : this.minutes();
     const end = Math.max(this.reports[this.reports.length - 1]?.time || Date.now(), points.length ? points[points.length - 1].t : 0);
-    const hole = day ? this.interval * 2.5 : 10e3;
+    const hole = day ? this.interval * 2.5 : 25e3;
     byId("no-history").hidden = !day || points.length > 0;
     this.all.forEach((g, i) => g.show(points.map((p) => ({ t: p.t, values: p.values[i] })), end - spans[span], end, hole));
   }

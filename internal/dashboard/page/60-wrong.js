@@ -35,7 +35,7 @@ function faultsOf(report) {
   return components.concat(firing.map((a) => ({
     key: "a " + a.name + " " + labelText(a.labels || {}), mark: a.severity === "critical" ? "critical alarm" : "alarm",
     title: words(a.name) + (alarmLabels(a) ? ": " + alarmLabels(a) : ""), what: report.figures.get(a.figure)?.help || "",
-    error: alarmSentence(a), since: a.raised_at || a.since, advice: a.advice,
+    error: a.message || a.note || "", since: a.raised_at || a.since, advice: a.advice,
   })));
 }
 

@@ -14,7 +14,7 @@ function tilesOf(r, w) {
     { title: "Requests", value: perSecond(r.rate("requests_total", {}, w)), note: known(lately) ? count(lately) + " in the last " + w : "" },
     { title: "In flight", value: count(r.gauge("requests_in_flight")), note: "being answered now" },
     { title: "Failed", value: percent(failed), note: "status 500 and above, or broken off", mark: alarming(failed) ? "bad" : "" },
-    { title: "Response time", value: pair(time), note: "P50 / P99: half of the requests, and 99 of 100, took no longer" },
+    { title: "Response time", value: pair(time), note: (known(time?.p95) ? "P95 " + seconds(time.p95) + "; " : "") + "P50 / P99: half of the requests, and 99 of 100, took no longer" },
     { title: "Gateway's own time", value: pair(overhead), note: "P50 / P99" +
       (known(share) ? "; " + percent(share) + " of the response time is the gateway, the rest is the model service" : ", added by the gateway") },
     { title: "Cache hits", value: percent(r.ratio("cache_hit_ratio", {}, w)), note: "hits of hits and misses" },

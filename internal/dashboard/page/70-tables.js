@@ -1,12 +1,12 @@
 // The tables per model, upstream and operation.
 
 const timeColumns = [
-  { title: "Requests", number: true, help: "per second" },
+  { title: "Requests", number: true, help: "per second", first: true },
   { title: "P50", number: true, help: "Half of the requests took no longer, from their head to the end of the reply." },
-  { title: "P90", number: true }, { title: "P95", number: true }, { title: "P99", number: true },
+  { title: "P90", number: true }, { title: "P95", number: true, first: true }, { title: "P99", number: true },
   { title: "Gateway P50", number: true, help: "What the gateway itself added, until the reply began." },
   { title: "Gateway P99", number: true },
-  { title: "Failed", number: true, help: "Part that failed: a status of 500 or above, or a reply that broke off or told of an error." },
+  { title: "Failed", number: true, first: true, help: "Part that failed: a status of 500 or above, or a reply that broke off or told of an error." },
 ];
 
 // alarming marks a part that failed which nobody should take for chance.
@@ -26,12 +26,12 @@ class Tables {
     const number = true;
     this.models = new Table("Per model", [{ title: "Model" }, { title: "Operation" }, ...timeColumns,
       { title: "First event P50", number, help: "Of streams: the time to the first event." },
-      { title: "Tokens in", number, help: "of one request, on average" }, { title: "Tokens out", number, help: "of one request, on average" }]);
+      { title: "Tokens in", number, help: "of one request, on average" }, { title: "Tokens out", number, help: "of one request, on average" }], false, true);
     this.upstreams = new Table("Per upstream", [{ title: "Upstream" }, ...timeColumns,
       { title: "Waiting P50", number, help: "Time that the upstream took: to the whole reply, or to a stream's first event." },
-      { title: "Waiting P99", number }, { title: "Breaker" }, { title: "Connections", number, help: "open, and of these idle" }]);
-    this.operations = new Table("Per operation", [{ title: "Operation" }, ...timeColumns]);
-    this.none = el("p", { class: "card quiet" }, "No request yet.");
+      { title: "Waiting P99", number }, { title: "Breaker" }, { title: "Connections", number, help: "open, and of these idle" }], false, true);
+    this.operations = new Table("Per operation", [{ title: "Operation" }, ...timeColumns], false, true);
+    this.none = el("p", { class: "card quiet" }, "No request in this time.");
     parent.append(this.none, ...[this.models, this.upstreams, this.operations].map((t) => el("div", { class: "card" }, t.node)));
     this.all = [this.models, this.upstreams, this.operations];
   }
@@ -67,9 +67,9 @@ class Tables {
 const breakerStates = { 0: "closed", 1: "half open", 2: "open" };
 const round = (v) => (known(v) ? Math.round(v) : v);
 
-// busiest puts the series with most observations in a window on top; those of
-// the same number stay in the order of their names.
+// busiest gives the series that observed something in a window, those that observed
+// most on top; those of the same number stay in the order of their names.
 function busiest(series, w) {
   const n = (s) => s.windows?.[w]?.count || 0;
-  return series.slice().sort((a, b) => n(b) - n(a) || labelText(a.labels).localeCompare(labelText(b.labels)));
+  return series.filter((s) => n(s) > 0).sort((a, b) => n(b) - n(a) || labelText(a.labels).localeCompare(labelText(b.labels)));
 }

@@ -22,15 +22,6 @@ function alarmValue(a, value) {
   return a.stat === "rate" ? rateOf(unit, value) : inUnit(unit)(value);
 }
 
-// alarmSentence says in words what is wrong.
-function alarmSentence(a) {
-  if (!known(a.value) || !known(a.threshold)) return a.message || a.note || "";
-  const limit = alarmValue(a, a.threshold);
-  return alarmFigure(a) + " is " + alarmValue(a, a.value) +
-    (a.state === "clearing" ? "; the threshold is " + limit + ". The alarm ends if it stays so." : ", " + a.direction + " the threshold of " + limit + ".") +
-    (known(a.usual) ? " Usual is " + alarmValue(a, a.usual) + "." : "");
-}
-
 class Alarms {
   constructor(parent) {
     const number = true;
@@ -47,7 +38,7 @@ class Alarms {
     this.card.hidden = list.length === 0;
     this.table.update(list.map((a) => ({
       key: a.name + " " + labelText(a.labels || {}),
-      cells: [{ text: a.name, note: alarmLabels(a) }, { text: a.state, mark: raised(a) ? "bad" : "" }, { text: alarmFigure(a), note: a.note },
+      cells: [{ text: a.name, note: alarmLabels(a) }, { text: a.state, mark: raised(a) ? "bad" : "" }, { text: alarmFigure(a), note: a.message || a.note },
         alarmValue(a, a.value), known(a.threshold) ? a.direction + " " + alarmValue(a, a.threshold) : "", a.since ? ago(a.since, report.time) : ""],
     })));
   }

@@ -32,6 +32,7 @@ function take(json) {
 // mark says how old what is shown is.
 function mark(name, why) {
   const live = byId("live");
+  if (name === "live" && live.dataset.state === "reconnecting") refresh(true); // of the time between
   const text = { connecting: "connecting", live: "live", reconnecting: state.at ? "stale since " + clock(new Date(state.at)) + ", reconnecting" : "reconnecting", out: "no key" }[name];
   set(live, "data-state", name);
   set(live, "title", why || "");
@@ -52,7 +53,7 @@ async function begin() {
   mark("connecting");
   try {
     const json = await askJSON("v1/performance", signal);
-    graphsView.history(json.history);
+    graphsView.history(json);
     byId("gate").hidden = true;
     byId("forget").hidden = !adminKey;
     take(json);
@@ -110,14 +111,14 @@ choice(byId("window"), windows, state.window, (w) => { state.window = w; show();
 choice(byId("span"), Object.keys(spans), state.span, (s) => { state.span = s; refresh(); show(); });
 
 // refresh reads the history anew: it grows while nobody looks.
-async function refresh() {
-  if (state.span !== "24 h" || !state.report || document.hidden) return;
+async function refresh(now) {
+  if (!now && (state.span !== "24 h" || document.hidden) || !state.report) return;
   try {
-    graphsView.history((await askJSON("v1/performance", state.stop.signal)).history);
+    graphsView.history(await askJSON("v1/performance", state.stop.signal));
     show();
   } catch { /* the live stream says what is wrong */ }
 }
-setInterval(refresh, 60e3);
+setInterval(() => refresh(), 60e3);
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function theme() {

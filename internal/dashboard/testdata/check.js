@@ -65,6 +65,23 @@ assert.deepEqual(scaleOf({}, [{ values: [["a", 0]] }]).ticks, [0, 1]);
 
 // Of nothing there is no graph; the history has its own names.
 const shown = (pairs) => Object.fromEntries(pairs.filter(([, v]) => known(v)));
+assert.deepEqual(shown(graphs[0].recent({ 'requests_total{status="2xx"}.rate': 10, 'requests_total{status="5xx"}.rate': 1, "requests_total.rate": 11 })), { ok: 10, failed: 1 });
+assert.deepEqual(labelled({ 'n{k="a"}': 1, 'n{k="a"}.rate': 2, 'nn{k="b"}.rate': 3 }, "n", "k", ".rate"), [["a", 2]]);
+assert.deepEqual(shown(perUpstreamRecent({ 'n{upstream="a"}': 1 }, "n", "open")), { open: 1 });
+assert.deepEqual(shown(perUpstreamRecent({ 'n{upstream="a"}': 1, 'n{upstream="b"}': 2 }, "n", "open")), { "a open": 1, "b open": 2 });
+
+// Where the page has no report of its own the gateway's points stand in.
+{
+  const view = Object.assign(Object.create(Graphs.prototype), { live: [{ t: 60e3, values: [] }, { t: 62e3, values: [] }, { t: 120e3, values: [] }] });
+  view.history({ recent: { points: [10, 51, 60, 71.9, 80, 110, 111].map((s) => ({ time: new Date(s * 1e3).toISOString(), figures: { streams_active: s } })) } });
+  assert.deepEqual(view.minutes().map((p) => p.t / 1e3), [10, 60, 62, 80, 110, 120]);
+  view.history({});
+  assert.deepEqual(view.minutes().map((p) => p.t / 1e3), [60, 62, 120]);
+}
+
+// Who had no traffic in the window is not in a table.
+assert.deepEqual(busiest([{ labels: { m: "a" }, windows: { "1m": { count: 1 } } }, { labels: { m: "b" } }, { labels: { m: "c" }, windows: { "1m": { count: 2 }, "1h": { count: 9 } } }], "1m").map((s) => s.labels.m), ["c", "a"]);
+
 for (const def of graphs) {
   assert.deepEqual(shown(def.now(new Report({}), undefined)), {}, def.title);
   assert.deepEqual(shown(def.past({})), {}, def.title);

@@ -13,8 +13,7 @@ import (
 // interval. Where there are more, every second one is shown, or third, and so on.
 const maxPoints = 288
 
-func appendHistory(b []byte, t *timeline.Timeline) []byte {
-	interval, points := t.History()
+func appendPoints(b []byte, interval time.Duration, points []timeline.Point) []byte {
 	every := max((len(points)+maxPoints-1)/maxPoints, 1)
 	b = append(b, `{"interval_seconds":`...)
 	b = strconv.AppendFloat(b, interval.Seconds()*float64(every), 'g', -1, 64)

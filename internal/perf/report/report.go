@@ -87,8 +87,11 @@ func (r *Report) json(windows []timeline.Window, history bool) ([]byte, error) {
 		return nil, fmt.Errorf("write report of performance: %w", err)
 	}
 	if history {
-		b = append(b[:len(b)-1], `,"history":`...)
-		b = append(appendHistory(b, r.o.Timeline), '}')
+		b = append(b[:len(b)-1], `,"recent":`...)
+		interval, points := r.o.Timeline.Recent()
+		b = append(appendPoints(b, interval, points), `,"history":`...)
+		interval, points = r.o.Timeline.History()
+		b = append(appendPoints(b, interval, points), '}')
 	}
 	return append(b, '\n'), nil
 }

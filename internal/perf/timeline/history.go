@@ -97,25 +97,36 @@ func (h *history) view(now time.Time) []Point {
 // add makes a point. The history stays in the order of time: where the clock was
 // set back, points of the time that comes again make room.
 func (h *history) add(now time.Time, list []headline) {
-	p := Point{Time: now.Round(0).UTC().Truncate(time.Millisecond)}
-	for _, l := range list[:min(len(list), maxHeadlines)] {
-		if v := float32(l.value); finite(float64(v)) && len(l.name) <= maxName {
-			p.Names, p.Values = append(p.Names, l.name), append(p.Values, v)
-		}
-	}
+	p := point(now, list[:min(len(list), maxHeadlines)])
 	over := func(q Point) bool { return !q.Time.Before(p.Time) || p.Time.Sub(q.Time) >= kept }
 	h.mu.Lock()
 	h.before, h.points = slices.DeleteFunc(h.before, over), slices.DeleteFunc(h.points, over)
-	if n := len(h.points); n > 0 && slices.Equal(h.points[n-1].Names, p.Names) {
-		p.Names = h.points[n-1].Names
-	}
-	h.points = append(h.points, p)
+	h.points = append(h.points, p.sharing(h.points))
 	h.unsaved = true
 	h.mu.Unlock()
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// point makes a point of headlines.
+func point(now time.Time, list []headline) Point {
+	p := Point{Time: now.Round(0).UTC().Truncate(time.Millisecond)}
+	for _, l := range list {
+		if v := float32(l.value); finite(float64(v)) && len(l.name) <= maxName {
+			p.Names, p.Values = append(p.Names, l.name), append(p.Values, v)
+		}
+	}
+	return p
+}
+
+// sharing is the point with the names of the one before, where they are the same.
+func (p Point) sharing(before []Point) Point {
+	if n := len(before); n > 0 && slices.Equal(before[n-1].Names, p.Names) {
+		p.Names = before[n-1].Names
+	}
+	return p
 }
 
 // run keeps the history in its file until ctx is done, and once more then.

@@ -40,6 +40,9 @@ type Options struct {
 	// StateDir is the directory in which the history outlives a restart. It is
 	// made when needed; "" for none.
 	StateDir string
+
+	// Follow chooses what Recent tells of; nil for nothing.
+	Follow Follow
 }
 
 // Timeline samples the figures of a Registry. It is a perf.Source itself, of the
@@ -48,6 +51,7 @@ type Timeline struct {
 	registry *perf.Registry
 	log      *slog.Logger
 	history  history
+	recent   recent
 
 	begun atomic.Uint64 // samples
 
@@ -84,6 +88,7 @@ func New(reg *perf.Registry, o Options) (*Timeline, error) {
 		known: make(map[string]*series), figures: make(map[string]*figure),
 	}
 	t.history.init(o)
+	t.recent.follow = o.Follow
 	return t, nil
 }
 
@@ -118,6 +123,7 @@ func (t *Timeline) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		t.tick()
+		t.remember(time.Now())
 		if i := t.interval(); i != interval {
 			interval, next = i, t.reported.Add(i)
 		}
