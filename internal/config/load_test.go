@@ -214,8 +214,15 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 }
 
 func TestProvidersKnown(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]bool{}
 	for i, p := range providersKnown() {
+		if !strings.Contains(string(page), "`"+p.prefix+"_API_KEY`") {
+			t.Errorf("%s is not documented", p.prefix)
+		}
 		u, err := url.Parse(p.baseURL)
 		if err != nil || u.Scheme != "https" || u.Path == "/" || strings.HasSuffix(p.baseURL, "/") || !strings.HasPrefix(p.source, "https://") {
 			t.Errorf("%+v", p)

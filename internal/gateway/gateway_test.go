@@ -95,6 +95,27 @@ func TestNothingConfigured(t *testing.T) {
 	}
 }
 
+// A key that nobody is asked with is named: the model would else be simulated in
+// silence.
+func TestUnusedKeysAreNamed(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"MISTRALL_API_KEY=sk-hidden"}, "MISTRALL_API_KEY is not used; did you mean MISTRAL_API_KEY?"},
+		{[]string{"ACME_API_KEY=sk-hidden", "STRIPE_API_KEY=sk-hidden"}, "for want of an address: ACME_API_KEY, STRIPE_API_KEY. To use one say where it belongs, as ACME_BASE_URL=https://"},
+	} {
+		var text syncBuffer
+		_, url := run(t, load(t, c.env...), &text)
+		if status, body, err := chat(url, "sim-echo"); err != nil || status != 200 { // it was said before
+			t.Fatalf("%d %s %v", status, body, err)
+		}
+		if out := text.String(); !strings.Contains(out, c.want) || !strings.Contains(out, "SIMULATED") || strings.Contains(out, "hidden") {
+			t.Errorf("no %q in %q", c.want, out)
+		}
+	}
+}
+
 func TestReloadDropsNothing(t *testing.T) {
 	sim, base := model(t)
 	_, second := model(t)

@@ -40,17 +40,16 @@ func (r *Router) listsFailed() bool {
 // that requests may use, and the upstream whose list that is; nil where none
 // has it.
 func (t *table) modelObject(r *Router, name string) (raw []byte, up *upstream) {
-	name = r.follow(name)
-	if up, model, ok := t.split(name); ok && t.serves(up, model) {
-		for _, o := range up.objectsOf(r) {
-			if o.id == model {
-				return o.raw, up
-			}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end, alias := r.aliases[name]
+	if !alias {
+		if raw, up = t.find(name); raw != nil {
+			raw = named(raw, name)
 		}
+		return raw, up
 	}
-	if ups := t.serving[name]; len(ups) > 0 {
-		up = ups[0]
-	}
+	_, up = t.find(end)
 	return t.objects[name], up
 }
 

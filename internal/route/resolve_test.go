@@ -127,7 +127,7 @@ func TestRequestIsNotModified(t *testing.T) {
 func TestListIsMerged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Default()
-		cfg.Aliases = map[string]string{"zz": "a/x", "fast": "a/x", "y": "a/x"}
+		cfg.Aliases = map[string]string{"zz": "a/x", "fast": "a/x", "y": "a/x", "lag": "b/new", "lost": "missing", "lost2": "lost"}
 		// Numbers, key order, unknown fields and spaces stay as they are.
 		a := &fake{name: "a", list: lists(` {"data" : [ {"created":1.50e1, "id":"\u0078","x":{ } }, {"id":"both","of":"a"},{"id":"both","of":"a again"} ],"object":"list"}`)}
 		b := &fake{name: "b", list: lists(`[{"id":"both","of":"b"},{"id":"y"},{"no":"id"},{"id":7},{"id":""},"z",null,{"id":"` + strings.Repeat("l", 600) + `"}]`)}
@@ -135,15 +135,17 @@ func TestListIsMerged(t *testing.T) {
 		start(t, r)
 		synctest.Wait()
 		own := func(id string) string { return `{"id":"` + id + `","object":"model","created":0,"owned_by":"sluice"}` }
-		is(t, "list", ask(t, r, &llm.Request{Op: llm.ListModels}), `{"object":"list","data":[{"created":1.50e1, "id":"\u0078","x":{ } },{"id":"both","of":"a"},{"id":"y"},`+
-			own("fast")+","+own("zz")+"]}")
+		x := func(id string) string { return `{"created":1.50e1, "id":` + id + `,"x":{ } }` }
+		// An alias wins over a model of its name, and one that leads nowhere is none.
+		is(t, "list", ask(t, r, &llm.Request{Op: llm.ListModels}), `{"object":"list","data":[`+x(`"\u0078"`)+`,{"id":"both","of":"a"},`+x(`"y"`)+`,`+
+			x(`"fast"`)+","+own("lag")+","+x(`"zz"`)+"]}")
 		for id, want := range map[string]string{
-			"x": `{"created":1.50e1, "id":"\u0078","x":{ } }`, "a/both": `{"id":"both","of":"a"}`, "b/both": `{"id":"both","of":"b"}`,
-			"fast": `{"created":1.50e1, "id":"\u0078","x":{ } }`, "none": "404 model_not_found", "a/../both": "404 model_not_found", "..": "404 model_not_found",
+			"x": x(`"\u0078"`), "a/both": `{"id":"a/both","of":"a"}`, "b/both": `{"id":"b/both","of":"b"}`, "lag": own("lag"),
+			"fast": x(`"fast"`), "y": x(`"y"`), "lost": "404 model_not_found", "lost2": "404 model_not_found", "none": "404 model_not_found", "a/../both": "404 model_not_found", "..": "404 model_not_found",
 		} {
 			is(t, "get "+id, ask(t, r, &llm.Request{Op: llm.GetModel, Model: id}), want)
 		}
-		is(t, "by path", ask(t, r, &llm.Request{Op: llm.GetModel, Path: "/v1/models/a%2Fboth"}), `{"id":"both","of":"a"}`)
+		is(t, "by path", ask(t, r, &llm.Request{Op: llm.GetModel, Path: "/v1/models/a%2Fboth"}), `{"id":"a/both","of":"a"}`)
 	})
 }
 

@@ -74,7 +74,7 @@ func (r *Router) newTable() *table {
 		}
 	}
 	for _, alias := range r.aliasNames {
-		t.add(object{alias, ownObject(alias, "sluice")})
+		t.addAlias(alias, r.aliases[alias])
 	}
 	t.list = append(t.list, `{"object":"list","data":[`...)
 	for i, id := range t.ids {
@@ -112,6 +112,50 @@ func (t *table) add(o object) {
 		t.ids = append(t.ids, o.id)
 		t.objects[o.id] = o.raw
 	}
+}
+
+// addAlias lists an alias as the model that it stands for, which is end, or not at
+// all where it leads nowhere. It wins over a model of its name. r.mu is held.
+func (t *table) addAlias(alias, end string) {
+	raw, _ := t.find(end)
+	switch {
+	case raw != nil:
+		raw = named(raw, alias)
+	case len(t.resolve(nil, end, 0, true)) > 0:
+		raw = ownObject(alias, "sluice")
+	default:
+		return
+	}
+	t.add(object{alias, raw})
+	t.objects[alias] = raw
+}
+
+// find gives the object of a model that a list has, and the upstream whose list
+// that is; nil where none has it. r.mu is held.
+func (t *table) find(name string) (raw []byte, up *upstream) {
+	if up, model, ok := t.split(name); ok && t.serves(up, model) {
+		for _, o := range up.models {
+			if o.id == model {
+				return o.raw, up
+			}
+		}
+	}
+	if ups := t.serving[name]; len(ups) > 0 {
+		return t.objects[name], ups[0]
+	}
+	return nil, nil
+}
+
+// named gives a model's object the id that it is asked for by: a client goes on
+// with the id that it gets.
+func named(raw []byte, id string) []byte {
+	v, ok := jsonscan.Get(raw, "id")
+	if was, err := jsonscan.String(raw[v.Start:v.End]); !ok || err != nil || was == id {
+		return raw
+	}
+	b := append([]byte(nil), raw[:v.Start]...)
+	b = jsonscan.AppendString(b, id)
+	return append(b, raw[v.End:]...)
 }
 
 // ownObject describes a model that no upstream has described.

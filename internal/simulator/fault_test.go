@@ -12,6 +12,9 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -315,5 +318,33 @@ func TestUploads(t *testing.T) {
 	_ = res.Body.Close()
 	if res := post(t, url+"/v1/audio/speech", "", `{"model":"sim-chat","input":"say this"}`); res.Header.Get("Content-Type") != "audio/mpeg" || len(read(t, res)) != 2048 {
 		t.Errorf("speech: %v", res.Header)
+	}
+}
+
+// The page about the simulator lists every fault, each with an example that works.
+func TestFaultsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("fault.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := func(pattern string, text []byte) (keys []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
+			keys = append(keys, string(m[1]))
+			if len(m) > 2 {
+				if _, err := parseFault(string(m[1])+"="+string(m[2]), ",", noFault()); err != nil {
+					t.Errorf("the example for %s: %v", m[1], err)
+				}
+			}
+		}
+		slices.Sort(keys)
+		return keys
+	}
+	documented, known := keys("(?m)^\\| `([a-z-]+)=([^`]*)` \\|", page), keys(`(?m)^\tcase "([a-z-]+)":$`, source)
+	if !slices.Equal(documented, known) || len(known) < 20 {
+		t.Errorf("documented are\n%v, known\n%v", documented, known)
 	}
 }
