@@ -289,7 +289,7 @@ func (x *exchange) logFailure(e *llm.Error) {
 	if x.record.Trace.ID != (perf.TraceID{}) {
 		log = log.With("trace_id", x.record.Trace.ID.String())
 	}
-	log.Log(ctx, level, "request failed", "request_id", x.req.ID, "model", x.req.Model, "status", e.Status, "code", e.Code, "error", e)
+	log.Log(ctx, level, "request failed", "request_id", x.req.ID, "model", perf.Label(x.req.Model), "status", e.Status, "code", perf.Label(e.Code), "error", e)
 }
 
 // set gives the reply a header field. name is canonical.

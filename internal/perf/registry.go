@@ -129,7 +129,7 @@ func describe(name, help string, labels []string) (desc *prometheus.Desc, values
 	var names []string
 	for i := 0; i+1 < len(labels); i += 2 {
 		names = append(names, labels[i])
-		values = append(values, labels[i+1])
+		values = append(values, Label(labels[i+1]))
 	}
 	return prometheus.NewDesc(namespace+name, help, names, nil), values
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 const (
@@ -110,7 +111,7 @@ func (cs *circuits) known(now time.Duration) (list []*circuit) {
 func (c *circuit) works(probe bool) {
 	c.weigh(0)
 	if c.breaker.succeed(probe) {
-		c.up.router.log.Info("model is back", slog.String("upstream", c.up.Name), slog.String("model", c.model))
+		c.up.router.log.Info("model is back", slog.String("upstream", c.up.Name), slog.String("model", perf.Label(c.model)))
 	}
 }
 
@@ -120,7 +121,7 @@ func (c *circuit) fails(o outcome, e *llm.Error, probe bool) {
 	c.fault.Store(faultOf(e))
 	c.failedAt.Store(int64(c.breaker.clock.now()))
 	if c.breaker.fail(probe) {
-		c.up.router.log.Warn("model fails and is left alone", slog.String("upstream", c.up.Name), slog.String("model", c.model),
+		c.up.router.log.Warn("model fails and is left alone", slog.String("upstream", c.up.Name), slog.String("model", perf.Label(c.model)),
 			slog.String("cause", o.String()), slog.Duration("for", c.breaker.cfg.OpenFor))
 	}
 }

@@ -66,11 +66,6 @@ func (l *Log) WantsReplies() bool {
 // Close writes what is left, for at most a second.
 func (l *Log) Close() { l.out.close() }
 
-const (
-	// maxPath and maxName bound what a client chose, in bytes.
-	maxPath, maxName = 256, 128
-)
-
 // Observe implements perf.Observer. Reading figures is logged as debugging: a
 // dashboard that is open does so all the time.
 func (l *Log) Observe(x *perf.Exchange) {
@@ -99,18 +94,18 @@ func (n *line) fill(x *perf.Exchange) {
 	if x.Trace.ID != (perf.TraceID{}) {
 		n.trace(x.Trace.ID)
 	}
-	n.text("tenant", x.Tenant)
+	n.name("tenant", x.Tenant)
 	n.text("client", x.Client)
-	n.text("method", x.Method)
-	n.name("path", x.Path, maxPath)
+	n.name("method", x.Method)
+	n.name("path", x.Path)
 	if !x.Own {
 		n.text("operation", x.Op.String())
 	}
-	n.name("model", x.Model, maxName)
+	n.name("model", x.Model)
 	n.text("upstream", x.Upstream)
 	n.int("status", int64(x.Status))
 	n.text("error", x.Class().String())
-	n.text("code", x.Code)
+	n.name("code", x.Code)
 	n.text("aborted", x.Aborted)
 	n.text("cache", x.Cache.String())
 	if x.Stream {

@@ -96,8 +96,8 @@ func (n *line) text(key, value string) {
 	}
 }
 
-// name adds a value that a client chose, cut to a length in bytes.
-func (n *line) name(key, value string, most int) { n.text(key, value[:min(len(value), most)]) }
+// name adds a value that came from outside.
+func (n *line) name(key, value string) { n.text(key, perf.Label(value)) }
 
 func (n *line) int(key string, value int64) {
 	n.key(key)

@@ -31,7 +31,7 @@ func FuzzLine(f *testing.F) {
 		}
 		add("tenant", tenant)
 		add("trace_id", id.String())
-		add("model", model[:min(len(model), maxName)])
+		add("model", perf.Label(model))
 		attrs = append(attrs, slog.Bool("stream", true), slog.Int64("status", -200))
 		for _, asJSON := range []bool{false, true} {
 			n := line{json: asJSON}
@@ -39,7 +39,7 @@ func FuzzLine(f *testing.F) {
 			n.begin(at, slog.LevelDebug)
 			n.text("tenant", tenant)
 			n.trace(id)
-			n.name("model", model, maxName)
+			n.name("model", model)
 			n.word("stream", "true")
 			n.int("status", -200)
 			got := n.end()

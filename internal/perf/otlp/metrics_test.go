@@ -71,6 +71,53 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// odd reports figures under a name that no exporter takes, as a client may choose it.
+type odd string
+
+func (o odd) Figures(r perf.Reporter) {
+	r.Counter("calls_total", "Calls.", 1, "kind", string(o))
+	r.Gauge("open", "Open.", 1, "kind", string(o))
+	h := &perf.Histogram{}
+	h.Observe(time.Second)
+	r.Histogram("wait_seconds", "Waiting.", h, "kind", string(o))
+}
+
+// TestOddNames: a name that is no UTF-8, or longer than any label, keeps nothing from
+// being exported.
+func TestOddNames(t *testing.T) {
+	for name, start := range collectors {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			t.Setenv("OTEL_TRACES_EXPORTER", "none")
+			f := newFixture(t)
+			f.registry.Register("a", odd("m\xff\n"+strings.Repeat("x", 10<<10)))
+			f.run().stop()
+			_, _, came := c.received()
+			if len(came) != 1 {
+				t.Fatalf("%d resources came", len(came))
+			}
+			want := "m\ufffd\ufffd" + strings.Repeat("x", 118) + "…"
+			found := 0
+			for _, m := range came[0].ScopeMetrics[0].Metrics {
+				points := append(m.GetSum().GetDataPoints(), m.GetGauge().GetDataPoints()...)
+				for _, p := range points {
+					if values(t, p.Attributes)["kind"] == want {
+						found++
+					}
+				}
+				for _, p := range m.GetExponentialHistogram().GetDataPoints() {
+					if values(t, p.Attributes)["kind"] == want {
+						found++
+					}
+				}
+			}
+			if found != 3 {
+				t.Errorf("%d figures of 3 came under %q", found, want)
+			}
+		})
+	}
+}
+
 func checkMetrics(t *testing.T, list []*metricpb.Metric) {
 	t.Helper()
 	got := make(map[string]bool)

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
+
+	"sluice/internal/perf"
 )
 
 // naming is what a figure is called by OpenTelemetry's conventions for GenAI.
@@ -50,7 +52,7 @@ func attributes(labels []string, conventional bool) attribute.Set {
 		if conventional {
 			name = genAI(name)
 		}
-		list = append(list, attribute.String(name, labels[i+1]))
+		list = append(list, attribute.String(name, perf.Label(labels[i+1])))
 	}
 	return attribute.NewSet(list...)
 }

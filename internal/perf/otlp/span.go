@@ -171,7 +171,7 @@ func appendName(b []byte, first, second string) []byte {
 	if second == "" {
 		return protowire.AppendString(b, first)
 	}
-	second = text(second)
+	second = perf.Label(second)
 	b = protowire.AppendVarint(b, uint64(len(first)+1+len(second)))
 	b = append(append(b, first...), ' ')
 	return append(b, second...)

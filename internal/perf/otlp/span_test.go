@@ -112,7 +112,7 @@ func FuzzSpan(f *testing.F) {
 				t.Errorf("span %d is from %d to %d", i, s.StartTimeUnixNano, s.EndTimeUnixNano)
 			}
 			for k, v := range values(t, s.Attributes) {
-				if v, ok := v.(string); ok && (len(v) > maxText || v == "") {
+				if v, ok := v.(string); ok && (len(v) > perf.MaxLabel || v == "") {
 					t.Errorf("%s has %d bytes", k, len(v))
 				}
 			}

@@ -3,11 +3,11 @@ package otlp
 import (
 	"math"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"sluice/internal/perf"
 )
 
 // Field numbers of opentelemetry-proto 1.x, which do not change: trace.proto
@@ -59,12 +59,8 @@ const (
 	flagSampled, flagKnowsRemote, flagRemote = 0x1, 0x100, 0x200
 )
 
-const (
-	// maxText bounds attributes that clients have a say in, in bytes.
-	maxText = 256
-	// maxSpan bounds a span, in bytes. Its length fits in two bytes as a varint.
-	maxSpan = 6 << 10
-)
+// maxSpan bounds a span, in bytes. Its length fits in two bytes as a varint.
+const maxSpan = 6 << 10
 
 // beginSpan appends a span's tag and leaves room for its length.
 func beginSpan(b []byte) (out []byte, start int) {
@@ -113,7 +109,7 @@ func appendText(b []byte, key, value string) []byte {
 	if value == "" {
 		return b
 	}
-	value = text(value)
+	value = perf.Label(value)
 	k, v := len(key), len(value)
 	total := k + v + 6
 	if total >= 0x80 {
@@ -145,20 +141,4 @@ func appendTrue(b []byte, key string) []byte {
 func appendSeconds(b []byte, key string, d time.Duration) []byte {
 	b = append(appendKey(b, key, 9), doubleTag)
 	return protowire.AppendFixed64(b, math.Float64bits(d.Seconds()))
-}
-
-// text makes a value fit for a span: it is short, and UTF-8 as the field has to
-// be, or a collector would refuse the whole batch.
-func text(s string) string {
-	if len(s) > maxText {
-		n := maxText
-		for n > maxText-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-			n--
-		}
-		s = s[:n]
-	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "?") // at most as long
-	}
-	return s
 }

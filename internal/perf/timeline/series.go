@@ -75,6 +75,9 @@ type observation struct {
 
 func newSeries(key string, kind Kind, labels []string) *series {
 	s := &series{key: key, labels: slices.Clone(labels[:len(labels)&^1])}
+	for i := 1; i < len(s.labels); i += 2 {
+		s.labels[i] = perf.Label(s.labels[i])
+	}
 	switch kind {
 	case Counter:
 		s.counts = new([slots]float64)

@@ -57,7 +57,7 @@ type slot struct {
 // text is a short string with memory of its own.
 type text struct {
 	n int
-	b [80]byte
+	b [perf.MaxLabel]byte
 }
 
 func (t *text) set(s string) { t.n = copy(t.b[:], s) }
