@@ -22,6 +22,9 @@ func (s *Server) watchAside(w http.ResponseWriter, r *http.Request) {
 	p.open(w, r, cfg.stream.WriteTimeout)
 	s.strangers.enter(&p, cfg.cfg.MaxConnections)
 	defer s.strangers.leave(&p)
+	if lastOn(r) {
+		w.Header().Set("Connection", "close")
+	}
 	s.serveAside(&p, r)
 	if p.many {
 		p.conn.ended(r.Context().Err() == nil)

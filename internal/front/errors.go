@@ -127,7 +127,7 @@ func (x *exchange) replyError(e *llm.Error) {
 		x.set(h, "Allow", e.Allow)
 	}
 	// What is left of a body that was refused is not worth reading.
-	if x.body.err != nil || x.s.draining.Load() {
+	if x.body.err != nil || x.last || x.s.draining.Load() {
 		x.set(h, "Connection", "close")
 	}
 	x.boundUnread()

@@ -38,6 +38,7 @@ type exchange struct {
 	admin      bool   // the key is an administrator's
 	own        *Route // answers instead of the handlers
 	live       bool   // no drain waits for it
+	last       bool   // on its connection
 
 	values [32]string // backs the reply's header
 	used   int
@@ -72,6 +73,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) *exchange {
 		x.reply.open(w, r, x.st.stream.WriteTimeout)
 		x.w = &x.reply
 	}
+	x.last = lastOn(r)
 	x.req.ID = requestID(r.Header)
 	x.beginTrace()
 	return x
@@ -131,7 +133,7 @@ func (x *exchange) reset() {
 	clear(x.values[:x.used])
 	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept = nil, nil, nil, nil, nil, nil, nil
 	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
-	x.streamSeen, x.known, x.admin, x.live, x.started, x.wrote = false, false, false, false, false, false
+	x.streamSeen, x.known, x.admin, x.live, x.last, x.started, x.wrote = false, false, false, false, false, false, false
 	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
 	x.unsent = nil
 	if x.json {

@@ -55,6 +55,10 @@ type conn struct {
 
 	resets atomic.Int64 // Unix ns; see ended
 
+	sized  atomic.Bool               // nothing more to look for; see look
+	tail   [len(lengthName) - 1]byte // of what was read
+	tailed int                       // bytes of it
+
 	deadline atomic.Int64 // Unix ns; 0 when net/http has set its own since
 
 	// Of the handler's goroutine; see join.

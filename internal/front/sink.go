@@ -38,9 +38,7 @@ func (x *exchange) Start(h *llm.Head) error {
 	x.timingHeader(header, time.Since(x.begun))
 	x.copyHeader(header, h.Header, h.Status) // a Server-Timing of the upstream's after ours
 	x.cacheHeader(header, h)
-	if x.s.draining.Load() {
-		x.set(header, "Connection", "close")
-	}
+	x.connectionHeader(header)
 	contentType := header["Content-Type"]
 	if h.Kind == llm.EventStream {
 		x.streamHeader(header)
@@ -63,6 +61,13 @@ func hasFold(s, prefix string) bool {
 func (x *exchange) attemptsHeader(header http.Header, n int) {
 	if n > 1 {
 		x.set(header, "X-Sluice-Attempts", strconv.Itoa(n))
+	}
+}
+
+// connectionHeader says so where the connection is closed after the reply.
+func (x *exchange) connectionHeader(h http.Header) {
+	if x.last || x.s.draining.Load() {
+		x.set(h, "Connection", "close")
 	}
 }
 

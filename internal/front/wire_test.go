@@ -2,7 +2,10 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,6 +23,13 @@ import (
 // connection ends.
 func (s *site) raw(t *testing.T, text string) string {
 	t.Helper()
+	return s.send(t, text, true)
+}
+
+// send sends bytes as they are. With whole it says that no more will come, which
+// is taken for leaving where the reply is an error.
+func (s *site) send(t *testing.T, text string, whole bool) string {
+	t.Helper()
 	c, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +39,9 @@ func (s *site) raw(t *testing.T, text string) string {
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.(*net.TCPConn).CloseWrite()
+	if whole {
+		_ = c.(*net.TCPConn).CloseWrite()
+	}
 	b, _ := io.ReadAll(c)
 	return string(b)
 }
@@ -79,6 +91,16 @@ func TestSmuggling(t *testing.T) {
 		{"bad chunk size", post + "Transfer-Encoding: chunked\r\n\r\n-1\r\n" + chatBody, false},
 		{"chunk size ends in LF", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "\r\n", "\n", 1), false},
 		{"chunk too long", post + "Transfer-Encoding: chunked\r\n\r\n" + strings.Replace(chunked, "39", "3", 1), false},
+		{"the same length twice", post + size + size + "\r\n" + chatBody, true},
+		{"the same length in a list", post + strings.Replace(size, "\r", fmt.Sprintf(", %d\r", len(chatBody)), 1) + "\r\n" + chatBody + hidden, false},
+		{"coding in a list", post + "Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked, false},
+		{"identity", post + "Transfer-Encoding: identity\r\n" + size + "\r\n" + chatBody + hidden, false},
+		{"empty coding", post + "Transfer-Encoding:\r\n" + size + "\r\n" + chatBody + hidden, false},
+		{"coding with a comma", post + "Transfer-Encoding: chunked,\r\n\r\n" + chunked, false},
+		{"coding with a parameter", post + "Transfer-Encoding: chunked;a=b\r\n\r\n" + chunked, false},
+		{"folded length", post + "Content-Length:\r\n " + fmt.Sprint(len(chatBody)) + "\r\n\r\n" + chatBody, true},
+		{"tab before colon", post + "Transfer-Encoding\t: chunked\r\n" + size + "\r\n" + chatBody + hidden, false},
+		{"empty length", post + "Content-Length:\r\n\r\n" + chatBody + hidden, false},
 		{"bad version", "POST " + chatPath + " HTTP/1.9\r\nHost: localhost\r\n" + size + "\r\n" + chatBody, true},
 		{"garbage", "\x16\x03\x01\x02\x00", false},
 	} {
@@ -100,18 +122,103 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// TestLengthAndChunked: net/http reads the body in chunks, as RFC 9112, 6.3
-// has it. What counts is that nothing in the body is taken for a request.
+// TestLengthAndChunked: a request with both is read in chunks and answered, and
+// then its connection is closed, whatever the reply (RFC 9112, section 6.1). What
+// comes after it is never served. One with chunks alone leaves the connection as
+// it is.
 func TestLengthAndChunked(t *testing.T) {
-	var bodies []string
-	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
-		bodies = append(bodies, string(req.Body))
+	s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		if req.Stream {
+			return errors.Join(startStream(out), out.Send(events("data: 1\n\n")))
+		}
 		return sendUnary(out, `{}`)
-	})
-	reply := s.raw(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, len(chatBody), chatBody))
-	if len(bodies) > 1 || len(bodies) == 1 && bodies[0] != chatBody {
-		t.Errorf("bodies %q, reply %q", bodies, reply)
+	}, Options{})
+	const length, coding = "Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n"
+	chunks := func(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body) }
+	request := func(path, fields, body string) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n" + chunks(body)
 	}
+	sound := request(chatPath, coding, chatBody)
+	for _, c := range []struct {
+		name, text, status string
+		last               bool
+	}{
+		{"chunks alone", sound, "200", false},
+		{"length before", request(chatPath, length+coding, chatBody), "200", true},
+		{"length after", request(chatPath, coding+length, chatBody), "200", true},
+		{"any case", request(chatPath, "tRANSFER-eNCODING: CHUNKED\r\ncONTENT-lENGTH: 4\r\n", chatBody), "200", true},
+		{"two lengths", request(chatPath, length+coding+length, chatBody), "200", true},
+		{"the right length", request(chatPath, fmt.Sprintf("Content-Length: %d\r\n", len(chunks(chatBody)))+coding, chatBody), "200", true},
+		{"folded coding", request(chatPath, "Transfer-Encoding:\r\n chunked\r\n"+length, chatBody), "200", true},
+		{"long head", request(chatPath, length+"X-A: "+strings.Repeat("a", 6<<10)+"\r\n"+coding, chatBody), "200", true},
+		{"stream", request(chatPath, length+coding, streamBody), "200", true},
+		{"error", request("/nothing", length+coding, chatBody), "404", true},
+		{"probe", request("/healthz", length+coding, chatBody), "405", true},
+		{"length in an earlier request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" + sound, "200", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reply := s.send(t, c.text+request("/after", "Connection: close\r\n"+coding, "x"), false)
+			if !strings.HasPrefix(reply, "HTTP/1.1 "+c.status) || strings.Count(reply, "Connection: close\r\n") != 1 || strings.Contains(reply, "/after") == c.last {
+				t.Errorf("%q", reply)
+			}
+		})
+	}
+}
+
+// TestChunkedOverTLS: what is named over TLS cannot be seen, so that each request
+// in chunks is the last on its connection.
+func TestChunkedOverTLS(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.TLS = writeCert(t, t.TempDir(), "a") })
+	for _, fields := range []string{"Content-Length: 4\r\n", ""} {
+		c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, fields, len(chatBody), chatBody)
+		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") || !strings.Contains(string(b), "Connection: close\r\n") {
+			t.Errorf("%q: %v, %q", fields, err, b)
+		}
+		c.Close()
+	}
+}
+
+// TestOldVersion: of HTTP/1.0 net/http does not tell whether a Transfer-Encoding
+// was there, so that nothing that follows a request is one.
+func TestOldVersion(t *testing.T) {
+	s := start(t, unary(`{}`))
+	hidden := "POST /hidden HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+	for _, fields := range []string{"", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n"} {
+		for _, path := range []string{chatPath, "/healthz"} {
+			reply := s.send(t, "POST "+path+" HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n"+fields+"\r\n"+hidden, false)
+			if strings.Count(reply, "HTTP/1.0 ")+strings.Count(reply, "HTTP/1.1 ") != 1 || strings.Contains(reply, "hidden") {
+				t.Errorf("%s %q: %q", path, fields, reply)
+			}
+		}
+	}
+}
+
+// FuzzLook: a length is found however its name is spelt and wherever what is read
+// is cut.
+func FuzzLook(f *testing.F) {
+	for _, seed := range []string{"Content-Length: 1", "content-length", "X-content-lengthy", "a-b--content-lengt", "Content_Length", "PRI * HTTP/2.0", ""} {
+		f.Add([]byte("POST / HTTP/1.1\r\nUser-Agent: x\r\n"+seed), uint8(3), uint8(7))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, first, second uint8) {
+		want := false
+		for i := 0; i+len(lengthName) <= len(b); i++ {
+			want = want || strings.EqualFold(string(b[i:i+len(lengthName)]), lengthName)
+		}
+		c := new(conn)
+		for rest, cut := b, first; len(rest) > 0 && !c.sized.Load(); cut, second = second, cut {
+			n := min(len(rest), int(cut)+1)
+			c.look(rest[:n])
+			rest = rest[n:]
+		}
+		if got := c.sized.Load(); got != want && !bytes.Contains(b, []byte("PRI * HTTP/2.0")) {
+			t.Errorf("%q: %v", b, got)
+		}
+	})
 }
 
 func TestLargeHead(t *testing.T) {
