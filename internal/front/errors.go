@@ -91,7 +91,6 @@ func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64)
 // replyError sends e as the whole reply. Nothing has been written before.
 func (x *exchange) replyError(e *llm.Error) {
 	if x.many && !x.known {
-		x.forget()
 		x.s.strangers.enter(&x.reply, x.st.cfg.MaxConnections)
 		defer x.s.strangers.leave(&x.reply)
 	}
@@ -137,6 +136,9 @@ func (x *exchange) replyError(e *llm.Error) {
 	if x.many {
 		x.set(h, "Content-Length", strconv.Itoa(len(body)))
 		x.mayEnd()
+		if !x.known {
+			x.forget()
+		}
 	}
 	x.w.WriteHeader(e.Status)
 	n, err := x.w.Write(body)

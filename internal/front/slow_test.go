@@ -50,27 +50,29 @@ func dialPeer(t *testing.T, s *site, window uint32) *peer {
 // ask opens a stream and returns its number. With no body the request ends.
 func (p *peer) ask(method, path, body string, fields ...string) uint32 {
 	p.t.Helper()
-	id := p.open(method, path, body == "", fields...)
-	if body != "" {
-		if err := p.WriteData(id, true, []byte(body)); err != nil {
-			p.t.Fatal(err)
-		}
+	if err := p.tryAsk(method, path, body, fields...); err != nil {
+		p.t.Fatal(err)
 	}
-	return id
+	return p.next - 2
 }
 
-func (p *peer) open(method, path string, ends bool, fields ...string) uint32 {
-	p.t.Helper()
+func (p *peer) tryAsk(method, path, body string, fields ...string) error {
+	id := p.next
+	err := p.open(method, path, body == "", fields...)
+	if err == nil && body != "" {
+		err = p.WriteData(id, true, []byte(body))
+	}
+	return err
+}
+
+func (p *peer) open(method, path string, ends bool, fields ...string) error {
 	p.head.Reset()
 	for i, list := 0, append([]string{":method", method, ":scheme", "http", ":path", path, ":authority", "localhost"}, fields...); i < len(list); i += 2 {
 		_ = p.enc.WriteField(hpack.HeaderField{Name: list[i], Value: list[i+1]})
 	}
 	id := p.next
 	p.next += 2
-	if err := p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.head.Bytes(), EndStream: ends, EndHeaders: true}); err != nil {
-		p.t.Fatal(err)
-	}
-	return id
+	return p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.head.Bytes(), EndStream: ends, EndHeaders: true})
 }
 
 // frame reads frames until one of a stream is of type T, and returns it.
