@@ -47,6 +47,16 @@ func TestCalls(t *testing.T) {
 		{"items and data", post("decode", `{"type":"test.Note","items":[],"data":""}`, asJSON), `400 invalid_parameter data: The request has both "data" and "items".`},
 		{"items of a wrong type", post("decode", `{"type":"test.Note","items":{}}`, asJSON), `400 invalid_type items: "items" is not an array.`},
 		{"bare reply to items", post("decode?envelope=false", `{"type":"test.Note","items":[]}`, asJSON), `400 invalid_parameter envelope: The reply to a batch is always an envelope.`},
+		// Well-known types, of no schema's name and in each endpoint.
+		{"any", post("encode", `{"type":"google.protobuf.Any","data":{"@type":"type.googleapis.com/test.Note","text":"hi"}}`, asJSON), `application/json {"type":"google.protobuf.Any","data":"Ch10eXBlLmdvb2dsZWFwaXMuY29tL3Rlc3QuTm90ZRIECgJoaQ=="}`},
+		{"any, back", post("decode", `{"type":"google.protobuf.Any","data":"Ch10eXBlLmdvb2dsZWFwaXMuY29tL3Rlc3QuTm90ZRIECgJoaQ=="}`, asJSON), `application/json {"type":"google.protobuf.Any","data":{"@type":"type.googleapis.com/test.Note","text":"hi"}}`},
+		{"duration", post("encode?type=google.protobuf.Duration", `"1s"`, asJSON), "application/x-protobuf \x08\x01"},
+		{"duration, back", post("decode?type=google.protobuf.Duration", "\x08\x01", asWire), `application/json "1s"`},
+		{"timestamp", post("encode", `{"type":"google.protobuf.Timestamp","data":"1970-01-01T00:00:01Z"}`, asJSON), `application/json {"type":"google.protobuf.Timestamp","data":"CAE="}`},
+		{"list", post("encode", `{"type":"google.protobuf.ListValue","data":[true]}`, asJSON), `application/json {"type":"google.protobuf.ListValue","data":"CgIgAQ=="}`},
+		{"mask", post("encode", `{"type":"google.protobuf.FieldMask","data":"a,b"}`, asJSON), `application/json {"type":"google.protobuf.FieldMask","data":"CgFhCgFi"}`},
+		{"empty", post("encode", `{"type":"google.protobuf.Empty","data":{}}`, asJSON), `application/json {"type":"google.protobuf.Empty","data":""}`},
+		{"items of well-known types", post("encode", `{"type":"google.protobuf.Struct","items":[{"data":{"a":1}},{"type":"google.protobuf.Int64Value","data":"7"},{"type":"google.protobuf.Value","data":null}]}`, asJSON), `application/json {"items":[{"data":"Cg4KAWESCREAAAAAAADwPw=="},{"data":"CAc="},{"data":"CAA="}]}`},
 		// Faults.
 		{"no JSON", post("decode", "{\n  x", asJSON), "400 invalid_json : The request's body is not a valid JSON object: expected a key in double quotes at line 2, column 3 (byte 4)."},
 		{"no object", post("decode", "[]", asJSON), "400 invalid_json : The request's body is not a valid JSON object: expected an object at line 1, column 1 (byte 0)."},

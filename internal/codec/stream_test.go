@@ -31,6 +31,15 @@ func streamed(target string, body io.Reader, contentType string) *llm.Request {
 
 const streamType = "decode/stream?type=test.Note"
 
+// A stream may be one of well-known types, which are no schema's.
+func TestStreamOfWellKnown(t *testing.T) {
+	c := newCodec(t, nil)
+	got := send(c, streamed("decode/stream?type=google.protobuf.Duration", cut(framed([]byte("\x08\x01"), nil), 3), asWire))
+	if want := "text/event-stream data: \"1s\"\n\ndata: \"0s\"\n\ndata: [DONE]\n\n"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
 // A stream gives the same however it is cut.
 func TestStreamEverySplit(t *testing.T) {
 	c := newCodec(t, nil)

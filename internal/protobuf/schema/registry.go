@@ -50,6 +50,7 @@ type snapshot struct {
 	byName map[string]*Schema
 	list   []*Schema // sorted by name
 	bytes  int64
+	all    *Schema // of well-known types, with what any of them may hold
 }
 
 // NewRegistry makes a registry with the uploads that Options.Dir holds. One
@@ -58,7 +59,7 @@ func NewRegistry(o Options) (*Registry, error) {
 	o.MaxSchemas = cmp.Or(o.MaxSchemas, 100)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
 	r := &Registry{opt: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
-	r.now.Store(&snapshot{})
+	r.now.Store(&snapshot{all: union(nil)})
 	if o.Dir == "" {
 		return r, nil
 	}
@@ -147,9 +148,10 @@ func (r *Registry) Get(name string) (*Schema, error) {
 func (r *Registry) List() []*Schema { return r.now.Load().list }
 
 // Find finds a message and the schema that declares it. With a schema's name it
-// looks there only, and finds well-known types too. Without, the error is
-// ErrAmbiguous where several schemas that differ declare the message. The error
-// ErrUnknown names the message or schema that was probably meant.
+// looks there only. Without, the error is ErrAmbiguous where several schemas that
+// differ declare the message. Well-known types are found in any case; without a
+// schema's name an Any may hold what any schema declares. The error ErrUnknown
+// names the message or schema that was probably meant.
 func (r *Registry) Find(schema string, message protoreflect.FullName) (*Schema, protoreflect.MessageDescriptor, error) {
 	if schema != "" {
 		s, err := r.Get(schema)
@@ -171,6 +173,9 @@ func (r *Registry) Find(schema string, message protoreflect.FullName) (*Schema, 
 		}
 	}
 	if found == nil {
+		if mt, err := standardMessage(message); err == nil && !mt.Descriptor().IsMapEntry() {
+			return now.all, mt.Descriptor(), nil
+		}
 		return nil, nil, unknown("message", string(message), "in any schema", now.messages())
 	}
 	return found, found.byName[message], nil
@@ -191,6 +196,7 @@ func (n *snapshot) with(name string, s *Schema) *snapshot {
 		after.list = append(after.list, s)
 		after.bytes += int64(len(s.set))
 	}
+	after.all = union(after.list)
 	return after
 }
 

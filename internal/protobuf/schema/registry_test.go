@@ -5,6 +5,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // text is a .proto file with one message.
@@ -98,6 +101,32 @@ func TestFind(t *testing.T) {
 	_, _, err = r.Find("", "p.Onlx")
 	refused(t, err, ErrUnknown, "in any schema", `did you mean "p.Only"?`)
 
+	// Well-known types are there without a schema's name, and without any schema.
+	for _, name := range []protoreflect.FullName{"Any", "Duration", "Timestamp", "Struct", "Value", "ListValue", "FieldMask", "Empty", "Int64Value", "BytesValue"} {
+		name = "google.protobuf." + name
+		for _, r := range []*Registry{r, newRegistry(t, Options{})} {
+			if s, md, err := r.Find("", name); err != nil || md.FullName() != name || s == nil {
+				t.Errorf("%s: %v, %v", name, md, err)
+			}
+		}
+	}
+	_, _, err = r.Find("", "google.protobuf.Struct.FieldsEntry")
+	refused(t, err, ErrUnknown)
+	// What an Any holds is found wherever it is, if that is one place.
+	all, _, err := r.Find("", "google.protobuf.Any")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mt, err := all.FindMessageByURL("x/p.Only"); err != nil || mt.Descriptor().FullName() != "p.Only" {
+		t.Errorf("%v, %v", mt, err)
+	}
+	_, err = all.FindMessageByURL("x/p.M")
+	refused(t, err, ErrAmbiguous, "one, two")
+	_, err = all.FindMessageByURL("x/p.None")
+	refused(t, err, protoregistry.NotFound)
+	_, err = all.FindExtensionByName("p.none")
+	refused(t, err, protoregistry.NotFound)
+
 	// Under two names one schema is no two.
 	same, err := r.Get("two")
 	if err != nil {
@@ -107,6 +136,9 @@ func TestFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, r, "three", same)
+	if again, _, err := r.Find("", "google.protobuf.Any"); err != nil || again.Digest != same.Digest || again.Digest == all.Digest {
+		t.Errorf("%v, %v", again, err)
+	}
 	if s, _, err = r.Find("", "p.M"); err != nil || s.Name != "three" {
 		t.Errorf("%v, %v", s, err)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/dynamicpb"
 )
 
 // Schema is a set of linked files. It never changes, so it is safe for
@@ -20,11 +19,17 @@ type Schema struct {
 	Upload bool     // came by Parse
 
 	set      []byte
-	types    *dynamicpb.Types
+	types    resolver
 	files    []protoreflect.FileDescriptor
 	messages []protoreflect.MessageDescriptor
 	services []protoreflect.ServiceDescriptor
 	byName   map[protoreflect.FullName]protoreflect.MessageDescriptor
+}
+
+// resolver is what resolves types: *dynamicpb.Types, or several schemas.
+type resolver interface {
+	protoregistry.MessageTypeResolver
+	protoregistry.ExtensionTypeResolver
 }
 
 // Descriptors is the schema as a FileDescriptorSet: sorted by path, without
