@@ -26,7 +26,7 @@ type Distribution struct {
 // Distribution returns what h has counted so far. Values that come meanwhile are
 // in it or not.
 func (h *Histogram) Distribution() Distribution {
-	d := Distribution{Sum: float64(h.nanos.Load())/1e9 + float64(h.whole.Load()), Zero: h.zero.Load()}
+	d := Distribution{Sum: h.sum(), Zero: h.zero.Load()}
 	d.Count = d.Zero
 	n := 0
 	for o := range h.octaves {

@@ -45,6 +45,12 @@ func (h *Histogram) Observe(d time.Duration) {
 	h.nanos.Add(int64(d))
 }
 
+// Since reports whether h may have observed anything after a Distribution of it was
+// taken. It costs less than to take another one.
+func (h *Histogram) Since(d *Distribution) bool { return h.sum() != d.Sum || h.zero.Load() != d.Zero }
+
+func (h *Histogram) sum() float64 { return float64(h.nanos.Load())/1e9 + float64(h.whole.Load()) }
+
 // ObserveTraced counts d, which ended at a time, and keeps the trace it belongs to
 // as an example of such durations.
 func (h *Histogram) ObserveTraced(d time.Duration, id TraceID, at time.Time) {

@@ -133,8 +133,12 @@ func (c *collector) Gauge(name, help string, value float64, labels ...string) {
 }
 
 func (c *collector) Histogram(name, help string, h *perf.Histogram, labels ...string) {
-	if o := c.observe(Histogram, name, help, labels); o != nil {
-		o.total = h.Distribution()
+	o := c.observe(Histogram, name, help, labels)
+	if o == nil {
+		return
+	}
+	if o.idle = o.series.from == h && !h.Since(&o.series.total); !o.idle {
+		o.from, o.total = h, h.Distribution()
 	}
 }
 

@@ -52,6 +52,7 @@ type series struct {
 	value float64 // of the last sample: the counter, the gauge, a ratio's part
 	whole float64
 	total perf.Distribution
+	from  *perf.Histogram // that total is of; nil before the first sample
 
 	counts *[slots]float64 // counters, and ratios' parts
 	wholes *[slots]float64
@@ -70,6 +71,8 @@ type series struct {
 type observation struct {
 	series       *series
 	value, whole float64
+	idle         bool // a histogram is as it was: what follows is not taken
+	from         *perf.Histogram
 	total        perf.Distribution
 }
 
@@ -134,6 +137,7 @@ func (s *series) fold(f fold, m *merger, buf []byte) []byte {
 // another source that has begun at zero.
 func (s *series) apply(o *observation, first bool, m *merger, buf []byte) []byte {
 	switch {
+	case s.packs != nil && o.idle:
 	case s.packs != nil:
 		p, rest, ok := packSince(o.total, s.total, buf)
 		if !ok {
@@ -154,6 +158,7 @@ func (s *series) apply(o *observation, first bool, m *merger, buf []byte) []byte
 		buckets := append(s.total.Buckets[:0], o.total.Buckets...)
 		s.total = o.total
 		s.total.Buckets = buckets
+		s.from = o.from
 	case s.counts != nil:
 		n, whole := o.value-s.value, o.whole-s.whole
 		if n < 0 || whole < 0 {

@@ -110,9 +110,17 @@ func TestSourceIsReplaced(t *testing.T) {
 				}
 			}
 		}
+		// Another one with the same sum is another one all the same.
+		there, h = true, new(perf.Histogram)
+		h.Observe(30 * time.Second)
+		h.Observe(30*time.Second + time.Millisecond)
+		pass(step)
+		f.expect(t, "n_seconds", StatCount, time.Minute, 4, 4)
+		there = false
+		pass(step)
 		there = true // it comes back as it was: nothing is new
 		pass(step)
-		f.expect(t, "n_seconds", StatCount, time.Minute, 2, 2)
+		f.expect(t, "n_seconds", StatCount, time.Minute, 4, 4)
 		there = false
 		pass(70 * time.Minute)
 		if got := f.Snapshot(); len(got) != 0 {
