@@ -1,53 +1,23 @@
 package usage
 
 import (
-	"archive/tar"
-	"bufio"
 	"encoding/json"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"testing"
-
-	"github.com/ulikunitz/xz"
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/sse"
+	"sluice/internal/testkit"
 )
 
-// TestRecordings compares with what a whole reading of each recorded
-// stream of the OpenAI protocol says.
-func TestRecordings(t *testing.T) {
-	dir := filepath.FromSlash("../../../../shared/data/sse-streams")
-	f, err := os.Open(filepath.Join(dir, "streams-dev.tar.xz"))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	defer f.Close()
-	plain, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
-	streams, known := 0, 0
-	for archive := tar.NewReader(plain); ; streams++ {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
+// TestRecordings compares with what a whole reading of each stream says.
+func TestRecordings(t *testing.T) { testkit.Each(t, testStreams) }
+
+func testStreams(t *testing.T, in testkit.Inputs) {
+	streams, known := in.Streams(t), 0
+	for _, stream := range streams {
 		var got, want perf.Usage
-		for _, raw := range split(t, body) {
+		for _, raw := range split(t, stream.Body) {
 			if u := Event(raw); u.Known {
 				got = u
 			}
@@ -56,13 +26,13 @@ func TestRecordings(t *testing.T) {
 			}
 		}
 		if got != want {
-			t.Errorf("%s: %+v, want %+v", h.Name, got, want)
+			t.Errorf("%s: %+v, want %+v", stream.Name, got, want)
 		}
 		if got.Known {
 			known++
 		}
 	}
-	if t.Logf("%d of %d streams say how many tokens they took", known, streams); known < 100 {
+	if t.Logf("%d of %d streams say how many tokens they took", known, len(streams)); known < in.Least(100) {
 		t.Error("few do")
 	}
 }
