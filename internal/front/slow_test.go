@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -353,4 +354,60 @@ func TestResetCannotLeave(t *testing.T) {
 	if err := p.watch(); err == nil {
 		t.Error("a client that was given up is written to")
 	}
+}
+
+// TestNothingTakenOverOne: over HTTP/1.1 the connection sees what is taken. What
+// is too large for the kernel's buffers counts as slow as well.
+func TestNothingTakenOverOne(t *testing.T) {
+	large := strings.Repeat("x", 32<<20)
+	var seen kept
+	s := startWith(t, unary(large), Options{
+		Observers: []perf.Observer{&seen},
+		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }),
+		Routes:    []Route{{Method: "GET", Path: "/v1/own", Serve: func(*http.Request) ([]byte, error) { return []byte(large), nil }}},
+	}, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = 50 * time.Millisecond })
+	for i, request := range []string{
+		fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(chatBody), chatBody),
+		"GET /v1/own HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, request)
+		become(t, request, func() bool { return s.stats.aborts[abortSlow].Load() == uint64(i+1) })
+		become(t, request, func() bool { return s.inFlight.Load()+s.aside.Load()+s.stats.connections.Load() == 0 })
+	}
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	for i := range seen.list {
+		if e := &seen.list[i]; e.Aborted != "write_timeout" || e.Status != 200 {
+			t.Errorf("observers were told %+v", e)
+		}
+	}
+	if len(seen.list) != 2 {
+		t.Errorf("%d exchanges observed", len(seen.list))
+	}
+}
+
+// TestUnreadPipeline: small replies over HTTP/1.1 leave after their handlers, one
+// at a time. A client that sends requests and reads nothing has its connection
+// closed.
+func TestUnreadPipeline(t *testing.T) {
+	s, _, _ := everyKind(t, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = 50 * time.Millisecond })
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(3 * patience))
+	requests := []byte(strings.Repeat("GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 1000))
+	for sent := 0; err == nil; sent += len(requests) {
+		if _, err = c.Write(requests); sent > 1<<28 {
+			t.Fatal("the connection stays open")
+		}
+	}
+	become(t, "all is given back", func() bool { return s.inFlight.Load()+s.stats.connections.Load() == 0 })
 }
