@@ -88,7 +88,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("%d %+v", status, c)
 	}
 	for _, p := range c.Components {
-		if p.Name == "upstream/up" && p.LastError != "the model is on fire" {
+		if p.Name == "upstream/up" && p.LastError != "model `m`: the model is on fire" {
 			t.Errorf("component %+v", p)
 		}
 	}

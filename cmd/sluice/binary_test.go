@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,5 +254,85 @@ func TestExitCodes(t *testing.T) {
 		if code := cmd.ProcessState.ExitCode(); code != c.code || stderr.String() != c.stderr {
 			t.Errorf("sluice %s: code %d, want %d; stderr %swant %s", strings.Join(c.args, " "), code, c.code, stderr.String(), c.stderr)
 		}
+	}
+}
+
+// TestFewDescriptors has more calls at once than there are file descriptors for. The
+// gateway says that it is its own lack, holds nothing against the upstream, and
+// answers again as soon as some are free.
+func TestFewDescriptors(t *testing.T) {
+	release := make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if bytes.Contains(b, []byte("slow")) {
+			<-release
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"x","object":"chat.completion","choices":[]}`)
+	}))
+	defer up.Close()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	config := fmt.Sprintf("server: {port: 0}\nupstreams: [{name: u, base_url: %q, models: [m]}]\ncache: {enabled: false}\n", up.URL+"/v1")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command("sh", "-c", `ulimit -n 64 && exec "$0" serve --config "$1"`, binary, file)}
+	p.cmd.Env = []string{"HOME=/nonexistent", "PATH=" + os.Getenv("PATH")}
+	p.cmd.Stdout, p.stdout = lineWriter()
+	p.cmd.Stderr, p.stderr = lineWriter()
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+	p.base = address(t, p.stdout)
+	await(t, p.stderr, `fewer client connections.*max_connections=10000 taken=32 open_files=64`)
+
+	call := func(text string) (status int, body string) {
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := client.Post(p.base+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"`+text+`"}]}`))
+		if err != nil {
+			return 0, err.Error() // beyond the limit of connections it may be reset
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(b)
+	}
+	const calls = 32
+	answers := make(chan string, calls)
+	for range calls {
+		go func() {
+			status, body := call("slow")
+			if m := regexp.MustCompile(`"code":"(\w+)"`).FindStringSubmatch(body); m != nil {
+				body = m[1]
+			}
+			answers <- fmt.Sprint(status, " ", body)
+		}()
+	}
+	// Those that found no descriptor are told so while the others are under way.
+	seen := map[string]int{<-answers: 1}
+	if seen["503 gateway_overloaded"] != 1 {
+		t.Errorf("got %v", seen)
+	}
+	close(release)
+	for range calls - 1 {
+		seen[<-answers]++
+	}
+	for answer := range seen {
+		if answer != "503 gateway_overloaded" && !strings.HasPrefix(answer, "200 ") {
+			t.Errorf("got %v", seen)
+		}
+	}
+	await(t, p.stderr, `the gateway cannot connect for want of its own resources.*lack="too many open files"`)
+	for range 5 {
+		if status, body := call("quick"); status != 200 {
+			t.Errorf("with descriptors free again: %d %s", status, body)
+		}
+	}
+	if _, body := get(t, p.base+"/v1/health/detailed"); !regexp.MustCompile(`"name":"process/sockets","status":"degraded"[^}]*too many open files`).MatchString(body) ||
+		!regexp.MustCompile(`"name":"upstream/u","status":"healthy"`).MatchString(body) {
+		t.Errorf("health %s", body)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
@@ -56,6 +57,8 @@ type stats struct {
 	connections atomic.Int64
 	rejected    atomic.Uint64
 	cuts        [cutCauses]atomic.Uint64
+	notAccepted atomic.Uint64
+	lacked      atomic.Pointer[acceptFailure]
 	requests    [operations]byStatus
 	own         byStatus // requests to the gateway itself
 
@@ -70,7 +73,8 @@ type stats struct {
 	aborts      [abortCauses]atomic.Uint64
 }
 
-// Examine implements perf.Examined: how near the limit of connections is.
+// Examine implements perf.Examined: how near the limit of connections is, and
+// whether they can be accepted.
 func (s *Server) Examine(report func(perf.Condition)) {
 	c := perf.Condition{Component: "connections"}
 	open, most := s.stats.connections.Load(), int64(s.state.Load().cfg.MaxConnections)
@@ -78,6 +82,11 @@ func (s *Server) Examine(report func(perf.Condition)) {
 		c.State = perf.Degraded
 		c.Error = fmt.Sprintf("%d of %d client connections are open", open, most)
 		c.Advice = "Raise server.max_connections (and the limit of file descriptors), or find out which clients keep connections open: one more than that is told 503."
+	}
+	if f := s.stats.lacked.Load(); f != nil && time.Since(f.at) < acceptToldFor {
+		c.State = perf.Degraded
+		c.Error = "client connections could not be accepted: " + f.err.Error()
+		c.Advice = "Raise the limit of open files (ulimit -n, LimitNOFILE=), or lower server.max_connections: clients wait until others leave."
 	}
 	report(c)
 }
@@ -91,6 +100,7 @@ func (s *Server) Figures(r perf.Reporter) {
 		r.Counter("client_connections_cut_total", "HTTP/2 connections closed for what their clients did, by cause.",
 			float64(st.cuts[cause].Load()), "cause", cutNames[cause])
 	}
+	r.Counter("client_accept_failures_total", "Times that a client connection could not be accepted, for want of file descriptors or memory.", float64(st.notAccepted.Load()))
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
 	r.Gauge("side_requests_in_flight", "Requests under way for /healthz, /readyz, /metrics and the dashboard's page, and live streams of figures.", float64(s.aside.Load()))
 	for op := range st.requests {

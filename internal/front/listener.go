@@ -24,7 +24,7 @@ const busyReply = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application
 // a client that waits in the backlog learns nothing.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		c, err := l.accept()
 		if err != nil {
 			return nil, err
 		}

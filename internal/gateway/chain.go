@@ -260,9 +260,11 @@ func (g *Gateway) simulated(cfg *config.Config) (config.Upstream, error) {
 }
 
 // frontConfig is the front's configuration; the simulator's fault header is
-// let through where the simulator is the upstream.
+// let through where the simulator is the upstream, and no more connections are
+// than there are file descriptors for.
 func (g *Gateway) frontConfig(cfg *config.Config) front.Config {
 	fc := cfg.Server
+	fc.MaxConnections = g.affordable(cfg)
 	if len(cfg.Upstreams) == 0 {
 		fc.ForwardHeaders = append(slices.Clone(fc.ForwardHeaders), "X-Sim-Fault")
 	}

@@ -76,7 +76,7 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.figures.Register("front", g.front)
-	g.figures.Register("process", &process{root: "/", start: g.started})
+	g.figures.Register("process", &process{root: "/", start: g.started, shortage: g.shortage})
 	g.chain.join(g.figures)
 	g.live.Store(g.chain)
 	g.monitor.traffic.Know(func(model string) bool { return g.live.Load().router.Known(model) })

@@ -7,12 +7,14 @@ import (
 	"time"
 
 	"sluice/internal/perf"
+	"sluice/internal/upstream"
 )
 
 // process is how the process itself does, as far as /proc, the control group and
 // the Go runtime tell: where they do not, a figure or a component is left out.
 type process struct {
-	root string // "/" but in tests
+	root     string                    // "/" but in tests
+	shortage func() *upstream.Shortage // the last one of sockets, nil for none
 
 	mu    sync.Mutex
 	start time.Time
@@ -44,6 +46,7 @@ func (p *process) Examine(report func(perf.Condition)) {
 	defer p.mu.Unlock()
 	files, _ := openFiles(p.root + "proc/self/fd")
 	p.examineFiles(report, files)
+	p.examineSockets(report)
 	p.examineMemory(report)
 	p.examineGoroutines(report, runtime.NumGoroutine(), files)
 	mono := time.Since(p.start)
@@ -60,6 +63,24 @@ func (*process) examineFiles(report func(perf.Condition), open int) {
 		c.State = perf.Degraded
 		c.Error = fmt.Sprintf("%d of %d file descriptors are open", open, limit)
 		c.Advice = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.max_connections: connections beyond it are refused."
+	}
+	report(c)
+}
+
+// shortFor is how long a shortage of sockets is told of.
+const shortFor = time.Minute
+
+// examineSockets tells whether connections to upstreams could be made, as far as
+// that is the gateway's own affair.
+func (p *process) examineSockets(report func(perf.Condition)) {
+	if p.shortage == nil {
+		return
+	}
+	c := perf.Condition{Component: "process/sockets"}
+	if s := p.shortage(); s != nil && time.Since(s.At) < shortFor {
+		c.State = perf.Degraded
+		c.Error = "no connection to an upstream could be made: " + s.Lack
+		c.Advice = s.Advice
 	}
 	report(c)
 }

@@ -64,7 +64,7 @@ func TestBreakerJudges(t *testing.T) {
 		{"429", status(429), false}, {"400", status(400), false}, {"401", status(401), false}, {"501", status(501), false},
 		{"503 in the stream", inStream(503), true}, {"400 in the stream", inStream(400), false},
 		{"another gateway's code in the stream", func() error { return &llm.Error{Told: true, Status: 503, Code: codeBusy} }, true},
-		{"busy", transport(503, codeBusy, true), false}, {"internal", func() error { return fmt.Errorf("x") }, false},
+		{"busy", transport(503, codeBusy, true), false}, {"a lack of the gateway's own", lacks, false}, {"internal", func() error { return fmt.Errorf("x") }, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := &fake{name: "a", serve: always(c.fail)}

@@ -41,6 +41,7 @@ type call struct {
 	round, sent int
 	worked      int  // of those: upstreams that may have acted on the request
 	usedUp      bool // it was sent more than once, and no further try is left
+	lacking     bool // some try was for want of the gateway's own resources
 	entry       entry
 	cause       outcome // of the last failure
 	started     bool
@@ -92,7 +93,7 @@ func (c *call) run(ctx context.Context) error {
 	}
 	told := *e // the other may be kept as an upstream's fault
 	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
-	if c.usedUp && c.router.cfg.Retry.TellClients {
+	if c.usedUp && !c.lacking && c.router.cfg.Retry.TellClients {
 		told.Advice = llm.DoNotRetry
 	}
 	if c.worked > 0 && c.sent > 1 {
@@ -112,7 +113,7 @@ func (c *call) ask(ctx context.Context) error {
 			err := c.try(ctx, t)
 			o, e := classify(ctx, err)
 			v := c.judge(o, e)
-			if v == final {
+			if v == final || ctx.Err() != nil {
 				return err
 			}
 			c.learn(t, o, e)
@@ -250,7 +251,7 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
 	switch {
-	case o == unreachable || o == busy:
+	case o == unreachable || o == busy || o == lacking:
 		return again
 	case e.Answered:
 		if e.Advice == llm.SendAgain || slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
@@ -280,6 +281,9 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 		t.spent = true
 	}
 	switch {
+	case o == lacking:
+		// Its Retry-After is the client's too, and no upstream's.
+		c.lacking = true
 	case o == busy || o == timedOut:
 		// It has waited long already; a Retry-After of ours is for the client.
 		t.spent = true

@@ -29,7 +29,7 @@ func (r *Router) Figures(p perf.Reporter) {
 				}
 			}
 		}
-		p.Ratio("route_failure_ratio", "Part of the requests sent to an upstream, those sent again included, that it failed: outcomes failed, unreachable, timeout and cut, of all but busy, cancelled and internal.",
+		p.Ratio("route_failure_ratio", "Part of the requests sent to an upstream, those sent again included, that it failed: outcomes failed, unreachable, timeout and cut, of all but busy, lacking, cancelled and internal.",
 			failures, known, "upstream", up.Name)
 		p.Gauge("route_breaker_state", "State of the circuit breaker of the upstream's connections: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
@@ -44,7 +44,7 @@ func (r *Router) Figures(p perf.Reporter) {
 				float64(c.breaker.state()), "upstream", up.Name, "model", label)
 		}
 	}
-	for o := limited; o <= cut; o++ {
+	for o := rejected; o <= cut; o++ {
 		p.Counter("route_retries_total", "Requests sent again, to any upstream, by what had happened before.",
 			float64(r.retries[o].Load()), "cause", o.String())
 	}

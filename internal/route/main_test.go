@@ -124,6 +124,13 @@ func inStream(code int) func() error {
 	}
 }
 
+// lacks is what the transport makes of a want of file descriptors.
+func lacks() error {
+	e := llm.Errorf(503, codeLacking, "no room")
+	e.Unprocessed, e.RetryAfter = true, time.Second
+	return e
+}
+
 func refused() error { return transport(502, "upstream_unreachable", true)() }
 
 type recorder struct {

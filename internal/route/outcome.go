@@ -17,6 +17,7 @@ const (
 	failed              // a status of 500 to 599
 	unreachable         // no connection, or the request was refused unread
 	busy                // no connection came free
+	lacking             // the gateway could not connect, for want of its own resources
 	timedOut            // nothing came in time
 	cut                 // the reply ended early or was malformed
 	cancelled           // the client left
@@ -25,7 +26,7 @@ const (
 )
 
 func (o outcome) String() string {
-	return [outcomes]string{"success", "rejected", "rate_limited", "failed", "unreachable", "busy", "timeout", "cut", "cancelled", "internal"}[o]
+	return [outcomes]string{"success", "rejected", "rate_limited", "failed", "unreachable", "busy", "lacking", "timeout", "cut", "cancelled", "internal"}[o]
 }
 
 // The codes of errors that the transport makes. An upstream that answered with
@@ -36,6 +37,7 @@ const (
 	codeBadReply = "upstream_bad_reply"
 	codeBusy     = "upstream_busy"
 	codeClosed   = "upstream_closed"
+	codeLacking  = "gateway_overloaded"
 )
 
 // classify says what err, which a handler returned, means. The context comes
@@ -54,6 +56,8 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 		return internal, nil
 	case own && (e.Code == codeBusy || e.Code == codeClosed):
 		return busy, e
+	case own && e.Code == codeLacking:
+		return lacking, e
 	case own && e.Code == codeTimeout:
 		return timedOut, e
 	case own && (e.Code == codeCut || e.Code == codeBadReply):

@@ -57,6 +57,8 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"stalled stream", transport(504, codeTimeout, false), streamed, 1},
 		{"stalled read", transport(504, codeTimeout, false), get, 1},
 		{"stalled connect", transport(504, codeTimeout, true), same, 1},
+		{"no free descriptor", lacks, same, 3},
+		{"no free descriptor for a stream", lacks, streamed, 3},
 		{"no free connection", transport(503, codeBusy, true), same, 1},
 		{"reconfigured", transport(503, codeClosed, true), same, 1},
 		{"foreign error", func() error { return io.ErrUnexpectedEOF }, same, 1},
@@ -467,6 +469,7 @@ func TestShouldRetry(t *testing.T) {
 		{"not to be told", status(429), func(c *Config) { c.Retry.TellClients = false }, 3, llm.NoAdvice},
 		{"not to be told, but the upstream says so", advising(429, llm.DoNotRetry), func(c *Config) { c.Retry.TellClients = false }, 1, llm.DoNotRetry},
 		{"unreachable", refused, nil, 3, llm.DoNotRetry},
+		{"the gateway's own lack", lacks, nil, 3, llm.NoAdvice},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := Default()

@@ -73,6 +73,7 @@ type Client struct {
 	decoders decoders
 	buffers  bufferPool
 	stats    stats
+	shortage atomic.Pointer[Shortage] // the last one
 
 	olderUntil atomic.Int64 // Unix ns: up to then no connection is made for HTTP/2
 }

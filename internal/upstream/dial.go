@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -52,6 +53,11 @@ func newDialer(c *Client) (*dialer, error) {
 		d.proxy = httpproxy.FromEnvironment().ProxyFunc()
 	}
 	if base.Scheme == "https" {
+		if c.opts.RootCAs == nil {
+			// It is read once, and what could not be read then, for want of a file
+			// descriptor say, would be missing for ever.
+			_, _ = x509.SystemCertPool()
+		}
 		d.tls = &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			ServerName:         base.Hostname(),
@@ -96,7 +102,6 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 		}
 		return nil, context.Cause(ctx)
 	}
-	d.client.stats.dialFailures.Add(1)
 	d.client.opts.Logger.Debug("cannot connect to the upstream", "upstream", d.client.opts.Name, "error", err)
 	return nil, d.client.dialFailure(err)
 }

@@ -50,6 +50,11 @@ func (c *Client) busy() error {
 
 // dialFailure explains why no connection could be made.
 func (c *Client) dialFailure(err error) error {
+	if s := shortageOf(err); s != nil {
+		c.lacked(s)
+		return overloaded(err)
+	}
+	c.stats.dialFailures.Add(1)
 	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return c.unprocessed(504, "upstream_timeout", "The upstream did not accept a connection in time.", err)
 	}

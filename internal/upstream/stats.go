@@ -13,6 +13,7 @@ type stats struct {
 	reusedH1, reusedH2   atomic.Uint64
 	closed               atomic.Uint64
 	dialFailures         atomic.Uint64
+	shortages            atomic.Uint64
 	tlsResumed           atomic.Uint64
 	poolTimeouts         atomic.Uint64
 	staleRetries         atomic.Uint64
@@ -71,6 +72,7 @@ func (c *Client) Figures(r perf.Reporter) {
 	counter(reused, "Calls that went over a connection made earlier.", r2, "protocol", "h2")
 	counter("upstream_connections_closed_total", "Connections closed, by either side.", s.closed.Load())
 	counter("upstream_dial_failures_total", "Connections that could not be made.", s.dialFailures.Load())
+	counter("upstream_dial_shortages_total", "Connections that could not be made for want of file descriptors, ports or memory of the gateway's own.", s.shortages.Load())
 	counter("upstream_tls_resumed_total", "TLS handshakes that resumed a session.", s.tlsResumed.Load())
 	counter("upstream_pool_timeouts_total", "Calls that waited for a connection in vain.", s.poolTimeouts.Load())
 	counter("upstream_stale_retries_total", "Calls sent again because a kept connection turned out closed.", s.staleRetries.Load())

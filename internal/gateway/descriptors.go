@@ -1,0 +1,53 @@
+package gateway
+
+import (
+	"sluice/internal/config"
+	"sluice/internal/upstream"
+)
+
+// ownFiles is how many file descriptors the gateway needs besides those of clients
+// and upstreams: its listener, files, the second level, collectors, webhooks.
+const ownFiles = 64
+
+// affordable is server.max_connections, or less where the limit of open files does
+// not allow for that many besides what upstreams need. Clients alone could take all
+// descriptors otherwise, and every request would fail.
+func (g *Gateway) affordable(cfg *config.Config) int {
+	limit, ok := maxFiles()
+	if !ok {
+		return cfg.Server.MaxConnections
+	}
+	n := clientsWithin(limit, cfg)
+	if n < cfg.Server.MaxConnections {
+		g.log.Warn("fewer client connections are taken than server.max_connections, because of the limit of open files (ulimit -n, LimitNOFILE=)",
+			"max_connections", cfg.Server.MaxConnections, "taken", n, "open_files", limit)
+	}
+	return n
+}
+
+// clientsWithin is how many client connections there may be with limit file
+// descriptors. What is kept from them is at most half of those.
+func clientsWithin(limit uint64, cfg *config.Config) int {
+	most := cfg.Server.MaxConnections
+	if limit > 1<<30 { // no limit
+		return most
+	}
+	reserved := ownFiles
+	for _, u := range cfg.Upstreams {
+		reserved += u.HTTPClient.MaxConnections
+	}
+	if len(cfg.Upstreams) == 0 {
+		reserved += 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
+	}
+	return max(min(most, int(limit)-min(reserved, int(limit)/2)), 1)
+}
+
+// shortage is the last of the upstreams' that says something about the gateway.
+func (g *Gateway) shortage() (last *upstream.Shortage) {
+	for _, m := range g.live.Load().upstreams {
+		if s := m.client.Shortage(); s != nil && (last == nil || s.At.After(last.At)) {
+			last = s
+		}
+	}
+	return last
+}

@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"sluice/internal/config"
+	"sluice/internal/perf"
+	"sluice/internal/upstream"
+)
+
+func TestClientsWithin(t *testing.T) {
+	for _, test := range []struct {
+		limit           uint64
+		clients         int
+		upstreams, each int
+		want            int
+	}{
+		{1 << 63, 10_000, 1, 200, 10_000}, {20_000, 10_000, 1, 200, 10_000}, {1024, 10_000, 1, 200, 760}, {1024, 500, 1, 200, 500},
+		{4096, 10_000, 30, 200, 2048}, {64, 10_000, 1, 200, 32}, {1, 10_000, 1, 200, 1}, {1024, 10_000, 0, 200, 560},
+	} {
+		cfg := &config.Config{}
+		cfg.Server.MaxConnections, cfg.HTTPClient.MaxConnections = test.clients, test.each
+		for range test.upstreams {
+			cfg.Upstreams = append(cfg.Upstreams, config.Upstream{HTTPClient: cfg.HTTPClient})
+		}
+		if got := clientsWithin(test.limit, cfg); got != test.want {
+			t.Errorf("%+v: got %d", test, got)
+		}
+	}
+}
+
+// TestExamineSockets: a shortage is told of for a minute, with what to do.
+func TestExamineSockets(t *testing.T) {
+	var last *upstream.Shortage
+	p := &process{shortage: func() *upstream.Shortage { return last }}
+	for _, test := range []struct {
+		ago   time.Duration
+		state perf.State
+	}{{-1, perf.Healthy}, {0, perf.Degraded}, {shortFor, perf.Healthy}} {
+		if test.ago >= 0 {
+			last = &upstream.Shortage{At: time.Now().Add(-test.ago), Lack: "too many open files", Advice: "Raise it."}
+		}
+		c := conditions(p.examineSockets)["process/sockets"]
+		if c.Component == "" || c.State != test.state || (c.Advice != "") != (test.state != perf.Healthy) {
+			t.Errorf("%v ago: %+v", test.ago, c)
+		}
+	}
+}
