@@ -48,7 +48,7 @@ func passed(method, path string) *llm.Request {
 
 // end passes a request on that ends a reply. The upstream knows nothing of it,
 // which makes no difference.
-func (f *fixture) end(method, path string) { //nolint:unparam // both are in use
+func (f *fixture) end(method, path string) {
 	_ = f.stage.Serve(context.Background(), passed(method, path), &client{})
 }
 
