@@ -23,7 +23,7 @@ const (
 func TestPromtool(t *testing.T) {
 	tool := promtool(t)
 	for _, args := range [][]string{
-		{"check", "config", deploy + "/prometheus/prometheus.yml"},
+		{"check", "config", "--syntax-only", deploy + "/prometheus/prometheus.yml"},
 		{"check", "rules", rulesFile},
 		{"test", "rules", deploy + "/prometheus/alerts_test.yml"},
 	} {
@@ -197,7 +197,16 @@ func TestDeployConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := start(t, string(b), fmt.Sprintf("SLUICE_KEY_HASH=sha256:%x", sha256.Sum256([]byte("secret"))))
+	in := start(t, string(b), fmt.Sprintf("SLUICE_KEY_HASH=sha256:%x", sha256.Sum256([]byte("secret"))),
+		fmt.Sprintf("SLUICE_METRICS_HASH=sha256:%x", sha256.Sum256([]byte("scrape"))))
+	for key, want := range map[string]int{"scrape": 200, "secret": 200, "else": 401} {
+		if a := request(t, "GET", in.url+"/metrics", "", "Authorization", "Bearer "+key); a.status != want {
+			t.Errorf("the figures for %s: %v", key, a)
+		}
+	}
+	if a := request(t, "GET", in.url+"/v1/models", "", "Authorization", "Bearer scrape"); a.status != 401 {
+		t.Error(a)
+	}
 	if a := request(t, "GET", in.url+"/v1/models", "", "Authorization", "Bearer secret"); a.status != 200 {
 		t.Error(a)
 	}

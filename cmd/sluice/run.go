@@ -94,7 +94,8 @@ func (c *cli) checkCommand() *cobra.Command {
 		Short: "Check the configuration and print what is in effect, secrets redacted",
 		Long: `Check reads the configuration as serve does: defaults, file, environment, flags.
 It prints every fault, one line each, and exits with 2, or prints the
-configuration that is in effect, with secrets redacted.`,
+configuration that is in effect, with secrets redacted, and warns of what is no
+fault and yet a risk.`,
 		Example: `  sluice check --config sluice.yaml
   sluice check --config sluice.yaml >/dev/null && systemctl reload sluice`,
 		Args: cobra.NoArgs,

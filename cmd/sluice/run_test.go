@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/internal/gateway"
 )
 
 // call runs a command in this process.
@@ -21,6 +23,11 @@ func TestUsage(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")
 	if err := os.WriteFile(bad, []byte("server: {prot: 1}\nlog: {levle: x}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shared := filepath.Join(dir, "shared.yaml")
+	keys := "server:\n  api_keys:\n    - {name: a, hash: " + gateway.HashKey("a") + "}\n    - {name: b, hash: " + gateway.HashKey("b") + "}\n"
+	if err := os.WriteFile(shared, []byte(keys), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -52,6 +59,9 @@ func TestUsage(t *testing.T) {
 		{args: []string{"check", "--host", "0.0.0.0", "--insecure"}, code: 0, stdout: "insecure: true"},
 		{args: []string{"check", "--config", "../../sluice.example.yaml"}, env: []string{"OPENAI_API_KEY=sk-hidden"}, code: 0, stdout: `api_key: "[redacted]"`},
 		{args: []string{"check", "--config", "../../sluice.example.yaml"}, env: []string{"SLUICE_CONFIG=none.yaml"}, code: 0, stdout: "port: 28888"},
+		{args: []string{"check", "--config", shared}, code: 0, stdout: `passthrough: ["all"]`, stderr: "sluice: warning: server.api_keys: a, b may ask the upstreams for everything, also for what others keep there: " +
+			"files, batches, fine-tuned models, stored responses and chats, vector stores can be listed, read and deleted by whoever has a key; " +
+			"set passthrough (none, or a list of paths) under server or beside the keys, or beside them passthrough: all where that is wanted\n"},
 		{args: []string{"key", "hash"}, stdin: "abcdefghijklmnopqrstuvwxyz\n", code: 0, stdout: "sha256:71c480df93d6ae2f1efad1447c66c9525e316218cf51fc8d9ed832f2daf18b73\n"},
 		{args: []string{"key", "hash"}, stdin: "", code: 2, stderr: "sluice: standard input must hold a key, with no space around it; see sluice --help\n"},
 		{args: []string{"key", "hash"}, stdin: " a\n", code: 2, stderr: "sluice: standard input must hold a key, with no space around it; see sluice --help\n"},

@@ -112,7 +112,8 @@ type service struct {
 	format  string
 }
 
-// warn logs what the configuration says and probably does not mean.
+// warn logs what the configuration says and probably does not mean, or what is a
+// risk.
 func (s *service) warn(cfg *config.Config) {
 	for _, warning := range cfg.Warnings() {
 		s.log.Warn("the configuration may not say what is meant", "warning", warning)

@@ -18,6 +18,10 @@ type stage struct {
 	next  llm.Handler
 }
 
+// Answers reports whether requests for a path, which is not decoded, are
+// answered here and go no further.
+func (s *stage) Answers(path string) bool { return strings.HasPrefix(path, prefix) }
+
 // Serve implements llm.Handler.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Op != llm.Passthrough || !strings.HasPrefix(req.Path, prefix) {

@@ -159,12 +159,17 @@ func (c Config) routed() []route.Upstream {
 	return list
 }
 
-// Warnings are what may be meant but probably is not, each as "key: why".
+// Warnings are what may be meant but probably is not, or is a risk, each as
+// "key: why".
 func (c Config) Warnings() []string {
-	if len(c.Upstreams) == 0 {
-		return nil
+	var list []string
+	for _, w := range c.Server.Warnings() {
+		list = append(list, join("server", w))
 	}
-	return c.Route.Doubts(c.routed())
+	if len(c.Upstreams) > 0 {
+		list = append(list, c.Route.Doubts(c.routed())...)
+	}
+	return list
 }
 
 // Validate returns all faults joined, each as "key: what is wrong".

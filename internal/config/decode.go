@@ -199,8 +199,19 @@ func (d *decoder) pairs(n ast.Node, path string, visit func(key string, pair *as
 	}
 }
 
+// lone is a list that one value may stand for, as "all" for all of it. Where it
+// is not given it is nil, which is something else than empty.
+type lone interface{ Lone() }
+
 // sequence sets a list, replacing what was there.
 func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
+	if _, ok := v.Interface().(lone); ok {
+		if _, one := scalarText(n); one {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			d.scalar(n, v.Index(0), path)
+			return
+		}
+	}
 	nodes, ok := d.list(n, path)
 	if !ok {
 		return

@@ -67,7 +67,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		}
 	}
 	settings(reflect.ValueOf(&cfg).Elem(), "", check)
-	for _, key := range []string{"name", "hash", "admin"} {
+	for _, key := range []string{"name", "hash", "admin", "passthrough"} {
 		check("server.api_keys[0]."+key, "", reflect.Value{})
 	}
 	for _, f := range fields(reflect.TypeFor[Upstream]()) {

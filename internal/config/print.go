@@ -67,6 +67,10 @@ func (p *printer) table(v reflect.Value, key, indent string) {
 }
 
 func (p *printer) list(v reflect.Value, key, indent string) {
+	if _, ok := v.Interface().(lone); ok && v.IsNil() {
+		p.out.WriteString("\n")
+		return
+	}
 	if v.Len() == 0 {
 		p.out.WriteString(" []\n")
 		return

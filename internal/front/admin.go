@@ -84,7 +84,7 @@ func (x *exchange) routeAdmin(routes []Route) error {
 func (x *exchange) checkAdmin() error {
 	const code = "admin_key_required"
 	switch {
-	case x.admin:
+	case x.tenant.admin:
 		return nil
 	case len(x.st.keys.sums) > 0:
 		return llm.Errorf(http.StatusForbidden, code, "%s %s takes the key of an administrator, which that of %q is not. "+

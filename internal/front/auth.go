@@ -22,20 +22,30 @@ func HashKey(key string) string {
 
 // keyring holds the hashes of the keys that clients may use.
 type keyring struct {
-	names  []string
-	admins []bool
-	sums   [][sha256.Size]byte
+	tenants []tenant
+	sums    [][sha256.Size]byte
+	nobody  tenant // without keys
 }
 
-func newKeyring(keys []APIKey) (keyring, error) {
-	var k keyring
-	for _, key := range keys {
+// tenant is who holds a key.
+type tenant struct {
+	name        string
+	admin       bool
+	passthrough passthrough
+}
+
+func newKeyring(cfg *Config) (keyring, error) {
+	k := keyring{nobody: tenant{passthrough: newPassthrough(cfg.Passthrough)}}
+	for _, key := range cfg.APIKeys {
 		sum, err := parseHash(key.Hash)
 		if err != nil {
 			return k, fmt.Errorf("read API key %q: %w", key.Name, err)
 		}
-		k.names = append(k.names, key.Name)
-		k.admins = append(k.admins, key.Admin)
+		list := key.Passthrough
+		if list == nil {
+			list = cfg.Passthrough
+		}
+		k.tenants = append(k.tenants, tenant{key.Name, key.Admin, newPassthrough(list)})
 		k.sums = append(k.sums, sum)
 	}
 	return k, nil
@@ -44,23 +54,20 @@ func newKeyring(keys []APIKey) (keyring, error) {
 // maxKey bounds a client's key in bytes.
 const maxKey = 512
 
-// tenant returns the name of the key that a request was sent with and whether
-// it is an administrator's; "" and false when no keys are configured.
-func (k *keyring) tenant(h http.Header) (name string, admin bool, err error) {
+// tenant returns whose key a request was sent with.
+func (k *keyring) tenant(h http.Header) (*tenant, error) {
 	if len(k.sums) == 0 {
-		return "", false, nil
+		return &k.nobody, nil
 	}
-	values := h["Authorization"]
-	if len(values) == 0 {
-		return "", false, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
+	sum, err := bearer(h)
+	if err != nil {
+		return nil, err
 	}
-	scheme, key, _ := strings.Cut(values[0], " ")
-	key = strings.TrimSpace(key)
-	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") || key == "" || len(key) > maxKey {
-		return "", false, unauthorised("invalid_api_key", "The Authorization header is not of the form: Bearer YOUR_KEY")
-	}
-	var buf [maxKey]byte
-	sum := sha256.Sum256(buf[:copy(buf[:], key)])
+	return k.find(&sum)
+}
+
+// find returns whose key it is that has a hash.
+func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 	// Every key is compared, so that the time tells nothing of which one nearly
 	// matched or stands first.
 	found := -1
@@ -70,9 +77,45 @@ func (k *keyring) tenant(h http.Header) (name string, admin bool, err error) {
 		}
 	}
 	if found < 0 {
-		return "", false, unauthorised("invalid_api_key", "The API key is not one that this gateway knows.")
+		return nil, unauthorised("invalid_api_key", "The API key is not one that this gateway knows.")
 	}
-	return k.names[found], k.admins[found], nil
+	return &k.tenants[found], nil
+}
+
+// bearer gives the hash of the key that a request was sent with.
+func bearer(h http.Header) (sum [sha256.Size]byte, err error) {
+	values := h["Authorization"]
+	if len(values) == 0 {
+		return sum, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
+	}
+	scheme, key, _ := strings.Cut(values[0], " ")
+	key = strings.TrimSpace(key)
+	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") || key == "" || len(key) > maxKey {
+		return sum, unauthorised("invalid_api_key", "The Authorization header is not of the form: Bearer YOUR_KEY")
+	}
+	var buf [maxKey]byte
+	return sha256.Sum256(buf[:copy(buf[:], key)]), nil
+}
+
+// mayReadFigures lets a request for /metrics pass: the figures tell who asks for
+// what, and how much.
+func (st *state) mayReadFigures(h http.Header) error {
+	if st.cfg.OpenMetrics || len(st.keys.sums) == 0 && st.metricsKey == nil {
+		return nil
+	}
+	sum, err := bearer(h)
+	if err != nil {
+		return err
+	}
+	if st.metricsKey != nil && subtle.ConstantTimeCompare(sum[:], st.metricsKey[:]) == 1 {
+		return nil
+	}
+	who, err := st.keys.find(&sum)
+	if err == nil && !who.admin {
+		err = llm.Errorf(http.StatusForbidden, "metrics_key_required", "GET /metrics takes the key of an administrator, which that of %q is not, "+
+			"or the one of server.metrics_key. server.open_metrics: true opens it to everybody.", who.name)
+	}
+	return err
 }
 
 func unauthorised(code, message string) error {

@@ -29,6 +29,15 @@ type Config struct {
 	// and only programs on this machine are served.
 	APIKeys []APIKey `yaml:"api_keys"`
 
+	// Passthrough is what keys without one of their own may have handed on.
+	Passthrough Passthrough `yaml:"passthrough"`
+
+	// MetricsKey is the hash of a key that is good for /metrics and nothing else.
+	// With keys, /metrics asks for it or for an administrator's, unless
+	// OpenMetrics is set.
+	MetricsKey  string `yaml:"metrics_key"`
+	OpenMetrics bool   `yaml:"open_metrics"`
+
 	// MaxBodyBytes bounds a body that is held in memory, MaxUploadBytes one that
 	// is streamed through (multipart uploads), MaxHeaderBytes a request's head.
 	MaxBodyBytes   int64 `yaml:"max_body_bytes"`
@@ -73,6 +82,9 @@ type APIKey struct {
 
 	// Admin lets the key's holder make the requests of administrators as well.
 	Admin bool `yaml:"admin"`
+
+	// Passthrough, where it is given, is in place of Config.Passthrough.
+	Passthrough Passthrough `yaml:"passthrough"`
 }
 
 // StreamConfig is how event streams are written, the key `stream`.
@@ -97,6 +109,7 @@ func Default() Config {
 	return Config{
 		Host:              "127.0.0.1",
 		Port:              28888,
+		Passthrough:       Passthrough{passAll},
 		MaxBodyBytes:      32 << 20,
 		MaxUploadBytes:    512 << 20,
 		MaxHeaderBytes:    64 << 10,
@@ -137,6 +150,20 @@ func (c Config) Validate() error {
 		names[k.Name] = true
 		if _, err := parseHash(k.Hash); err != nil {
 			fault("api_keys[%d].hash: %w", i, err)
+		}
+		for _, err := range k.Passthrough.faults() {
+			fault("api_keys[%d].passthrough: %w", i, err)
+		}
+	}
+	for _, err := range c.Passthrough.faults() {
+		fault("passthrough: %w", err)
+	}
+	if c.MetricsKey != "" {
+		if _, err := parseHash(c.MetricsKey); err != nil {
+			fault("metrics_key: %w", err)
+		}
+		if c.OpenMetrics {
+			fault("open_metrics: metrics_key is given as well, and nobody would need it; give one of them")
 		}
 	}
 	for _, l := range []struct {

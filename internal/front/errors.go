@@ -90,7 +90,7 @@ func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64)
 
 // replyError sends e as the whole reply. Nothing has been written before.
 func (x *exchange) replyError(e *llm.Error) {
-	if x.many && !x.known {
+	if x.many && x.tenant == nil {
 		x.s.strangers.enter(&x.reply, x.st.cfg.MaxConnections)
 		defer x.s.strangers.leave(&x.reply)
 	}
@@ -136,7 +136,7 @@ func (x *exchange) replyError(e *llm.Error) {
 	if x.many {
 		x.set(h, "Content-Length", strconv.Itoa(len(body)))
 		x.mayEnd()
-		if !x.known {
+		if x.tenant == nil {
 			x.forget()
 		}
 	}

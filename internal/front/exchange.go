@@ -34,11 +34,10 @@ type exchange struct {
 	body       body
 	buf        *buffer // backs req.Body
 	spool      *spool
-	known      bool   // the key is a client's, or none is asked for
-	admin      bool   // the key is an administrator's
-	own        *Route // answers instead of the handlers
-	live       bool   // no drain waits for it
-	last       bool   // on its connection
+	tenant     *tenant // whose key it is; nil before that is known
+	own        *Route  // answers instead of the handlers
+	live       bool    // no drain waits for it
+	last       bool    // on its connection
 
 	values [32]string // backs the reply's header
 	used   int
@@ -131,9 +130,9 @@ func (x *exchange) end() {
 func (x *exchange) reset() {
 	clear(x.fields[:])
 	clear(x.values[:x.used])
-	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept = nil, nil, nil, nil, nil, nil, nil
+	x.st, x.w, x.r, x.buf, x.spool, x.own, x.kept, x.tenant = nil, nil, nil, nil, nil, nil, nil, nil
 	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
-	x.streamSeen, x.known, x.admin, x.live, x.last, x.started, x.wrote = false, false, false, false, false, false, false
+	x.streamSeen, x.live, x.last, x.started, x.wrote = false, false, false, false, false
 	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
 	x.unsent = nil
 	if x.json {

@@ -22,12 +22,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveAside answers what is no API request: probes, which have no key; the
-// figures; and the pages, for which a browser has no key to send with an address
-// that was typed in, and which hold no data.
+// figures, for which Prometheus has one; and the pages, for which a browser has
+// no key to send with an address that was typed in, and which hold no data.
 func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Server"] = s.server
-	if err := s.state.Load().admit(r); err != nil {
+	st := s.state.Load()
+	if err := st.admit(r); err != nil {
 		refuse(w, err)
 		return
 	}
@@ -51,6 +52,10 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 	case "/metrics":
 		if s.metrics == nil {
 			writePlain(w, http.StatusNotFound, "no metrics")
+			return
+		}
+		if err := st.mayReadFigures(r.Header); err != nil {
+			refuse(w, err)
 			return
 		}
 		s.endings.wait(endingPatience)
@@ -99,15 +104,18 @@ func (x *exchange) serve() error {
 		return errDraining()
 	}
 	var err error
-	if x.req.Tenant, x.admin, err = x.st.keys.tenant(r.Header); err != nil {
+	if x.tenant, err = x.st.keys.tenant(r.Header); err != nil {
 		return err
 	}
-	x.known = true
+	x.req.Tenant = x.tenant.name
 	if err := x.route(); err != nil {
 		return err
 	}
 	if x.own != nil {
 		return x.serveOwn()
+	}
+	if err := x.mayPassOn(); err != nil {
+		return err
 	}
 	err = x.readRequest()
 	x.record.Receiving = time.Since(x.begun)

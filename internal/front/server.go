@@ -11,6 +11,7 @@ package front
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -101,7 +102,10 @@ type state struct {
 	stream  StreamConfig
 	handler llm.Handler
 	keys    keyring
-	forward forwarding
+	answers func(path string) bool // the handler's own paths; nil for none
+
+	metricsKey *[sha256.Size]byte // nil for none
+	forward    forwarding
 
 	ended context.Context // done when live streams are to end
 	end   context.CancelFunc
@@ -116,13 +120,23 @@ func newState(cfg Config, sc StreamConfig, h llm.Handler) (*state, error) {
 	if err := errors.Join(cfg.Validate(), sc.Validate()); err != nil {
 		return nil, err
 	}
-	keys, err := newKeyring(cfg.APIKeys)
+	keys, err := newKeyring(&cfg)
 	if err != nil {
 		return nil, err
 	}
 	st := &state{
 		cfg: cfg, stream: sc, handler: h, keys: keys,
 		forward: newForwarding(cfg.ForwardHeaders), idle: make(chan struct{}),
+	}
+	if o, ok := h.(interface{ Answers(path string) bool }); ok {
+		st.answers = o.Answers
+	}
+	if cfg.MetricsKey != "" {
+		sum, err := parseHash(cfg.MetricsKey)
+		if err != nil {
+			return nil, fmt.Errorf("metrics_key: %w", err)
+		}
+		st.metricsKey = &sum
 	}
 	st.ended, st.end = context.WithCancel(context.Background())
 	return st, nil

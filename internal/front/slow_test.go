@@ -160,7 +160,8 @@ func everyKind(t *testing.T, settings ...setting) (*site, *kept, []struct{ name,
 		{"stream", "POST", chatPath, model("stream"), "sk-a"},
 		{"own", "GET", "/v1/own", "", "sk-a"},
 		{"live", "GET", "/v1/live", "", "sk-a"},
-		{"metrics", "GET", "/metrics", "", ""},
+		{"metrics", "GET", "/metrics", "", "sk-a"},
+		{"metrics without a key", "GET", "/metrics", "", ""},
 		{"healthz", "GET", "/healthz", "", ""},
 		{"readyz", "GET", "/readyz", "", ""},
 		{"wrong method", "POST", "/healthz", "", ""},
@@ -287,16 +288,20 @@ func TestStepSize(t *testing.T) {
 func TestCrowd(t *testing.T) {
 	const most = 4
 	s, _, _ := everyKind(t, func(c *Config, sc *StreamConfig) { c.MaxConnections, sc.WriteTimeout = most, time.Hour })
-	for path, room := range map[string]int{"/v1/models": most, "/nothing": most, "/dashboard": most, "/metrics": maxRendered} {
+	for path, room := range map[string]int{"/v1/models": most, "/nothing": most, "/dashboard": most, "/metrics?": most, "/metrics": maxRendered} {
 		p := dialPeer(t, s, 0)
 		var ids []uint32
+		var key []string
+		if path == "/metrics" {
+			key = []string{"authorization", "Bearer sk-a"}
+		}
 		for range room {
-			id := p.ask("GET", path, "")
+			id := p.ask("GET", path, "", key...)
 			frame[*http2.HeadersFrame](p, id)
 			ids = append(ids, id)
 		}
 		for i := range 3 {
-			p.ask("GET", path, "")
+			p.ask("GET", path, "", key...)
 			frame[*http2.RSTStreamFrame](p, ids[i])
 		}
 		become(t, path+": three fewer", func() bool { return int(s.inFlight.Load()+s.aside.Load()) == room })
