@@ -114,6 +114,13 @@ func (r *Reader) members(b []byte, i int) int {
 		switch c := b[i]; c {
 		case ' ', '\t', '\n', '\r':
 		case '"':
+			if end := jsonscan.TextEnd(b, i+1); end >= 0 {
+				if !r.value {
+					r.name(b[i+1 : end-1])
+				}
+				i = end
+				continue
+			}
 			r.skip = jsonscan.Skip{}
 			if r.value {
 				r.state = passing
@@ -143,8 +150,11 @@ func (r *Reader) members(b []byte, i int) int {
 		case ']': // it is no JSON
 			r.state = done
 		default:
-			if r.value && r.field >= prompt {
-				r.keep(b[i : i+1])
+			if r.field >= prompt && r.value {
+				if r.n < longest {
+					r.token[r.n] = c
+				}
+				r.n++
 			}
 		}
 		i++
