@@ -29,6 +29,10 @@ type Config struct {
 	// and only programs on this machine are served.
 	APIKeys []APIKey `yaml:"api_keys"`
 
+	// CORSOrigins are the web pages that may use the gateway, with a key, as
+	// "https://chat.example"; "*" is all.
+	CORSOrigins []string `yaml:"cors_origins"`
+
 	// Passthrough is what keys without one of their own may have handed on.
 	Passthrough Passthrough `yaml:"passthrough"`
 
@@ -154,6 +158,14 @@ func (c Config) Validate() error {
 		for _, err := range k.Passthrough.faults() {
 			fault("api_keys[%d].passthrough: %w", i, err)
 		}
+	}
+	for i, origin := range c.CORSOrigins {
+		if err := checkOrigin(origin); err != nil {
+			fault("cors_origins[%d]: %w", i, err)
+		}
+	}
+	if len(c.CORSOrigins) > 0 && len(c.APIKeys) == 0 {
+		fault("cors_origins: web pages are let in with a key only, and none is configured; add one under server.api_keys (sluice key hash)")
 	}
 	for _, err := range c.Passthrough.faults() {
 		fault("passthrough: %w", err)

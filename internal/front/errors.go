@@ -98,6 +98,7 @@ func (x *exchange) replyError(e *llm.Error) {
 	clear(h)
 	x.used = 0
 	x.set(h, "X-Request-Id", x.req.ID)
+	x.allowOrigin(h)
 	if e.Upstream != "" {
 		x.set(h, "X-Sluice-Upstream", e.Upstream)
 	}

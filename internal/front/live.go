@@ -57,6 +57,7 @@ func (x *exchange) startLive() {
 	x.started, x.record.Stream, x.status = true, true, http.StatusOK
 	h := x.w.Header()
 	x.set(h, "X-Request-Id", x.req.ID)
+	x.allowOrigin(h)
 	x.connectionHeader(h)
 	x.streamHeader(h)
 	x.set(h, "Cache-Control", "no-store")

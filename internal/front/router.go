@@ -12,7 +12,7 @@ import (
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
-	case path == "/healthz", path == "/readyz", path == "/metrics", s.pages != nil && isPage(path):
+	case path == "/healthz", path == "/readyz", path == "/metrics", s.pages != nil && isPage(path), isPreflight(r):
 		s.watchAside(w, r)
 	default:
 		x := s.begin(w, r)
@@ -21,15 +21,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveAside answers what is no API request: probes, which have no key; the
-// figures, for which Prometheus has one; and the pages, for which a browser has
-// no key to send with an address that was typed in, and which hold no data.
+// serveAside answers what is no API request: what a browser asks first, and
+// probes, which have no key; the figures, for which Prometheus has one; and the
+// pages, for which a browser has no key to send with an address that was typed
+// in, and which hold no data.
 func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Server"] = s.server
 	st := s.state.Load()
 	if err := st.admit(r); err != nil {
 		refuse(w, err)
+		return
+	}
+	if isPreflight(r) {
+		s.servePreflight(w, r, st)
 		return
 	}
 	if !reads(r.Method) {

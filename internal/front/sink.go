@@ -31,6 +31,7 @@ func (x *exchange) Start(h *llm.Head) error {
 	x.status = h.Status
 	header := x.w.Header()
 	x.set(header, "X-Request-Id", x.req.ID)
+	x.allowOrigin(header)
 	if h.Upstream != "" {
 		x.set(header, "X-Sluice-Upstream", h.Upstream)
 	}

@@ -228,6 +228,7 @@ func (x *exchange) heartbeat(d time.Duration) {
 	if !q.open {
 		h := x.w.Header()
 		x.set(h, "X-Request-Id", x.req.ID)
+		x.allowOrigin(h)
 		x.connectionHeader(h)
 		x.streamHeader(h)
 		x.status = http.StatusOK
