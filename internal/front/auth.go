@@ -85,6 +85,9 @@ func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 // bearer gives the hash of the key that a request was sent with.
 func bearer(h http.Header) (sum [sha256.Size]byte, err error) {
 	values := h["Authorization"]
+	if key := protocolKey(h); len(values) == 0 && key != "" {
+		values = []string{"Bearer " + key}
+	}
 	if len(values) == 0 {
 		return sum, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
 	}

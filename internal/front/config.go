@@ -67,6 +67,9 @@ type Config struct {
 	// DrainTimeout is how long requests may go on after the end was asked for.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
+	// Tunnels bounds WebSockets.
+	Tunnels TunnelConfig `yaml:"tunnels"`
+
 	// ForwardHeaders are request fields that an upstream may see besides the
 	// usual ones. A name may end in "*". Credentials are never forwarded.
 	ForwardHeaders []string `yaml:"forward_headers"`
@@ -123,6 +126,7 @@ func Default() Config {
 		BodyTimeout:       60 * time.Second,
 		IdleTimeout:       120 * time.Second,
 		DrainTimeout:      30 * time.Second,
+		Tunnels:           TunnelConfig{MaxOpen: 500, IdleTimeout: 10 * time.Minute, MaxBytes: 1 << 30},
 	}
 }
 
@@ -186,6 +190,7 @@ func (c Config) Validate() error {
 		{"max_body_bytes", c.MaxBodyBytes, 1}, {"max_upload_bytes", c.MaxUploadBytes, 1},
 		{"max_header_bytes", int64(c.MaxHeaderBytes), 4096}, {"max_connections", int64(c.MaxConnections), 1},
 		{"max_json_depth", int64(c.MaxJSONDepth), 1},
+		{"tunnels.max_open", int64(c.Tunnels.MaxOpen), 0}, {"tunnels.max_bytes", c.Tunnels.MaxBytes, 0},
 	} {
 		if l.value < l.least {
 			fault("%s: %d is less than %d", l.key, l.value, l.least)
@@ -197,6 +202,7 @@ func (c Config) Validate() error {
 	}{
 		{"read_header_timeout", c.ReadHeaderTimeout}, {"body_timeout", c.BodyTimeout},
 		{"idle_timeout", c.IdleTimeout}, {"drain_timeout", c.DrainTimeout},
+		{"tunnels.idle_timeout", c.Tunnels.IdleTimeout},
 	} {
 		if d.value <= 0 {
 			fault("%s: %v is not a time above 0", d.key, d.value)

@@ -50,8 +50,9 @@ type exchange struct {
 	unsent  error // why the client has not all of it; see also stream.err
 
 	stream stream
-	unfit  bool  // a timer may still refer to it: not to be used again
-	ending uint8 // place among the Server's endings and one more; 0 for none
+	tunnel *tunnel // of a request for a WebSocket, else nil
+	unfit  bool    // a timer may still refer to it: not to be used again
+	ending uint8   // place among the Server's endings and one more; 0 for none
 
 	record perf.Exchange // what observers are told
 	pieces usage.Reader  // reads a reply in pieces
@@ -134,7 +135,7 @@ func (x *exchange) reset() {
 	x.req, x.body, x.record = llm.Request{}, body{}, perf.Exchange{}
 	x.streamSeen, x.live, x.last, x.started, x.wrote = false, false, false, false, false
 	x.used, x.status, x.kind, x.length = 0, 0, llm.Unary, 0
-	x.unsent = nil
+	x.unsent, x.tunnel = nil, nil
 	if x.json {
 		x.pieces, x.json = usage.Reader{}, false
 	}

@@ -18,11 +18,14 @@ const (
 	abortShutdown        // the drain's time was up
 	abortRequest         // what the client still sent is faulty
 	abortInternal        // a fault of the gateway
+	abortIdle            // a WebSocket in which nothing was sent
+	abortLimit           // a WebSocket in which too much was
 	abortCauses
 )
 
 var abortNames = [abortCauses]string{
 	perf.AbortClient, perf.AbortSlow, perf.AbortUpstream, perf.AbortShutdown, perf.AbortRequest, perf.AbortInternal,
+	perf.AbortIdle, perf.AbortLimit,
 }
 
 // The causes for which an HTTP/2 connection is closed.
@@ -70,7 +73,12 @@ type stats struct {
 	writes      atomic.Uint64
 	merged      atomic.Uint64
 	heartbeats  atomic.Uint64
-	aborts      [abortCauses]atomic.Uint64
+
+	tunnels             atomic.Int64
+	tunnelsRejected     atomic.Uint64
+	tunnelIn, tunnelOut atomic.Uint64 // bytes, of those that have ended
+
+	aborts [abortCauses]atomic.Uint64
 }
 
 // Examine implements perf.Examined: how near the limit of connections is, and
@@ -107,7 +115,7 @@ func (s *Server) Figures(r perf.Reporter) {
 		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", llm.Operation(op).String())
 	}
 	st.own.report(r, "own_requests_total", "Administrators' requests to the gateway itself, such as GET /v1/performance, by class of status.")
-	r.Gauge("streams_active", "Event streams that have begun and not ended.", float64(st.streams.Load()))
+	r.Gauge("streams_active", "Event streams and WebSockets that have begun and not ended.", float64(st.streams.Load()))
 	r.Histogram("stream_first_event_seconds", "Time from a request's head to its stream's first event.", &st.firstEvent)
 	r.Histogram("stream_between_events_seconds", "Time between events of a stream that arrived one after the other.", &st.betweenSend)
 	r.Counter("stream_events_total", "Events that went to clients, before any were merged.", float64(st.events.Load()))
@@ -115,6 +123,11 @@ func (s *Server) Figures(r perf.Reporter) {
 	r.Counter("stream_writes_total", "Writes of event streams.", float64(st.writes.Load()))
 	r.Counter("stream_events_merged_total", "Events that were merged into the one before because the client was slow.", float64(st.merged.Load()))
 	r.Counter("stream_heartbeats_total", "Comments sent while the upstream had not begun to answer.", float64(st.heartbeats.Load()))
+	r.Gauge("tunnels_open", "WebSockets that are open or being asked for; those that are open are streams too.", float64(st.tunnels.Load()))
+	r.Counter("tunnels_rejected_total", "WebSockets above tunnels.max_open.", float64(st.tunnelsRejected.Load()))
+	const carried = "Bytes that WebSockets have carried which have ended, by direction: in is from clients."
+	r.Counter("tunnel_bytes_total", carried, float64(st.tunnelIn.Load()), "direction", "in")
+	r.Counter("tunnel_bytes_total", carried, float64(st.tunnelOut.Load()), "direction", "out")
 	for cause := range st.aborts {
 		r.Counter("replies_aborted_total", "Replies that began and did not reach their end, by cause.",
 			float64(st.aborts[cause].Load()), "cause", abortNames[cause])

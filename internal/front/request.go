@@ -264,7 +264,8 @@ func withheld(name string) bool {
 	switch name {
 	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key",
 		"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-		"Host", "Content-Length", "Accept-Encoding", "Expect", "Http2-Settings":
+		"Host", "Content-Length", "Accept-Encoding", "Expect", "Http2-Settings",
+		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol":
 		return true
 	}
 	return false

@@ -116,11 +116,17 @@ func (x *exchange) serve() error {
 	if err := x.route(); err != nil {
 		return err
 	}
+	if err := x.readUpgrade(); err != nil {
+		return err
+	}
 	if x.own != nil {
 		return x.serveOwn()
 	}
 	if err := x.mayPassOn(); err != nil {
 		return err
+	}
+	if x.req.Upgrade != "" {
+		return x.serveTunnel()
 	}
 	err = x.readRequest()
 	x.record.Receiving = time.Since(x.begun)

@@ -86,6 +86,8 @@ type Server struct {
 	endings  endings
 	base     context.Context
 	cutShort context.CancelCauseFunc // ends every request
+	leaving  context.Context         // done when WebSockets are to end
+	leave    context.CancelFunc
 
 	// Replies on their way whose clients need no key, and those with figures.
 	strangers, readers crowd
@@ -194,6 +196,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	}
 	s.state.Store(st)
 	s.base, s.cutShort = context.WithCancelCause(context.Background())
+	s.leaving, s.leave = context.WithCancel(context.Background())
 	if err := s.loadCertificates(cfg.TLS); err != nil {
 		return nil, err
 	}
@@ -338,11 +341,13 @@ func restartNeeded(old, cfg *Config) error {
 }
 
 // Drain refuses new API requests with 503, /readyz too, waits until those under
-// way have ended, and closes everything. When ctx is done the rest are ended,
+// way have ended, and closes everything. WebSockets, which end when their clients
+// please, are told to end at once. When ctx is done the rest are ended,
 // with an error that their clients see, and Drain says how many there were.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.state.Load().end()
+	s.leave()
 	var err error
 	if !s.quiet(ctx) {
 		err = fmt.Errorf("drain: %d requests had to be cut short: %w", s.inFlight.Load(), context.Cause(ctx))
@@ -376,6 +381,7 @@ func (s *Server) quiet(ctx context.Context) bool {
 // Close ends every request and closes the listener and all connections.
 func (s *Server) Close() error {
 	s.draining.Store(true)
+	s.leave()
 	s.cutShort(errShutdown)
 	err := s.engine.Close()
 	s.mu.Lock()

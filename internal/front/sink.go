@@ -50,6 +50,9 @@ func (x *exchange) Start(h *llm.Head) error {
 		// body and make one up (RFC 9110 section 8.3).
 		header["Content-Type"] = contentType
 	}
+	if h.Status == http.StatusSwitchingProtocols {
+		return x.startTunnel(header)
+	}
 	return nil
 }
 
@@ -118,6 +121,8 @@ func (x *exchange) Send(events []llm.Event) error {
 	for i := range events {
 		var err error
 		switch {
+		case x.status == http.StatusSwitchingProtocols:
+			err = x.tunnel.send(events[i].Raw)
 		case x.stream.open:
 			// A whole reply to a client to which a heartbeat has promised events.
 			err = x.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw)}})

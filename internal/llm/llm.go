@@ -148,6 +148,14 @@ type Request struct {
 	// BodyLen is its length in bytes, -1 when unknown.
 	BodyReader io.Reader
 	BodyLen    int64
+
+	// Upgrade is the protocol that the client asks for in place of HTTP, in lower
+	// case, "" for none. Model then stands in RawQuery. Where the upstream agrees,
+	// the reply is one of Pieces with the status 101, after whose Start BodyReader
+	// gives what the client sends, while the pieces are what the upstream sends; a
+	// Read that is under way when Serve returns fails soon after. With any other
+	// reply it is not read.
+	Upgrade string
 }
 
 // Get returns the value of the first field with the given canonical name, ""

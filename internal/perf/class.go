@@ -44,6 +44,8 @@ const (
 	AbortShutdown = "shutdown" // the drain's time was up
 	AbortRequest  = "request"  // what the client still sent is faulty
 	AbortInternal = "internal" // a fault of the gateway
+	AbortIdle     = "idle"     // a WebSocket in which nothing was sent for too long
+	AbortLimit    = "limit"    // a WebSocket in which more was sent than one may carry
 )
 
 // codeTimeout is the code of the error for an upstream that took too long.

@@ -34,6 +34,8 @@ func TestClass(t *testing.T) {
 		"told, and the client left":     {Exchange{Status: 200, Upstream: up, Told: true, Aborted: AbortClient}, "stream_error", true},
 		"the drain's time is up":        {Exchange{Status: 200, Late: 503, Upstream: up, Aborted: AbortShutdown}, "shutdown", true},
 		"a fault in the middle":         {Exchange{Status: 200, Late: 500, Upstream: up, Aborted: AbortInternal}, "server_error", true},
+		"silent for too long":           {Exchange{Status: 101, Late: 408, Upstream: up, Aborted: AbortIdle}, "invalid_request", false},
+		"carries too much":              {Exchange{Status: 101, Late: 413, Upstream: up, Aborted: AbortLimit}, "invalid_request", false},
 		"a request that turns bad":      {Exchange{Status: 200, Late: 400, Aborted: AbortRequest}, "invalid_request", false},
 		"refused after a heartbeat":     {Exchange{Status: 200, Late: 429, Upstream: up, Aborted: AbortUpstream}, "rate_limited", false},
 		"left after the error":          {Exchange{Status: 200, Late: 502, Upstream: up, Aborted: AbortClient}, "client_left", false},

@@ -223,6 +223,9 @@ func (c *call) try(ctx context.Context, t *target) error {
 	if c.inPath && t.model != c.req.Model {
 		c.req.Path = modelPath(t.model)
 	}
+	if c.req.Upgrade != "" && c.req.Model != "" {
+		c.req.RawQuery = modelQuery(c.req.RawQuery, t.model)
+	}
 	err := t.up.Handler.Serve(ctx, &c.req, c)
 	o, e := classify(ctx, err)
 	if c.sinkFailed {

@@ -132,6 +132,22 @@ func modelPath(model string) string {
 	return modelsPath + strings.Join(parts, "/")
 }
 
+// modelQuery gives a query with its model replaced, where it names another one.
+func modelQuery(query, model string) string {
+	for at := 0; at < len(query); {
+		end := at + strings.IndexByte(query[at:]+"&", '&')
+		name, value, _ := strings.Cut(query[at:end], "=")
+		if name, err := url.QueryUnescape(name); err == nil && name == "model" {
+			if value, err := url.QueryUnescape(value); err == nil && value == model {
+				return query
+			}
+			return query[:at] + "model=" + url.QueryEscape(model) + query[end:]
+		}
+		at = end + 1
+	}
+	return query
+}
+
 // notFound is the error for a model that no upstream serves.
 func (t *table) notFound(name string) error {
 	e := llm.Errorf(404, "model_not_found", "The model `%s` does not exist.", shown(name))

@@ -406,3 +406,14 @@ func TestKnown(t *testing.T) {
 		t.Error("a model out of a list is not known")
 	}
 }
+
+func TestModelQuery(t *testing.T) {
+	for _, c := range [][3]string{
+		{"", "m", ""}, {"model=a", "m", "model=m"}, {"a=1&model=a&b=%zz", "u/m x", "a=1&model=u%2Fm+x&b=%zz"}, {"model=m", "m", "model=m"},
+		{"mod%65l=a%2Fb", "m", "model=m"}, {"model=%6d&x", "m", "model=%6d&x"}, {"model=%zz", "m", "model=m"}, {"xmodel=a&&model", "m", "xmodel=a&&model=m"},
+	} {
+		if got := modelQuery(c[0], c[1]); got != c[2] {
+			t.Errorf("%q with %q: %q, want %q", c[0], c[1], got, c[2])
+		}
+	}
+}

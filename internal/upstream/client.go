@@ -59,6 +59,10 @@ type Call struct {
 	BodyReader io.Reader
 	BodyLen    int64
 
+	// Upgrade asks for another protocol, in lower case, on a connection of its own
+	// that is spoken to in HTTP/1.1. The call has no body. See Reply.Switched.
+	Upgrade string
+
 	// Stream asks for the reply uncompressed and waits for its head no longer
 	// than Config.FirstEventTimeout instead of ResponseHeaderTimeout.
 	Stream bool
@@ -70,6 +74,7 @@ type Client struct {
 	opts     Options
 	host     string // as it stands in the Host field
 	pool     *pool
+	dialer   *dialer
 	decoders decoders
 	buffers  bufferPool
 	stats    stats
@@ -96,7 +101,8 @@ func New(cfg Config, o Options) (*Client, error) {
 	if d.mayBeH2() {
 		perDial = cfg.MaxStreamsPerConnection
 	}
-	c.pool = newPool(c, perDial, d.connect)
+	c.dialer = d
+	c.pool = newPool(c, perDial, func(ctx context.Context) (*conn, error) { return d.connect(ctx, c.older()) })
 	return c, nil
 }
 
@@ -105,6 +111,9 @@ func New(cfg Config, o Options) (*Client, error) {
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if call.Upgrade != "" {
+		return c.upgrade(ctx, call)
 	}
 	cn, reused, err := c.pool.acquire(ctx)
 	if err != nil {

@@ -20,6 +20,7 @@ type conn struct {
 	proxy   *url.URL // a plain proxy at the other end, which wants absolute targets; nil for none
 	once    sync.Once
 	cut     func()      // closes socket
+	own     bool        // of one call: the pool does not know it
 	learned atomic.Bool // h2: the upstream's own bound on streams is in maxStreams
 
 	h1      *http1.Conn

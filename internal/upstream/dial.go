@@ -89,10 +89,10 @@ func (d *dialer) mayBeH2() bool {
 	return d.client.cfg.H2C
 }
 
-// connect makes a connection that is ready for a call. Its errors are the
-// caller's.
-func (d *dialer) connect(ctx context.Context) (*conn, error) {
-	cn, err := d.build(ctx)
+// connect makes a connection that is ready for a call, with older one for
+// HTTP/1.1. Its errors are the caller's.
+func (d *dialer) connect(ctx context.Context, older bool) (*conn, error) {
+	cn, err := d.build(ctx, older)
 	if err == nil {
 		return cn, nil
 	}
@@ -106,14 +106,14 @@ func (d *dialer) connect(ctx context.Context) (*conn, error) {
 	return nil, d.client.dialFailure(err)
 }
 
-func (d *dialer) build(ctx context.Context) (*conn, error) {
+func (d *dialer) build(ctx context.Context, older bool) (*conn, error) {
 	via, err := d.proxy(d.base)
 	if err != nil {
 		return nil, fmt.Errorf("find proxy: %w", err)
 	}
 	cfg, stats := &d.client.cfg, &d.client.stats
 	begun := time.Now()
-	nc, absolute, err := d.reach(ctx, via)
+	nc, absolute, err := d.reach(ctx, via, older)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,6 @@ func (d *dialer) build(ctx context.Context) (*conn, error) {
 	if absolute {
 		cn.proxy = via
 	}
-	older := d.client.older()
 	h2 := d.tls == nil && cfg.H2C && !older
 	var sock *watched
 	if d.tls != nil || h2 {
@@ -188,8 +187,9 @@ func (d *dialer) startH2(cn *conn, sock *watched) error {
 }
 
 // reach makes the connection beneath TLS. absolute says that its other end is
-// a plain proxy, which has to be told the upstream with each request.
-func (d *dialer) reach(ctx context.Context, via *url.URL) (nc net.Conn, absolute bool, err error) {
+// a plain proxy, which has to be told the upstream with each request. An older
+// connection may be for a protocol that a proxy does not know, so none is.
+func (d *dialer) reach(ctx context.Context, via *url.URL, older bool) (nc net.Conn, absolute bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.ConnectTimeout)
 	defer cancel()
 	if via == nil {
@@ -215,7 +215,7 @@ func (d *dialer) reach(ctx context.Context, via *url.URL) (nc net.Conn, absolute
 		}
 		nc = tc
 	}
-	if d.tls == nil && !d.client.cfg.H2C {
+	if d.tls == nil && !d.client.cfg.H2C && !older {
 		return nc, true, nil
 	}
 	if err := tunnel(ctx, nc, d.addr, proxyAuthorization(via)); err != nil {

@@ -55,7 +55,7 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 // upstream may have answered early, and if not, reading says so too.
 func (c *Client) sendH1(cn *conn, call *Call, now time.Time) (out *outgoing, err error) {
 	q := &cn.request
-	q.Method, q.Target, q.Host = call.Method, call.Target, c.host
+	q.Method, q.Target, q.Host, q.Upgrade = call.Method, call.Target, c.host, call.Upgrade
 	q.Header = appendRequestHeader(q.Header[:0], call)
 	if cn.proxy != nil {
 		c.addressProxy(cn, q)

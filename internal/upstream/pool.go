@@ -233,6 +233,11 @@ func (p *pool) rest(c *conn) {
 // release takes a connection back after a call. keep says that an HTTP/1.1
 // connection is fit for another one.
 func (p *pool) release(c *conn, keep bool) {
+	if c.own {
+		c.close()
+		p.client.stats.ownOpen.Add(-1)
+		return
+	}
 	if c.h1 != nil && !keep {
 		p.discard(c)
 		return

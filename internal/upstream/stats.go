@@ -17,6 +17,7 @@ type stats struct {
 	tlsResumed           atomic.Uint64
 	poolTimeouts         atomic.Uint64
 	staleRetries         atomic.Uint64
+	ownOpen              atomic.Int64 // connections that are not the pool's
 
 	wait perf.Histogram // for a connection, of the calls that had to wait
 	dial perf.Histogram // look-up, connect and proxy
@@ -79,6 +80,7 @@ func (c *Client) Figures(r perf.Reporter) {
 
 	gauge("upstream_connections_open", "Connections open or being made.", float64(p.open))
 	gauge("upstream_connections_idle", "Open connections with no call on them.", float64(p.idle))
+	gauge("upstream_tunnel_connections_open", "Open connections that carry a tunnel or ask for one. They are none of the pool's.", float64(s.ownOpen.Load()))
 	gauge("upstream_pool_waiting", "Calls waiting for a connection.", float64(p.waiting))
 	r.Ratio("upstream_connection_reuse_ratio", "Part of the uses of connections that needed no new one: reused, of created and reused.",
 		float64(r1+r2), float64(h1+h2+r1+r2), "upstream", name)

@@ -92,11 +92,12 @@ type Conn struct {
 
 	phase   phase
 	framing framing
-	keep    bool  // nothing so far forbids another request
-	got     bool  // a byte came since the last WriteRequest
-	replied bool  // a reply head was read on this connection
-	noBody  bool  // the request was a HEAD
-	left    int64 // byLength: bytes of the body to come; byChunks: of the chunk
+	keep    bool   // nothing so far forbids another request
+	got     bool   // a byte came since the last WriteRequest
+	replied bool   // a reply head was read on this connection
+	noBody  bool   // the request was a HEAD
+	upgrade string // the protocol that the request asks for, "" for none
+	left    int64  // byLength: bytes of the body to come; byChunks: of the chunk
 	chunk   chunkParser
 	err     error // phase failed: why
 	readErr error // came with the last bytes, to be reported after them

@@ -30,11 +30,12 @@ type Head struct {
 	// when idle; 0 when it says nothing.
 	KeepAliveTimeout time.Duration
 
-	minor   int  // of HTTP/1.x
-	close   bool // Connection: close
-	keep    bool // Connection: keep-alive
-	length  bool // a Content-Length was there
-	chunked bool // a Transfer-Encoding was there
+	upgrade string // of the Upgrade field
+	minor   int    // of HTTP/1.x
+	close   bool   // Connection: close
+	keep    bool   // Connection: keep-alive
+	length  bool   // a Content-Length was there
+	chunked bool   // a Transfer-Encoding was there
 }
 
 // ReadHead reads the head of the reply to the last request, past any 1xx
@@ -62,8 +63,14 @@ func (c *Conn) ReadHead(h *Head) error {
 		case h.Status >= 200:
 			c.begin(h)
 			return nil
-		case h.Status == 101:
+		case h.Status == 101 && c.upgrade == "":
 			return c.fail(doing, &ProtocolError{"101 without a request to switch protocols"})
+		case h.Status == 101 && !strings.EqualFold(h.upgrade, c.upgrade):
+			return c.fail(doing, &ProtocolError{"101 for another protocol than was asked for"})
+		case h.Status == 101 && !h.length && !h.chunked:
+			c.replied, c.keep, c.phase, c.framing = true, false, inBody, byClose
+			h.CloseDelimited = true
+			return nil
 		case h.length || h.chunked:
 			return c.fail(doing, &ProtocolError{"1xx reply with a body"})
 		case interim >= c.limits.MaxInterim:
@@ -263,6 +270,8 @@ func (h *Head) note(f llm.Field) error {
 			h.close = h.close || strings.EqualFold(option, "close")
 			h.keep = h.keep || strings.EqualFold(option, "keep-alive")
 		}
+	case "Upgrade":
+		h.upgrade = f.Value
 	case "Keep-Alive":
 		h.noteKeepAlive(f.Value)
 	}

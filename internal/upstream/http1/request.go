@@ -30,6 +30,12 @@ type Request struct {
 	// BodyLen >= 0 exactly that many bytes are sent; -1 sends chunks.
 	BodyReader io.Reader
 	BodyLen    int64
+
+	// Upgrade is a protocol that is asked for on the connection, "" for none. Such
+	// a request has no body. With a reply of 101 the protocol begins: then Next
+	// gives what comes as it is, up to the connection's end, and what is sent is
+	// written to NetConn (RFC 9110 section 7.8).
+	Upgrade string
 }
 
 // WriteRequest writes a request: in one write when it is small, else without
@@ -50,6 +56,7 @@ func (c *Conn) WriteRequest(r *Request) error {
 	}
 	c.giveBack()
 	c.phase, c.got, c.noBody, c.last = sent, false, r.Method == "HEAD", 0
+	c.upgrade = r.Upgrade
 	if r.BodyReader != nil {
 		return c.writeStreamed(r, size)
 	}
@@ -115,7 +122,10 @@ func (r *Request) check() (int, error) {
 	case !isVisible(r.Host):
 		return 0, &RequestError{"space, control or non-ASCII character in the host, or none"}
 	}
-	size := len(r.Method) + len(r.Target) + len(r.Host) + 128
+	if r.Upgrade != "" && !isToken(r.Upgrade) {
+		return 0, &RequestError{fmt.Sprintf("protocol %q", r.Upgrade)}
+	}
+	size := len(r.Method) + len(r.Target) + len(r.Host) + len(r.Upgrade) + 160
 	for i := range r.Header {
 		f := &r.Header[i]
 		switch {
@@ -168,6 +178,11 @@ func (r *Request) appendHead(b []byte, length int64) []byte {
 		b = append(b, r.Header[i].Name...)
 		b = append(b, ": "...)
 		b = append(b, r.Header[i].Value...)
+		b = append(b, "\r\n"...)
+	}
+	if r.Upgrade != "" {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)
+		b = append(b, r.Upgrade...)
 		b = append(b, "\r\n"...)
 	}
 	switch {

@@ -122,6 +122,8 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	contentType := r.Get("Content-Type")
 	r.Header = h.clientFields(r.Header, r.Status)
 	switch {
+	case r.Switched():
+		return h.tunnel(r, req.BodyReader, out, begun)
 	case mediaType(contentType, "text/event-stream"):
 		return h.relay(req.Op, r, nil, out, begun)
 	case req.Stream && r.Status < 300:
@@ -147,7 +149,9 @@ func (h *Handler) do(ctx context.Context, req *llm.Request) (r *upstream.Reply, 
 		Method: req.Method, Target: h.target(req), Header: c.fields,
 		BodyReader: req.BodyReader, BodyLen: req.BodyLen, Stream: req.Stream,
 	}
-	if req.BodyReader == nil {
+	if c.Upgrade = req.Upgrade; c.Upgrade != "" {
+		c.BodyReader, c.BodyLen = nil, 0 // what is read comes after the request
+	} else if req.BodyReader == nil {
 		c.Body = body(req)
 	}
 	begun = time.Now()

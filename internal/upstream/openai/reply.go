@@ -89,12 +89,30 @@ func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
 
 // pieces hands a body on as it comes, after the part that was already read.
 func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
-	if err := out.Start(&llm.Head{
-		Status: r.Status, Kind: llm.Pieces, Header: r.Header, Length: r.Length, Upstream: h.name,
-		Attempts: 1, Waited: time.Since(begun),
-	}); err != nil {
+	if err := h.startPieces(r, out, begun); err != nil {
 		return err
 	}
+	return handOn(r, read, out)
+}
+
+func (h *Handler) startPieces(r *upstream.Reply, out llm.Sink, begun time.Time) error {
+	return out.Start(&llm.Head{
+		Status: r.Status, Kind: llm.Pieces, Header: r.Header, Length: r.Length, Upstream: h.name,
+		Attempts: 1, Waited: time.Since(begun),
+	})
+}
+
+// tunnel hands on what both sides send once the upstream has left HTTP.
+func (h *Handler) tunnel(r *upstream.Reply, from io.Reader, out llm.Sink, begun time.Time) error {
+	if err := h.startPieces(r, out, begun); err != nil {
+		return err
+	}
+	go r.Pour(from)
+	return handOn(r, nil, out)
+}
+
+// handOn hands on what was read and then the rest.
+func handOn(r *upstream.Reply, read []byte, out llm.Sink) error {
 	var event [1]llm.Event
 	piece := read
 	for {
