@@ -120,12 +120,13 @@ func (x *exchange) Send(events []llm.Event) error {
 	}
 	for i := range events {
 		var err error
+		x.record.Told = x.record.Told || events[i].Failed
 		switch {
 		case x.status == http.StatusSwitchingProtocols:
 			err = x.tunnel.send(events[i].Raw)
 		case x.stream.open:
 			// A whole reply to a client to which a heartbeat has promised events.
-			err = x.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw)}})
+			err = x.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw), Failed: events[i].Failed}})
 		case x.kind == llm.Unary:
 			err = x.sendWhole(events[i].Raw)
 		default:

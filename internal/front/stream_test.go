@@ -166,6 +166,29 @@ func TestToldByUpstream(t *testing.T) {
 	}
 }
 
+// TestToldByWholeReply: what a whole reply tells of counts, and the reply stays as
+// it is.
+func TestToldByWholeReply(t *testing.T) {
+	const body = `{"status":"failed","error":{},"output":[]}`
+	for _, e := range engines {
+		seen := make(seen, 1)
+		s := startWith(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+			h := llm.Head{Status: 200, Length: int64(len(body)), Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
+			if err := errors.Join(out.Start(&h), out.Send([]llm.Event{{Raw: []byte(body), Failed: true}})); err != nil {
+				return err
+			}
+			return &llm.Error{Status: 502, Code: "server_error", Upstream: "up", Told: true, Ended: true}
+		}, Options{Observers: []perf.Observer{seen}})
+		res := s.open(t, t.Context(), e, "/v1/responses")
+		if b, err := io.ReadAll(res.Body); string(b) != body || err != nil || res.StatusCode != 200 {
+			t.Errorf("%s: %d %q, %v", e.name, res.StatusCode, b, err)
+		}
+		if x := seen.next(t); x.Class() != perf.StreamError || x.Aborted != "" || x.Code != "server_error" {
+			t.Errorf("%s: of class %q, aborted %q, code %q", e.name, x.Class(), x.Aborted, x.Code)
+		}
+	}
+}
+
 // TestErrorEventOfUnreadBody: the error event reaches a client that is still sending
 // its request, whose connection the kernel would reset.
 func TestErrorEventOfUnreadBody(t *testing.T) {

@@ -24,6 +24,17 @@ func Failure(raw []byte) (data []byte, failed bool) {
 	return data, fails(Name(raw)) || tells(data)
 }
 
+// FailedReply reports whether a whole reply tells that it failed, though its status
+// says that it did not: an "error" that is not null, as some services answer and as
+// a failed response of OpenAI's has. nothing is true where there is no more to it,
+// such as what was made up to then.
+func FailedReply(body []byte) (failed, nothing bool) {
+	if !bytes.Contains(body, []byte("error")) || !tells(body) {
+		return false, false
+	}
+	return true, !has(body, "choices") && !has(body, "output") && !has(body, "data")
+}
+
 func fails(kind []byte) bool {
 	return string(kind) == "error" || string(kind) == "response.failed"
 }

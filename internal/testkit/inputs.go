@@ -23,7 +23,7 @@ import (
 )
 
 //go:embed own
-var own embed.FS //nolint:gochecknoglobals // embedded files are read only
+var own embed.FS
 
 // Inputs are our own or the recorded ones.
 type Inputs struct{ recorded bool }

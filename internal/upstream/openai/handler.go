@@ -129,7 +129,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	case req.Stream && r.Status < 300:
 		return h.mislabelled(req, r, out, begun)
 	case req.Method != "HEAD" && isJSON(contentType, req.Op):
-		return h.unary(r, nil, out, begun)
+		return h.unary(req.Op, r, nil, out, begun)
 	default:
 		return h.pieces(r, nil, out, begun)
 	}

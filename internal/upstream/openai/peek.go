@@ -42,7 +42,7 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 	case is == events:
 		return h.relay(req.Op, r, read, out, begun)
 	case is != other && isJSON(r.Get("Content-Type"), req.Op):
-		return h.unary(r, read, out, begun)
+		return h.unary(req.Op, r, read, out, begun)
 	default:
 		return h.pieces(r, read, out, begun)
 	}

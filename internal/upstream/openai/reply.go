@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 	"sluice/internal/upstream"
 )
 
@@ -28,7 +29,7 @@ type whole struct {
 // unary collects a reply, so that a cut before its end leaves the request free
 // to go elsewhere, and so that a slow client does not keep the connection. read
 // is what was already read of it.
-func (h *Handler) unary(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
+func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	if r.Length > maxUnary {
 		return h.pieces(r, read, out, begun)
 	}
@@ -49,6 +50,13 @@ func (h *Handler) unary(r *upstream.Reply, read []byte, out llm.Sink, begun time
 	}
 	waited := time.Since(begun)
 	r.Close()
+	failed, nothing := false, false
+	if answers(op) {
+		failed, nothing = sse.FailedReply(body)
+	}
+	if nothing {
+		return told(body, h.name, h.secrets) // the head has not gone out, so it is the reply
+	}
 	w.head = llm.Head{
 		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(body)), Upstream: h.name,
 		Attempts: 1, Waited: waited,
@@ -56,8 +64,19 @@ func (h *Handler) unary(r *upstream.Reply, read []byte, out llm.Sink, begun time
 	if err := out.Start(&w.head); err != nil {
 		return err
 	}
-	w.event[0].Raw = body
-	return out.Send(w.event[:])
+	w.event[0] = llm.Event{Raw: body, Failed: failed}
+	err = out.Send(w.event[:])
+	if failed { // which goes before that the client may have left
+		e := told(body, h.name, h.secrets)
+		e.Ended = err == nil
+		return e
+	}
+	return err
+}
+
+// answers reports whether the replies to an operation are a model's.
+func answers(op llm.Operation) bool {
+	return op == llm.Chat || op == llm.Completion || op == llm.Embedding || op == llm.Response
 }
 
 // errLarger says that a body is larger than the limit; what came was collected.

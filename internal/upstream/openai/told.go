@@ -9,8 +9,8 @@ import (
 	"sluice/internal/llm"
 )
 
-// told makes the error that a stream's own event tells of. data is the event's
-// payload. The upstream had said 200 and may have acted on the request, so a client
+// told makes the error that a stream's own event tells of, or a whole reply of
+// status 200. data is the event's payload, or the reply. The upstream had said 200 and may have acted on the request, so a client
 // is not to send it again by itself, as it would not have without a gateway.
 func told(data []byte, name string, hidden *secrets) *llm.Error {
 	data = hidden.redact(bytes.Clone(data))
@@ -38,7 +38,7 @@ func told(data []byte, name string, hidden *secrets) *llm.Error {
 		}
 	}
 	if e.Message == "" {
-		e.Message = "The upstream ended its stream with an error and no explanation."
+		e.Message = "The upstream answered with an error and no explanation."
 	}
 	return e
 }
@@ -46,7 +46,7 @@ func told(data []byte, name string, hidden *secrets) *llm.Error {
 // toldPlaces are where the members of an error stand: OpenAI's chunks and those of
 // most others; OpenAI's Responses, of which "error" events are errors themselves
 // and those that failed have one.
-var toldPlaces = [...]string{"", "response.error", "error"} //nolint:gochecknoglobals // a constant
+var toldPlaces = [...]string{"", "response.error", "error"}
 
 func path(at, name string) []string {
 	if at == "" {
@@ -89,7 +89,7 @@ func toldStatus(data []byte, sound bool) int {
 }
 
 // toldKinds are words in the codes and types of errors, those of OpenAI and others.
-var toldKinds = [...]struct { //nolint:gochecknoglobals // a constant
+var toldKinds = [...]struct {
 	word   string
 	status int
 }{

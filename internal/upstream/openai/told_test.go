@@ -39,7 +39,7 @@ func TestToldLater(t *testing.T) {
 		req := chat(`{}`, true)
 		req.Op = c.op
 		out, err := serve(t, newHandler(t, says(t, c.reply), nil), req)
-		e, ok := err.(*llm.Error) //nolint:errorlint // it is the type itself that is promised
+		e, ok := err.(*llm.Error) // it is the type itself that is promised
 		if !ok {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -98,7 +98,7 @@ func TestToldThenLeft(t *testing.T) {
 	defer leave()
 	out := &sink{onSend: func(int) error { leave(); return nil }}
 	err := h.Serve(ctx, chat(`{}`, true), out)
-	if e, ok := err.(*llm.Error); !ok || !e.Told || e.Ended || e.Code != "overloaded" { //nolint:errorlint // see above
+	if e, ok := err.(*llm.Error); !ok || !e.Told || e.Ended || e.Code != "overloaded" { // see above
 		t.Errorf("%v", err)
 	}
 }

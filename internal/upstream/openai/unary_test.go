@@ -216,3 +216,40 @@ func TestClientGoneInSend(t *testing.T) {
 	}
 	<-closed
 }
+
+// A whole reply of status 200 that tells of a failure is one: as an error where it
+// is nothing else, and as it came where it says what was made up to then.
+func TestUnaryTold(t *testing.T) {
+	const busy = `{"error":{"message":"too busy","type":"server_error","code":503},"user_id":"u"}`
+	for _, c := range []struct {
+		name, body string
+		op         llm.Operation
+		status     int // of the error; 0 for none
+		passes     bool
+	}{
+		{"an error", busy, llm.Chat, 503, false},
+		{"an error of the client's", `{"error":{"message":"no","type":"invalid_request_error"}}`, llm.Embedding, 400, false},
+		{"an error as text", `{"error":"boom"}`, llm.Completion, 502, false},
+		{"a response that failed", `{"id":"r","status":"failed","error":{"code":"server_error","message":"x"},"output":[]}`, llm.Response, 502, true},
+		{"a choice that failed", `{"choices":[{"finish_reason":"error","message":{"content":"half"}}]}`, llm.Chat, 502, true},
+		{"no error", `{"id":"r","status":"completed","error":null,"output":[]}`, llm.Response, 0, true},
+		{"text about one", `{"choices":[{"message":{"content":"{\"error\":{}}"}}]}`, llm.Chat, 0, true},
+		{"a member of a member", `{"choices":[{"message":{"error":{}}}]}`, llm.Chat, 0, true},
+		{"not a model's", busy, llm.Passthrough, 0, true},
+		{"no JSON", "error", llm.Chat, 0, true},
+	} {
+		h := replies(t, 200, "application/json", c.body)
+		req := chat(`{}`, false)
+		req.Op = c.op
+		out, err := serve(t, h, req)
+		e, _ := err.(*llm.Error)
+		switch {
+		case (e == nil) != (c.status == 0) || err != nil && e == nil:
+			t.Errorf("%s: %v", c.name, err)
+		case e != nil && (e.Status != c.status || !e.Told || e.Ended != c.passes || e.Upstream != "up"):
+			t.Errorf("%s: %+v", c.name, e)
+		case c.passes && out.text() != c.body || !c.passes && out.starts != 0:
+			t.Errorf("%s: the client got %q", c.name, out.text())
+		}
+	}
+}
