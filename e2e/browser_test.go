@@ -34,6 +34,8 @@ func newBrowser(t *testing.T) context.Context {
 		need(t, fmt.Errorf("%w: install the Debian package chromium", err))
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()))
+	// Names below .test lead to this machine, as a hostile one can be made to.
+	options = append(options, chromedp.Flag("host-resolver-rules", "MAP *.test 127.0.0.1"))
 	if os.Getuid() == 0 { // Chromium's own sandbox does not work for root
 		options = append(options, chromedp.NoSandbox)
 	}
