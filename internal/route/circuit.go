@@ -154,24 +154,25 @@ func (c *circuit) take(old *circuit) {
 	c.share.Store(old.share.Load())
 }
 
-// faultOf is what is kept of an error: no reply, which may be large.
-func faultOf(e *llm.Error) *llm.Error {
-	return &llm.Error{Status: e.Status, Code: e.Code, Message: e.Message, Answered: e.Answered}
-}
-
-// maxCode bounds the part of an upstream's own code that is shown, in bytes.
+// maxCode bounds the part of an upstream's own code that is kept, in bytes.
 const maxCode = 64
 
-// brief says what a fault was, to a client that another one's text is nothing to.
+// faultOf is what is kept of an error: nothing that may be large.
+func faultOf(e *llm.Error) *llm.Error {
+	code := e.Code
+	if len(code) > maxCode {
+		code = strings.Clone(code[:maxCode])
+	}
+	return &llm.Error{Status: e.Status, Code: code, Message: e.Message, Answered: e.Answered}
+}
+
+// brief says what a fault that was kept was, to a client that another one's text is
+// nothing to.
 func brief(e *llm.Error) string {
 	if e == nil {
 		return "an error"
 	}
-	code := e.Code
-	if len(code) > maxCode {
-		code = code[:maxCode]
-	}
-	code = strings.ToValidUTF8(code, "\ufffd")
+	code := strings.ToValidUTF8(e.Code, "\ufffd")
 	switch {
 	case !e.Answered:
 		return code

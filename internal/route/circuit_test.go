@@ -234,3 +234,38 @@ func TestCircuitIsInherited(t *testing.T) {
 		is(t, "probe", ask(t, r, chat("m")), "a:m")
 	})
 }
+
+// series are the gauges that a Router reports, by name and labels.
+type series map[string]int
+
+func (s series) Gauge(name, _ string, _ float64, labels ...string) {
+	s[name+strings.Join(labels, "|")]++
+}
+func (series) Counter(string, string, float64, ...string)           {}
+func (series) Histogram(string, string, *perf.Histogram, ...string) {}
+func (series) Ratio(string, string, float64, float64, ...string)    {}
+
+// No two models of an upstream have one label, whatever their names are: who
+// collects the figures would refuse them all.
+func TestModelLabelsDiffer(t *testing.T) {
+	a := &fake{name: "a", serve: always(status(500))}
+	r := setup(t, oneAttempt(), a)
+	long := strings.Repeat("x", perf.MaxLabel)
+	for _, model := range []string{"m\xfe", "m\xfea", "m\xff", long + "a", long + "b", long[:perf.MaxLabel-3] + "…", long[:perf.MaxLabel-2]} {
+		ask(t, r, chat("a/"+model))
+	}
+	got := series{}
+	r.Figures(got)
+	for name, n := range got {
+		if n > 1 {
+			t.Errorf("%s: %d times", name, n)
+		}
+	}
+}
+
+// What is kept of a fault is small, however long the upstream's code is.
+func TestFaultIsSmall(t *testing.T) {
+	if e := faultOf(&llm.Error{Code: strings.Repeat("x", 1<<20), Answered: true, Status: 500}); len(e.Code) > maxCode {
+		t.Errorf("%d bytes are kept", len(e.Code))
+	}
+}

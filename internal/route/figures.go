@@ -1,6 +1,7 @@
 package route
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -33,13 +34,13 @@ func (r *Router) Figures(p perf.Reporter) {
 			failures, known, "upstream", up.Name)
 		p.Gauge("route_breaker_state", "State of the circuit breaker of the upstream's connections: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
-		last := ""
+		var labels []string
 		for _, c := range up.circuits.known(r.clock.now()) {
 			label := perf.Label(c.model)
-			if label == last { // they are sorted, and differ where the label was cut
+			if slices.Contains(labels, label) { // they differ where it was cut or mended
 				continue
 			}
-			last = label
+			labels = append(labels, label)
 			p.Gauge("route_model_breaker_state", "State of the circuit breaker of one model of an upstream, of models that failed in the last minutes: 0 closed, 1 half open, 2 open.",
 				float64(c.breaker.state()), "upstream", up.Name, "model", label)
 		}
