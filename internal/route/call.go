@@ -290,11 +290,10 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	case o == busy || o == timedOut:
 		// It has waited long already; a Retry-After of ours is for the client.
 		t.spent = true
-	case e.Status == 429 && t.model != wholeUpstream:
-		// Limits are by model as a rule.
+	case e.Status == 429 && t.model == noModel:
+		// Limits are by what is asked for, and nobody knows what that is.
+	default:
 		t.up.cooling.start(t.model, e.RetryAfter)
-	case e.Status != 429:
-		t.up.cooling.start(wholeUpstream, e.RetryAfter)
 	}
 }
 
@@ -344,20 +343,26 @@ const maxReasons = 3
 func (c *call) unavailable() error {
 	var soonest time.Duration
 	var why []string
+	broken := false
 	for i := range c.targets {
 		t := &c.targets[i]
-		b := t.broken()
-		if s := t.held(); s != "" && len(why) < maxReasons {
-			why = append(why, s)
-		}
-		if left := max(b, t.up.cooling.left(t.model)); i == 0 || left < soonest {
+		left := max(t.broken(), t.up.cooling.left(t.model))
+		if i == 0 || left < soonest {
 			soonest = left
+		}
+		s := t.held()
+		broken = broken || s != ""
+		if s == "" {
+			s = fmt.Sprintf("Upstream `%s` asked for no requests for %s for another %v.", t.up.Name, quoted(t.model), seconds(left))
+		}
+		if len(why) < maxReasons {
+			why = append(why, s)
 		}
 	}
 	c.router.unavailable.Add(1)
-	e := llm.Errorf(429, "rate_limit_exceeded", "The upstream asked for no requests for now. Try again later.")
-	if len(why) > 0 {
-		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. %s", strings.Join(why, " "))
+	e := llm.Errorf(429, "rate_limit_exceeded", "%s", strings.Join(why, " "))
+	if broken {
+		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. %s", e.Message)
 	}
 	e.RetryAfter = seconds(soonest)
 	e.Unprocessed = true

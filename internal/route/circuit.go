@@ -203,7 +203,7 @@ func (t *target) held() string {
 
 // quoted names a model in a text.
 func quoted(model string) string {
-	if model == wholeUpstream {
+	if model == noModel {
 		return "no model"
 	}
 	return "`" + shown(model) + "`"

@@ -15,8 +15,8 @@ const (
 	maxCooled = 1024
 )
 
-// wholeUpstream stands for every model of an upstream. No model is named so.
-const wholeUpstream = ""
+// noModel stands for the requests that name no model. None is named so.
+const noModel = ""
 
 // cooling remembers what an upstream asked not to be asked for, by model. While
 // there is nothing it costs one atomic load a request.
@@ -59,5 +59,5 @@ func (c *cooling) left(model string) time.Duration {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return max(c.until[model]-now, c.until[wholeUpstream]-now, 0)
+	return max(c.until[model]-now, 0)
 }

@@ -336,11 +336,18 @@ func TestRetryAfterLong(t *testing.T) {
 
 func TestRetryAfterScope(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for code, want := range map[int]string{429: "a:n", 503: "429 rate_limit_exceeded"} {
+		// It is the model's, as the failure is: one that is being loaded is no
+		// reason to ask for no other.
+		for _, code := range []int{429, 503} {
 			a := &fake{name: "a", serve: first(1, status(code, time.Minute))}
 			r := setupStatic(t, Default(), map[string][]string{"a": {"m", "n"}}, a)
 			ask(t, r, chat("m"))
-			is(t, fmt.Sprint("other model after ", code), ask(t, r, chat("n")), want)
+			is(t, fmt.Sprint("other model after ", code), ask(t, r, chat("n")), "a:n")
+			time.Sleep(10 * time.Second)
+			_, e := askErr(t, r, chat("m"))
+			if want := "Upstream `a` asked for no requests for `m` for another 50s."; e == nil || e.Code != "rate_limit_exceeded" || !strings.Contains(e.Message, want) {
+				t.Errorf("got %+v, want %s", e, want)
+			}
 		}
 		// Another upstream takes over at once.
 		a, b := &fake{name: "a", serve: always(status(429, time.Hour))}, &fake{name: "b"}
