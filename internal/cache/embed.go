@@ -20,7 +20,7 @@ type embedding struct {
 	input   llm.Span // in the body
 	items   []input
 	first   map[Key]int // the first item of each key
-	whole   Key         // of all items together, where there are several
+	whole   Key         // of all items together
 	frame   *entry      // the reply to all items without them; nil while there is none
 	missing int         // keys without an entry
 	remote  bool        // something came from the second level
@@ -61,7 +61,10 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 	if !l.split() {
 		return l.stage.bypass(ctx, l.req, out)
 	}
-	m.whole = l.keys.wholeKey(l.own(), m.items)
+	m.whole = m.items[0].key
+	if len(m.items) > 1 {
+		m.whole = l.keys.wholeKey(l.own(), m.items)
+	}
 	if l.look {
 		l.recall()
 		if m.missing > 0 && l.req.Cache.OnlyIfCached {
@@ -197,7 +200,7 @@ func (l *lookup) recallRemote(ctx context.Context) {
 	now := l.c.clock.now()
 	for i, f := range m.found {
 		e := l.c.received(m.places[i].Key, f)
-		if m.places[i].Key == m.whole {
+		if m.places[i].Key == m.whole && len(m.items) > 1 {
 			l.takeFrame(e, now)
 			continue
 		}
@@ -361,6 +364,9 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
 	for i := range m.items {
 		e := m.entryOf(i)
 		oldest, told = min(oldest, e.born), told+uint64(e.tokens)
+	}
+	if m.frame != nil {
+		told = uint64(m.frame.tokens) // as it stands there: the inputs may have been counted otherwise since
 	}
 	m.tail = l.appendTail(m.tail[:0], told)
 	r.begin(m.items[0].entry, l.itemPlace(), status, now)

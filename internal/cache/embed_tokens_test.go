@@ -195,3 +195,27 @@ func TestEmbeddingFrameIsNotTrusted(t *testing.T) {
 		}
 	}
 }
+
+// They add up too where the reply that is known has inputs that are not known any
+// more, and were counted otherwise with it.
+func TestEmbeddingTokensOfOldFrame(t *testing.T) {
+	second, m := machines(t, 2, nil)
+	w := &words{}
+	for _, f := range m {
+		f.up.serve = w.serve
+	}
+	all := `["looooooooooooong","b c d e"]`
+	if n := toldBy(t, m[0].ask(t, embed(all))); n != 5 {
+		t.Fatalf("told %d", n)
+	}
+	for key, value := range second.values {
+		if e, err := decode(value, key, m[0].clock.now()); err == nil && len(e.ends) == vectorEnds && e.tokens != 3 {
+			delete(second.values, key)
+		}
+	}
+	w.told = 0
+	c := m[1].ask(t, embed(all))
+	if n := uint64(toldBy(t, c)); c.head.Cache != llm.CacheMiss || w.told == 0 || n != w.told+uint64(c.head.Saved) {
+		t.Errorf("%s: told %d; the upstream counted %d; saved %d", c.head.Cache, n, w.told, c.head.Saved)
+	}
+}

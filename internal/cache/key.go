@@ -280,9 +280,27 @@ func (k *keyer) stateful(body []byte) bool {
 			return true
 		}
 	}
-	// An input that stands for an item that the upstream keeps. The same words in
-	// a text cost a miss.
-	return bytes.Contains(body, []byte("item_reference"))
+	return refers(body)
+}
+
+// refers reports whether the input may have an item that stands for one that the
+// upstream keeps. Its type may be left out, and then it has an id and no role. The
+// same words in a text cost a miss.
+func refers(body []byte) (yes bool) {
+	if bytes.Contains(body, []byte("item_reference")) {
+		return true
+	}
+	if !bytes.Contains(body, []byte(`"id"`)) {
+		return false
+	}
+	v, _ := jsonscan.Get(body, "input")
+	items := body[v.Start:v.End]
+	jsonscan.Elements(items, func(v llm.Span) bool {
+		item := items[v.Start:v.End]
+		yes = has(item, "id") && !has(item, "type") && !has(item, "role")
+		return !yes
+	})
+	return yes
 }
 
 // kept reports whether a chat completion says that the upstream is to keep its

@@ -334,6 +334,8 @@ func TestBypass(t *testing.T) {
 		"latest template":   {responses(`"prompt":{"id":"p"},"store":false`), llm.CacheBypass},
 		"null version":      {responses(`"prompt":{"id":"p","version":null},"store":false`), llm.CacheBypass},
 		"kept item":         {responses(`"input":[{"type":"item_reference","id":"i"}],"store":false`), llm.CacheBypass},
+		"kept item, bare":   {responses(`"input":[{"role":"user","content":"x"},{"id":"i"}],"store":false`), llm.CacheBypass},
+		"kept item, null":   {responses(`"input":[{"type":null,"id":"i"}],"store":false`), llm.CacheBypass},
 		"kept by default":   {responses(`"input":"x"`), llm.CacheBypass},
 		"kept":              {responses(`"store":true`), llm.CacheBypass},
 		"kept, null":        {responses(`"store":null`), llm.CacheBypass},
