@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 	"sluice/internal/upstream"
@@ -47,6 +48,9 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	}
 	if err != nil {
 		return err
+	}
+	if r.CloseDelimited && answers(op) && jsonscan.Validate(body, 0) != nil {
+		return cutOff(h.name)
 	}
 	waited := time.Since(begun)
 	r.Close()

@@ -228,7 +228,7 @@ func (s *stream) finish(out llm.Sink, name string) error {
 	tail := s.splitter.Tail()
 	s.events = s.events[:0]
 	if s.cut && s.endKnown() && !s.ended && s.told == nil && !ends(s.op, tail) {
-		return fault(name, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
+		return cutOff(name)
 	}
 	if !s.started && sse.IsComment(tail) && s.endKnown() {
 		return fault(name, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
@@ -283,6 +283,11 @@ func endsResponse(event []byte) bool {
 		return true
 	}
 	return false
+}
+
+// cutOff is the fault of a reply without a length that its connection's end cut.
+func cutOff(name string) *llm.Error {
+	return fault(name, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
 }
 
 func fault(name string, status int, code, message string, cause error) *llm.Error {

@@ -253,3 +253,27 @@ func TestUnaryTold(t *testing.T) {
 		}
 	}
 }
+
+// A reply whose end is that of its connection is whole where its JSON is, and else
+// cut, called for as a stream or not.
+func TestUnaryCutWithoutLength(t *testing.T) {
+	const whole = ` {"id":"x","choices":[]}` + "\n"
+	for _, contentType := range []string{"", "application/json"} {
+		for _, stream := range []bool{true, false} {
+			for n := range len(whole) {
+				out, err := serve(t, newHandler(t, says(t, typed(contentType)+"\r\n"+whole[:n]), nil), chat(`{}`, stream))
+				if n < len(whole)-1 {
+					wantError(t, out, err, 502, "upstream_cut")
+				} else if err != nil || out.text() != whole[:n] {
+					t.Errorf("%q: %q %v", whole[:n], out.text(), err)
+				}
+			}
+		}
+	}
+	// Of another operation nobody knows what is whole.
+	req := chat(`{}`, false)
+	req.Op = llm.Passthrough
+	if out, err := serve(t, newHandler(t, says(t, typed("application/json")+"\r\n"), nil), req); err != nil || out.text() != "" {
+		t.Errorf("%q %v", out.text(), err)
+	}
+}
