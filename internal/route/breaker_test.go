@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -112,6 +113,23 @@ func TestToldAfterLeaving(t *testing.T) {
 	}
 	if h := r.Health()[0]; len(h.Failing) != 1 || h.Failing[0].Breaker != "open" {
 		t.Errorf("health %+v", h)
+	}
+}
+
+// Nor does it where nobody takes the event any more: it is the upstream that failed.
+func TestToldToNobody(t *testing.T) {
+	a := &fake{name: "a", serve: func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+		_ = answer(out, "data: {\"error\":{}}\n\n")
+		return &llm.Error{Told: true, Status: 502, Code: "x", Message: "m"}
+	}}
+	r := serving(t, oneAttempt(), a)
+	for range 5 {
+		if err := r.Serve(t.Context(), chat("m"), &recorder{fail: errors.New("the client has left")}); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := r.ups[0].results[failed].Load(); n != 5 || len(r.Health()[0].Failing) != 1 {
+		t.Errorf("%d failures, health %+v", n, r.Health()[0])
 	}
 }
 

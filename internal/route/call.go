@@ -228,7 +228,7 @@ func (c *call) try(ctx context.Context, t *target) error {
 	}
 	err := t.up.Handler.Serve(ctx, &c.req, c)
 	o, e := classify(ctx, err)
-	if c.sinkFailed {
+	if c.sinkFailed && (e == nil || !e.Told) {
 		o = internal
 	}
 	c.entry.settle(o, e)
