@@ -94,6 +94,32 @@ func TestBreakerJudges(t *testing.T) {
 	}
 }
 
+// What the gateway refuses itself, as it cannot be sent or the client's body is at
+// fault, says nothing of the upstream: neither that it fails nor that it works.
+func TestOwnRefusalsTellNothing(t *testing.T) {
+	for name, own := range map[string]func() error{
+		"cannot be sent":     func() error { return llm.Errorf(400, "invalid_request", "m") },
+		"the body is large":  func() error { return llm.Errorf(413, "request_too_large", "m") },
+		"the body fails":     func() error { return fmt.Errorf("read body: %w", llm.Errorf(408, "timeout", "m")) },
+		"no such connection": transport(501, "upgrade_not_supported", false),
+		"internal":           func() error { return llm.Errorf(500, "internal_error", "m") },
+	} {
+		a := &fake{name: "a", serve: func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
+			if n%3 == 0 {
+				return own()
+			}
+			return refused()
+		}}
+		r := serving(t, oneAttempt(), a)
+		for range 20 {
+			ask(t, r, chat("m"))
+		}
+		if h := r.Health()[0]; a.count() != 7 || h.Breaker != "open" || len(h.Failing) > 0 {
+			t.Errorf("%s: %d calls, %+v", name, a.count(), h)
+		}
+	}
+}
+
 // TestToldAfterLeaving: clients leave at the event that tells of an error, which is
 // the upstream's for all that.
 func TestToldAfterLeaving(t *testing.T) {

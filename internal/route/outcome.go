@@ -62,10 +62,12 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 		return timedOut, e
 	case own && (e.Code == codeCut || e.Code == codeBadReply):
 		return cut, e
-	case e.Status == 429:
-		return limited, e
 	case own && e.Unprocessed && e.Type == llm.TypeUpstream:
 		return unreachable, e
+	case own && (e.Type != llm.TypeUpstream || e.Status < 500 || e.Status == 501):
+		return internal, e // Sluice refused it itself
+	case e.Status == 429:
+		return limited, e
 	case e.Status >= 500 && e.Status != 501: // 501 is about the request
 		return failed, e
 	default:
