@@ -328,7 +328,7 @@ func (f *flight) detach(pos int) {
 func (f *flight) append(events []llm.Event) {
 	if f.head.Kind == llm.Unary {
 		body := bytes.Clone(events[0].Raw)
-		f.log, f.whole = append(f.log, llm.Event{Raw: body}), true
+		f.log, f.whole = append(f.log, llm.Event{Raw: body, Failed: events[0].Failed}), true
 		f.grow(int64(len(body)))
 		return
 	}

@@ -102,6 +102,25 @@ func TestToldToAll(t *testing.T) {
 	})
 }
 
+// And so does each of a whole reply that has an error in it.
+func TestSharedWholeFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			_ = out.Start(&llm.Head{Status: 200, Kind: llm.Unary})
+			_ = out.Send([]llm.Event{{Raw: []byte(`{"error":{},"choices":[]}`), Failed: true}})
+			return &llm.Error{Status: 502, Told: true, Ended: true}
+		}
+		all, _ := f.callers(3, func() *llm.Request { return chat("hi") })
+		for i, c := range all {
+			if c.failed != 1 || c.events != 1 {
+				t.Errorf("%d: %d of %d events", i, c.failed, c.events)
+			}
+		}
+	})
+}
+
 // slowly is an upstream that sends an event each second.
 func slowly(texts ...string) func(context.Context, int, *llm.Request, llm.Sink) error {
 	return func(ctx context.Context, _ int, _ *llm.Request, out llm.Sink) error {
