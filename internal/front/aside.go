@@ -22,6 +22,7 @@ func (s *Server) watchAside(w http.ResponseWriter, r *http.Request) {
 	p.open(w, r, cfg.stream.WriteTimeout)
 	s.strangers.enter(&p, cfg.cfg.MaxConnections)
 	defer s.strangers.leave(&p)
+	boundUnread(w, r, cfg.cfg.BodyTimeout)
 	if lastOn(r) {
 		w.Header().Set("Connection", "close")
 	}

@@ -127,10 +127,11 @@ func (x *exchange) replyError(e *llm.Error) {
 		x.set(h, "Allow", e.Allow)
 	}
 	// What is left of a body that was refused is not worth reading.
-	if x.body.err != nil || x.last || x.s.draining.Load() {
-		x.set(h, "Connection", "close")
+	x.last = x.last || x.body.err != nil
+	x.connectionHeader(h)
+	if x.body.src == nil {
+		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
 	}
-	x.boundUnread()
 	x.status = e.Status
 	x.wrote = true
 	x.noteError(e, body)
@@ -175,13 +176,14 @@ func refuse(w http.ResponseWriter, err error) {
 	_, _ = w.Write(body)
 }
 
-// boundUnread bounds the wait for a body that nobody has begun to read:
-// net/http reads it before it writes the reply. Without that a client with no
-// key could hold a connection for as long as it likes.
-func (x *exchange) boundUnread() {
-	if x.body.src == nil && x.r.ContentLength != 0 {
-		if c, ok := x.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-			_ = c.SetReadDeadline(time.Now().Add(x.st.cfg.BodyTimeout))
-		}
+// boundUnread bounds the wait for a body that nobody has begun to read, and may
+// never: net/http reads what there is of it before it writes the reply. Without
+// that a client with no key could hold a connection for as long as it likes.
+func boundUnread(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
+	if r.ContentLength == 0 {
+		return
+	}
+	if c, ok := w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = c.SetReadDeadline(time.Now().Add(timeout))
 	}
 }

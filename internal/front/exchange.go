@@ -257,7 +257,7 @@ const takeIn = 500 * time.Millisecond
 // stop reading at the first thing that they do not know. It does not return.
 func (x *exchange) breakOff() {
 	c, ok := x.r.Context().Value(connKey{}).(interface{ CloseWrite() error })
-	if ok && x.r.ProtoMajor == 1 && x.r.ContentLength != 0 && !x.body.whole {
+	if ok && x.r.ProtoMajor == 1 && x.r.ContentLength != 0 && !x.body.whole.Load() {
 		_ = c.CloseWrite()
 		time.Sleep(takeIn)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -25,8 +26,10 @@ func (x *exchange) readRequest() error {
 	x.body.open(x)
 	switch x.req.Op {
 	case llm.ListModels, llm.GetModel:
+		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
 		return nil
 	case llm.Passthrough:
+		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout) // upstreams may answer before they take it
 		return x.readPassthrough()
 	}
 	if err := checkContentType(x.r.Header); err != nil {
@@ -62,6 +65,7 @@ func (x *exchange) hold(limit int64) error {
 	x.body.limit = limit
 	length := x.r.ContentLength
 	if length > limit {
+		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
 		x.body.err = errTooLarge(limit)
 		return x.body.err
 	}
@@ -146,9 +150,9 @@ type body struct {
 	timeout  time.Duration
 	limit, n int64
 	began    time.Time
-	live     bool  // it comes as slowly as its messages are made
-	whole    bool  // it was read to its end
-	err      error // why it could not be read to its end
+	live     bool        // it comes as slowly as its messages are made
+	whole    atomic.Bool // it was read to its end
+	err      error       // why it could not be read to its end
 }
 
 // leastRate is how fast a body has to arrive on average, in bytes a second.
@@ -185,7 +189,7 @@ func (b *body) Read(p []byte) (int, error) {
 	// After a fault the deadline stays: net/http reads what is left of a body
 	// before it writes the reply, and would wait for it.
 	if err == io.EOF {
-		b.whole = true
+		b.whole.Store(true)
 		if b.control != nil {
 			_ = b.control.SetReadDeadline(time.Time{})
 		}

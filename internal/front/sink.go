@@ -70,9 +70,16 @@ func (x *exchange) attemptsHeader(header http.Header, n int) {
 
 // connectionHeader says so where the connection is closed after the reply.
 func (x *exchange) connectionHeader(h http.Header) {
-	if x.last || x.s.draining.Load() {
+	if x.last || x.s.draining.Load() || x.answersEarly() {
 		x.set(h, "Connection", "close")
 	}
+}
+
+// answersEarly reports whether a reply begins while its request still comes. Where
+// the rest does not come in time net/http would go on all the same, and take what
+// does for the next request.
+func (x *exchange) answersEarly() bool {
+	return x.req.BodyReader != nil && x.r.ContentLength != 0 && !x.many && !x.body.whole.Load()
 }
 
 // cacheHeader says what a cache had to do with the reply. An Age that came with
