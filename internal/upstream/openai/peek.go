@@ -28,16 +28,11 @@ const (
 // answer every call with a whole reply. The body itself says which it is. Its
 // type goes on as it came.
 func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink, begun time.Time) error {
-	if h.stream.FirstEventTimeout > 0 && h.stream.IdleTimeout > 0 {
-		r.SetIdleTimeout(max(h.stream.FirstEventTimeout-time.Since(begun), time.Millisecond))
-	}
-	read, is, err := peek(r)
+	read, is, err := peek(r, h.stream, begun)
 	if err != nil {
 		return err
 	}
-	if h.stream.IdleTimeout > 0 {
-		r.SetIdleTimeout(h.stream.IdleTimeout)
-	}
+	h.stream.await(r, begun, true)
 	switch {
 	case is == events:
 		return h.relay(req.Op, r, read, out, begun)
@@ -49,9 +44,11 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 }
 
 // peek reads a body until it shows what it is. read is valid until the body is
-// read on; unknown is a body that has come to its end.
-func peek(body source) (read []byte, is kind, err error) {
+// read on; unknown is a body that has come to its end. begun is when its request
+// went out.
+func peek(body source, cfg StreamConfig, begun time.Time) (read []byte, is kind, err error) {
 	for {
+		cfg.await(body, begun, false)
 		piece, err := body.Next()
 		switch {
 		case err == io.EOF: //nolint:errorlint // Next returns it unwrapped

@@ -1,11 +1,15 @@
 package openai
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sluice/internal/llm"
 )
@@ -98,6 +102,31 @@ func TestNoEventsForAStream(t *testing.T) {
 			}
 		}
 	}
+}
+
+// dribble is a body that gives a piece of white space each second.
+type dribble struct{ idle time.Duration }
+
+func (d *dribble) SetIdleTimeout(t time.Duration) { d.idle = t }
+func (*dribble) Gather(time.Duration)             {}
+func (d *dribble) Next() ([]byte, error) {
+	time.Sleep(min(d.idle, time.Second))
+	if d.idle <= time.Second {
+		return nil, os.ErrDeadlineExceeded
+	}
+	return []byte(" "), nil
+}
+
+// White space does not extend the time that the first event has, as comments do not.
+func TestPeekEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		time.Sleep(time.Second) // for the head
+		_, _, err := peek(&dribble{}, StreamConfig{FirstEventTimeout: 10 * time.Second, IdleTimeout: time.Minute}, begun)
+		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took != 10*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }
 
 // FuzzKindOf: what a beginning shows is what every longer one shows.

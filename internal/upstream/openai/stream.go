@@ -93,7 +93,7 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 
 func (s *stream) relay(body source, out llm.Sink, name string) error {
 	for {
-		s.await(body)
+		s.cfg.await(body, s.begun, s.started)
 		piece, err := body.Next()
 		if !s.started {
 			s.head.Waited = time.Since(s.begun)
@@ -119,16 +119,17 @@ func (s *stream) relay(body source, out llm.Sink, name string) error {
 	}
 }
 
-// await sets how long the next piece may take to come. Until the first event
-// that is what is left of its time: comments do not extend it.
-func (s *stream) await(body source) {
-	if s.cfg.FirstEventTimeout <= 0 || s.cfg.IdleTimeout <= 0 {
+// await sets how long the next piece may take to come. Until the first event, with
+// which a stream has started, that is what is left of its time: comments do not
+// extend it.
+func (c *StreamConfig) await(body source, begun time.Time, started bool) {
+	if c.FirstEventTimeout <= 0 || c.IdleTimeout <= 0 {
 		return
 	}
-	d := s.cfg.IdleTimeout
-	if !s.started {
+	d := c.IdleTimeout
+	if !started {
 		// A bound of nothing would be no bound.
-		d = max(s.cfg.FirstEventTimeout-time.Since(s.begun), time.Millisecond)
+		d = max(c.FirstEventTimeout-time.Since(begun), time.Millisecond)
 	}
 	body.SetIdleTimeout(d)
 }
