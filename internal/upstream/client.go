@@ -121,6 +121,7 @@ func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
 	}
 	reply, again, err := c.exchange(ctx, cn, call, reused)
 	if again == anew {
+		c.stats.staleRetries.Add(1)
 		reply, again, err = c.repeat(ctx, call)
 	}
 	if again == olderHTTP {
@@ -131,7 +132,6 @@ func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
 
 // repeat sends a call that nobody has read over a fresh connection.
 func (c *Client) repeat(ctx context.Context, call *Call) (*Reply, repetition, error) {
-	c.stats.staleRetries.Add(1)
 	cn, err := c.pool.fresh(ctx)
 	if err != nil {
 		return nil, never, err

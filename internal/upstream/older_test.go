@@ -94,6 +94,9 @@ func TestNeedsHTTP1(t *testing.T) {
 					if h1, h2 := c.stats.createdH1.Load(), c.stats.createdH2.Load(); h1 != 1 || h2 > made+1 {
 						t.Errorf("%d connections for HTTP/1.1, %d more for HTTP/2", h1, h2-made)
 					}
+					if n := c.stats.staleRetries.Load(); n > 0 && name == "reset" {
+						t.Errorf("%d calls are said to have found their connection closed", n)
+					}
 					// Later HTTP/2 is tried again.
 					c.olderUntil.Store(time.Now().UnixNano())
 					cn, err := c.pool.fresh(context.Background())
