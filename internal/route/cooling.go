@@ -1,6 +1,7 @@
 package route
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,7 @@ type cooling struct {
 
 func (c *cooling) start(model string, d time.Duration) {
 	d = min(d, maxCooling)
-	if d <= 0 {
+	if d <= 0 || len(model) > maxModelName {
 		return
 	}
 	c.mu.Lock()
@@ -43,7 +44,7 @@ func (c *cooling) start(model string, d time.Duration) {
 		return
 	}
 	until := max(c.until[model], now+d)
-	c.until[model] = until
+	c.until[strings.Clone(model)] = until // it may be a piece of a large request
 	c.last.Store(max(c.last.Load(), int64(until)))
 }
 

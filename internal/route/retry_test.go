@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"sluice/internal/llm"
 )
@@ -380,6 +381,24 @@ func TestRetryAfterOdd(t *testing.T) {
 		time.Sleep(maxCooling)
 		is(t, "after the longest", ask(t, r, chat("m")), "a:m")
 	})
+}
+
+// A name that is remembered keeps no request in memory: it may be a piece of one.
+func TestCoolingKeepsNoRequest(t *testing.T) {
+	c := cooling{clock: newClock(nil)}
+	body := strings.Repeat("x", 1<<20)
+	for range 2 {
+		c.start(body[:5], time.Minute)
+		c.start(body, time.Minute)
+	}
+	for name := range c.until {
+		if len(name) > maxModelName || unsafe.StringData(name) == unsafe.StringData(body) {
+			t.Errorf("%d bytes of a request are kept", len(body))
+		}
+	}
+	if c.left("xxxxx") == 0 {
+		t.Error("it is not remembered")
+	}
 }
 
 func TestCoolingIsBounded(t *testing.T) {
