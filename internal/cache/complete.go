@@ -26,27 +26,18 @@ func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32) bool {
 }
 
 func completeBody(op llm.Operation, body []byte) bool {
-	if has(body, "error") {
+	if failed, _ := sse.FailedReply(body); failed {
 		return false
 	}
 	switch op {
 	case llm.Response:
 		return has(body, "output") && finished(text(body, "status"))
 	case llm.Chat, llm.Completion:
-		v, ok := jsonscan.Get(body, "choices")
-		if !ok {
-			return false
+		some := false
+		if v, ok := jsonscan.Get(body, "choices"); ok {
+			jsonscan.Elements(body[v.Start:v.End], func(llm.Span) bool { some = true; return false })
 		}
-		n, sound := 0, true
-		choices := body[v.Start:v.End]
-		jsonscan.Elements(choices, func(v llm.Span) bool {
-			n++
-			choice := choices[v.Start:v.End]
-			// OpenRouter's way to say that a model broke off.
-			sound = !has(choice, "error") && text(choice, "finish_reason") != "error"
-			return sound
-		})
-		return n > 0 && sound
+		return some
 	default:
 		return false
 	}
