@@ -85,7 +85,7 @@ func (s *Server) servePreflight(w http.ResponseWriter, r *http.Request, st *stat
 	h := w.Header()
 	h["Vary"] = []string{"Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network"}
 	origin := r.Header["Origin"]
-	if len(origin) > 1 || !st.lets(origin[0]) {
+	if len(origin) != 1 || !st.lets(origin[0]) {
 		refuse(w, llm.Errorf(http.StatusForbidden, "origin_refused", "Web pages of this origin may not use the gateway. To let them name the origin under server.cors_origins; they need a key as well."))
 		return
 	}

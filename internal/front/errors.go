@@ -2,6 +2,7 @@ package front
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -159,6 +160,33 @@ func (x *exchange) forget() {
 	x.req.Path = strings.Clone(shown(r.URL.EscapedPath())) // what observers are told
 	clear(r.Header)
 	r.URL, r.RequestURI, r.Host, r.Trailer = &url.URL{}, "", "", nil
+}
+
+// maxAside bounds the target, and each of the fields, of a request that is no API
+// request, in bytes.
+const maxAside = 1 << 10
+
+// lighten lets go of what a request that is no API request is not answered by, for
+// the same reason.
+func lighten(r *http.Request) {
+	maps.DeleteFunc(r.Header, func(name string, values []string) bool {
+		most := 0
+		switch name {
+		case "Authorization", "Accept", "Accept-Encoding", "If-None-Match", "Origin", "Access-Control-Request-Method", "Access-Control-Request-Private-Network":
+			most = maxAside
+		case "Access-Control-Request-Headers":
+			most = maxAskedHeaders
+		}
+		for _, v := range values {
+			most -= len(v) + 1
+		}
+		return most < 0
+	})
+	r.Host, r.Trailer = "", nil
+	if len(r.RequestURI) > maxAside {
+		path := r.URL.Path
+		r.URL, r.RequestURI = &url.URL{Path: strings.Clone(path[:min(len(path), maxAside)])}, ""
+	}
 }
 
 // refuse answers a request that is no API request with an error.

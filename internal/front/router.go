@@ -29,11 +29,15 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Server"] = s.server
 	st := s.state.Load()
-	if err := st.admit(r); err != nil {
+	err, asks := st.admit(r), isPreflight(r)
+	if r.ProtoMajor > 1 {
+		lighten(r)
+	}
+	if err != nil {
 		refuse(w, err)
 		return
 	}
-	if isPreflight(r) {
+	if asks {
 		s.servePreflight(w, r, st)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -415,4 +416,38 @@ func TestUnreadPipeline(t *testing.T) {
 		}
 	}
 	become(t, "all is given back", func() bool { return s.inFlight.Load()+s.stats.connections.Load() == 0 })
+}
+
+// TestRefusedIsForgotten: many may be refused, or told that all is well, and take
+// that as slowly as they can. What they sent is not kept meanwhile.
+func TestRefusedIsForgotten(t *testing.T) {
+	const streams, size = 100, 12 << 10
+	long := strings.Repeat("a", size)
+	for _, method := range []string{"GET", "POST", "OPTIONS"} {
+		for _, path := range []string{"/v1/models", "/nothing", "/healthz", "/readyz", "/metrics", "/dashboard", "/dashboard/" + long, "/healthz?" + long} {
+			s, _, _ := everyKind(t, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = time.Hour })
+			p := dialPeer(t, s, 0)
+			before := heap()
+			for i := range streams {
+				// Of another name each time, or the fields' table would have it.
+				id := p.ask(method, path, "", "origin", "http://a.example"+long[:i*100], "access-control-request-method", "GET", fmt.Sprintf("x-%d", i), long)
+				frame[*http2.HeadersFrame](p, id)
+			}
+			if n := (heap() - before) / streams; n > size*4/3 { // a stream takes 8 KiB by itself
+				t.Errorf("%s %.20s: each holds %d bytes", method, path, n)
+			}
+			p.conn.Close()
+			become(t, "end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
+			_ = s.Close()
+		}
+	}
+}
+
+func heap() int {
+	for range 2 { // what a pool has goes with the second
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }
