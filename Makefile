@@ -7,7 +7,10 @@ GOLANGCI ?= v2.15.0
 export CGO_ENABLED ?= 1
 # Where tests note that they were skipped for want of recordings: a name that is
 # new each time, or go test would take a kept result and note nothing.
-export SLUICE_SKIPPED ?= $(or $(TMPDIR),/tmp)/sluice-skipped-$(shell echo $$PPID-$$(date +%s))
+ifndef SLUICE_SKIPPED
+SLUICE_SKIPPED := $(or $(TMPDIR),/tmp)/sluice-skipped-$(shell echo $$PPID-$$(date +%s))
+endif
+export SLUICE_SKIPPED
 
 .PHONY: help build test check unit fuzz e2e bench-build deps lint bench
 

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +40,27 @@ func TestRecordedIsMissed(t *testing.T) {
 	}
 	if n := len(Seeds(t)); n != 1 {
 		t.Errorf("%d seeds without recordings, want 1", n)
+	}
+}
+
+// make has every step of a run note into one file, which its last step reads.
+func TestRunNotesInOneFile(t *testing.T) {
+	if _, err := exec.LookPath("make"); err != nil {
+		t.Skip(err)
+	}
+	const rules = `noted: note read ; @:
+note: ; @echo "$$SLUICE_SKIPPED"; now=$$(date +%s); while [ $$(date +%s) = $$now ]; do sleep 0.05; done
+read: ; @echo "$$SLUICE_SKIPPED"`
+	cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", root(t), "--no-print-directory", "--eval", rules, "noted")
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); name != skippedVariable && !strings.HasPrefix(name, "MAKE") && name != "MFLAGS" {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	names := strings.Fields(string(out))
+	if err != nil || len(names) != 2 || names[0] != names[1] {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 
