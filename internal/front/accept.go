@@ -43,14 +43,18 @@ func scarce(err error) bool {
 
 // acceptFailure is the last time that a connection could not be accepted.
 type acceptFailure struct {
-	at  time.Time
-	err error
+	at, told time.Time // told: when it, or one before, was logged
+	err      error
 }
 
 func (s *Server) lacked(err error) {
-	f := &acceptFailure{time.Now(), err}
+	now := time.Now()
 	s.stats.notAccepted.Add(1)
-	if last := s.stats.lacked.Swap(f); last == nil || f.at.Sub(last.at) > acceptToldEvery {
+	f := &acceptFailure{at: now, told: now, err: err}
+	if last := s.stats.lacked.Load(); last != nil && now.Sub(last.told) < acceptToldEvery {
+		f.told = last.told
+	} else {
 		s.log.Warn("client connections cannot be accepted", slog.Any("error", err))
 	}
+	s.stats.lacked.Store(f)
 }

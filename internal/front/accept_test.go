@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,6 +68,17 @@ func TestAcceptShortage(t *testing.T) {
 		time.Sleep(acceptToldFor)
 		if c := examine(); c.State != perf.Healthy {
 			t.Errorf("got %+v", c)
+		}
+		// One that lasts is logged again and again.
+		log.Reset()
+		inner.calls, inner.fails = 0, slices.Repeat([]error{syscall.EMFILE}, 240)
+		begun = time.Now()
+		if c, err = l.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		if n, want := strings.Count(log.String(), "cannot be accepted"), int(time.Since(begun)/acceptToldEvery); n < want || n > want+1 {
+			t.Errorf("logged %d times in %v", n, time.Since(begun))
 		}
 		// Whatever else is wrong ends it.
 		l.Listener = &scriptedListener{fails: []error{net.ErrClosed}}
