@@ -31,7 +31,9 @@ func (l *listener) Accept() (net.Conn, error) {
 		st := l.server.state.Load()
 		stats := &l.server.stats
 		if stats.connections.Add(1) <= int64(st.cfg.MaxConnections) {
-			return &conn{Conn: c, timeout: st.stream.WriteTimeout, stats: stats}, nil
+			wrapped := &conn{Conn: c, timeout: st.stream.WriteTimeout, stats: stats}
+			wrapped.sized.Store(st.cfg.TLS.Cert != "") // in what is enciphered nothing can be found
+			return wrapped, nil
 		}
 		stats.connections.Add(-1)
 		stats.rejected.Add(1)

@@ -29,7 +29,8 @@ type reply struct {
 	crowd *crowd        // that it is in; nil for none
 	place *list.Element // there, nil once it was ended for another
 
-	err error // of a write
+	left bool  // what was written has, the head too
+	err  error // of a write
 }
 
 // slowest is how fast a client that is never given up takes a reply over HTTP/2,
@@ -51,7 +52,7 @@ func (p *reply) open(w http.ResponseWriter, r *http.Request, timeout time.Durati
 func (p *reply) reset() {
 	p.ResponseWriter, p.conn = nil, nil
 	p.stalled.Store(false)
-	p.err = nil
+	p.left, p.err = false, nil
 }
 
 // Write sends b now.
@@ -78,14 +79,20 @@ func (p *reply) write(b []byte) (n int, err error) {
 	if n, err = p.ResponseWriter.Write(b); err != nil || len(b) == 0 {
 		return n, err
 	}
-	if err = flush(p.ResponseWriter); err == nil && p.crowd != nil {
+	err = flush(p.ResponseWriter)
+	p.left = err == nil
+	if p.left && p.crowd != nil {
 		p.crowd.moved(p)
 	}
 	return n, err
 }
 
-// FlushError sends the head, where nothing has been written yet.
+// FlushError sends the head, where nothing has been written yet: each write has
+// sent what there was.
 func (p *reply) FlushError() error {
+	if p.left {
+		return nil
+	}
 	if err := p.watch(); err != nil {
 		return err
 	}

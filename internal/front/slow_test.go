@@ -335,6 +335,33 @@ func TestRefusedIsSmall(t *testing.T) {
 	}
 }
 
+// flushes counts them.
+type flushes struct {
+	discard
+	n int
+}
+
+func (f *flushes) FlushError() error { f.n++; return nil }
+
+// TestFlushedOnce: over HTTP/2 a write leaves by itself, and is not flushed again.
+func TestFlushedOnce(t *testing.T) {
+	w := &flushes{discard: discard{http.Header{}}}
+	p := &reply{ResponseWriter: w, many: true, timeout: time.Hour}
+	for i := range 3 {
+		if _, err := p.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.FlushError(); err != nil || w.n != i+1 {
+			t.Errorf("%d flushes for %d writes, %v", w.n, i+1, err)
+		}
+	}
+	p.reset()
+	w.n, p.ResponseWriter = 0, w
+	if err := p.FlushError(); err != nil || w.n != 1 {
+		t.Errorf("the head of the next reply: %d flushes, %v", w.n, err)
+	}
+}
+
 // TestResetCannotLeave: the connection ends where not even the reset of a stream
 // can be sent.
 func TestResetCannotLeave(t *testing.T) {
