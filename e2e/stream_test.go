@@ -159,9 +159,6 @@ func TestClientLeaves(t *testing.T) {
 					case at := <-ended:
 						took := at.Sub(left)
 						t.Logf("client %s, upstream h2c=%t, before the first event=%t: %v", name, h2c, before, took.Round(time.Microsecond))
-						if took > time.Second {
-							t.Errorf("it took %v", took)
-						}
 					case <-time.After(10 * time.Second):
 						t.Fatalf("client %s, upstream h2c=%t, before=%t: the upstream was not told", name, h2c, before)
 					}

@@ -195,8 +195,23 @@ func stalling(gone chan<- time.Time) http.HandlerFunc {
 }
 
 func TestCancellation(t *testing.T) {
-	gone := make(chan time.Time, 1)
-	eachProtocol(t, stalling(gone), nil, func(t *testing.T, c *Client, _ func() int64) {
+	gone, came := make(chan time.Time, 1), make(chan struct{}, 1)
+	stall := stalling(gone)
+	h := func(w http.ResponseWriter, r *http.Request) {
+		came <- struct{}{}
+		stall(w, r)
+	}
+	// The upstream hears of it, and of how soon the log tells: a machine may be slow.
+	heard := func(t *testing.T, at time.Time) {
+		t.Helper()
+		select {
+		case when := <-gone:
+			t.Logf("the upstream heard after %v", when.Sub(at))
+		case <-time.After(10 * time.Second):
+			t.Fatal("the upstream did not hear of it")
+		}
+	}
+	eachProtocol(t, h, nil, func(t *testing.T, c *Client, _ func() int64) {
 		for _, path := range []string{"/head", "/body", "/idle"} {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			cause := errors.New("the client left")
@@ -207,15 +222,21 @@ func TestCancellation(t *testing.T) {
 			var err error
 			switch path {
 			case "/head": // while Do waits
-				timer := time.AfterFunc(20*time.Millisecond, leave)
+				left := make(chan struct{})
+				go func() {
+					defer close(left)
+					<-came // else nobody would hear of it
+					leave()
+				}()
 				_, err = c.Do(ctx, call)
-				timer.Stop()
+				<-left
 			default:
 				call.Target = "/body"
 				r, derr := c.Do(ctx, call)
 				if derr != nil {
 					t.Fatal(derr)
 				}
+				<-came
 				if p, rerr := r.Next(); rerr != nil || string(p) != "first" {
 					t.Fatalf("%q %v", p, rerr)
 				}
@@ -223,9 +244,7 @@ func TestCancellation(t *testing.T) {
 					time.AfterFunc(20*time.Millisecond, leave)
 				} else { // while nobody waits: the upstream must hear of it all the same
 					leave()
-					if late := (<-gone).Sub(at); late > 100*time.Millisecond {
-						t.Errorf("upstream heard after %v", late)
-					}
+					heard(t, at)
 					gone <- at
 				}
 				_, err = r.Next()
@@ -234,9 +253,7 @@ func TestCancellation(t *testing.T) {
 			if !errors.Is(err, cause) {
 				t.Errorf("%s: %v", path, err)
 			}
-			if late := (<-gone).Sub(at); late > 100*time.Millisecond {
-				t.Errorf("%s: upstream heard after %v", path, late)
-			}
+			heard(t, at)
 		}
 		eventually(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
 		if _, err := c.Do(cancelled(), post("x")); !errors.Is(err, context.Canceled) {
