@@ -23,13 +23,14 @@ type key struct {
 // entry is a series and when it was used last.
 type entry[T any] struct {
 	used   atomic.Int64 // Unix seconds
+	known  bool         // its name was when it was made
 	series T
 }
 
 // table holds a bounded number of series. Finding one takes no lock and no
 // memory; only making one does.
 type table[T any] struct {
-	most int
+	most int // of those whose names are known, and of the others
 
 	mu      sync.Mutex // of those who make
 	entries atomic.Pointer[map[key]*entry[T]]
@@ -50,27 +51,31 @@ func (t *table[T]) get(k key, now time.Time, make bool) *T {
 	if !make {
 		return nil
 	}
-	return t.add(k, at, t.most)
+	return t.add(k, at, false)
 }
 
-// add makes the series of a key, if there are fewer than most.
-func (t *table[T]) add(k key, at int64, most int) *T {
+// add makes the series of a key, if there is room among those of its kind.
+func (t *table[T]) add(k key, at int64, known bool) *T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := make(map[key]*entry[T])
+	var m map[key]*entry[T]
 	if before := t.entries.Load(); before != nil {
 		if e := (*before)[k]; e != nil { // another request was first
 			return &e.series
 		}
-		if len(*before) >= most && !t.spare(*before, at) {
+		full, spare := t.full(*before, at, known)
+		if full && !spare {
 			return nil
 		}
-		maps.Copy(m, *before)
+		m = maps.Clone(*before)
+		if full {
+			maps.DeleteFunc(m, func(_ key, e *entry[T]) bool { return e.known == known && stale(e, at) })
+		}
 	}
-	if len(m) >= most {
-		maps.DeleteFunc(m, func(_ key, e *entry[T]) bool { return stale(e, at) })
+	if m == nil {
+		m = make(map[key]*entry[T])
 	}
-	e := new(entry[T])
+	e := &entry[T]{known: known}
 	e.used.Store(at)
 	k.name = strings.Clone(k.name) // the request's own memory is used again
 	m[k] = e
@@ -78,14 +83,17 @@ func (t *table[T]) add(k key, at int64, most int) *T {
 	return &e.series
 }
 
-// spare reports whether a full table has a series that nobody uses.
-func (t *table[T]) spare(m map[key]*entry[T], at int64) bool {
+// full reports whether there are as many series of a kind as there may be, and
+// whether one of them is spare, as nobody uses it.
+func (t *table[T]) full(m map[key]*entry[T], at int64, known bool) (full, spare bool) {
+	n := 0
 	for _, e := range m {
-		if stale(e, at) {
-			return true
+		if e.known == known {
+			n++
+			spare = spare || stale(e, at)
 		}
 	}
-	return false
+	return n >= t.most, spare
 }
 
 func stale[T any](e *entry[T], at int64) bool { return at-e.used.Load() > int64(unused/time.Second) }

@@ -127,14 +127,15 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 func (t *Traffic) model(x *perf.Exchange) *model {
 	if x.Model != "" {
 		k := key{x.Op, x.Model}
-		answered := x.Status >= 200 && x.Status < 300
-		if m := t.models.get(k, x.Begun, answered); m != nil {
-			return m
-		}
-		if t.known != nil && t.known(x.Model) {
-			if m := t.models.add(k, x.Begun.Unix(), 2*MaxModels); m != nil {
-				return m
+		m := t.models.get(k, x.Begun, false)
+		if m == nil {
+			known := t.known != nil && t.known(x.Model)
+			if known || x.Status >= 200 && x.Status < 300 {
+				m = t.models.add(k, x.Begun.Unix(), known)
 			}
+		}
+		if m != nil {
+			return m
 		}
 	}
 	return &t.others[x.Op]

@@ -193,15 +193,23 @@ func TestBounded(t *testing.T) {
 // A name that is known has a label from its first request on, answered or not,
 // whatever others have taken the room.
 func TestKnownNames(t *testing.T) {
+	for _, first := range []string{"m", "alias"} {
+		t.Run(first+" first", func(t *testing.T) { testKnownNames(t, first) })
+	}
+}
+
+func testKnownNames(t *testing.T, first string) {
 	tr := New()
 	tr.Know(func(model string) bool { return strings.HasPrefix(model, "alias") })
-	for i := range 2 * MaxModels {
-		tr.Observe(answered(fmt.Sprint("m", i)))
-	}
-	for i := range 2 * MaxModels {
-		x := answered(fmt.Sprint("alias", i))
-		x.Status = 500
-		tr.Observe(x)
+	then := map[string]string{"m": "alias", "alias": "m"}[first]
+	for _, prefix := range []string{first, then} {
+		for i := range 2 * MaxModels {
+			x := answered(fmt.Sprint(prefix, i))
+			if prefix == "alias" {
+				x.Status = 500
+			}
+			tr.Observe(x)
+		}
 	}
 	x := answered("slip")
 	x.Status = 500
