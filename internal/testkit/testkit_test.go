@@ -88,3 +88,47 @@ func (f *fatal) Fatalf(format string, _ ...any) {
 	f.text = strings.ReplaceAll(format, "%s", requireVariable)
 	panic("failed")
 }
+
+// Another program's hold on apt is waited for, for five minutes and no longer;
+// whatever else is wrong is told at once.
+func TestDepsWaitsForLock(t *testing.T) {
+	const script = `set -u
+waited=0 as_root=
+sleep() { waited=$((waited + $1)); }
+env() { # in place of apt-get, which waits too where it is told to
+	for arg; do case $arg in *Lock::Timeout=*) echo "${arg##*=}" >>"$DIR/waited" ;; esac; done
+	echo "E: $SAYS"
+	return 100
+}
+. "$DIR/apt"
+apt install x >/dev/null 2>&1
+for n in $(cat "$DIR/waited"); do waited=$((waited + n)); done
+echo $waited`
+	b, err := os.ReadFile(filepath.Join(root(t), "scripts", "deps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "\napt() {")
+	body, _, ok := strings.Cut(text, "\n}\n")
+	if !ok {
+		t.Fatal("scripts/deps has no function apt")
+	}
+	for says, want := range map[string]string{
+		"Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1": "300",
+		"Unable to lock directory /var/lib/apt/lists/":                            "300",
+		"Unable to locate package xclock":                                         "0",
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"apt": "apt() {" + body + "\n}\n", "waited": ""} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
+		cmd.Env = append(os.Environ(), "DIR="+dir, "SAYS="+says)
+		out, err := cmd.Output()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%s: waited %q s, want %s, %v", says, got, want, err)
+		}
+	}
+}
