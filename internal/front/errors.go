@@ -128,7 +128,7 @@ func (x *exchange) replyError(e *llm.Error) {
 		x.set(h, "Allow", e.Allow)
 	}
 	// What is left of a body that was refused is not worth reading.
-	x.last = x.last || x.body.err != nil
+	x.last = x.last || x.body.err != nil && !x.many
 	x.connectionHeader(h)
 	if x.body.src == nil {
 		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)

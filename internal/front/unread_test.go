@@ -5,8 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // TestUnreadBody: a request whose body never comes, and that nobody would read, is
@@ -40,4 +43,13 @@ func TestUnreadBody(t *testing.T) {
 		}
 		nc.Close()
 	}
+}
+
+// TestRefusedBodyEndsNoOther: over HTTP/2 a body that is refused is its stream's
+// affair, and others of its connection go on.
+func TestRefusedBodyEndsNoOther(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxBodyBytes = 10 })
+	p := dialPeer(t, s, 1<<16)
+	frame[*http2.HeadersFrame](p, p.ask("POST", chatPath, strings.Repeat("x", 100)))
+	frame[*http2.HeadersFrame](p, p.ask("GET", "/v1/models", ""))
 }
