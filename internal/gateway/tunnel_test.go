@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +35,7 @@ const (
 // the code 4000 and the text "bye" when it is told "close".
 type realtime struct {
 	requests chan *http.Request
-	ends     chan error // how each WebSocket ended
-	dies     chan net.Conn
+	ends     chan error       // how each WebSocket ended
 	plain    http.HandlerFunc // answers in place of a WebSocket; nil for none
 }
 
@@ -562,4 +565,63 @@ func TestTunnelEarlyBytes(t *testing.T) {
 	}
 	_ = nc.Close()
 	awaited(t, "end", up.ends)
+}
+
+// TestTunnelSlowClient: a client that takes nothing stops the upstream, and is
+// given up after the write time-out.
+func TestTunnelSlowClient(t *testing.T) {
+	up := newRealtime()
+	stopped := make(chan error, 1)
+	up.plain = func(w http.ResponseWriter, _ *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		_, _ = io.WriteString(nc, "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
+		for err == nil {
+			_, err = nc.Write(append([]byte{0x82, 126, 0xff, 0xff}, make([]byte, 0xffff)...))
+		}
+		stopped <- err
+	}
+	_, url := tunnelled(t, up, func(c *config.Config) { c.Stream.WriteTimeout = 100 * time.Millisecond })
+	nc, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = io.WriteString(nc, "GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	awaited(t, "upstream's end", stopped)
+	figure(t, url, `replies_aborted_total{cause="write_timeout"} 1`)
+	figure(t, url, "tunnels_open 0")
+}
+
+// TestTunnelOverTLS is the same tunnel where the client's connection is TLS.
+func TestTunnelOverTLS(t *testing.T) {
+	up := newRealtime()
+	srv := httptest.NewTLSServer(up)
+	srv.Close()
+	pair := srv.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, "key": {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, url := tunnelled(t, up, func(c *config.Config) { c.Server.TLS = front.TLSConfig{Cert: dir + "/cert", Key: dir + "/key"} })
+	client := srv.Client()
+	defer client.CloseIdleConnections()
+	c := dial(t, strings.Replace(url, "http:", "https:", 1)+"/v1/realtime?model=voice", &websocket.DialOptions{HTTPClient: client})
+	echo(t, c, websocket.MessageBinary, make([]byte, 300_000))
+	if err := c.Close(4001, "done"); err != nil {
+		t.Error(err)
+	}
+	if err := awaited(t, "end", up.ends); websocket.CloseStatus(err) != 4001 {
+		t.Errorf("the upstream saw %v", err)
+	}
 }
