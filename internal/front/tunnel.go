@@ -311,16 +311,19 @@ func (x *exchange) concludeTunnel(err error) {
 	stats := &x.s.stats
 	stats.tunnelIn.Add(uint64(t.in.Load()))
 	stats.tunnelOut.Add(uint64(t.out.Load()))
+	t.mu.Lock() // a drain may be saying goodbye
+	unsent := t.err
+	t.mu.Unlock()
 	e, cause := llm.AsError(err), 0
 	switch f := t.bye.Load(); {
 	case f != nil:
 		e, cause = f.err, f.abort
 	case errors.Is(context.Cause(x.r.Context()), errShutdown):
 		e, cause = errShutdown, abortShutdown
-	case errors.Is(t.err, os.ErrDeadlineExceeded):
+	case errors.Is(unsent, os.ErrDeadlineExceeded):
 		x.abort(abortSlow)
 		return
-	case t.left.Load() || t.err != nil:
+	case t.left.Load() || unsent != nil:
 		x.abort(abortClient)
 		return
 	case t.closed.Load():
