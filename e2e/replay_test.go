@@ -58,6 +58,9 @@ func (rp *replayer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if part[0] == "pair" {
 		w.Header().Set("Content-Type", "application/json")
+		if rp.pairs[n].Status >= 400 {
+			w.WriteHeader(rp.pairs[n].Status)
+		}
 		io.WriteString(w, rp.pairs[n].Response)
 		return
 	}
@@ -159,7 +162,7 @@ func testReplies(t *testing.T, in testkit.Inputs) {
 			path = "/v1/responses"
 		}
 		got, err := post(gw.url+path, request)
-		if err != nil {
+		if (err != nil) != (pairs[i].Status >= 400) {
 			t.Errorf("pair %d: %v", i, err)
 			return
 		}
