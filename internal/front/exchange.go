@@ -158,6 +158,9 @@ func (x *exchange) finish(err error) {
 		x.told(e, left || x.stream.err != nil)
 		return
 	}
+	if left && x.delivered() {
+		return // a client that has all may leave
+	}
 	switch {
 	case left && errors.Is(context.Cause(x.r.Context()), errShutdown):
 		err = errShutdown
@@ -167,6 +170,19 @@ func (x *exchange) finish(err error) {
 		x.clientLeft()
 	}
 	x.fail(llm.AsError(err))
+}
+
+// delivered reports whether all of the reply was written: its announced length, or
+// the event that ends a stream.
+func (x *exchange) delivered() bool {
+	switch {
+	case !x.wrote || x.unsent != nil || x.stream.err != nil || x.reply.stalled.Load() || x.body.err != nil:
+		return false
+	case x.stream.open:
+		return x.stream.ended
+	default:
+		return x.length >= 0 && x.record.BytesOut == x.length
+	}
 }
 
 // told ends a stream that has an event of its upstream's which tells of e, at

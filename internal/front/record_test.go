@@ -163,3 +163,58 @@ func TestRepliesAreCopiedOnlyWhenWanted(t *testing.T) {
 		}
 	}
 }
+
+// A client that has all of its reply may leave, whatever becomes of the handler.
+func TestDeliveredIsNotLeft(t *testing.T) {
+	for _, c := range []struct {
+		name, said string
+		stream     bool
+		class      perf.Class
+	}{
+		{"whole", "", false, perf.Sound},
+		{"stream", "data: [DONE]\n\n", true, perf.Sound},
+		{"stream that goes on", "data: 1\n\n", true, perf.ClientLeft},
+	} {
+		for _, e := range engines {
+			seen := make(seen, 1)
+			s := startWith(t, func(ctx context.Context, _ *llm.Request, out llm.Sink) error {
+				var err error
+				if c.stream {
+					err = errors.Join(startStream(out), out.Send(events(c.said)))
+				} else {
+					h := llm.Head{Status: 200, Length: int64(len(largeReply)), Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
+					err = errors.Join(out.Start(&h), out.Send(events(largeReply)))
+				}
+				if err != nil {
+					return err
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}, Options{Observers: []perf.Observer{seen}})
+			n := len(c.said)
+			if !c.stream {
+				n = len(largeReply)
+			}
+			ctx, leave := context.WithCancel(t.Context())
+			client := e.client(t, s)
+			res, err := client.Do(newRequest(t, ctx, "POST", s.url(chatPath), streamBody))
+			if err == nil {
+				_, err = io.ReadFull(res.Body, make([]byte, n))
+				leave()
+				res.Body.Close()
+				client.CloseIdleConnections() // where the client took the reply for whole too
+			}
+			if err != nil {
+				t.Errorf("%s %s: %v", e.name, c.name, err)
+			}
+			leave()
+			if x := seen.next(t); x.Class() != c.class || x.Status != 200 {
+				t.Errorf("%s %s: of class %q, status %d, aborted %q", e.name, c.name, x.Class(), x.Status, x.Aborted)
+			}
+		}
+	}
+}
+
+// largeReply does not fit into net/http's buffer, and so leaves before the handler
+// returns.
+var largeReply = `{"a":"` + strings.Repeat("x", 3*engineBuffer) + `"}`

@@ -23,6 +23,7 @@ type stream struct {
 	writing bool    // the goroutine is there; only it uses the ResponseWriter
 	err     error   // why a write failed; nothing is written after it
 	count   uint64  // events taken
+	ended   bool    // the event that ends a stream is among them
 	last    time.Time
 
 	// moved has room for one sign that the goroutine took pending or ended.
@@ -33,7 +34,7 @@ type stream struct {
 }
 
 func (q *stream) reset() {
-	q.open, q.writing, q.answered, q.err, q.count, q.last = false, false, false, nil, 0, time.Time{}
+	q.open, q.writing, q.answered, q.ended, q.err, q.count, q.last = false, false, false, false, nil, 0, time.Time{}
 	q.joined, q.ends = 0, q.ends[:0]
 	if cap(q.ends) > 1024 {
 		q.ends = nil
@@ -66,7 +67,8 @@ func (x *exchange) queue(events []llm.Event) error {
 	for i := range events {
 		x.record.Told = x.record.Told || events[i].Failed
 	}
-	if x.record.Told || endsStream(events[len(events)-1].Raw) {
+	q.ended = q.ended || endsStream(events[len(events)-1].Raw)
+	if x.record.Told || q.ended {
 		x.mayEnd()
 	}
 	limit := x.st.stream.BufferBytes

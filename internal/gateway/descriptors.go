@@ -26,20 +26,22 @@ func (g *Gateway) affordable(cfg *config.Config) int {
 }
 
 // clientsWithin is how many client connections there may be with limit file
-// descriptors. What is kept from them is at most half of those.
+// descriptors. Where these are few, what the gateway itself does not need is shared
+// with the upstreams half and half: each client may need one of theirs.
 func clientsWithin(limit uint64, cfg *config.Config) int {
 	most := cfg.Server.MaxConnections
 	if limit > 1<<30 { // no limit
 		return most
 	}
-	reserved := ownFiles
+	upstreams := 0
 	for _, u := range cfg.Upstreams {
-		reserved += u.HTTPClient.MaxConnections
+		upstreams += u.HTTPClient.MaxConnections
 	}
 	if len(cfg.Upstreams) == 0 {
-		reserved += 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
+		upstreams = 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
 	}
-	return max(min(most, int(limit)-min(reserved, int(limit)/2)), 1)
+	shared := int(limit) - min(ownFiles, int(limit)/2)
+	return max(min(most, shared-min(upstreams, shared/2)), 1)
 }
 
 // shortage is the last of the upstreams' that says something about the gateway.

@@ -40,6 +40,7 @@ type call struct {
 
 	round, sent int
 	worked      int  // of those: upstreams that may have acted on the request
+	acted       bool // an upstream may have acted on it, and nobody knows what became of it
 	usedUp      bool // it was sent more than once, and no further try is left
 	lacking     bool // some try was for want of the gateway's own resources
 	entry       entry
@@ -93,7 +94,7 @@ func (c *call) run(ctx context.Context) error {
 	}
 	told := *e // the other may be kept as an upstream's fault
 	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
-	if c.usedUp && !c.lacking && c.router.cfg.Retry.TellClients {
+	if (c.usedUp || c.acted) && !c.lacking && c.router.cfg.Retry.TellClients {
 		told.Advice = llm.DoNotRetry
 	}
 	if c.worked > 0 && c.sent > 1 {
@@ -113,6 +114,7 @@ func (c *call) ask(ctx context.Context) error {
 			err := c.try(ctx, t)
 			o, e := classify(ctx, err)
 			v := c.judge(o, e)
+			c.acted = c.acted || c.mayHaveActed(o, e)
 			if v == final || ctx.Err() != nil {
 				return err
 			}
@@ -273,6 +275,15 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 		return elsewhere
 	}
 	return final
+}
+
+// mayHaveActed reports whether the upstream may have acted on a request of which
+// nobody knows what became. A client that sends it again would have it done twice.
+func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
+	if e == nil || e.Answered || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
+		return false
+	}
+	return o == timedOut || o == cut || o == failed
 }
 
 // learn keeps what a failure says about later requests.

@@ -269,3 +269,14 @@ func TestFaultIsSmall(t *testing.T) {
 		t.Errorf("%d bytes are kept", len(e.Code))
 	}
 }
+
+// A route that fails says nothing of the others that name no model.
+func TestNoModelHasNoBreaker(t *testing.T) {
+	a := &fake{name: "a", serve: always(status(500))}
+	r := serving(t, Default(), a)
+	for range 2 * Default().Breaker.Failures {
+		ask(t, r, &llm.Request{Op: llm.Passthrough, Method: "POST", Path: "/v1/fine_tuning/jobs"})
+	}
+	a.serve = nil
+	is(t, "another route", ask(t, r, &llm.Request{Op: llm.Passthrough, Method: "GET", Path: "/v1/files"}), "a:")
+}

@@ -46,9 +46,10 @@ type RetryConfig struct {
 	// request. An X-Should-Retry in the reply goes before them: a request is not
 	// sent again to an upstream that says false, and is where it says true.
 	Statuses []int `yaml:"statuses"`
-	// TellClients has the error of a request that was sent more than once, and
-	// can be sent no more, say X-Should-Retry: false, so that OpenAI's SDKs do
-	// not begin anew and multiply the attempts.
+	// TellClients has the error of a request say X-Should-Retry: false that was
+	// sent more than once and can be sent no more, or that an upstream may have
+	// acted on, so that OpenAI's SDKs neither multiply the attempts nor have the
+	// work done twice.
 	TellClients bool `yaml:"tell_clients"`
 }
 

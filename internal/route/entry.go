@@ -64,8 +64,8 @@ func (e *entry) settle(o outcome, fault *llm.Error) {
 		e.up.fails(o, fault, e.probe)
 		e.leave()
 	default:
-		e.up.works(e.probe) // it could be reached
-		if e.circuit == nil {
+		e.up.works(e.probe)                         // it could be reached
+		if e.circuit == nil && e.model != noModel { // one route that fails says nothing of the others
 			e.circuit = e.up.circuits.make(e.up, e.model)
 		}
 		if e.circuit != nil {

@@ -495,6 +495,10 @@ func TestShouldRetry(t *testing.T) {
 		{"not to be told", status(429), func(c *Config) { c.Retry.TellClients = false }, 3, llm.NoAdvice},
 		{"not to be told, but the upstream says so", advising(429, llm.DoNotRetry), func(c *Config) { c.Retry.TellClients = false }, 1, llm.DoNotRetry},
 		{"unreachable", refused, nil, 3, llm.DoNotRetry},
+		{"cut", transport(502, codeCut, false), nil, 1, llm.DoNotRetry}, // it may have acted on it
+		{"no answer", transport(504, codeTimeout, false), nil, 1, llm.DoNotRetry},
+		{"not to be used", transport(502, codeBadReply, false), nil, 1, llm.DoNotRetry},
+		{"cut, not to be told", transport(502, codeCut, false), func(c *Config) { c.Retry.TellClients = false }, 1, llm.NoAdvice},
 		{"the gateway's own lack", lacks, nil, 3, llm.NoAdvice},
 	} {
 		synctest.Test(t, func(t *testing.T) {

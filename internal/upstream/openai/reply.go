@@ -58,6 +58,9 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	if answers(op) {
 		failed, nothing = sse.FailedReply(body)
 	}
+	if failed {
+		body = h.secrets.redact(body) // services tell which key they did not like
+	}
 	if nothing {
 		return told(body, h.name, h.secrets) // the head has not gone out, so it is the reply
 	}

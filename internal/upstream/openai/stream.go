@@ -143,6 +143,7 @@ func (s *stream) send(out llm.Sink, name string, force bool) error {
 		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
 			s.events[i].Failed = true
 			s.told = told(data, name, s.secrets)
+			s.events[i].Raw = s.secrets.redact(s.events[i].Raw) // services tell which key they did not like
 			if !s.started && s.comments(i) {
 				return s.told // the head has not gone out, so it is the reply
 			}

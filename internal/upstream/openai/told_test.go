@@ -34,6 +34,8 @@ func TestToldLater(t *testing.T) {
 		{"response", chunked + chunk(created+failed) + "0\r\n\r\n", created + failed, llm.Response, 429, "rate_limit_exceeded", true},
 		{"response, then cut", chunked + chunk(created+failed), created + failed, llm.Response, 429, "rate_limit_exceeded", true}, // its last event
 		{"incomplete", chunked + chunk(created+incomplete) + "0\r\n\r\n", created + incomplete, llm.Response, 502, "server_error", true},
+		{"the key", chunked + chunk(event+"data: {\"error\":{\"message\":\"bad key "+testKey+"\"}}\n\n") + "0\r\n\r\n",
+			event + "data: {\"error\":{\"message\":\"bad key " + redacted + "\"}}\n\n", llm.Chat, 502, "upstream_error", true},
 		{"passthrough", chunked + chunk(event+"event: error\ndata: x\n\n") + "0\r\n\r\n", event + "event: error\ndata: x\n\n", llm.Passthrough, 502, "upstream_error", true},
 	} {
 		req := chat(`{}`, true)
