@@ -102,8 +102,14 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, append([]string{"serve"}, args...)...)}
-	p.cmd.Env = []string{"HOME=/nonexistent"}
+	return launch(t, exec.Command(binary, append([]string{"serve"}, args...)...), "HOME=/nonexistent")
+}
+
+// launch starts a command that serves.
+func launch(t *testing.T, cmd *exec.Cmd, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: cmd}
+	p.cmd.Env = env
 	p.cmd.Stdout, p.stdout = lineWriter()
 	p.cmd.Stderr, p.stderr = lineWriter()
 	if err := p.cmd.Start(); err != nil {
@@ -276,18 +282,7 @@ func TestFewDescriptors(t *testing.T) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command("sh", "-c", `ulimit -n 64 && exec "$0" serve --config "$1"`, binary, file)}
-	p.cmd.Env = []string{"HOME=/nonexistent", "PATH=" + os.Getenv("PATH")}
-	p.cmd.Stdout, p.stdout = lineWriter()
-	p.cmd.Stderr, p.stderr = lineWriter()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-	})
-	p.base = address(t, p.stdout)
+	p := launch(t, exec.Command("sh", "-c", `ulimit -n 64 && exec "$0" serve --config "$1"`, binary, file), "HOME=/nonexistent", "PATH="+os.Getenv("PATH"))
 	await(t, p.stderr, `fewer client connections.*max_connections=10000 taken=16 open_files=64`)
 
 	// What was kept for upstreams goes to something else.
