@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -267,12 +265,10 @@ func forwarded() []string {
 func withheld(name string) bool {
 	switch name {
 	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key",
-		"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-		"Host", "Content-Length", "Accept-Encoding", "Expect", "Http2-Settings",
 		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol":
 		return true
 	}
-	return false
+	return llm.OfTransport(name)
 }
 
 // forwardHeader copies the fields that an upstream may see.
@@ -307,9 +303,10 @@ func (x *exchange) forwardField(h http.Header, name string) {
 	if len(values) == 0 || name == "X-Request-Id" && values[0] != x.req.ID || x.dropsTrace(name) {
 		return
 	}
-	// A field that Connection names is for the connection (RFC 9110, 7.6.1).
-	if c := h["Connection"]; len(c) > 0 && !(len(c) == 1 && c[0] == "keep-alive") && httpguts.HeaderValuesContainsToken(c, name) {
-		return
+	for _, options := range h["Connection"] {
+		if llm.Nominates(options, name) {
+			return
+		}
 	}
 	for _, v := range values {
 		x.req.Header = append(x.req.Header, llm.Field{Name: name, Value: v})

@@ -2,6 +2,68 @@ package llm
 
 import "strings"
 
+// HopByHop reports whether a field is for one connection and goes no further, in
+// either direction (RFC 9110, 7.6.1, and what older versions of HTTP had). So are
+// the fields that Connection names: see Nominates. name is in any case.
+func HopByHop(name string) bool {
+	switch len(name) { // the same letters mean the same field: most names are told by their length
+	case 2:
+		return strings.EqualFold(name, "Te")
+	case 7:
+		return strings.EqualFold(name, "Upgrade") || strings.EqualFold(name, "Trailer")
+	case 10:
+		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
+	case 14:
+		return strings.EqualFold(name, "Http2-Settings")
+	case 16:
+		return strings.EqualFold(name, "Proxy-Connection")
+	case 17:
+		return strings.EqualFold(name, "Transfer-Encoding")
+	}
+	return false
+}
+
+// ForProxy reports whether a field is between a proxy and the next one to it
+// (RFC 9110, 11.7). name is canonical.
+func ForProxy(name string) bool {
+	return name == "Proxy-Authenticate" || name == "Proxy-Authorization" || name == "Proxy-Authentication-Info"
+}
+
+// OfTransport reports whether a field of a request is said by whoever sends it,
+// and is never passed on: what is for the connection, whom the request is for, how
+// its body is framed, how its reply may be coded. name is canonical.
+func OfTransport(name string) bool {
+	return HopByHop(name) || name == "Host" || name == "Content-Length" || name == "Expect" || name == "Accept-Encoding"
+}
+
+// ConnectionOptions gives the values of a header's Connection fields as one list.
+func ConnectionOptions(header []Field) (options string) {
+	for i := range header {
+		switch f := &header[i]; {
+		case f.Name != "Connection":
+		case options == "":
+			options = f.Value
+		default:
+			options += "," + f.Value
+		}
+	}
+	return options
+}
+
+// Nominates reports whether a list of Connection's options names a field, which
+// then is for the one connection (RFC 9110, 7.6.1).
+func Nominates(options, name string) bool {
+	if options == "" || options == "keep-alive" {
+		return false // as a rule
+	}
+	for option := range strings.SplitSeq(options, ",") {
+		if strings.EqualFold(strings.Trim(option, " \t"), name) {
+			return true
+		}
+	}
+	return false
+}
+
 // ForClient reports whether a client may see a field of an upstream's reply.
 // name is canonical; status is the reply's. It is asked where a reply comes in,
 // so that nothing else is stored, and where one leaves, as what is stored may be
@@ -19,9 +81,11 @@ import "strings"
 //   - holds credentials, which a reply can only be repeating;
 //   - is the gateway's own to give.
 func ForClient(name string, status int) bool {
+	if HopByHop(name) || ForProxy(name) {
+		return false
+	}
 	switch name {
-	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
-		"Content-Length", "Date", "Server",
+	case "Content-Length", "Date", "Server",
 		"Content-Security-Policy", "Content-Security-Policy-Report-Only", "X-Content-Security-Policy", "X-Webkit-Csp", "X-Frame-Options", "X-Xss-Protection",
 		"X-Permitted-Cross-Domain-Policies", "X-Dns-Prefetch-Control", "X-Download-Options", "Timing-Allow-Origin", "Origin-Agent-Cluster",
 		"Permissions-Policy", "Permissions-Policy-Report-Only", "Feature-Policy", "Document-Policy", "Document-Policy-Report-Only", "Require-Document-Policy",
@@ -32,7 +96,7 @@ func ForClient(name string, status int) bool {
 		"Nel", "Report-To", "Reporting-Endpoints", "Observe-Browsing-Topics",
 		"Alt-Svc", "Alternates", "Link", "Refresh", "Sourcemap", "X-Sourcemap", "X-Ua-Compatible",
 		"Www-Authenticate", "Optional-Www-Authenticate", "Authentication-Info", "Authentication-Control", "Dpop-Nonce",
-		"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization", "Authorization", "Cookie", "Cookie2", "X-Api-Key", "Api-Key", "X-Goog-Api-Key",
+		"Authorization", "Cookie", "Cookie2", "X-Api-Key", "Api-Key", "X-Goog-Api-Key",
 		"X-Sendfile", "X-Lighttpd-Send-File", "X-Reproxy-Url",
 		"X-Cache", "X-Cache-Key":
 		return false

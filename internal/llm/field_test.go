@@ -1,6 +1,50 @@
 package llm
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
+
+// TestOfOneConnection: which fields go no further than one connection, which
+// than one proxy, and which of a request's are said by whoever sends it.
+func TestOfOneConnection(t *testing.T) {
+	type kinds struct{ hop, proxy, transport bool }
+	hop, proxy, transport, no := kinds{true, false, true}, kinds{proxy: true}, kinds{transport: true}, kinds{}
+	for name, want := range map[string]kinds{
+		"Connection": hop, "Proxy-Connection": hop, "Keep-Alive": hop, "Te": hop, "Trailer": hop, "Transfer-Encoding": hop, "Upgrade": hop, "Http2-Settings": hop,
+		"Proxy-Authenticate": proxy, "Proxy-Authorization": proxy, "Proxy-Authentication-Info": proxy,
+		"Host": transport, "Content-Length": transport, "Expect": transport, "Accept-Encoding": transport,
+		"": no, "Tx": no, "Referer": no, "Connected-": no, "Content-Encoding": no, "X-Request-Number": no, "Authorization": no,
+	} {
+		if got := (kinds{HopByHop(name), ForProxy(name), OfTransport(name)}); got != want {
+			t.Errorf("%q: %v, want %v", name, got, want)
+		}
+		if HopByHop(strings.ToLower(name)) != want.hop || HopByHop(strings.ToUpper(name)) != want.hop {
+			t.Errorf("%q: its case changes what it is", name)
+		}
+		if (want.hop || want.proxy) && ForClient(name, 200) {
+			t.Errorf("%q: a client sees it", name)
+		}
+	}
+}
+
+func TestNominates(t *testing.T) {
+	header := []Field{{"Connection", "close, x-a"}, {"X-A", "1"}, {"Connection", "\tX-B\t,,X-C "}}
+	options := ConnectionOptions(header)
+	for name, want := range map[string]bool{"X-A": true, "X-B": true, "X-C": true, "Close": true, "X": false, "X-D": false, "X-A, X-B": false} {
+		if Nominates(options, name) != want {
+			t.Errorf("%q names %q: %v", options, name, !want)
+		}
+	}
+	if Nominates("keep-alive", "X-A") || Nominates("", "X-A") || ConnectionOptions(header[1:2]) != "" {
+		t.Error("something is named by nothing")
+	}
+	for _, header := range [][]Field{{{"X-A", "1"}}, {{"Connection", "keep-alive"}}, {{"Connection", "close, x-a"}}} {
+		if n := testing.AllocsPerRun(100, func() { Nominates(ConnectionOptions(header), "X-B") }); n > 0 {
+			t.Errorf("%v: %v allocations", header, n)
+		}
+	}
+}
 
 func TestForClient(t *testing.T) {
 	for name, want := range map[string]bool{

@@ -1,59 +1,12 @@
 package upstream
 
-import (
-	"strings"
-
-	"sluice/internal/llm"
-)
-
-// endToEnd reports whether a field may be passed on (RFC 9110 section 7.6.1).
-// The fields about a body's framing may not either: bodies are framed anew.
-// name is in canonical form.
-func endToEnd(name string) bool {
-	switch name {
-	case "Connection", "Proxy-Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-		"Proxy-Authenticate", "Proxy-Authorization", "Proxy-Authentication-Info", "Http2-Settings",
-		"Content-Length":
-		return false
-	}
-	return true
-}
-
-// requestOnly reports whether a request field is set here and nowhere else.
-func requestOnly(name string) bool {
-	return name == "Host" || name == "Accept-Encoding" || name == "Expect"
-}
-
-// connectionOptions returns the value of the Connection fields: names of
-// further fields that concern only the one connection.
-func connectionOptions(header []llm.Field) string {
-	options := ""
-	for i := range header {
-		if header[i].Name == "Connection" {
-			options += "," + header[i].Value
-		}
-	}
-	return options
-}
-
-// nominates reports whether connection options name a field.
-func nominates(options, name string) bool {
-	if options == "" {
-		return false
-	}
-	for option := range strings.SplitSeq(options, ",") {
-		if strings.EqualFold(strings.Trim(option, " \t"), name) {
-			return true
-		}
-	}
-	return false
-}
+import "sluice/internal/llm"
 
 // appendRequestHeader appends the fields of a call as they go out.
 func appendRequestHeader(dst []llm.Field, call *Call) []llm.Field {
-	options := connectionOptions(call.Header)
+	options := llm.ConnectionOptions(call.Header)
 	for _, f := range call.Header {
-		if endToEnd(f.Name) && !requestOnly(f.Name) && !nominates(options, f.Name) {
+		if !llm.OfTransport(f.Name) && !llm.ForProxy(f.Name) && !llm.Nominates(options, f.Name) {
 			dst = append(dst, f)
 		}
 	}
@@ -70,7 +23,7 @@ func acceptEncoding(call *Call) string {
 // replyHeader copies the fields of a reply that may be passed on, and returns
 // apart how the body is coded.
 func replyHeader(header []llm.Field) (kept []llm.Field, coding string) {
-	options := connectionOptions(header)
+	options := llm.ConnectionOptions(header)
 	kept = make([]llm.Field, 0, len(header))
 	for _, f := range header {
 		switch {
@@ -78,7 +31,8 @@ func replyHeader(header []llm.Field) (kept []llm.Field, coding string) {
 			coding = f.Value
 		case f.Name == "Content-Encoding":
 			coding += "," + f.Value
-		case endToEnd(f.Name) && !nominates(options, f.Name):
+		case f.Name == "Content-Length": // of the body as it came: it may be decoded
+		case !llm.HopByHop(f.Name) && !llm.ForProxy(f.Name) && !llm.Nominates(options, f.Name):
 			kept = append(kept, f)
 		}
 	}

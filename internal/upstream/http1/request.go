@@ -142,28 +142,10 @@ func (r *Request) check() (int, error) {
 	return size, nil
 }
 
-// ownField reports whether a field is about the connection or the framing.
+// ownField reports whether a field is about the connection or the framing. name
+// is in any case.
 func ownField(name string) bool {
-	var own string
-	switch len(name) {
-	case 2:
-		own = "TE"
-	case 4:
-		own = "Host"
-	case 6:
-		own = "Expect"
-	case 7:
-		return strings.EqualFold(name, "Upgrade") || strings.EqualFold(name, "Trailer")
-	case 10:
-		return strings.EqualFold(name, "Connection") || strings.EqualFold(name, "Keep-Alive")
-	case 14:
-		own = "Content-Length"
-	case 17:
-		own = "Transfer-Encoding"
-	default:
-		return false
-	}
-	return strings.EqualFold(name, own)
+	return llm.HopByHop(name) || strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Expect")
 }
 
 // appendHead appends the head. A length of -1 means chunks.

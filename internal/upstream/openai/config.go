@@ -64,7 +64,7 @@ func (c Config) Validate() error {
 			fault("headers: %q is not a header name", name)
 		case seen[canonical] != "":
 			fault("headers: %s and %s are the same header", seen[canonical], name)
-		case transportOwn(canonical):
+		case llm.OfTransport(canonical):
 			fault("headers: %s is set by the transport and cannot be configured", name)
 		case canonical == "Authorization" && !c.APIKey.IsZero():
 			fault("headers: %s and api_key set the same header; give one of them", name)
@@ -102,16 +102,6 @@ func parseBase(text string) (*url.URL, error) {
 		return nil, fmt.Errorf("base_url: %q has a fragment", text)
 	}
 	return u, nil
-}
-
-// transportOwn reports whether a request field belongs to the transport.
-func transportOwn(canonical string) bool {
-	switch canonical {
-	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Proxy-Connection", "Keep-Alive",
-		"Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding", "Http2-Settings":
-		return true
-	}
-	return false
 }
 
 // canonicalName gives a header name in the form of llm.Field.

@@ -162,16 +162,10 @@ func handOn(r *upstream.Reply, read []byte, out llm.Sink) error {
 // header. None of them holds the upstream's key, which a proxy or a server for
 // testing may repeat.
 func (h *Handler) clientFields(header []llm.Field, status int) []llm.Field {
-	ofConnection := ""
-	for i := range header {
-		if f := &header[i]; f.Name == "Connection" && !strings.EqualFold(f.Value, "keep-alive") && !strings.EqualFold(f.Value, "close") {
-			ofConnection += f.Value + ","
-		}
-	}
 	kept := header[:0]
 	for i := range header {
 		f := header[i]
-		if !llm.ForClient(f.Name, status) || h.secrets.in(f.Name) || ofConnection != "" && named(ofConnection, f.Name) {
+		if !llm.ForClient(f.Name, status) || h.secrets.in(f.Name) {
 			continue
 		}
 		f.Value = h.secrets.redactField(f.Value)
@@ -179,17 +173,6 @@ func (h *Handler) clientFields(header []llm.Field, status int) []llm.Field {
 	}
 	clear(header[len(kept):])
 	return kept
-}
-
-// named reports whether a field is in the list that Connection gives: it belongs
-// to the connection then (RFC 9110, 7.6.1).
-func named(list, name string) bool {
-	for one := range strings.SplitSeq(list, ",") {
-		if strings.EqualFold(strings.Trim(one, " \t"), name) {
-			return true
-		}
-	}
-	return false
 }
 
 // isJSON reports whether a reply is JSON by its type. Where an operation's
