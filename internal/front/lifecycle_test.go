@@ -97,6 +97,37 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
+// Swap prepares and commits.
+func (s *Server) Swap(cfg Config, sc StreamConfig, h llm.Handler) (idle <-chan struct{}, err error) {
+	p, err := s.Prepare(cfg, sc, h)
+	if err != nil {
+		return nil, err
+	}
+	return p.Commit(), nil
+}
+
+// What is prepared changes nothing until it is committed.
+func TestPrepareChangesNothing(t *testing.T) {
+	s := start(t, unary(`"old"`))
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("k")}} })
+	before := s.state.Load()
+	p, err := s.Prepare(cfg, sc, unary(`"new"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() int {
+		resp, _ := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody))
+		return resp.StatusCode
+	}
+	if status := ask(); status != 200 || s.state.Load() != before || before.ended.Err() != nil {
+		t.Errorf("prepared: %d", status)
+	}
+	<-p.Commit()
+	if status := ask(); status != 401 {
+		t.Errorf("committed: %d", status)
+	}
+}
+
 func TestSwap(t *testing.T) {
 	release := make(chan struct{})
 	s := start(t, held(release))

@@ -77,7 +77,7 @@ type Server struct {
 	certs  *certificates
 	state  atomic.Pointer[state]
 
-	mu       sync.Mutex // one Swap or Listen at a time
+	mu       sync.Mutex // one Commit or Listen at a time
 	listener net.Listener
 
 	draining atomic.Bool
@@ -98,7 +98,7 @@ type Server struct {
 	stats stats
 }
 
-// state is what Swap replaces. It is not modified.
+// state is what a Prepared replaces. It is not modified.
 type state struct {
 	cfg     Config
 	stream  StreamConfig
@@ -294,31 +294,48 @@ func (s *Server) serve() (err error) {
 	return fmt.Errorf("accept connections: %w", err)
 }
 
-// Swap replaces the configuration and the handler. Requests that have begun
-// go on with the old ones; idle is closed when the last of them has ended, and
-// the old handler can then be closed. The address, whether TLS is used, and the
-// limits of the listener itself (max_header_bytes, read_header_timeout,
-// idle_timeout) cannot change without a restart: with them different, Swap
-// changes nothing and says so.
-func (s *Server) Swap(cfg Config, sc StreamConfig, h llm.Handler) (idle <-chan struct{}, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.state.Load()
-	if err := restartNeeded(&old.cfg, &cfg); err != nil {
+// Prepared is another configuration and handler for a Server, checked and read in
+// full, with which nothing can go wrong any more. One that is not used is dropped.
+type Prepared struct {
+	server *Server
+	state  *state
+	cert   *certificate // nil without TLS
+}
+
+// Prepare checks a configuration and a handler that are to replace those in use.
+// It changes nothing. The address, whether TLS is used, and the limits of the
+// listener itself (max_header_bytes, read_header_timeout, idle_timeout) cannot
+// change without a restart: the error says so where they differ.
+func (s *Server) Prepare(cfg Config, sc StreamConfig, h llm.Handler) (*Prepared, error) {
+	if err := restartNeeded(&s.state.Load().cfg, &cfg); err != nil {
 		return nil, err
 	}
 	st, err := newState(cfg, sc, h)
 	if err != nil {
 		return nil, err
 	}
+	p := &Prepared{server: s, state: st}
 	if s.certs != nil {
-		if err := s.certs.use(cfg.TLS); err != nil {
+		if p.cert, err = readCertificate(cfg.TLS); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}
-	s.state.Store(st)
+	return p, nil
+}
+
+// Commit puts it in the place of what is in use. Requests that have begun go on
+// with that; idle is closed when the last of them has ended, and the old handler
+// can then be closed.
+func (p *Prepared) Commit() (idle <-chan struct{}) {
+	s := p.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.cert != nil {
+		s.certs.use(p.cert)
+	}
+	old := s.state.Swap(p.state)
 	old.retire()
-	return old.idle, nil
+	return old.idle
 }
 
 func restartNeeded(old, cfg *Config) error {

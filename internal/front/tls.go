@@ -15,10 +15,15 @@ type certificates struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
-	cfg     TLSConfig
-	cert    *tls.Certificate
-	version [2]fileVersion
+	inUse   *certificate
 	checked time.Time
+}
+
+// certificate is one that was read, and what it was read from.
+type certificate struct {
+	cfg     TLSConfig
+	pair    tls.Certificate
+	version [2]fileVersion
 }
 
 type fileVersion struct {
@@ -30,28 +35,31 @@ type fileVersion struct {
 const checkEvery = time.Second
 
 func newCertificates(cfg TLSConfig, log *slog.Logger) (*certificates, error) {
-	c := &certificates{log: log}
-	return c, c.use(cfg)
+	cert, err := readCertificate(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &certificates{log: log, inUse: cert, checked: time.Now()}, nil
 }
 
-// use reads the files that cfg names, or changes nothing.
-func (c *certificates) use(cfg TLSConfig) error {
+// use puts a certificate in the place of the one in use.
+func (c *certificates) use(cert *certificate) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.read(cfg)
+	c.inUse, c.checked = cert, time.Now()
 }
 
-func (c *certificates) read(cfg TLSConfig) error {
+// readCertificate reads the files that cfg names.
+func readCertificate(cfg TLSConfig) (*certificate, error) {
 	version, err := versions(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cert, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+	pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
 	if err != nil {
-		return fmt.Errorf("read certificate: %w", err)
+		return nil, fmt.Errorf("read certificate: %w", err)
 	}
-	c.cfg, c.cert, c.version, c.checked = cfg, &cert, version, time.Now()
-	return nil
+	return &certificate{cfg, pair, version}, nil
 }
 
 func versions(cfg TLSConfig) (v [2]fileVersion, err error) {
@@ -71,17 +79,20 @@ func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	if now.Sub(c.checked) < checkEvery {
-		return c.cert, nil
+		return &c.inUse.pair, nil
 	}
 	c.checked = now
-	version, err := versions(c.cfg)
-	if err == nil && version != c.version {
-		err = c.read(c.cfg)
+	version, err := versions(c.inUse.cfg)
+	if err == nil && version != c.inUse.version {
 		// A cert that does not fit its key yet is one half of a change: the next
 		// look finds the other half.
+		var cert *certificate
+		if cert, err = readCertificate(c.inUse.cfg); err == nil {
+			c.inUse, c.checked = cert, time.Now()
+		}
 	}
 	if err != nil {
 		c.log.Warn("keeping the old certificate", "error", err)
 	}
-	return c.cert, nil
+	return &c.inUse.pair, nil
 }

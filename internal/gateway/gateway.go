@@ -155,12 +155,13 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload configuration: %w", err)
 	}
-	next.start() // before requests come: it has model lists to read
-	idle, err := g.front.Swap(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
+	edge, err := g.front.Prepare(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
 	if err != nil {
 		next.close()
 		return fmt.Errorf("reload configuration: %w", err)
 	}
+	next.start() // before requests come: it has model lists to read
+	idle := edge.Commit()
 	old := g.chain
 	old.leave(next)
 	next.join(g.figures)
