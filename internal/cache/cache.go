@@ -88,7 +88,7 @@ func (c *Cache) Attach(second SecondLevel) error {
 }
 
 // Stage makes the chain's stage in front of next. groups is asked about models.
-func (c *Cache) Stage(next llm.Handler, groups Groups) llm.Handler {
+func (c *Cache) Stage(next llm.Handler, groups llm.Groups) llm.Handler {
 	return &stage{cache: c, next: next, groups: groups}
 }
 

@@ -12,14 +12,6 @@ import (
 	"sluice/internal/llm"
 )
 
-// Groups is what the cache asks of routing.
-type Groups interface {
-	// Group gives a digest of the upstreams that may answer for a model as a
-	// client names it, and the model's name as resolved. ok is false while none
-	// is known. It does not wait.
-	Group(model string) (id [32]byte, name string, ok bool)
-}
-
 // keyVersion begins what is digested. It changes with the rules below.
 const keyVersion = "sluice/2"
 

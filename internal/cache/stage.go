@@ -15,7 +15,7 @@ import (
 type stage struct {
 	cache  *Cache
 	next   llm.Handler
-	groups Groups
+	groups llm.Groups
 }
 
 // Serve implements llm.Handler.

@@ -21,10 +21,9 @@ type group struct {
 	name string
 }
 
-// Group tells who may answer for a model as a client names it in a body; "" is
-// the default upstream. ok is false while nobody is known to serve the model.
-// It goes by what the model lists say now, and neither waits nor asks
-// upstreams. It is safe for concurrent use.
+// Group implements llm.Groups: it tells who may answer for a model as a client
+// names it in a body; "" is the default upstream. It goes by what the model
+// lists say now.
 //
 // id is a SHA-256 digest of the upstreams that may answer, fallbacks included:
 // of their names and identities, the name that each knows the model by, and

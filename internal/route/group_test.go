@@ -216,7 +216,7 @@ func TestGroupAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	r := quickRouter(t)
+	var r llm.Groups = quickRouter(t)
 	for _, model := range []string{"m", "alias", "a/m"} {
 		n := testing.AllocsPerRun(1000, func() {
 			if _, _, ok := r.Group(model); !ok {
