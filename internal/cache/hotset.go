@@ -25,7 +25,7 @@ import (
 //	"slh" version | time | aside | CRC-32C of all before | entry…
 //
 // time is Unix time in milliseconds, and aside and each entry begin with their
-// length; an entry is as encode writes it. Numbers are unsigned varints.
+// length; an entry is as marshal writes it. Numbers are unsigned varints.
 const (
 	hotMagic = "slh\x01"
 	hotName  = "hot-set"
@@ -115,7 +115,7 @@ func (h *hotSet) encode(f io.Writer, entries []named, now time.Duration) error {
 		if e.until <= now {
 			continue
 		}
-		b := encode(e.key, e.entry, now)
+		b := marshal(e.key, e.entry, now)
 		if size += int64(len(b)) + binary.MaxVarintLen32; size > h.limit {
 			break
 		}
@@ -178,13 +178,13 @@ func (h *hotSet) read(now time.Duration) (entries []named, err error) {
 	}
 	for len(records) > 0 {
 		var key Key
-		r := decoder{b: records}
+		r := parts{b: records}
 		record := r.bytes()
 		if r.bad || len(record) < len(magic)+len(key) {
 			return entries, errDamaged
 		}
 		copy(key[:], record[len(magic):])
-		e, err := decode(record, key, now)
+		e, err := unmarshal(record, key, now)
 		if err != nil {
 			return entries, err
 		}
@@ -203,7 +203,7 @@ func (h *hotSet) read(now time.Duration) (entries []named, err error) {
 
 // parseHotSet takes the head of a hot set from its entries.
 func parseHotSet(b []byte) (written int64, aside, records []byte, err error) {
-	r := decoder{b: b}
+	r := parts{b: b}
 	if len(b) < len(hotMagic) || string(b[:len(hotMagic)]) != hotMagic {
 		return 0, nil, nil, errDamaged
 	}

@@ -135,13 +135,13 @@ func (c *Cache) forgetID(id Key) []Place {
 
 // pointer is what the second level has under an id: the place of its reply.
 func pointer(id Key, p Place, e *entry, now time.Duration) []byte {
-	return encode(id, &entry{head: e.head, body: p.Key[:], born: e.born, until: e.until}, now)
+	return marshal(id, &entry{head: e.head, body: p.Key[:], born: e.born, until: e.until}, now)
 }
 
 // pointed reads a pointer, which is not trusted: what it leads to is forgotten
 // at worst.
 func pointed(id Key, f Found, now time.Duration) (p Place, ok bool) {
-	e, err := decode(f.Value, id, now)
+	e, err := unmarshal(f.Value, id, now)
 	if err != nil || len(e.body) != len(p.Key) {
 		return Place{}, false
 	}

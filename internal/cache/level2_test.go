@@ -77,7 +77,7 @@ func TestSecondLevelKinds(t *testing.T) {
 // none.
 func TestSecondLevelIsNotTrusted(t *testing.T) {
 	key := Key{1}
-	good := encode(key, sampleEntry(), 0)
+	good := marshal(key, sampleEntry(), 0)
 	for name, change := range map[string]func(s *shared, key Key){
 		"fails":         func(s *shared, _ Key) { s.fail = errDown },
 		"garbage":       func(s *shared, k Key) { s.values[k] = []byte("garbage") },

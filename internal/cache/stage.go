@@ -289,7 +289,7 @@ func (c *Cache) received(key Key, f Found) *entry {
 		return nil
 	}
 	now := c.clock.now()
-	e, err := decode(f.Value, key, now)
+	e, err := unmarshal(f.Value, key, now)
 	if err != nil {
 		c.figures.damaged.Add(1)
 		return nil
@@ -338,7 +338,7 @@ func (c *Cache) keep(place Place, e *entry, gen generation) {
 			if e.id != (Key{}) {
 				c.second.Put(Place{Key: e.id}, pointer(e.id, place, e, now), e.until-now)
 			}
-			c.second.Put(place, encode(place.Key, e, now), e.until-now)
+			c.second.Put(place, marshal(place.Key, e, now), e.until-now)
 		}
 	})
 	if stored && e.origin != fetched {

@@ -31,8 +31,8 @@ var errDamaged = errors.New("the stored entry is damaged or foreign")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // the one table there is, read only
 
-// encode writes an entry as it is at now.
-func encode(key Key, e *entry, now time.Duration) []byte {
+// marshal writes an entry as it is at now.
+func marshal(key Key, e *entry, now time.Duration) []byte {
 	h := e.head.Value()
 	b := make([]byte, 0, len(magic)+len(key)+len(e.body)+5*len(e.ends)+256)
 	b = append(b, magic...)
@@ -59,15 +59,15 @@ func (h *head) strings() [6]*string {
 	return [...]*string{&h.contentType, &h.language, &h.version, &h.upstream, &h.model, &h.reported}
 }
 
-// decode reads what encode wrote for key, at now. The entry owns its bytes.
+// unmarshal reads what marshal wrote for key, at now. The entry owns its bytes.
 // The error is errDamaged.
-func decode(b []byte, key Key, now time.Duration) (*entry, error) {
+func unmarshal(b []byte, key Key, now time.Duration) (*entry, error) {
 	n := len(b) - crcSize
 	if n < len(magic)+len(key) || string(b[:len(magic)]) != magic || Key(b[len(magic):][:len(key)]) != key ||
 		crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
 		return nil, errDamaged
 	}
-	r := decoder{b: b[len(magic)+len(key) : n]}
+	r := parts{b: b[len(magic)+len(key) : n]}
 	age, life := r.millis(), r.millis()
 	e := &entry{born: now - age, until: now - age + life, tokens: uint32(r.number(math.MaxUint32))}
 	var h head
@@ -95,15 +95,15 @@ func decode(b []byte, key Key, now time.Duration) (*entry, error) {
 	return e, nil
 }
 
-// decoder reads the parts of an entry. After a fault bad is set and the rest is
+// parts reads an entry part by part. After a fault bad is set and the rest is
 // zero.
-type decoder struct {
+type parts struct {
 	b   []byte
 	bad bool
 }
 
 // number reads a number of at most limit.
-func (r *decoder) number(limit uint64) uint64 {
+func (r *parts) number(limit uint64) uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || v > limit {
 		r.b, r.bad = nil, true
@@ -116,11 +116,11 @@ func (r *decoder) number(limit uint64) uint64 {
 // longest bounds an age and a life. It is far below what overflows.
 const longest = 100 * 365 * 24 * time.Hour
 
-func (r *decoder) millis() time.Duration {
+func (r *parts) millis() time.Duration {
 	return time.Duration(r.number(uint64(longest/time.Millisecond))) * time.Millisecond
 }
 
-func (r *decoder) bytes() []byte {
+func (r *parts) bytes() []byte {
 	n := r.number(math.MaxUint32)
 	if r.bad || n > uint64(len(r.b)) {
 		r.b, r.bad = nil, true

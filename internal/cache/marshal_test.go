@@ -28,12 +28,12 @@ func equalEntries(a, b *entry) bool {
 	return a.head == b.head && bytes.Equal(a.body, b.body) && slices.Equal(a.ends, b.ends) && a.born == b.born && a.until == b.until && a.tokens == b.tokens
 }
 
-func TestCodecRoundTrip(t *testing.T) {
+func TestMarshalRoundTrip(t *testing.T) {
 	key := Key{1, 2, 3}
 	for _, e := range []*entry{sampleEntry(), sampleStream(), {head: unique.Make(head{}), body: []byte{}}} {
-		b := encode(key, e, 2*time.Second)
+		b := marshal(key, e, 2*time.Second)
 		// Another machine's clock stands elsewhere.
-		got, err := decode(b, key, time.Hour)
+		got, err := unmarshal(b, key, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,37 +51,37 @@ func TestCodecRoundTrip(t *testing.T) {
 }
 
 // Every changed byte, every cut and every other key makes it no entry.
-func TestCodecDamage(t *testing.T) {
+func TestMarshalDamage(t *testing.T) {
 	key := Key{1, 2, 3}
-	b := encode(key, sampleStream(), 2*time.Second)
+	b := marshal(key, sampleStream(), 2*time.Second)
 	for i := range b {
 		bad := bytes.Clone(b)
 		bad[i] ^= 0x41
-		if e, err := decode(bad, key, 0); err == nil {
+		if e, err := unmarshal(bad, key, 0); err == nil {
 			t.Errorf("byte %d changed: got %+v", i, e)
 		}
-		if e, err := decode(b[:i], key, 0); err == nil {
+		if e, err := unmarshal(b[:i], key, 0); err == nil {
 			t.Errorf("cut at %d: got %+v", i, e)
 		}
 	}
-	if _, err := decode(b, Key{9}, 0); err == nil {
+	if _, err := unmarshal(b, Key{9}, 0); err == nil {
 		t.Error("taken for another key's")
 	}
-	if _, err := decode(append(bytes.Clone(b), 0), key, 0); err == nil {
+	if _, err := unmarshal(append(bytes.Clone(b), 0), key, 0); err == nil {
 		t.Error("taken with a byte too many")
 	}
 }
 
-func FuzzDecode(f *testing.F) {
+func FuzzUnmarshal(f *testing.F) {
 	key := Key{1, 2, 3}
-	f.Add(encode(key, sampleEntry(), 0), false)
-	f.Add(encode(key, sampleStream(), 0), false)
+	f.Add(marshal(key, sampleEntry(), 0), false)
+	f.Add(marshal(key, sampleStream(), 0), false)
 	f.Add([]byte("x"), true)
 	f.Fuzz(func(t *testing.T, b []byte, sign bool) {
 		if sign { // get past the check sum
 			b = sealed(key, b)
 		}
-		e, err := decode(b, key, time.Hour)
+		e, err := unmarshal(b, key, time.Hour)
 		if err != nil {
 			return
 		}
@@ -95,7 +95,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			start = end
 		}
-		again, err := decode(encode(key, e, time.Hour), key, time.Hour)
+		again, err := unmarshal(marshal(key, e, time.Hour), key, time.Hour)
 		if err != nil || !equalEntries(again, e) {
 			t.Errorf("got %+v and %v, want %+v", again, err, e)
 		}
