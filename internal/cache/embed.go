@@ -257,7 +257,7 @@ func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err
 	if err := l.stage.next.Serve(ctx, &req, &c); err != nil {
 		m.waited = time.Since(begun)
 		var e *llm.Error
-		if errors.As(err, &e) && e.Answered && e.Status < 500 && e.Status != 429 && ctx.Err() == nil {
+		if errors.As(err, &e) && e.Fault == llm.Answered && e.Status < 500 && e.Status != 429 && ctx.Err() == nil {
 			return false, nil
 		}
 		return true, err

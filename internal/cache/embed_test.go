@@ -228,9 +228,9 @@ func TestEmbeddingsSmallerRequestFails(t *testing.T) {
 		"bad index": {func(out llm.Sink) error {
 			return answer(out, `{"data":[{"index":"1","embedding":[]},{"embedding":[]}]}`)
 		}, 3, false},
-		"refused":   {func(llm.Sink) error { return &llm.Error{Status: 400, Answered: true} }, 3, false},
-		"limited":   {func(llm.Sink) error { return &llm.Error{Status: 429, Answered: true} }, 2, true},
-		"failed":    {func(llm.Sink) error { return &llm.Error{Status: 500, Answered: true} }, 2, true},
+		"refused":   {func(llm.Sink) error { return &llm.Error{Status: 400, Fault: llm.Answered} }, 3, false},
+		"limited":   {func(llm.Sink) error { return &llm.Error{Status: 429, Fault: llm.Answered} }, 2, true},
+		"failed":    {func(llm.Sink) error { return &llm.Error{Status: 500, Fault: llm.Answered} }, 2, true},
 		"no answer": {func(llm.Sink) error { return &llm.Error{Status: 502} }, 2, true},
 		"understood": {func(out llm.Sink) error {
 			return answer(out, `{"data":[{"embedding":["\"b\""],"object":"embedding"},{"embedding":["\"c\""],"object":"embedding"}],"model":"gpt-e","usage":{"prompt_tokens":6}}`)

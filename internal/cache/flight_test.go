@@ -79,7 +79,7 @@ func TestStampede(t *testing.T) {
 func TestToldToAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, nil)
-		fault := &llm.Error{Status: 503, Code: "overloaded", Told: true, Ended: true}
+		fault := &llm.Error{Status: 503, Code: "overloaded", Fault: llm.Told, Ended: true}
 		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
 			time.Sleep(time.Second)
 			_ = out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1})
@@ -110,7 +110,7 @@ func TestSharedWholeFailure(t *testing.T) {
 			time.Sleep(time.Second)
 			_ = out.Start(&llm.Head{Status: 200, Kind: llm.Unary})
 			_ = out.Send([]llm.Event{{Raw: []byte(`{"error":{},"choices":[]}`), Failed: true}})
-			return &llm.Error{Status: 502, Told: true, Ended: true}
+			return &llm.Error{Status: 502, Fault: llm.Told, Ended: true}
 		}
 		all, _ := f.callers(3, func() *llm.Request { return chat("hi") })
 		for i, c := range all {

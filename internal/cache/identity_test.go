@@ -22,7 +22,7 @@ func keeping(c *Config, _ *Options) { c.Stored, c.Streams = true, true }
 func answerKept(_ context.Context, n int, r *llm.Request, out llm.Sink) error {
 	switch {
 	case r.Op == llm.Passthrough:
-		return &llm.Error{Status: 404, Answered: true, Message: "no such response"}
+		return &llm.Error{Status: 404, Fault: llm.Answered, Message: "no such response"}
 	case r.Op == llm.Chat:
 		return answer(out, strings.Replace(chatReply("x"), `"c"`, fmt.Sprintf(`"chatcmpl-%d"`, n), 1))
 	case r.Stream:

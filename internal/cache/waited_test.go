@@ -66,7 +66,7 @@ func TestWaited(t *testing.T) {
 		// The smaller request is refused, and the whole one is sent.
 		f.up.then(func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
 			if len(inputs(t, r.Body)) == 1 {
-				return &llm.Error{Status: 400, Answered: true}
+				return &llm.Error{Status: 400, Fault: llm.Answered}
 			}
 			return embedded("")(ctx, n, r, out)
 		})

@@ -61,11 +61,11 @@ func errUndone(err error) error {
 	switch {
 	case errors.Is(err, errFull):
 		e := llm.Errorf(statusUnavailable, "codec_busy", "Too many messages wait to be encoded or decoded. Send the request again in a moment.")
-		e.RetryAfter = time.Second
+		e.Fault, e.RetryAfter = llm.Busy, time.Second
 		return e
 	case errors.Is(err, errClosed):
 		e := llm.Errorf(statusUnavailable, "shutting_down", "The gateway is shutting down. Send the request again.")
-		e.RetryAfter = time.Second
+		e.Fault, e.RetryAfter = llm.ShuttingDown, time.Second
 		return e
 	default:
 		return err
@@ -78,7 +78,7 @@ func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
 		return done
-	case ok && e.Code == "codec_busy":
+	case ok && e.Fault == llm.Busy:
 		return busy
 	case ok && e.Status < 500:
 		return invalid

@@ -17,7 +17,7 @@ import (
 // errDraining answers requests that come after the end was asked for.
 func errDraining() error {
 	e := llm.Errorf(http.StatusServiceUnavailable, "shutting_down", "The gateway is shutting down. Send the request again.")
-	e.RetryAfter = time.Second
+	e.Fault, e.RetryAfter = llm.ShuttingDown, time.Second
 	return e
 }
 

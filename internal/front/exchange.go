@@ -154,7 +154,7 @@ func (x *exchange) finish(err error) {
 		return
 	}
 	left := x.r.Context().Err() != nil
-	if e := llm.AsError(err); e.Told && x.record.Told {
+	if e := llm.AsError(err); e.Fault == llm.Told && x.record.Told {
 		x.told(e, left || x.stream.err != nil)
 		return
 	}
@@ -283,7 +283,7 @@ func (x *exchange) breakOff() {
 // abortCause is why e ends a reply that has begun.
 func abortCause(e *llm.Error) int {
 	switch {
-	case e == errShutdown:
+	case e.Fault == llm.ShuttingDown:
 		return abortShutdown
 	case e.Upstream != "":
 		return abortUpstream
@@ -296,7 +296,7 @@ func abortCause(e *llm.Error) int {
 
 func (x *exchange) logFailure(e *llm.Error) {
 	level := slog.LevelDebug
-	if e.Status >= 500 && e.Code != "shutting_down" {
+	if e.Status >= 500 && e.Fault != llm.ShuttingDown {
 		level = slog.LevelWarn
 	}
 	ctx := context.Background()

@@ -77,7 +77,7 @@ func speaksJSON(contentType string) bool {
 // noteError is told of a reply that is an error, before it is written.
 func (x *exchange) noteError(told *llm.Error, body []byte) {
 	e := &x.record
-	e.Code, e.HasOverhead, e.Reply = told.Code, false, body
+	e.Code, e.Fault, e.HasOverhead, e.Reply = told.Code, told.Fault, false, body
 	if told.Upstream != "" {
 		e.Upstream = told.Upstream
 	}
@@ -90,7 +90,7 @@ func (x *exchange) noteError(told *llm.Error, body []byte) {
 // noteLate is told of an error that ends a reply which has begun.
 func (x *exchange) noteLate(told *llm.Error) {
 	e := &x.record
-	e.Code, e.Late, e.Status = told.Code, told.Status, x.status
+	e.Code, e.Fault, e.Late, e.Status = told.Code, told.Fault, told.Status, x.status
 	if told.Upstream != "" {
 		e.Upstream = told.Upstream
 	}

@@ -171,7 +171,7 @@ func (st *state) retire() {
 
 // errShutdown is the cause with which requests end that outlast the drain.
 var errShutdown = &llm.Error{
-	Status: http.StatusServiceUnavailable, Type: llm.TypeServer, Code: "shutting_down",
+	Fault: llm.ShuttingDown, Status: http.StatusServiceUnavailable, Type: llm.TypeServer, Code: "shutting_down",
 	Message: "The gateway is shutting down and the request took too long to finish. Send it again.", RetryAfter: time.Second,
 }
 

@@ -144,7 +144,7 @@ func TestToldByUpstream(t *testing.T) {
 				if c.leave {
 					<-ctx.Done()
 				}
-				return &llm.Error{Status: 503, Code: "overloaded", Upstream: "up", Told: true, Ended: c.ended}
+				return &llm.Error{Status: 503, Code: "overloaded", Upstream: "up", Fault: llm.Told, Ended: c.ended}
 			}, Options{Observers: []perf.Observer{seen}})
 			ctx, leave := context.WithCancel(t.Context())
 			r := bufio.NewReader(s.open(t, ctx, e, chatPath).Body)
@@ -177,7 +177,7 @@ func TestToldByWholeReply(t *testing.T) {
 			if err := errors.Join(out.Start(&h), out.Send([]llm.Event{{Raw: []byte(body), Failed: true}})); err != nil {
 				return err
 			}
-			return &llm.Error{Status: 502, Code: "server_error", Upstream: "up", Told: true, Ended: true}
+			return &llm.Error{Status: 502, Code: "server_error", Upstream: "up", Fault: llm.Told, Ended: true}
 		}, Options{Observers: []perf.Observer{seen}})
 		res := s.open(t, t.Context(), e, "/v1/responses")
 		if b, err := io.ReadAll(res.Body); string(b) != body || err != nil || res.StatusCode != 200 {

@@ -101,7 +101,7 @@ func (x *exchange) serveTunnel() error {
 	if open.Add(1) > int64(cfg.MaxOpen) {
 		x.s.stats.tunnelsRejected.Add(1)
 		e := llm.Errorf(http.StatusServiceUnavailable, "overloaded", "The gateway has as many WebSockets open as it may have (server.tunnels.max_open). Try again.")
-		e.RetryAfter = time.Second
+		e.Fault, e.RetryAfter = llm.Busy, time.Second
 		return e
 	}
 	x.forwardHeader()
@@ -329,7 +329,7 @@ func (x *exchange) concludeTunnel(err error) {
 	case t.closed.Load():
 		return // how the connections end after it is nobody's concern
 	case err == nil:
-		e = &llm.Error{Status: http.StatusBadGateway, Type: llm.TypeUpstream, Code: "upstream_cut", Upstream: x.record.Upstream,
+		e = &llm.Error{Fault: llm.Cut, Status: http.StatusBadGateway, Type: llm.TypeUpstream, Code: "upstream_cut", Upstream: x.record.Upstream,
 			Message: "The upstream ended the connection without a Close frame."}
 		cause = abortUpstream
 	default:

@@ -160,7 +160,7 @@ func (g *Gateway) purge(r *http.Request) ([]byte, error) {
 	if err != nil {
 		e := llm.Errorf(502, "second_level_failed", "%d replies were deleted here, but the second level could not be reached: other machines may still have some. "+
 			"They expire within the time that the cache keeps them; or try again.", n)
-		e.Err = err
+		e.Fault, e.Err = llm.Unavailable, err
 		return nil, e
 	}
 	return fmt.Appendf(nil, `{"object":"cache","deleted":true,"entries":%d}`+"\n", n), nil

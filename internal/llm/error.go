@@ -16,13 +16,17 @@ const (
 	TypeUpstream       = "upstream_error"
 )
 
+// CodeUpstream is the code of an upstream's error that has none of its own.
+const CodeUpstream = "upstream_error"
+
 // Error is the one error that is meant for a client. Any other error is
 // internal: its text is logged with the request's id and the client is told
 // no more than that.
 type Error struct {
+	Fault   Fault  // what kind of failure it is
 	Status  int    // HTTP status, 400 to 599
 	Type    string // one of the Type constants, or an upstream's own
-	Code    string // "" is written as null
+	Code    string // for the client, see Fault; "" is written as null
 	Message string // for the client: says what to do; never holds a secret
 	Param   string // "" is written as null
 
@@ -43,20 +47,15 @@ type Error struct {
 	// Upstream names the upstream that failed, "" when Sluice itself did.
 	Upstream string
 
-	// Answered says that Status is the upstream's own: it stood in the head of
-	// its reply, so one such as 503 means that it did not process the request.
-	// An error that came within a reply is no such answer.
-	Answered bool
-
 	// Unprocessed says that the upstream cannot have acted on the request, or
 	// says that it did not, so that the request may be sent again.
 	Unprocessed bool
 
-	// Told says that the upstream told of the error by an event of its stream, after
-	// a status of 200. Where events had been sent before, the client has that one
-	// too (its Failed is true), and nothing is added to it: the stream ends as its
-	// upstream ended it, as a whole one where Ended is true.
-	Told, Ended bool
+	// Ended says of an error that was Told that the upstream ended its stream as a
+	// whole one. Where events had been sent before, the client has the one that told
+	// of it too (its Failed is true), and nothing is added to it: the stream ends as
+	// its upstream ended it.
+	Ended bool
 
 	// Attempts is how often upstreams were asked before the request failed, and
 	// Waited how long it waited for them.
@@ -99,8 +98,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Named reports whether Code says more than Status does.
+func (e *Error) Named() bool { return e.Code != "" && e.Code != CodeUpstream }
+
 // Errorf makes an Error of Sluice's own with the given status, code and
-// message. Its type follows from the status as OpenAI's do.
+// message. Its type follows from the status as OpenAI's do, and its fault is
+// Declined: whoever means another one sets it.
 func Errorf(status int, code, format string, args ...any) *Error {
 	return &Error{Status: status, Type: TypeOf(status), Code: code, Message: fmt.Sprintf(format, args...)}
 }
@@ -127,5 +130,5 @@ func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Status: 500, Type: TypeServer, Code: "internal_error", Message: "The gateway failed to handle the request.", Err: err}
+	return &Error{Fault: Internal, Status: 500, Type: TypeServer, Code: "internal_error", Message: "The gateway failed to handle the request.", Err: err}
 }

@@ -1,5 +1,7 @@
 package perf
 
+import "sluice/internal/llm"
+
 // Class says in which way a request went wrong. There are few, so that each may be
 // a label, an error.type of a span and a word in a line of the log.
 type Class uint8
@@ -48,9 +50,6 @@ const (
 	AbortLimit    = "limit"    // a WebSocket in which more was sent than one may carry
 )
 
-// codeTimeout is the code of the error for an upstream that took too long.
-const codeTimeout = "upstream_timeout"
-
 // Class says in which way the request went wrong. Every figure, alarm, line and
 // span asks here, so that they agree.
 func (x *Exchange) Class() Class {
@@ -85,16 +84,27 @@ func (x *Exchange) Class() Class {
 func (x *Exchange) Failed() bool { return x.Class().Failed() }
 
 func (x *Exchange) serverClass() Class {
-	switch {
-	case x.Upstream == "" || x.Aborted == AbortInternal:
+	if x.Upstream == "" || x.Aborted == AbortInternal {
 		return ServerError
-	case x.Code == codeTimeout:
-		return Timeout
-	case x.Aborted != "":
-		return Cut
-	default:
-		return UpstreamError
 	}
+	c := classOf(x.Fault)
+	if c == UpstreamError && x.Aborted != "" {
+		return Cut
+	}
+	return c
+}
+
+// classOf is the class of a request that an upstream was asked for and that ended
+// in a fault, before the reply had begun.
+func classOf(f llm.Fault) Class {
+	return [llm.Faults]Class{
+		llm.Internal: ServerError, llm.Unavailable: ServerError, llm.Lacking: ServerError, llm.ShuttingDown: ServerError,
+		llm.Declined: UpstreamError, // for what the upstream cannot do
+		llm.Busy:     UpstreamError, llm.Replaced: UpstreamError, llm.Unreachable: UpstreamError, llm.Refused: UpstreamError,
+		llm.TimedOut: Timeout,
+		llm.Cut:      UpstreamError, llm.BadReply: UpstreamError, llm.TooLarge: UpstreamError, llm.Unusable: UpstreamError,
+		llm.Answered: UpstreamError, llm.Told: UpstreamError,
+	}[f]
 }
 
 func clientClass(status int) Class {

@@ -1,6 +1,10 @@
 package perf
 
-import "testing"
+import (
+	"testing"
+
+	"sluice/internal/llm"
+)
 
 // TestClass has each way in which a request ends. What failed is the gateway's or
 // the upstream's doing.
@@ -24,11 +28,14 @@ func TestClass(t *testing.T) {
 		"takes nothing":                 {Exchange{Status: 200, Upstream: up, Aborted: AbortSlow}, "client_slow", false},
 		"the gateway's fault":           {Exchange{Status: 500}, "server_error", true},
 		"no upstream to ask":            {Exchange{Status: 503}, "server_error", true},
-		"an upstream's status":          {Exchange{Status: 503, Upstream: up, Code: "overloaded"}, "upstream_error", true},
-		"an upstream's useless reply":   {Exchange{Status: 502, Upstream: up, Code: "upstream_bad_reply"}, "upstream_error", true},
-		"an upstream that hangs":        {Exchange{Status: 504, Upstream: up, Code: "upstream_timeout"}, "timeout", true},
-		"hangs in the middle":           {Exchange{Status: 200, Late: 504, Upstream: up, Code: "upstream_timeout", Aborted: AbortUpstream}, "timeout", true},
-		"cut":                           {Exchange{Status: 200, Late: 502, Upstream: up, Code: "upstream_cut", Aborted: AbortUpstream}, "cut", true},
+		"an upstream's status":          {Exchange{Status: 503, Upstream: up, Code: "overloaded", Fault: llm.Answered}, "upstream_error", true},
+		"an upstream's useless reply":   {Exchange{Status: 502, Upstream: up, Code: "upstream_bad_reply", Fault: llm.BadReply}, "upstream_error", true},
+		"an upstream that hangs":        {Exchange{Status: 504, Upstream: up, Code: "upstream_timeout", Fault: llm.TimedOut}, "timeout", true},
+		"an upstream that says so":      {Exchange{Status: 504, Upstream: up, Code: "upstream_timeout", Fault: llm.Answered}, "upstream_error", true},
+		"at fault behind a head":        {Exchange{Status: 500, Upstream: up, Fault: llm.Internal}, "server_error", true},
+		"ends behind a head":            {Exchange{Status: 503, Upstream: up, Fault: llm.ShuttingDown}, "server_error", true},
+		"hangs in the middle":           {Exchange{Status: 200, Late: 504, Upstream: up, Code: "upstream_timeout", Fault: llm.TimedOut, Aborted: AbortUpstream}, "timeout", true},
+		"cut":                           {Exchange{Status: 200, Late: 502, Upstream: up, Code: "upstream_cut", Fault: llm.Cut, Aborted: AbortUpstream}, "cut", true},
 		"told in the stream":            {Exchange{Status: 200, Upstream: up, Told: true}, "stream_error", true},
 		"told, and cut after it":        {Exchange{Status: 200, Late: 502, Upstream: up, Told: true, Aborted: AbortUpstream}, "stream_error", true},
 		"told, and the client left":     {Exchange{Status: 200, Upstream: up, Told: true, Aborted: AbortClient}, "stream_error", true},
@@ -43,6 +50,17 @@ func TestClass(t *testing.T) {
 	} {
 		if got := c.x.Class(); got.String() != c.class || got.Failed() != c.failed || c.x.Failed() != c.failed {
 			t.Errorf("%s: %q, failed: %v", name, got, c.x.Failed())
+		}
+	}
+}
+
+// TestFaults: each fault is a failure, and of a class.
+func TestFaults(t *testing.T) {
+	for f := range llm.Faults {
+		before := Exchange{Status: 502, Upstream: "up", Fault: f}
+		within := Exchange{Status: 200, Late: 502, Upstream: "up", Fault: f, Aborted: AbortUpstream}
+		if c := before.Class(); !c.Failed() || within.Class() != c && within.Class() != Cut {
+			t.Errorf("%v is of the class %q, within a reply %q", f, c, within.Class())
 		}
 	}
 }

@@ -20,11 +20,12 @@ type Exchange struct {
 	Model   string
 	Trace   Trace
 	Begun   time.Time
-	Status  int    // of the reply; 0 where the client left before there was one
-	Code    string // of the error that was told, "" for none
-	Aborted string // one of the Abort constants: why a reply did not reach its end; "" where it did
-	Late    int    // status of the error that ended a reply that had begun, 0 for none
-	Told    bool   // the stream's own events told of an error
+	Status  int       // of the reply; 0 where the client left before there was one
+	Code    string    // of the error that was told, "" for none
+	Fault   llm.Fault // of that error
+	Aborted string    // one of the Abort constants: why a reply did not reach its end; "" where it did
+	Late    int       // status of the error that ended a reply that had begun, 0 for none
+	Told    bool      // the stream's own events told of an error
 
 	Upstream string // which answered, "" for none
 	Attempts int    // how often upstreams were asked

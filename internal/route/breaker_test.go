@@ -64,7 +64,7 @@ func TestBreakerJudges(t *testing.T) {
 		{"timeout", transport(504, codeTimeout, false), true}, {"500", status(500), true}, {"503", status(503), true},
 		{"429", status(429), false}, {"400", status(400), false}, {"401", status(401), false}, {"501", status(501), false},
 		{"503 in the stream", inStream(503), true}, {"400 in the stream", inStream(400), false},
-		{"another gateway's code in the stream", func() error { return &llm.Error{Told: true, Status: 503, Code: codeBusy} }, true},
+		{"another gateway's code in the stream", func() error { return &llm.Error{Fault: llm.Told, Status: 503, Code: codeBusy} }, true},
 		{"busy", transport(503, codeBusy, true), false}, {"a lack of the gateway's own", lacks, false}, {"internal", func() error { return fmt.Errorf("x") }, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestToldAfterLeaving(t *testing.T) {
 		if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream}); err != nil {
 			return err
 		}
-		return &llm.Error{Told: true, Status: 502, Code: "x", Message: "m"}
+		return &llm.Error{Fault: llm.Told, Status: 502, Code: "x", Message: "m"}
 	}}
 	r := serving(t, oneAttempt(), a)
 	for range r.cfg.Breaker.Failures {
@@ -146,7 +146,7 @@ func TestToldAfterLeaving(t *testing.T) {
 func TestToldToNobody(t *testing.T) {
 	a := &fake{name: "a", serve: func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
 		_ = answer(out, "data: {\"error\":{}}\n\n")
-		return &llm.Error{Told: true, Status: 502, Code: "x", Message: "m"}
+		return &llm.Error{Fault: llm.Told, Status: 502, Code: "x", Message: "m"}
 	}}
 	r := serving(t, oneAttempt(), a)
 	for range 5 {

@@ -230,7 +230,7 @@ func (c *call) try(ctx context.Context, t *target) error {
 	}
 	err := t.up.Handler.Serve(ctx, &c.req, c)
 	o, e := classify(ctx, err)
-	if c.sinkFailed && (e == nil || !e.Told) {
+	if c.sinkFailed && (e == nil || e.Fault != llm.Told) {
 		o = internal
 	}
 	c.entry.settle(o, e)
@@ -258,7 +258,7 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	switch {
 	case o == unreachable || o == busy || o == lacking:
 		return again
-	case e.Answered:
+	case e.Fault == llm.Answered:
 		if e.Advice == llm.SendAgain || slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
 			return again
 		}
@@ -280,7 +280,7 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 // mayHaveActed reports whether the upstream may have acted on a request of which
 // nobody knows what became. A client that sends it again would have it done twice.
 func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
-	if e == nil || e.Answered || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
+	if e == nil || e.Fault == llm.Answered || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
 		return false
 	}
 	return o == timedOut || o == cut || o == failed
@@ -291,7 +291,7 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	c.cause = o
 	c.router.log.Debug("request may go elsewhere", slog.String("request_id", c.req.ID), slog.String("upstream", t.up.Name),
 		slog.String("cause", o.String()), slog.Any("error", e))
-	if e.Answered && e.Advice == llm.DoNotRetry {
+	if e.Fault == llm.Answered && e.Advice == llm.DoNotRetry {
 		t.spent = true
 	}
 	switch {
@@ -375,7 +375,7 @@ func (c *call) unavailable() error {
 	if broken {
 		e = llm.Errorf(503, "upstream_unavailable", "No upstream that serves this model is available now. %s", e.Message)
 	}
-	e.RetryAfter = seconds(soonest)
+	e.Fault, e.RetryAfter = llm.Unavailable, seconds(soonest)
 	e.Unprocessed = true
 	return e
 }

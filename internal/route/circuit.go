@@ -163,7 +163,7 @@ func faultOf(e *llm.Error) *llm.Error {
 	if len(code) > maxCode {
 		code = strings.Clone(code[:maxCode])
 	}
-	return &llm.Error{Status: e.Status, Code: code, Message: e.Message, Answered: e.Answered}
+	return &llm.Error{Fault: e.Fault, Status: e.Status, Code: code, Message: e.Message}
 }
 
 // brief says what a fault that was kept was, to a client that another one's text is
@@ -174,9 +174,9 @@ func brief(e *llm.Error) string {
 	}
 	code := strings.ToValidUTF8(e.Code, "\ufffd")
 	switch {
-	case !e.Answered:
+	case e.Fault != llm.Answered:
 		return code
-	case code == "" || code == "upstream_error":
+	case !e.Named():
 		return fmt.Sprintf("status %d", e.Status)
 	default:
 		return fmt.Sprintf("status %d (%s)", e.Status, code)

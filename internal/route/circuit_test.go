@@ -265,7 +265,7 @@ func TestModelLabelsDiffer(t *testing.T) {
 
 // What is kept of a fault is small, however long the upstream's code is.
 func TestFaultIsSmall(t *testing.T) {
-	if e := faultOf(&llm.Error{Code: strings.Repeat("x", 1<<20), Answered: true, Status: 500}); len(e.Code) > maxCode {
+	if e := faultOf(&llm.Error{Code: strings.Repeat("x", 1<<20), Fault: llm.Answered, Status: 500}); len(e.Code) > maxCode {
 		t.Errorf("%d bytes are kept", len(e.Code))
 	}
 }

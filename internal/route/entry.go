@@ -43,9 +43,9 @@ func (e *entry) begun() {
 	e.probe, e.modelProbe = false, false
 }
 
-// settle keeps what the request shows about the upstream and its model. fault is
+// settle keeps what the request shows about the upstream and its model. failure is
 // not nil where the outcome is a failure.
-func (e *entry) settle(o outcome, fault *llm.Error) {
+func (e *entry) settle(o outcome, failure *llm.Error) {
 	e.up.results[o].Add(1)
 	if e.circuit == nil {
 		e.circuit = e.up.circuits.find(e.model) // another request may have made one
@@ -60,8 +60,8 @@ func (e *entry) settle(o outcome, fault *llm.Error) {
 		if e.circuit != nil {
 			e.circuit.works(e.modelProbe)
 		}
-	case o == unreachable || fault.Unprocessed && !fault.Answered: // a connection was not made in time
-		e.up.fails(o, fault, e.probe)
+	case o == unreachable || failure.Unprocessed && failure.Fault != llm.Answered: // a connection was not made in time
+		e.up.fails(o, failure, e.probe)
 		e.leave()
 	default:
 		e.up.works(e.probe)                         // it could be reached
@@ -69,7 +69,7 @@ func (e *entry) settle(o outcome, fault *llm.Error) {
 			e.circuit = e.up.circuits.make(e.up, e.model)
 		}
 		if e.circuit != nil {
-			e.circuit.fails(o, fault, e.modelProbe)
+			e.circuit.fails(o, failure, e.modelProbe)
 		}
 	}
 	e.probe, e.modelProbe = false, false
@@ -90,8 +90,8 @@ func (up *upstream) works(probe bool) {
 }
 
 // fails counts one that did not.
-func (up *upstream) fails(o outcome, fault *llm.Error, probe bool) {
-	up.fault.Store(faultOf(fault))
+func (up *upstream) fails(o outcome, failure *llm.Error, probe bool) {
+	up.fault.Store(faultOf(failure))
 	if up.breaker.fail(probe) {
 		up.router.log.Warn("upstream fails and is left alone", slog.String("upstream", up.Name),
 			slog.String("cause", o.String()), slog.Duration("for", up.router.cfg.Breaker.OpenFor))

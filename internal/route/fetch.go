@@ -67,15 +67,22 @@ func parseList(b []byte) (models []object, err error) {
 	return models, nil
 }
 
+// noList is the error of a reply that is no model list.
+func noList(format string, args ...any) *llm.Error {
+	e := llm.Errorf(502, "upstream_bad_reply", format, args...)
+	e.Fault = llm.BadReply
+	return e
+}
+
 // capture is a sink that keeps the reply.
 type capture struct{ body []byte }
 
 func (c *capture) Start(h *llm.Head) error {
 	if h.Status != 200 {
-		return llm.Errorf(502, "upstream_bad_reply", "The upstream answered with status %d.", h.Status)
+		return noList("The upstream answered with status %d.", h.Status)
 	}
 	if h.Kind == llm.EventStream {
-		return llm.Errorf(502, "upstream_bad_reply", "The upstream answered with a stream.")
+		return noList("The upstream answered with a stream.")
 	}
 	return nil
 }
@@ -83,7 +90,7 @@ func (c *capture) Start(h *llm.Head) error {
 func (c *capture) Send(events []llm.Event) error {
 	for _, e := range events {
 		if len(c.body)+len(e.Raw) > maxListBytes {
-			return llm.Errorf(502, "upstream_bad_reply", "The upstream's model list is larger than %d bytes.", maxListBytes)
+			return noList("The upstream's model list is larger than %d bytes.", maxListBytes)
 		}
 		c.body = append(c.body, e.Raw...)
 	}

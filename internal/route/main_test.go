@@ -101,7 +101,7 @@ func first(n int, e func() error) func(context.Context, int, *llm.Request, llm.S
 // status is an error reply as an upstream's handler makes it.
 func status(code int, after ...time.Duration) func() error {
 	return func() error {
-		e := &llm.Error{Answered: true, Status: code, Type: llm.TypeOf(code), Code: "upstream_error", Message: fmt.Sprint("status ", code),
+		e := &llm.Error{Fault: llm.Answered, Status: code, Type: llm.TypeOf(code), Code: "upstream_error", Message: fmt.Sprint("status ", code),
 			Unprocessed: code == 429 || code == 503, Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
 		if len(after) > 0 {
 			e.RetryAfter = after[0]
@@ -110,24 +110,42 @@ func status(code int, after ...time.Duration) func() error {
 	}
 }
 
+// The codes of errors that the transport makes.
+const (
+	codeTimeout  = "upstream_timeout"
+	codeCut      = "upstream_cut"
+	codeBadReply = "upstream_bad_reply"
+	codeBusy     = "upstream_busy"
+	codeClosed   = "upstream_closed"
+)
+
 // transport is an error that the transport makes.
 func transport(status int, code string, unprocessed bool) func() error {
+	fault, ok := map[string]llm.Fault{
+		codeTimeout: llm.TimedOut, codeCut: llm.Cut, codeBadReply: llm.BadReply, codeBusy: llm.Busy, codeClosed: llm.Replaced,
+		"upstream_unreachable": llm.Unreachable, "upstream_refused": llm.Refused, "upgrade_not_supported": llm.Declined,
+		"upstream_reply_too_large": llm.TooLarge, "upstream_event_too_large": llm.TooLarge,
+		"upstream_redirect": llm.Unusable, "upstream_empty": llm.Unusable,
+	}[code]
+	if !ok {
+		panic(code + " is no code of the transport's")
+	}
 	return func() error {
-		return &llm.Error{Status: status, Type: llm.TypeUpstream, Code: code, Message: code, Unprocessed: unprocessed}
+		return &llm.Error{Fault: fault, Status: status, Type: llm.TypeUpstream, Code: code, Message: code, Unprocessed: unprocessed}
 	}
 }
 
 // inStream is what a handler makes of a stream whose first event is an error.
 func inStream(code int) func() error {
 	return func() error {
-		return &llm.Error{Told: true, Status: code, Type: llm.TypeOf(code), Code: "x", Message: "in a stream", Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
+		return &llm.Error{Fault: llm.Told, Status: code, Type: llm.TypeOf(code), Code: "x", Message: "in a stream", Reply: &llm.ErrorReply{Body: []byte(`{"error":{}}`)}}
 	}
 }
 
 // lacks is what the transport makes of a want of file descriptors.
 func lacks() error {
-	e := llm.Errorf(503, codeLacking, "no room")
-	e.Unprocessed, e.RetryAfter = true, time.Second
+	e := llm.Errorf(503, "gateway_overloaded", "no room")
+	e.Fault, e.Unprocessed, e.RetryAfter = llm.Lacking, true, time.Second
 	return e
 }
 

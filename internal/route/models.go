@@ -19,6 +19,7 @@ func (r *Router) listModels(ctx context.Context, p llm.CachePolicy, out llm.Sink
 	}
 	if len(v.ids) == 0 && r.listsFailed() {
 		e := llm.Errorf(503, "models_unavailable", "No upstream's model list could be read. Try again later.")
+		e.Fault = llm.Unavailable
 		e.RetryAfter = unknownEvery
 		return e
 	}

@@ -29,16 +29,29 @@ func (o outcome) String() string {
 	return [outcomes]string{"success", "rejected", "rate_limited", "failed", "unreachable", "busy", "lacking", "timeout", "cut", "cancelled", "internal"}[o]
 }
 
-// The codes of errors that the transport makes. An upstream that answered with
-// one of them itself has a Reply.
-const (
-	codeTimeout  = "upstream_timeout"
-	codeCut      = "upstream_cut"
-	codeBadReply = "upstream_bad_reply"
-	codeBusy     = "upstream_busy"
-	codeClosed   = "upstream_closed"
-	codeLacking  = "gateway_overloaded"
-)
+// ofFault is the outcome that a fault of the transport's, or of Sluice's own, stands
+// for. What an upstream told of itself stands for that of its status.
+func ofFault(e *llm.Error) outcome {
+	switch o := [llm.Faults]outcome{
+		llm.Declined: internal, llm.Internal: internal, llm.Unavailable: internal, llm.ShuttingDown: internal,
+		llm.Lacking: lacking,
+		llm.Busy:    busy, llm.Replaced: busy,
+		llm.Unreachable: unreachable, llm.Refused: unreachable,
+		llm.TimedOut: timedOut,
+		llm.Cut:      cut, llm.BadReply: cut,
+		llm.TooLarge: failed, llm.Unusable: failed,
+		llm.Answered: rejected, llm.Told: rejected,
+	}[e.Fault]; {
+	case o != rejected:
+		return o
+	case e.Status == 429:
+		return limited
+	case e.Status >= 500 && e.Status != 501: // 501 is about the request
+		return failed
+	default:
+		return rejected
+	}
+}
 
 // classify says what err, which a handler returned, means. The context comes
 // first: once it is done, an error tells nothing about the upstream, unless its own
@@ -48,30 +61,13 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 		return succeeded, nil
 	}
 	e, ok := errors.AsType[*llm.Error](err)
-	own := ok && !e.Answered && !e.Told // the code is one of the transport's
 	switch {
-	case ctx.Err() != nil && !(ok && e.Told):
+	case ctx.Err() != nil && !(ok && e.Fault == llm.Told):
 		return cancelled, e
 	case !ok:
 		return internal, nil
-	case own && (e.Code == codeBusy || e.Code == codeClosed):
-		return busy, e
-	case own && e.Code == codeLacking:
-		return lacking, e
-	case own && e.Code == codeTimeout:
-		return timedOut, e
-	case own && (e.Code == codeCut || e.Code == codeBadReply):
-		return cut, e
-	case own && e.Unprocessed && e.Type == llm.TypeUpstream:
-		return unreachable, e
-	case own && (e.Type != llm.TypeUpstream || e.Status < 500 || e.Status == 501):
-		return internal, e // Sluice refused it itself
-	case e.Status == 429:
-		return limited, e
-	case e.Status >= 500 && e.Status != 501: // 501 is about the request
-		return failed, e
 	default:
-		return rejected, e
+		return ofFault(e), e
 	}
 }
 

@@ -20,15 +20,15 @@ import (
 var errStalled = errors.New("nothing came in time")
 
 // failure makes the error that a caller gets.
-func (c *Client) failure(status int, code, message string, cause error) *llm.Error {
+func (c *Client) failure(f llm.Fault, status int, code, message string, cause error) *llm.Error {
 	return &llm.Error{
-		Status: status, Type: llm.TypeUpstream, Code: code, Message: message,
+		Fault: f, Status: status, Type: llm.TypeUpstream, Code: code, Message: message,
 		Upstream: c.opts.Name, Err: cause,
 	}
 }
 
-func (c *Client) unprocessed(status int, code, message string, cause error) *llm.Error {
-	e := c.failure(status, code, message, cause)
+func (c *Client) unprocessed(f llm.Fault, status int, code, message string, cause error) *llm.Error {
+	e := c.failure(f, status, code, message, cause)
 	e.Unprocessed = true
 	return e
 }
@@ -36,14 +36,14 @@ func (c *Client) unprocessed(status int, code, message string, cause error) *llm
 // over ends the calls of a Client that was closed: a new configuration took
 // its place.
 func (c *Client) over() error {
-	e := c.unprocessed(503, "upstream_closed", "The upstream was reconfigured. Try again.", nil)
+	e := c.unprocessed(llm.Replaced, 503, "upstream_closed", "The upstream was reconfigured. Try again.", nil)
 	e.RetryAfter = time.Second
 	return e
 }
 
 // busy says that no connection came free in time.
 func (c *Client) busy() error {
-	e := c.unprocessed(503, "upstream_busy", "All connections to the upstream are in use. Try again shortly.", nil)
+	e := c.unprocessed(llm.Busy, 503, "upstream_busy", "All connections to the upstream are in use. Try again shortly.", nil)
 	e.RetryAfter = time.Second
 	return e
 }
@@ -56,9 +56,9 @@ func (c *Client) dialFailure(err error) error {
 	}
 	c.stats.dialFailures.Add(1)
 	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
-		return c.unprocessed(504, "upstream_timeout", "The upstream did not accept a connection in time.", err)
+		return c.unprocessed(llm.TimedOut, 504, "upstream_timeout", "The upstream did not accept a connection in time.", err)
 	}
-	return c.unprocessed(502, "upstream_unreachable", "The upstream could not be reached.", err)
+	return c.unprocessed(llm.Unreachable, 502, "upstream_unreachable", "The upstream could not be reached.", err)
 }
 
 // explain turns an error of an exchange into the caller's. The context comes
@@ -69,21 +69,21 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if e, ok := errors.AsType[*http1.RequestError](err); ok {
-		return &llm.Error{Status: 400, Type: llm.TypeInvalidRequest, Code: "invalid_request", Message: "The request cannot be sent: " + e.Reason + ".", Err: err}
+		return &llm.Error{Fault: llm.Declined, Status: 400, Type: llm.TypeInvalidRequest, Code: "invalid_request", Message: "The request cannot be sent: " + e.Reason + ".", Err: err}
 	}
 	if e, ok := errors.AsType[*http1.BodyError](err); ok {
 		return e // the sender's fault, or the sender's error
 	}
 	if e, ok := errors.AsType[*http1.ProtocolError](err); ok {
-		return c.failure(502, "upstream_bad_reply", "The upstream's reply is malformed.", e)
+		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply is malformed.", e)
 	}
 	if isTimeout(err) || errors.Is(err, errStalled) {
-		return c.failure(504, "upstream_timeout", "The upstream did not answer in time.", err)
+		return c.failure(llm.TimedOut, 504, "upstream_timeout", "The upstream did not answer in time.", err)
 	}
 	if notProcessed(err) {
-		return c.unprocessed(502, "upstream_refused", "The upstream refused the request unread.", err)
+		return c.unprocessed(llm.Refused, 502, "upstream_refused", "The upstream refused the request unread.", err)
 	}
-	return c.failure(502, "upstream_cut", "The upstream ended the connection before its reply was complete.", err)
+	return c.failure(llm.Cut, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", err)
 }
 
 func isTimeout(err error) bool {

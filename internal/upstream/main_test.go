@@ -92,8 +92,13 @@ func readAll(r *Reply) ([]byte, error) {
 func wantError(t *testing.T, err error, status int, code string, unprocessed bool) {
 	t.Helper()
 	e, ok := errors.AsType[*llm.Error](err)
-	if !ok || e.Status != status || e.Code != code || e.Unprocessed != unprocessed {
-		t.Errorf("error %#v (%v), want %d %s unprocessed=%v", err, err, status, code, unprocessed)
+	fault, known := map[string]llm.Fault{
+		"upstream_timeout": llm.TimedOut, "upstream_cut": llm.Cut, "upstream_bad_reply": llm.BadReply, "upstream_reply_too_large": llm.TooLarge,
+		"upstream_busy": llm.Busy, "upstream_closed": llm.Replaced, "upstream_unreachable": llm.Unreachable, "upstream_refused": llm.Refused,
+		"upgrade_not_supported": llm.Declined,
+	}[code]
+	if !ok || !known || e.Status != status || e.Code != code || e.Fault != fault || e.Unprocessed != unprocessed {
+		t.Errorf("error %#v (%v), want %d %s %v unprocessed=%v", err, err, status, code, fault, unprocessed)
 	}
 }
 

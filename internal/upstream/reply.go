@@ -85,7 +85,7 @@ func (r *Reply) explain(err error) error {
 	}
 	err = r.client.explain(r.ctx, err)
 	if e, ok := errors.AsType[*llm.Error](err); ok && e.Unprocessed {
-		e.Unprocessed, e.Code = false, "upstream_cut"
+		e.Unprocessed, e.Fault, e.Code = false, llm.Cut, "upstream_cut"
 	}
 	return err
 }

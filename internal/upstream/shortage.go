@@ -38,7 +38,7 @@ func (c *Client) lacked(s *Shortage) {
 // overloaded is the caller's error for a shortage.
 func overloaded(err error) error {
 	e := llm.Errorf(503, "gateway_overloaded", "The gateway has no room for another connection now. Try again shortly.")
-	e.RetryAfter, e.Unprocessed, e.Err = time.Second, true, err
+	e.Fault, e.RetryAfter, e.Unprocessed, e.Err = llm.Lacking, time.Second, true, err
 	return e
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"sluice/internal/llm"
 )
 
 // forever is the idle time-out of a connection that has switched protocols: how
@@ -20,7 +22,7 @@ const switching = 101
 // pool's. HTTP/2 has no such switch (RFC 9113 section 8.6), so it is not offered.
 func (c *Client) upgrade(ctx context.Context, call *Call) (*Reply, error) {
 	if c.opts.BaseURL.Scheme == "http" && c.cfg.H2C {
-		return nil, c.failure(501, "upgrade_not_supported",
+		return nil, c.failure(llm.Declined, 501, "upgrade_not_supported",
 			"The upstream is spoken to in HTTP/2 alone (http_client.h2c), which cannot be left for another protocol.", nil)
 	}
 	cn, err := c.dialer.connect(ctx, true)

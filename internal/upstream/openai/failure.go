@@ -33,7 +33,7 @@ const (
 func (h *Handler) failure(r *upstream.Reply) error {
 	contentType := r.Get("Content-Type")
 	e := &llm.Error{
-		Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: "upstream_error", Upstream: h.name, Answered: true,
+		Fault: llm.Answered, Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: llm.CodeUpstream, Upstream: h.name,
 		RetryAfter: retryAfter(r.Header, time.Now()), Advice: advice(r.Get("X-Should-Retry")),
 		// Both say that the request was turned away, not that it failed.
 		Unprocessed: r.Status == 429 || r.Status == 503,
@@ -66,7 +66,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 // upstream's key would go where no one configured it to go.
 func (h *Handler) redirected(r *upstream.Reply) error {
 	to := h.secrets.redactField(r.Get("Location"))
-	return fault(h.name, 502, "upstream_redirect",
+	return fault(h.name, llm.Unusable, 502, "upstream_redirect",
 		"The upstream answered with a redirection, which is not followed. Its base_url may be wrong.",
 		fmt.Errorf("status %d, location %q", r.Status, to))
 }

@@ -153,8 +153,17 @@ func wantError(t testing.TB, out *sink, err error, status int, code string) *llm
 	if !ok {
 		t.Fatalf("error %T %v, want *llm.Error", err, err)
 	}
-	if e.Status != status || e.Code != code || e.Upstream != "up" {
-		t.Errorf("error %+v, want status %d, code %s", e, status, code)
+	fault, ours := map[string]llm.Fault{
+		"upstream_timeout": llm.TimedOut, "upstream_cut": llm.Cut, "upstream_bad_reply": llm.BadReply, "upstream_unreachable": llm.Unreachable,
+		"upstream_event_too_large": llm.TooLarge, "upstream_redirect": llm.Unusable, "upstream_empty": llm.Unusable,
+	}[code]
+	if !ours {
+		if fault = llm.Answered; e.Fault == llm.Told {
+			fault = llm.Told
+		}
+	}
+	if e.Status != status || e.Code != code || e.Fault != fault || e.Upstream != "up" {
+		t.Errorf("error %+v, want status %d, code %s, %v", e, status, code, fault)
 	}
 	if out.starts != 0 && status != 502 {
 		t.Errorf("the reply was started")

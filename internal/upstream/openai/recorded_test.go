@@ -117,7 +117,7 @@ func (b *bytewise) Next() ([]byte, error) {
 // sound reports whether a stream came to its end, be that an error that it tells of.
 func sound(err error) bool {
 	e, ok := errors.AsType[*llm.Error](err)
-	return err == nil || ok && e.Told && e.Ended
+	return err == nil || ok && e.Fault == llm.Told && e.Ended
 }
 
 func TestRecordedStreamsByByte(t *testing.T) { testkit.Each(t, testStreamsByByte) }

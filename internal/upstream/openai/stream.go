@@ -113,7 +113,7 @@ func (s *stream) relay(body source, out llm.Sink, name string) error {
 			return err
 		}
 		if tooLarge != nil {
-			return fault(name, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
+			return fault(name, llm.TooLarge, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
 		}
 		s.pace(body)
 	}
@@ -233,7 +233,7 @@ func (s *stream) finish(out llm.Sink, name string) error {
 		return cutOff(name)
 	}
 	if !s.started && sse.IsComment(tail) && s.endKnown() {
-		return fault(name, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
+		return fault(name, llm.Unusable, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
 	}
 	if len(tail) > 0 {
 		s.events = append(s.events, llm.Event{Raw: tail})
@@ -289,11 +289,11 @@ func endsResponse(event []byte) bool {
 
 // cutOff is the fault of a reply without a length that its connection's end cut.
 func cutOff(name string) *llm.Error {
-	return fault(name, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
+	return fault(name, llm.Cut, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
 }
 
-func fault(name string, status int, code, message string, cause error) *llm.Error {
+func fault(name string, f llm.Fault, status int, code, message string, cause error) *llm.Error {
 	return &llm.Error{
-		Status: status, Type: llm.TypeUpstream, Code: code, Message: message, Upstream: name, Err: cause,
+		Fault: f, Status: status, Type: llm.TypeUpstream, Code: code, Message: message, Upstream: name, Err: cause,
 	}
 }

@@ -16,7 +16,7 @@ func told(data []byte, name string, hidden *secrets) *llm.Error {
 	data = hidden.redact(bytes.Clone(data))
 	sound := jsonscan.Validate(data, maxErrorDepth) == nil
 	e := &llm.Error{
-		Status: toldStatus(data, sound), Code: "upstream_error", Upstream: name, Advice: llm.DoNotRetry, Told: true,
+		Fault: llm.Told, Status: toldStatus(data, sound), Code: llm.CodeUpstream, Upstream: name, Advice: llm.DoNotRetry,
 		Message: message(data, "", sound),
 	}
 	e.Type = llm.TypeOf(e.Status)

@@ -48,7 +48,7 @@ func TestToldLater(t *testing.T) {
 		if out.text() != c.want || out.starts != 1 || out.failed != 1 {
 			t.Errorf("%s: sent %q, %d events marked", c.name, out.text(), out.failed)
 		}
-		if !e.Told || e.Ended != c.ended || e.Status != c.status || e.Code != c.code || e.Upstream != "up" || e.Answered || e.Message == "" {
+		if e.Fault != llm.Told || e.Ended != c.ended || e.Status != c.status || e.Code != c.code || e.Upstream != "up" || e.Message == "" {
 			t.Errorf("%s: %+v", c.name, e)
 		}
 	}
@@ -77,7 +77,7 @@ func TestToldFirst(t *testing.T) {
 	} {
 		out, err := serve(t, newHandler(t, says(t, okHead+"\r\n"+c.event+last), nil), chat(`{}`, true))
 		e := wantError(t, out, err, c.status, c.code)
-		if out.starts != 0 || !e.Told || e.Answered || e.Unprocessed || e.Advice != llm.DoNotRetry || e.Message == "" {
+		if out.starts != 0 || e.Fault != llm.Told || e.Unprocessed || e.Advice != llm.DoNotRetry || e.Message == "" {
 			t.Errorf("%q: started %d times, %+v", c.event, out.starts, e)
 		}
 		body := ""
@@ -100,7 +100,7 @@ func TestToldThenLeft(t *testing.T) {
 	defer leave()
 	out := &sink{onSend: func(int) error { leave(); return nil }}
 	err := h.Serve(ctx, chat(`{}`, true), out)
-	if e, ok := err.(*llm.Error); !ok || !e.Told || e.Ended || e.Code != "overloaded" { // see above
+	if e, ok := err.(*llm.Error); !ok || e.Fault != llm.Told || e.Ended || e.Code != "overloaded" { // see above
 		t.Errorf("%v", err)
 	}
 }
@@ -111,7 +111,7 @@ func FuzzTold(f *testing.F) {
 	f.Add([]byte(`{"response":{"error":{"code":"x"}},"error":{"code":599,"param":"\ud800"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e := told(data, "up", newSecrets([]string{testKey}))
-		if e.Status < 400 || e.Status > 599 || e.Message == "" || len(e.Message) > maxErrorText+8 || e.Type == "" || e.Code == "" || !e.Told {
+		if e.Status < 400 || e.Status > 599 || e.Message == "" || len(e.Message) > maxErrorText+8 || e.Type == "" || e.Code == "" || e.Fault != llm.Told {
 			t.Errorf("%+v", e)
 		}
 	})

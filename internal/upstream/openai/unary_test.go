@@ -246,7 +246,7 @@ func TestUnaryTold(t *testing.T) {
 		switch {
 		case (e == nil) != (c.status == 0) || err != nil && e == nil:
 			t.Errorf("%s: %v", c.name, err)
-		case e != nil && (e.Status != c.status || !e.Told || e.Ended != c.passes || e.Upstream != "up"):
+		case e != nil && (e.Status != c.status || e.Fault != llm.Told || e.Ended != c.passes || e.Upstream != "up"):
 			t.Errorf("%s: %+v", c.name, e)
 		case c.passes && out.text() != c.body || !c.passes && out.starts != 0:
 			t.Errorf("%s: the client got %q", c.name, out.text())
