@@ -13,7 +13,7 @@ import (
 
 // The layers, from the bottom up. docs/ARCHITECTURE.md says why.
 var (
-	foundation = []string{"llm", "sse", "jsonscan", "memory", "perf", "protobuf", "state"}
+	foundation = []string{"llm", "sse", "jsonscan", "memory", "perf", "protobuf", "redis", "state"}
 	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "route", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and what shows figures. The
 	// chain between the edges does not, so that either edge can be replaced.

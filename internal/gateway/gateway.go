@@ -23,6 +23,7 @@ import (
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
 	"sluice/internal/perf"
+	"sluice/internal/redis"
 	"sluice/internal/simulator"
 )
 
@@ -44,6 +45,7 @@ type Gateway struct {
 	figures *perf.Registry
 	monitor *monitor
 	started time.Time
+	redis   redis.Servers // that parts keep things in
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 

@@ -60,7 +60,7 @@ func (g *Gateway) remember(cfg *config.Config, before *chain) (*memory, error) {
 		return m, nil
 	}
 	m.level, err = redis.New(cfg.Cache.Redis, redis.Options{
-		Logger: g.log, OnPurge: func(p cache.Purge) { m.cache.Forget(p) }, MaxValue: cfg.Cache.MaxEntryBytes + cache.Envelope,
+		Logger: g.log, Servers: &g.redis, OnPurge: func(p cache.Purge) { m.cache.Forget(p) }, MaxValue: cfg.Cache.MaxEntryBytes + cache.Envelope,
 		Epoch: readAside(m.cache.Restored()).Epoch,
 	})
 	if err == nil {

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis/redistest"
 )
 
 // asked is a level with one of two places filled, and the places.
 func asked(t testing.TB) (*Level, []cache.Place) {
 	t.Helper()
-	l := ready(t, conf(start(t).url()), Options{})
+	l := ready(t, conf(redistest.Start(t).URL()), Options{})
 	places := []cache.Place{at("m", "a"), at("m", "b")}
 	stored(t, l, places[0], string(make([]byte, 4<<10)))
 	return l, places

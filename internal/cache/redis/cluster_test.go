@@ -9,15 +9,16 @@ import (
 	"testing"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis/redistest"
 )
 
 // cluster starts three masters that share the slots.
-func cluster(t *testing.T) (nodes [3]*server, ports [3]string) {
+func cluster(t *testing.T) (nodes [3]*redistest.Server, ports [3]string) {
 	t.Helper()
 	ctx := context.Background()
 	for i := range nodes {
-		ports[i] = port(t)
-		nodes[i] = start(t, "--port", ports[i], "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", port(t),
+		ports[i] = redistest.Port(t)
+		nodes[i] = redistest.Start(t, "--port", ports[i], "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", redistest.Port(t),
 			"--cluster-node-timeout", "2000")
 		if err := nodes[i].ClusterAddSlotsRange(ctx, i*16384/3, (i+1)*16384/3-1).Err(); err != nil {
 			t.Fatal(err)
@@ -29,7 +30,7 @@ func cluster(t *testing.T) (nodes [3]*server, ports [3]string) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "cluster", func() bool {
+	redistest.Until(t, "cluster", func() bool {
 		for _, n := range nodes {
 			if info := n.ClusterInfo(ctx).Val(); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") {
 				return false
@@ -77,14 +78,14 @@ func TestCluster(t *testing.T) {
 		is(t, fmt.Sprint(c.purge), get(t, b, places...), c.left)
 		is(t, "heard", <-heard, c.purge)
 	}
-	nodes[1].kill()
+	nodes[1].Kill()
 	fails(t, a)
 }
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	p, sp := port(t), port(t)
-	s := start(t, "--port", p, "--bind", "127.0.0.1")
+	p, sp := redistest.Port(t), redistest.Port(t)
+	s := redistest.Start(t, "--port", p, "--bind", "127.0.0.1")
 	if err := s.ConfigSet(t.Context(), "requirepass", "pw").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func TestSentinel(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "redis-server", "redis-server", file, "--sentinel", "--loglevel", "warning")
+	redistest.Command(t, "redis-server", "redis-server", file, "--sentinel", "--loglevel", "warning")
 	heard := make(chan cache.Purge, 10)
 	url := "redis+sentinel://:pw@127.0.0.1:" + sp + "/mymaster/1"
 	a := ready(t, conf(url), Options{})
@@ -106,6 +107,6 @@ func TestSentinel(t *testing.T) {
 	}
 	is(t, "heard", <-heard, cache.Purge{Model: "m"})
 	is(t, "purged", get(t, b, at("m", "a")), "-")
-	s.kill()
+	s.Kill()
 	fails(t, a)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/redis"
 )
 
 // Config is the second level's part of the `cache` section.
@@ -44,12 +45,12 @@ func Default() Config {
 func (c Config) Validate() error {
 	var faults []error
 	if !c.URL.IsZero() {
-		if _, err := parse(c.URL.Reveal()); err != nil {
+		if err := redis.Check(c.URL.Reveal()); err != nil {
 			faults = append(faults, fmt.Errorf("redis_url: %w", err))
 		}
 	}
-	if c.Timeout < time.Millisecond || c.Timeout > patience {
-		faults = append(faults, fmt.Errorf("redis_timeout: %v is not between 1ms and %v", c.Timeout, patience))
+	if c.Timeout < time.Millisecond || c.Timeout > redis.Patience {
+		faults = append(faults, fmt.Errorf("redis_timeout: %v is not between 1ms and %v", c.Timeout, redis.Patience))
 	}
 	if c.Prefix == "" || len(c.Prefix) > maxPrefix {
 		faults = append(faults, fmt.Errorf("redis_prefix: must have 1 to %d bytes, has %d", maxPrefix, len(c.Prefix)))

@@ -1,10 +1,9 @@
 // Package redis keeps replies in a Redis that several machines share: the
 // cache's second level.
 //
-// It promises that a Redis which is slow, full, frozen, gone or talking
-// nonsense costs a request at most the time-out, three times in a row, and then
-// nothing until it is back. Every failure is as good as no entry. What it finds
-// is bounded in size and otherwise untrusted.
+// Every failure is as good as no entry; what they cost a request is bounded by
+// internal/redis, which reaches the server. What is found is bounded in size and
+// otherwise untrusted.
 //
 // A reply is the string <prefix>1:<model>:<key>, with the first 8 bytes of the
 // SHA-256 of the model's name and the key in hexadecimal, so that the replies of

@@ -4,16 +4,17 @@ import (
 	"testing"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis/redistest"
 )
 
 // A machine that comes back with replies from before purges them if there was
 // a purge while it was away, or if it had not known all of them even then.
 func TestPurgeWhileAway(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	heard := make(chan cache.Purge, 10)
 	listens := Options{OnPurge: func(p cache.Purge) { heard <- p }}
-	other := ready(t, conf(s.url()), Options{})
+	other := ready(t, conf(s.URL()), Options{})
 	purge := func() {
 		t.Helper()
 		if err := other.Purge(t.Context(), cache.Purge{Model: "m"}); err != nil {
@@ -23,7 +24,7 @@ func TestPurgeWhileAway(t *testing.T) {
 	back := func(epoch string) *Level {
 		t.Helper()
 		listens.Epoch = epoch
-		return ready(t, conf(s.url()), listens)
+		return ready(t, conf(s.URL()), listens)
 	}
 	first := back("")
 	purge()
@@ -42,7 +43,7 @@ func TestPurgeWhileAway(t *testing.T) {
 	// One that had no server at all knows of none.
 	deaf := level(t, conf("unix:///nonexistent/redis.sock"), Options{})
 	is(t, "before it asked, or after", deaf.Epoch() == "" || deaf.Epoch() == "-1", true)
-	until(t, "asked", func() bool { return deaf.Epoch() == "-1" })
+	redistest.Until(t, "asked", func() bool { return deaf.Epoch() == "-1" })
 	back(deaf.Epoch())
 	is(t, "missed", <-heard, cache.Purge{})
 }

@@ -9,6 +9,8 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/perf"
+	"sluice/internal/redis"
+	"sluice/internal/redis/redistest"
 )
 
 // fails asks until the level is down, and checks that it then fails at once.
@@ -19,47 +21,47 @@ func fails(t *testing.T, l *Level) {
 		if err := l.Get(t.Context(), []cache.Place{at("m", "a")}, found); err == nil || found[0].Value != nil {
 			t.Fatalf("found %v, %v", found, err)
 		}
-		if n >= failures { // the last may be counted a moment after it was given up
-			until(t, "down", func() bool { return !l.Up() })
+		if n >= redis.Failures { // the last may be counted a moment after it was given up
+			redistest.Until(t, "down", func() bool { return !l.Up() })
 		}
 	}
-	asked := l.figures.errors[timeout].Load()
-	if err := l.Get(t.Context(), []cache.Place{at("m", "a")}, found); !errors.Is(err, errDown) {
+	asked := l.client.Failed(redis.Timeout)
+	if err := l.Get(t.Context(), []cache.Place{at("m", "a")}, found); !errors.Is(err, redis.ErrDown) {
 		t.Errorf("down: %v", err)
 	}
 	dropped := l.figures.dropped.Load()
 	l.Put(at("m", "a"), []byte("new"), time.Hour)
 	is(t, "dropped", l.figures.dropped.Load(), dropped+1)
-	is(t, "asked while down", l.figures.errors[timeout].Load(), asked)
+	is(t, "asked while down", l.client.Failed(redis.Timeout), asked)
 }
 
 func TestFrozen(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	cfg := conf(s.url())
+	s := redistest.Start(t)
+	cfg := conf(s.URL())
 	cfg.Timeout = 200 * time.Millisecond
 	l := ready(t, cfg, Options{})
 	stored(t, l, at("m", "a"), "old")
-	s.cmd.Process.Signal(syscall.SIGSTOP)
+	s.Signal(syscall.SIGSTOP)
 	fails(t, l)
-	is(t, "errors", l.figures.errors[timeout].Load() >= failures, true)
+	is(t, "errors", l.client.Failed(redis.Timeout) >= redis.Failures, true)
 	l.Examine(func(c perf.Condition) {
 		is(t, "state", c.State, perf.Degraded)
 		is(t, "says what is wrong", c.Error != "" && c.Advice != "", true)
 	})
 	other := level(t, cfg, Options{}) // and one that is closed without having been up
 	other.Close()
-	s.cmd.Process.Signal(syscall.SIGCONT)
-	until(t, "up", l.Up)
+	s.Signal(syscall.SIGCONT)
+	redistest.Until(t, "up", l.Up)
 	l.Examine(func(c perf.Condition) { is(t, "condition", c, perf.Condition{Component: "cache/redis"}) })
-	until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+	redistest.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
 }
 
 func TestCloseWhileFrozen(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{})
-	s.cmd.Process.Signal(syscall.SIGSTOP)
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{})
+	s.Signal(syscall.SIGSTOP)
 	l.Put(at("m", "a"), []byte("x"), time.Hour)
 	done := make(chan error, 1)
 	go func() { done <- l.Get(t.Context(), []cache.Place{at("m", "a")}, make([]cache.Found, 1)) }()
@@ -67,25 +69,25 @@ func TestCloseWhileFrozen(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("found something")
 	}
-	is(t, "errors", l.figures.errors[connection].Load(), 0)
+	is(t, "errors", l.client.Failed(redis.Connection), 0)
 }
 
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	purges := make(chan cache.Purge, 10)
-	l := ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
+	l := ready(t, conf(s.URL()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
 	if err := l.Purge(t.Context(), cache.Purge{Model: "m"}); err != nil {
 		t.Fatal(err)
 	}
 	stored(t, l, at("m", "a"), "old")
-	s.kill()
+	s.Kill()
 	fails(t, l)
 	if err := l.Purge(t.Context(), cache.Purge{Model: "m"}); err == nil {
 		t.Error("purged without a server")
 	}
-	s.run(t)
-	until(t, "up", l.Up)
+	s.Run(t)
+	redistest.Until(t, "up", l.Up)
 	is(t, "lost", get(t, l, at("m", "a")), "-")
 	stored(t, l, at("m", "a"), "new")
 	is(t, "purged, since the count is lost", <-purges, cache.Purge{})
@@ -94,13 +96,13 @@ func TestRestart(t *testing.T) {
 // A level that has to wait for its server may have missed purges.
 func TestLateServer(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	s.kill()
+	s := redistest.Start(t)
+	s.Kill()
 	purges := make(chan cache.Purge, 10)
-	l := level(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
+	l := level(t, conf(s.URL()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
 	is(t, "up", l.Up(), false)
-	s.run(t)
-	until(t, "up", l.Up)
+	s.Run(t)
+	redistest.Until(t, "up", l.Up)
 	is(t, "purge", <-purges, cache.Purge{})
 }
 
@@ -113,19 +115,19 @@ func TestRefusedWrites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t)
-			l := ready(t, conf(s.url()), Options{})
+			s := redistest.Start(t)
+			l := ready(t, conf(s.URL()), Options{})
 			stored(t, l, at("m", "a"), "old")
 			if err := s.Do(t.Context(), refuse...).Err(); err != nil {
 				t.Fatal(err)
 			}
-			for n := range uint64(2 * failures) {
+			for n := range uint64(2 * redis.Failures) {
 				l.Put(at("m", "b"), []byte("new"), time.Hour)
-				until(t, "refused", func() bool { return l.figures.errors[reply].Load() == n+1 })
+				redistest.Until(t, "refused", func() bool { return l.client.Failed(redis.Reply) == n+1 })
 			}
 			is(t, "up", l.Up(), true)
 			is(t, "found", get(t, l, at("m", "a"), at("m", "b")), "old -")
-			is(t, "dropped", l.figures.dropped.Load(), 2*failures)
+			is(t, "dropped", l.figures.dropped.Load(), 2*redis.Failures)
 		})
 	}
 }
@@ -133,13 +135,13 @@ func TestRefusedWrites(t *testing.T) {
 // A server that answers a patient probe, but no request, is not up.
 func TestSlow(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	r := relayTo(t, s)
-	r.set(slow)
-	cfg := conf(r.url())
-	cfg.Timeout = delay / 4
+	s := redistest.Start(t)
+	r := redistest.RelayTo(t, s)
+	r.Set(redistest.Slow)
+	cfg := conf(r.URL())
+	cfg.Timeout = redistest.Delay / 4
 	l := level(t, cfg, Options{})
-	until(t, "probes", func() bool {
+	redistest.Until(t, "probes", func() bool {
 		is(t, "up", l.Up(), false)
 		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_get:calls=6")
 	})
@@ -148,26 +150,26 @@ func TestSlow(t *testing.T) {
 // Whatever comes in place of replies is an error, and the level comes back.
 func TestNonsense(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]int32{"noise": noise, "foreign": foreign, "http": http, "silent": silent} {
+	for name, mode := range map[string]int32{"noise": redistest.Noise, "foreign": redistest.Foreign, "http": redistest.HTTP, "silent": redistest.Silent} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t)
-			r := relayTo(t, s)
-			r.set(mode)
-			cfg := conf(r.url())
+			s := redistest.Start(t)
+			r := redistest.RelayTo(t, s)
+			r.Set(mode)
+			cfg := conf(r.URL())
 			cfg.Timeout = 300 * time.Millisecond
 			l := level(t, cfg, Options{})
 			is(t, "up", l.Up(), false)
-			r.set(faithful)
-			until(t, "up", l.Up)
+			r.Set(redistest.Faithful)
+			redistest.Until(t, "up", l.Up)
 			stored(t, l, at("m", "a"), "old")
-			r.set(mode)
+			r.Set(mode)
 			s.Publish(t.Context(), l.names.channel, "comes as something else")
 			fails(t, l)
-			r.cut()
-			r.set(faithful)
-			until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
-			until(t, "subscribed", func() bool { return s.subscribers(t, l) == 1 })
+			r.Cut()
+			r.Set(redistest.Faithful)
+			redistest.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+			redistest.Until(t, "subscribed", func() bool { return subscribers(t, s, l) == 1 })
 		})
 	}
 }

@@ -11,16 +11,11 @@ type figures struct {
 	hits, misses  atomic.Uint64
 	dropped       atomic.Uint64
 	subscriptions atomic.Uint64
-	errors        [kinds]atomic.Uint64
 }
 
 // Figures reports the Level's figures.
 func (l *Level) Figures(p perf.Reporter) {
-	up := 0.0
-	if l.Up() {
-		up = 1
-	}
-	p.Gauge("cache_l2_up", "Whether the second level is asked: 1, or 0 while it is left alone.", up)
+	l.client.Report(p, "cache_l2")
 	const seconds, what = "cache_l2_seconds", "Round trips to the second level."
 	p.Histogram(seconds, what, &l.figures.get, "operation", "get")
 	p.Histogram(seconds, what, &l.figures.put, "operation", "put")
@@ -32,8 +27,4 @@ func (l *Level) Figures(p perf.Reporter) {
 		float64(l.figures.dropped.Load()))
 	p.Counter("cache_l2_subscriptions_total", "Subscriptions to the purges of other machines: the first, and one after each break.",
 		float64(l.figures.subscriptions.Load()))
-	for k := range kinds {
-		p.Counter("cache_l2_errors_total", "Failures of the second level, by what happened.",
-			float64(l.figures.errors[k].Load()), "kind", k.String())
-	}
 }

@@ -19,44 +19,12 @@ type read struct {
 // time-out, nor than ctx; what was asked goes on beside, and tells the breaker.
 func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Found) error {
 	clear(found)
-	if !l.breaker.up.Load() {
-		return errDown
-	}
-	limit, cancel := context.WithTimeout(l.ctx, l.cfg.Timeout)
-	reads, commands := make([]read, len(places)), make([]goredis.Cmder, 0, 2*len(places))
-	for i, p := range places {
-		// Made by hand, these allocate half as much.
-		var key any = l.names.place(p)
-		r := read{goredis.NewStringCmd(limit, "getrange", key, "0", l.end), goredis.NewDurationCmd(limit, time.Millisecond, "pttl", key)}
-		reads[i], commands = r, append(commands, r.value, r.left)
-	}
-	pipe := l.client.Pipeline()
-	_ = pipe.BatchProcess(limit, commands...)
-	done := make(chan error, 1)
-	if !l.start(func() {
-		defer cancel()
-		done <- l.fetch(limit, pipe, reads)
-	}) {
-		cancel()
-		return errClosed
-	}
-	select {
-	case err := <-done:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-limit.Done():
-		// A fetch that is done ended it too.
-		select {
-		case err := <-done:
-			if err != nil {
-				return err
-			}
-		default:
-			return limit.Err()
-		}
+	reads := make([]read, len(places))
+	err := l.client.Do(ctx, func(ctx context.Context, server goredis.UniversalClient) error {
+		return l.fetch(ctx, server, places, reads)
+	})
+	if err != nil {
+		return err
 	}
 	for i, r := range reads {
 		found[i] = l.found(r)
@@ -64,23 +32,29 @@ func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Fou
 	return nil
 }
 
-// fetch asks, and counts.
-func (l *Level) fetch(ctx context.Context, pipe goredis.Pipeliner, reads []read) error {
+// fetch reads places, in one round trip. It may go on when the wait is over.
+func (l *Level) fetch(ctx context.Context, server goredis.UniversalClient, places []cache.Place, reads []read) error {
+	commands := make([]goredis.Cmder, 0, 2*len(places))
+	for i, p := range places {
+		// Made by hand, these allocate half as much.
+		var key any = l.names.place(p)
+		r := read{goredis.NewStringCmd(ctx, "getrange", key, "0", l.end), goredis.NewDurationCmd(ctx, time.Millisecond, "pttl", key)}
+		reads[i], commands = r, append(commands, r.value, r.left)
+	}
+	pipe := server.Pipeline()
+	_ = pipe.BatchProcess(ctx, commands...)
 	began := time.Now()
-	err := guard(func() error {
-		_, _ = pipe.Exec(ctx) // each command has its error
-		return nil
-	})
-	l.figures.get.Observe(time.Since(began))
+	defer func() { l.figures.get.Observe(time.Since(began)) }()
+	_, _ = pipe.Exec(ctx) // each command has its error
+	var failure error
 	for _, r := range reads {
 		for _, e := range []error{r.value.Err(), r.left.Err()} {
-			if err == nil && e != nil && !goredis.HasErrorPrefix(e, "WRONGTYPE") {
-				err = e
+			if failure == nil && e != nil && !goredis.HasErrorPrefix(e, "WRONGTYPE") {
+				failure = e
 			}
 		}
 	}
-	l.judge(err)
-	return err
+	return failure
 }
 
 // found says what a place has. A value of another type, one that is too large

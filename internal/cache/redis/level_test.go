@@ -9,12 +9,14 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/perf"
+	"sluice/internal/redis"
+	"sluice/internal/redis/redistest"
 )
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{})
 	a, b, c := at("m", "a"), at("m", "b"), at("n", "a")
 	is(t, "empty", get(t, l, a, b, c), "- - -")
 	all := string([]byte{0, 255, '\r', '\n'})
@@ -36,22 +38,22 @@ func TestRoundTrip(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{})
 	short, long := at("m", "short"), at("m", "long")
 	l.Put(short, []byte("short"), time.Microsecond) // none at all
 	l.Put(short, nil, time.Hour)
 	l.Put(long, []byte("long"), 300*time.Millisecond)
-	until(t, "stored", func() bool { return get(t, l, short, long) == "- long" })
-	until(t, "gone", func() bool { return get(t, l, short, long) == "- -" })
+	redistest.Until(t, "stored", func() bool { return get(t, l, short, long) == "- long" })
+	redistest.Until(t, "gone", func() bool { return get(t, l, short, long) == "- -" })
 	is(t, "dropped", l.figures.dropped.Load(), 0)
 }
 
 // What others wrote under our names is as good as nothing, and no failure.
 func TestForeignValues(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{MaxValue: 1000})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{MaxValue: 1000})
 	list, large, fits, forever := at("m", "list"), at("m", "large"), at("m", "fits"), at("m", "forever")
 	s.RPush(t.Context(), l.names.place(list), "x")
 	s.PExpire(t.Context(), l.names.place(list), time.Hour)
@@ -59,7 +61,7 @@ func TestForeignValues(t *testing.T) {
 	s.Set(t.Context(), l.names.place(forever), "x", 0)
 	most := string(bytes.Repeat([]byte("x"), 1000))
 	stored(t, l, fits, most)
-	for range 2 * failures {
+	for range 2 * redis.Failures {
 		is(t, "found", get(t, l, list, fits, large, forever), "- "+most+" - -")
 	}
 	is(t, "up", l.Up(), true)
@@ -69,11 +71,11 @@ func TestForeignValues(t *testing.T) {
 
 func TestGetEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	r := relayTo(t, s)
-	l := level(t, conf(r.url()), Options{})
-	until(t, "up", l.Up)
-	r.set(silent)
+	s := redistest.Start(t)
+	r := redistest.RelayTo(t, s)
+	l := level(t, conf(r.URL()), Options{})
+	redistest.Until(t, "up", l.Up)
+	r.Set(redistest.Silent)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	found := []cache.Found{{Value: []byte("before"), Left: 1}}
@@ -84,8 +86,8 @@ func TestGetEndsWithItsContext(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{})
 	l.Put(at("m", "a"), []byte("x"), time.Hour)
 	l.Close()
 	l.Close()
@@ -121,18 +123,18 @@ func (r reported) Histogram(name, _ string, h *perf.Histogram, labels ...string)
 
 func TestFigures(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{MaxValue: 10})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{MaxValue: 10})
 	get(t, l, at("m", "a"), at("m", "b"))
 	l.Put(at("m", "a"), make([]byte, 11), time.Hour)
 	stored(t, l, at("m", "a"), "x")
 	p := reported{}
-	until(t, "counted", func() bool { l.Figures(p); return p["cache_l2_seconds put"] == 1 })
+	redistest.Until(t, "counted", func() bool { l.Figures(p); return p["cache_l2_seconds put"] == 1 })
 	is(t, "up", p["cache_l2_up"], 1)
 	is(t, "hits", p["cache_l2_hits_total"], 1)
 	is(t, "misses and the hit", p["cache_l2_misses_total"] >= 2, true)
 	is(t, "ratio", p["cache_l2_hit_ratio"], 1/(1+p["cache_l2_misses_total"]))
 	is(t, "dropped", p["cache_l2_dropped_total"], 1)
 	is(t, "gets", p["cache_l2_seconds get"] >= 2, true)
-	is(t, "figures", len(p), 8+int(kinds))
+	is(t, "figures", len(p), 8+1+int(redis.Protocol))
 }

@@ -9,6 +9,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis"
 )
 
 // Epochs that no server has: of a listener that has missed purges, and of one
@@ -31,23 +32,18 @@ type listener struct {
 	seen  int64 // base and what was heard of since
 }
 
-// listen subscribes, again and again.
+// listen hears purges until the level is closed.
 func (s *listener) listen() {
-	b := backoff{first: s.pace.first, longest: s.pace.longest}
-	for {
-		err := s.subscribe(func() { b.attempts = 0 })
-		if s.ctx.Err() != nil {
-			return
-		}
-		if !s.known {
-			s.known = true
-			s.see(never)
-		}
-		s.log.Debug("second level's purges are not heard", slog.Any("error", err))
-		if !b.wait(s.ctx) {
-			return
-		}
+	s.client.Listen(redis.Listener{Channel: s.names.channel, Subscribed: s.compare, Heard: s.hear, Failed: s.miss})
+}
+
+// miss is called when purges are not heard any more, or not yet.
+func (s *listener) miss(err error) {
+	if !s.known {
+		s.known = true
+		s.see(never)
 	}
+	s.log.Debug("second level's purges are not heard", slog.Any("error", err))
 }
 
 // see notes the epoch that is known.
@@ -56,57 +52,9 @@ func (s *listener) see(epoch int64) {
 	s.epoch.Store(epoch)
 }
 
-// subscribe hears purges until that fails.
-func (s *listener) subscribe(well func()) error {
-	sub := s.client.Subscribe(s.ctx)
-	defer func() { _ = sub.Close() }()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
-	defer cancel()
-	if err := guard(func() error { return sub.Subscribe(ctx, s.names.channel) }); err != nil {
-		return err
-	}
-	for asked := false; ; {
-		var got any
-		err := guard(func() (err error) {
-			got, err = sub.ReceiveTimeout(s.ctx, s.pace.silence)
-			return err
-		})
-		var slow interface{ Timeout() bool }
-		switch {
-		case err == nil:
-			asked = false
-		case errors.As(err, &slow) && slow.Timeout() && !asked:
-			asked = true
-			if err := s.ping(sub); err != nil {
-				return err
-			}
-			continue
-		default:
-			return err
-		}
-		switch got := got.(type) {
-		case *goredis.Subscription:
-			if err := s.compare(); err != nil {
-				return err
-			}
-			well()
-		case *goredis.Message:
-			s.hear(got.Payload)
-		}
-	}
-}
-
-func (s *listener) ping(sub *goredis.PubSub) error {
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
-	defer cancel()
-	return sub.Ping(ctx)
-}
-
 // compare purges everything if the server counted other purges than were heard.
-func (s *listener) compare() error {
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
-	defer cancel()
-	epoch, err := s.client.Get(ctx, s.names.epoch).Int64()
+func (s *listener) compare(ctx context.Context, server goredis.UniversalClient) error {
+	epoch, err := server.Get(ctx, s.names.epoch).Int64()
 	if err != nil && !errors.Is(err, goredis.Nil) {
 		return fmt.Errorf("read epoch: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis"
 )
 
 // scanCount is how many keys one SCAN looks at, about; the server does nothing
@@ -23,7 +24,9 @@ const scanCount = 1000
 //
 // A reply that another machine is storing at this very moment may stay.
 func (l *Level) Purge(ctx context.Context, p cache.Purge) error {
-	return l.purge(ctx, l.queue.forget(p), func() error { return l.remove(ctx, p) }, p)
+	return l.purge(ctx, l.queue.forget(p), func(ctx context.Context, server goredis.UniversalClient) error {
+		return l.remove(ctx, server, p)
+	}, p)
 }
 
 // Forget drops what is still to be stored in places, removes what is there from
@@ -35,8 +38,8 @@ func (l *Level) Forget(ctx context.Context, id cache.Key, places []cache.Place) 
 	for _, p := range places {
 		stored = l.queue.forget(cache.Purge{Model: p.Model, Key: p.Key})
 	}
-	return l.purge(ctx, stored, func() error {
-		pipe := l.client.Pipeline()
+	return l.purge(ctx, stored, func(ctx context.Context, server goredis.UniversalClient) error {
+		pipe := server.Pipeline()
 		for _, p := range places {
 			pipe.Unlink(ctx, l.names.place(p))
 		}
@@ -46,7 +49,7 @@ func (l *Level) Forget(ctx context.Context, id cache.Key, places []cache.Place) 
 }
 
 // purge waits for what is being stored, removes and tells the others.
-func (l *Level) purge(ctx context.Context, stored []*batch, remove func() error, p cache.Purge) error {
+func (l *Level) purge(ctx context.Context, stored []*batch, remove redis.Commands, p cache.Purge) error {
 	for _, b := range stored {
 		select {
 		case <-b.done:
@@ -56,38 +59,34 @@ func (l *Level) purge(ctx context.Context, stored []*batch, remove func() error,
 	}
 	// The others are told even if something could not be removed here: they
 	// forget what they have in memory.
-	removed := guard(remove)
-	told := guard(func() error { return l.announce(ctx, p) })
+	removed := l.client.Try(ctx, remove)
+	told := l.client.Try(ctx, func(ctx context.Context, server goredis.UniversalClient) error { return l.announce(ctx, server, p) })
 	if err := errors.Join(removed, told); err != nil {
 		return fmt.Errorf("purge second level: %w", err)
 	}
 	return nil
 }
 
-func (l *Level) remove(ctx context.Context, p cache.Purge) error {
+func (l *Level) remove(ctx context.Context, server goredis.UniversalClient, p cache.Purge) error {
 	if p.Model != "" && p.Key != (cache.Key{}) {
-		return l.client.Unlink(ctx, l.names.place(cache.Place{Model: p.Model, Key: p.Key})).Err()
+		return server.Unlink(ctx, l.names.place(cache.Place{Model: p.Model, Key: p.Key})).Err()
 	}
 	pattern := l.names.pattern(p)
-	cluster, ok := l.client.(*goredis.ClusterClient)
-	if !ok {
-		return l.sweep(ctx, l.client, pattern)
-	}
-	return cluster.ForEachMaster(ctx, func(ctx context.Context, node *goredis.Client) error {
-		return guard(func() error { return l.sweep(ctx, node, pattern) })
+	return redis.Nodes(ctx, server, func(ctx context.Context, node goredis.UniversalClient) error {
+		return sweep(ctx, server, node, pattern)
 	})
 }
 
-// sweep removes the keys of a server that match a pattern: one by one, since
-// those of a cluster may belong to several servers by now.
-func (l *Level) sweep(ctx context.Context, server goredis.Cmdable, pattern string) error {
+// sweep removes the keys of a node that match a pattern: one by one, since
+// those of a cluster may belong to several nodes by now.
+func sweep(ctx context.Context, server, node goredis.UniversalClient, pattern string) error {
 	for cursor := uint64(0); ; {
-		keys, next, err := server.Scan(ctx, cursor, pattern, scanCount).Result()
+		keys, next, err := node.Scan(ctx, cursor, pattern, scanCount).Result()
 		if err != nil {
 			return err
 		}
 		if len(keys) > 0 {
-			pipe := l.client.Pipeline()
+			pipe := server.Pipeline()
 			for _, key := range keys {
 				pipe.Unlink(ctx, key)
 			}
@@ -111,13 +110,13 @@ func (l *Level) sweep(ctx context.Context, server goredis.Cmdable, pattern strin
 const countMask = 1<<32 - 1
 
 // announce counts a purge and tells the others of it.
-func (l *Level) announce(ctx context.Context, p cache.Purge) error {
-	pipe := l.client.Pipeline()
+func (l *Level) announce(ctx context.Context, server goredis.UniversalClient, p cache.Purge) error {
+	pipe := server.Pipeline()
 	pipe.SetNX(ctx, l.names.epoch, (1+rand.Int64N(1<<30))<<32, 0)
 	epoch := pipe.Incr(ctx, l.names.epoch)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
 	m := message{From: l.id, Epoch: epoch.Val(), Purge: p}
-	return l.client.Publish(ctx, l.names.channel, encode(m)).Err()
+	return server.Publish(ctx, l.names.channel, encode(m)).Err()
 }

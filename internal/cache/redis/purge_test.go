@@ -10,17 +10,19 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis"
+	"sluice/internal/redis/redistest"
 )
 
 func TestPurge(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	heard := make(chan cache.Purge, 10)
-	cfg := conf(s.url())
+	cfg := conf(s.URL())
 	cfg.Prefix = `s[1]*?\:`
 	a := level(t, cfg, Options{OnPurge: func(p cache.Purge) { t.Errorf("own purge %v was heard", p) }})
 	b := level(t, cfg, Options{OnPurge: func(p cache.Purge) { heard <- p }})
-	until(t, "up", func() bool { return a.Up() && b.Up() })
+	redistest.Until(t, "up", func() bool { return a.Up() && b.Up() })
 	subscribed(t, a, 1)
 	subscribed(t, b, 1)
 	for _, neighbour := range []string{"s1xx:1:0123456789abcdef:x", `s[1]*?\:2:`, `s[1]*?\:1:other`} {
@@ -52,10 +54,10 @@ func TestPurge(t *testing.T) {
 // An id is forgotten with what is in the places given, and nothing else.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	heard := make(chan cache.Purge, 10)
-	a := ready(t, conf(s.url()), Options{})
-	ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	a := ready(t, conf(s.URL()), Options{})
+	ready(t, conf(s.URL()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
 	id := at("", "id")
 	places := []cache.Place{at("m", "1"), at("m", "2"), at("n", "1"), id}
 	for i, p := range places {
@@ -78,8 +80,8 @@ func TestForget(t *testing.T) {
 
 func TestPurgeWhatIsStillToBeStored(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	l := ready(t, conf(s.url()), Options{})
+	s := redistest.Start(t)
+	l := ready(t, conf(s.URL()), Options{})
 	for i := range maxQueued / 2 {
 		l.Put(at("m", fmt.Sprint(i)), make([]byte, 1000), time.Hour)
 	}
@@ -112,10 +114,10 @@ func TestHeardPurgeReachesTheQueue(t *testing.T) {
 // A purge that happens while the level is not subscribed is found by the epoch.
 func TestMissedPurge(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := redistest.Start(t)
 	heard := make(chan cache.Purge, 10)
-	l := ready(t, conf(s.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
-	other := ready(t, conf(s.url()), Options{})
+	l := ready(t, conf(s.URL()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	other := ready(t, conf(s.URL()), Options{})
 	tell := func(model string) {
 		t.Helper()
 		if err := other.Purge(t.Context(), cache.Purge{Model: model}); err != nil {
@@ -152,33 +154,33 @@ func TestMissedPurge(t *testing.T) {
 // A subscription that hears nothing more is given up, and what was missed found.
 func TestDeafSubscription(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	r := relayTo(t, s)
+	s := redistest.Start(t)
+	r := redistest.RelayTo(t, s)
 	heard := make(chan cache.Purge, 10)
-	l := level(t, conf(r.url()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
+	l := level(t, conf(r.URL()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
 	subscribed(t, l, 1)
 	pings := func() bool {
 		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=4")
 	}
-	until(t, "asked, more than once", pings)
+	redistest.Until(t, "asked, more than once", pings)
 	is(t, "subscriptions", l.figures.subscriptions.Load(), 1)
-	r.set(silent)
+	r.Set(redistest.Silent)
 	s.Incr(t.Context(), l.names.epoch)
-	until(t, "given up", func() bool { return s.subscribers(t, l) == 0 })
-	r.set(faithful)
+	redistest.Until(t, "given up", func() bool { return subscribers(t, s, l) == 0 })
+	r.Set(redistest.Faithful)
 	is(t, "missed", <-heard, cache.Purge{})
 }
 
 func TestPurgeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	r := relayTo(t, s)
-	l := level(t, conf(r.url()), Options{})
-	until(t, "up", l.Up)
-	r.set(silent)
+	s := redistest.Start(t)
+	r := redistest.RelayTo(t, s)
+	l := level(t, conf(r.URL()), Options{})
+	redistest.Until(t, "up", l.Up)
+	r.Set(redistest.Silent)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if err := l.Purge(ctx, cache.Purge{}); kindOf(err) != timeout {
+	if err := l.Purge(ctx, cache.Purge{}); redis.KindOf(err) != redis.Timeout {
 		t.Error(err)
 	}
 }

@@ -2,11 +2,13 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis"
 )
 
 // Put stores a value later, if the server is up and the queue has room.
@@ -14,7 +16,7 @@ func (l *Level) Put(place cache.Place, value []byte, life time.Duration) {
 	if life < time.Millisecond || len(value) == 0 {
 		return // nobody would find it
 	}
-	if int64(len(value)) > l.max || !l.breaker.up.Load() || !l.queue.add(put{place, value, time.Now().Add(life)}) {
+	if int64(len(value)) > l.max || !l.Up() || !l.queue.add(put{place, value, time.Now().Add(life)}) {
 		l.figures.dropped.Add(1)
 	}
 }
@@ -22,7 +24,7 @@ func (l *Level) Put(place cache.Place, value []byte, life time.Duration) {
 // write stores what is queued.
 func (l *Level) write() {
 	for {
-		b := l.queue.take(l.ctx.Done())
+		b := l.queue.take(l.ended)
 		if b == nil {
 			return
 		}
@@ -34,36 +36,34 @@ func (l *Level) write() {
 // store stores puts in one round trip. What the server refuses, being full or
 // a replica, tells nothing about reads.
 func (l *Level) store(puts []put) {
-	if !l.breaker.up.Load() {
+	var done []goredis.Cmder
+	err := l.client.Work(func(ctx context.Context, server goredis.UniversalClient) (failure error) {
+		began := time.Now()
+		defer func() { l.figures.put.Observe(time.Since(began)) }()
+		pipe := server.Pipeline()
+		for _, p := range puts {
+			if life := p.end.Sub(began).Truncate(time.Millisecond); life > 0 {
+				pipe.Set(ctx, l.names.place(p.place), p.value, life)
+			}
+		}
+		done, _ = pipe.Exec(ctx) // each command has its error
+		for _, c := range done {
+			if err := c.Err(); err != nil && redis.KindOf(err) != redis.Reply {
+				failure = err
+			}
+		}
+		return failure
+	})
+	if errors.Is(err, redis.ErrDown) || errors.Is(err, redis.ErrClosed) {
 		l.figures.dropped.Add(uint64(len(puts)))
 		return
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, patience)
-	defer cancel()
-	began := time.Now()
-	pipe := l.client.Pipeline()
-	for _, p := range puts {
-		if life := p.end.Sub(began).Truncate(time.Millisecond); life > 0 {
-			pipe.Set(ctx, l.names.place(p.place), p.value, life)
-		}
-	}
-	var done []goredis.Cmder
-	failure := guard(func() error {
-		done, _ = pipe.Exec(ctx) // each command has its error
-		return nil
-	})
-	l.figures.put.Observe(time.Since(began))
 	for _, c := range done {
-		err := c.Err()
-		if err == nil {
-			continue
-		}
-		l.figures.dropped.Add(1)
-		if kindOf(err) == reply {
-			l.figures.errors[reply].Add(1)
-		} else {
-			failure = err
+		if err := c.Err(); err != nil {
+			l.figures.dropped.Add(1)
+			if redis.KindOf(err) == redis.Reply {
+				l.client.Count(err)
+			}
 		}
 	}
-	l.judge(failure)
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"net"
 	"testing"
+
+	"sluice/internal/redis/redistest"
 )
 
 func TestDialerCloses(t *testing.T) {
 	t.Parallel()
-	r := relayTo(t, start(t))
+	r := redistest.RelayTo(t, redistest.Start(t))
 	d := &dialer{ctx: t.Context(), open: make(map[*conn]struct{})}
 	addr := r.Addr().String()
 	first, err := d.dial(t.Context(), "tcp", addr)
@@ -36,12 +38,12 @@ func TestDialerCloses(t *testing.T) {
 	}
 }
 
-func TestDialerEndsWithItsLevel(t *testing.T) {
+func TestDialerEndsWithItsServer(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	d := &dialer{ctx: ctx, open: make(map[*conn]struct{})}
-	if _, err := d.dial(t.Context(), "tcp", relayTo(t, start(t)).Addr().String()); err == nil {
-		t.Error("connected for a level that is closed")
+	if _, err := d.dial(t.Context(), "tcp", redistest.RelayTo(t, redistest.Start(t)).Addr().String()); err == nil {
+		t.Error("connected for a server that is closed")
 	}
 }

@@ -2,10 +2,12 @@ package redis
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"hash"
 	"net"
 	"net/url"
 	"os"
@@ -19,9 +21,19 @@ import (
 // what they are about.
 var errURL = errors.New("is not a URL such as redis://user:password@host:6379/0 (a password's special characters have to be percent-encoded)")
 
+// place is what a URL says.
+type place struct {
+	*goredis.UniversalOptions
+	id identity
+}
+
+// identity tells servers apart: a digest of the URL and of the files that it
+// names, which may be renewed under their names.
+type identity [sha256.Size]byte
+
 // parse reads a URL. Its errors quote no part of it but file names: a password
 // that was not encoded may be anywhere.
-func parse(raw string) (*goredis.UniversalOptions, error) {
+func parse(raw string) (*place, error) {
 	scheme, rest, _ := strings.Cut(raw, "://")
 	secure, sentinel, unix := strings.HasPrefix(scheme, "rediss"), strings.HasSuffix(scheme, "+sentinel"), scheme == "unix"
 	switch scheme {
@@ -38,7 +50,8 @@ func parse(raw string) (*goredis.UniversalOptions, error) {
 	if err != nil {
 		return nil, errURL
 	}
-	q := query{values: values}
+	q := query{values: values, sum: sha256.New()}
+	q.sum.Write([]byte(raw))
 
 	o := &goredis.UniversalOptions{Username: u.User.Username()}
 	o.Password, _ = u.User.Password()
@@ -81,7 +94,7 @@ func parse(raw string) (*goredis.UniversalOptions, error) {
 			return nil, err
 		}
 	}
-	return o, q.rest()
+	return &place{o, identity(q.sum.Sum(nil))}, q.rest()
 }
 
 // split cuts what follows a scheme into user ("user:password@"), hosts and the
@@ -115,6 +128,7 @@ func addresses(hosts string, sentinel bool) ([]string, error) {
 type query struct {
 	values url.Values
 	err    error
+	sum    hash.Hash // of what was read
 }
 
 func (q *query) text(name string) string {
@@ -135,6 +149,15 @@ func (q *query) truth(name string) bool {
 	return b
 }
 
+// file reads a file.
+func (q *query) file(name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if err == nil {
+		fmt.Fprintf(q.sum, "\x00%d:%s", len(b), b)
+	}
+	return b, err
+}
+
 // rest returns the faults: what was wrong, and what nobody took.
 func (q *query) rest() error {
 	if q.err == nil && len(q.values) > 0 {
@@ -153,7 +176,7 @@ func (q *query) tls() (*tls.Config, error) {
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
 	}
 	if file := q.text("ca_file"); file != "" {
-		pem, err := os.ReadFile(file)
+		pem, err := q.file(file)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
@@ -163,11 +186,23 @@ func (q *query) tls() (*tls.Config, error) {
 		}
 	}
 	if cert, key := q.text("cert_file"), q.text("key_file"); cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := q.pair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("cert_file, key_file: %w", err)
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg, nil
+}
+
+func (q *query) pair(cert, key string) (tls.Certificate, error) {
+	public, err := q.file(cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	private, err := q.file(key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(public, private)
 }

@@ -1,4 +1,4 @@
-package redis
+package redistest
 
 import (
 	"io"
@@ -12,31 +12,33 @@ import (
 
 // What a relay makes of the server's answers.
 const (
-	faithful = iota
-	silent   // drops them
-	noise    // random bytes in their place
-	foreign  // replies of Redis to other commands
-	http     // what a web server says
-	slow     // all of it, after a delay
+	Faithful = iota
+	Silent   // drops them
+	Noise    // random bytes in their place
+	Foreign  // replies of Redis to other commands
+	HTTP     // what a web server says
+	Slow     // all of it, after Delay
 )
 
-const delay = 20 * time.Millisecond
+// Delay is how much later a Slow answer comes.
+const Delay = 20 * time.Millisecond
 
-// relay stands between a level and a server.
-type relay struct {
+// Relay stands between a client and a server.
+type Relay struct {
 	net.Listener
 	mode  atomic.Int32
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-func relayTo(t testing.TB, s *server) *relay {
+// RelayTo starts a relay, Faithful at first, that ends with the test.
+func RelayTo(t testing.TB, s *Server) *Relay {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{Listener: ln}
+	r := &Relay{Listener: ln}
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {
@@ -58,17 +60,20 @@ func relayTo(t testing.TB, s *server) *relay {
 	})
 	t.Cleanup(func() {
 		ln.Close()
-		r.cut()
+		r.Cut()
 		work.Wait()
 	})
 	return r
 }
 
-func (r *relay) url() string    { return "redis://" + r.Addr().String() }
-func (r *relay) set(mode int32) { r.mode.Store(mode) }
+// URL is where the relay is.
+func (r *Relay) URL() string { return "redis://" + r.Addr().String() }
 
-// cut closes all connections.
-func (r *relay) cut() {
+// Set changes what becomes of answers.
+func (r *Relay) Set(mode int32) { r.mode.Store(mode) }
+
+// Cut closes all connections.
+func (r *Relay) Cut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
@@ -77,32 +82,30 @@ func (r *relay) cut() {
 	r.conns = nil
 }
 
-// answers writes to the level.
+// answers writes to the client.
 type answers struct {
 	net.Conn
-	*relay
+	relay *Relay
 }
 
 func (a answers) Write(b []byte) (int, error) {
 	var err error
-	switch a.mode.Load() {
-	case faithful:
+	switch a.relay.mode.Load() {
+	case Faithful:
 		_, err = a.Conn.Write(b)
-	case slow:
-		time.Sleep(delay)
+	case Slow:
+		time.Sleep(Delay)
 		_, err = a.Conn.Write(b)
-	case noise:
+	case Noise:
 		junk := make([]byte, 200)
 		for i := range junk {
 			junk[i] = byte(rand.Uint32())
 		}
 		_, err = a.Conn.Write(junk)
-	case foreign:
+	case Foreign:
 		_, err = a.Conn.Write([]byte("*1\r\n:1\r\n*0\r\n:7\r\n$-1\r\n*2\r\n$1\r\nx\r\n:1\r\n"))
-	case http:
+	case HTTP:
 		_, err = a.Conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"))
 	}
 	return len(b), err
 }
-
-func (a answers) Close() error { return a.Conn.Close() }

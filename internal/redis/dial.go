@@ -41,9 +41,9 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// dial connects within patience.
+// dial connects within Patience.
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	defer context.AfterFunc(d.ctx, cancel)()
 	nd := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
