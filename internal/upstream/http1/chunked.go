@@ -1,5 +1,11 @@
 package http1
 
+import (
+	"bytes"
+
+	"sluice/internal/llm"
+)
+
 // chunkState is a place in the chunked coding (RFC 9112 section 7.1).
 type chunkState uint8
 
@@ -26,6 +32,7 @@ type chunkParser struct {
 	digits  int // of the size so far
 	line    int // bytes of the size line so far
 	trailer int // bytes of the trailers so far
+	fields  int // trailer fields so far
 }
 
 // dechunk takes the framing out of buf[r:w] in place and returns the chunk data
@@ -98,7 +105,7 @@ func (c *Conn) chunkByte(b byte) string {
 		if p.trailer++; p.trailer > c.limits.MaxHead {
 			return "trailers too large"
 		}
-		return p.trailerByte(b)
+		return c.trailerByte(b)
 	}
 	return ""
 }
@@ -132,19 +139,23 @@ func (c *Conn) sizeByte(b byte) string {
 	return ""
 }
 
-// trailerByte takes one byte after the last chunk. Trailers are checked like
-// header fields and dropped.
-func (p *chunkParser) trailerByte(b byte) string {
+// trailerByte takes one byte after the last chunk. Trailer fields are checked
+// like header fields, and kept for Trailer.
+func (c *Conn) trailerByte(b byte) string {
+	p := &c.chunk
 	switch p.state {
 	case atTrailer:
 		switch {
 		case b == '\r':
 			p.state = atEndLF
-		case isTokenChar(b):
-			p.state = atName
-		default:
+			return ""
+		case !isTokenChar(b):
 			return "bad trailer field"
 		}
+		if p.fields++; p.fields > c.limits.MaxFields {
+			return "too many trailer fields"
+		}
+		p.state = atName
 	case atName:
 		switch {
 		case b == ':':
@@ -165,11 +176,33 @@ func (p *chunkParser) trailerByte(b byte) string {
 		}
 		if p.state == atEndLF {
 			p.state = atEnd
-		} else {
-			p.state = atTrailer
+			return ""
 		}
+		p.state = atTrailer
 	}
+	c.trailers = append(c.trailers, b)
 	return ""
+}
+
+// Trailer returns the trailer fields of a reply that Next has brought to its
+// end, as Head.Header has the others; nil where there are none. They are the
+// caller's, and given once.
+func (c *Conn) Trailer() []llm.Field {
+	b := c.trailers
+	if c.phase != idle || len(b) == 0 {
+		return nil
+	}
+	c.trailers = nil // an idle connection holds none
+	for line := b; len(line) > 0; line = line[bytes.IndexByte(line, '\n')+1:] {
+		canonicalize(line[:bytes.IndexByte(line, ':')])
+	}
+	fields := make([]llm.Field, 0, c.chunk.fields)
+	for rest := string(b); rest != ""; {
+		var f llm.Field
+		f, rest = cutField(rest)
+		fields = append(fields, f)
+	}
+	return fields
 }
 
 func hexDigit(b byte) int {

@@ -25,7 +25,7 @@ const (
 // means the default.
 type Limits struct {
 	MaxHead      int // bytes of one reply head, and of all trailers; 64 KiB, which is also the most
-	MaxFields    int // fields in one reply head; 256
+	MaxFields    int // fields in one reply head, and of all trailers; 256
 	MaxChunkLine int // bytes of a chunk's size with its extensions; 1 KiB
 	MaxInterim   int // 1xx replies before the real one; 8
 
@@ -101,6 +101,8 @@ type Conn struct {
 	chunk   chunkParser
 	err     error // phase failed: why
 	readErr error // came with the last bytes, to be reported after them
+
+	trailers []byte // trailer lines of this reply so far
 
 	vec     net.Buffers     // writev arguments, kept to save their allocation
 	vecArr  [4][]byte       // backs vec

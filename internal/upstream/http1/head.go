@@ -146,7 +146,7 @@ func (c *Conn) begin(h *Head) {
 		}
 		h.Length = 0
 	case h.chunked:
-		c.framing, c.chunk = byChunks, chunkParser{}
+		c.framing, c.chunk, c.trailers = byChunks, chunkParser{}, nil
 		return
 	case h.length:
 		c.left = h.Length
@@ -176,13 +176,12 @@ func (h *Head) parse(b []byte, maxFields int) error {
 		h.Header = make([]llm.Field, 0, 16)
 	}
 	for s := string(b); len(s) > 2; {
-		colon, end := strings.IndexByte(s, ':'), strings.IndexByte(s, '\r')
-		f := llm.Field{Name: s[:colon], Value: strings.Trim(s[colon+1:end], " \t")}
+		var f llm.Field
+		f, s = cutField(s)
 		h.Header = append(h.Header, f)
 		if err := h.note(f); err != nil {
 			return err
 		}
-		s = s[end+2:]
 	}
 	if h.chunked && h.length {
 		return &ProtocolError{"both Transfer-Encoding and Content-Length"}
@@ -242,6 +241,13 @@ func checkFields(b []byte, maxFields int) error {
 		b = b[end+2:]
 	}
 	return nil
+}
+
+// cutField takes the first of some field lines, which were checked, off the
+// others.
+func cutField(lines string) (f llm.Field, rest string) {
+	colon, end := strings.IndexByte(lines, ':'), strings.IndexByte(lines, '\r')
+	return llm.Field{Name: lines[:colon], Value: strings.Trim(lines[colon+1:end], " \t")}, lines[end+2:]
 }
 
 // note takes in a field that the codec itself has to obey.

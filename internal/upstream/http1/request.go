@@ -31,6 +31,9 @@ type Request struct {
 	BodyReader io.Reader
 	BodyLen    int64
 
+	// Trailers asks for trailer fields ("TE: trailers").
+	Trailers bool
+
 	// Upgrade is a protocol that is asked for on the connection, "" for none. Such
 	// a request has no body. With a reply of 101 the protocol begins: then Next
 	// gives what comes as it is, up to the connection's end, and what is sent is
@@ -161,6 +164,9 @@ func (r *Request) appendHead(b []byte, length int64) []byte {
 		b = append(b, ": "...)
 		b = append(b, r.Header[i].Value...)
 		b = append(b, "\r\n"...)
+	}
+	if r.Trailers {
+		b = append(b, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	if r.Upgrade != "" {
 		b = append(b, "Connection: Upgrade\r\nUpgrade: "...)

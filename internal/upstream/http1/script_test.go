@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"sluice/internal/llm"
 )
 
 // script is a connection that takes any request and gives the reply in exactly
@@ -49,6 +51,7 @@ type outcome struct {
 	length          int64
 	closed          bool
 	body            string
+	trailer         string
 	headErr, bodErr string
 	reusable        bool
 }
@@ -65,11 +68,17 @@ func play(method string, l Limits, pieces ...[]byte) outcome {
 	}
 	body, err := readAll(c)
 	o := outcome{status: h.Status, length: h.Length, closed: h.CloseDelimited, body: string(body), reusable: c.Reusable()}
-	for _, f := range h.Header {
-		o.header += f.Name + ": " + f.Value + "\n"
-	}
+	o.header, o.trailer = lines(h.Header), lines(c.Trailer())
 	if err != nil {
 		o.bodErr = err.Error()
 	}
 	return o
+}
+
+// lines writes fields one to a line.
+func lines(fields []llm.Field) (text string) {
+	for _, f := range fields {
+		text += f.Name + ": " + f.Value + "\n"
+	}
+	return text
 }

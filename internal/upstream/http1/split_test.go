@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,6 +18,8 @@ func samples() []string {
 	return []string{
 		ok + "Content-Length: 10\r\nX: y\r\n\r\n0123456789",
 		ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n00a;x=\"y\"\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
+		ok + "Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n1\r\nx\r\n0\r\na: 1\r\ngrpc-status:\t0 \r\nA:\r\n\r\n",
+		ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\n\r\nbeyond",
 		ok + "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\nbeyond",
 		ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nx\r\n",
@@ -139,6 +143,7 @@ func FuzzReply(f *testing.F) {
 		ok + "Content-Length: 3, 3\r\n\r\nabc", ok + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 		ok + "A: b\r\n c\r\n\r\n", ok + "A : b\r\n\r\n", "HTTP/1.1 304 N\r\nContent-Length: 3\r\n\r\n",
 		ok + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+		ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n", ok + "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n",
 	} {
 		f.Add([]byte(s), uint16(40))
 	}
@@ -185,17 +190,29 @@ func agrees(t *testing.T, reply []byte, got outcome) {
 	if got.bodErr != "" && !strings.HasPrefix(string(body), got.body) && !strings.HasPrefix(got.body, string(body)) {
 		t.Fatalf("broken body %q, net/http %q", got.body, body)
 	}
-	header := http.Header{}
-	for line := range strings.Lines(got.header) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		if name != "Transfer-Encoding" && name != "Trailer" {
-			header.Add(name, value)
+	if trailer := parsed(got.trailer); got.bodErr == "" && (len(trailer) > 0 || len(resp.Trailer) > 0) {
+		maps.DeleteFunc(resp.Trailer, func(_ string, values []string) bool { return values == nil }) // announced and not sent
+		if !maps.EqualFunc(trailer, resp.Trailer, slices.Equal) {
+			t.Fatalf("trailer %q, net/http %q", trailer, resp.Trailer)
 		}
 	}
-	for name, values := range header {
+	for name, values := range parsed(got.header) {
+		if name == "Transfer-Encoding" || name == "Trailer" {
+			continue
+		}
 		// net/http drops a Content-Length where it does not count.
 		if v := resp.Header.Values(name); name != "Content-Length" && strings.Join(v, "\n") != strings.Join(values, "\n") {
 			t.Fatalf("field %s: %q, net/http %q", name, values, v)
 		}
 	}
+}
+
+// parsed reads what lines wrote.
+func parsed(text string) http.Header {
+	header := http.Header{}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		header.Add(name, value)
+	}
+	return header
 }

@@ -165,7 +165,8 @@ func TestStrictChunks(t *testing.T) {
 		{"folded trailer", "0\r\nA: b\r\n c\r\n\r\n", "", "bad trailer field"},
 		{"NUL in a trailer", "0\r\nA: \x00\r\n\r\n", "", "control character in a trailer field"},
 		{"bare LF behind a trailer", "0\r\nA: b\n\r\n", "", "control character in a trailer field"},
-		{"trailers too large", "0\r\n" + strings.Repeat("A: b\r\n", 64<<10), "", "trailers too large"},
+		{"trailers too large", "0\r\nA: " + strings.Repeat("b", 64<<10) + "\r\n\r\n", "", "trailers too large"},
+		{"too many trailers", "0\r\n" + strings.Repeat("A: b\r\n", 257) + "\r\n", "", "too many trailer fields"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -182,6 +183,38 @@ func TestHeader(t *testing.T) {
 	want := "Content-Type: text/plain\nX--A-1b: v\nE: \nE: 2\nContent-Length: 0\n"
 	if o.header != want {
 		t.Errorf("got\n%swant\n%s", o.header, want)
+	}
+}
+
+// TestTrailer reads trailers on a connection that is used again: they are those
+// of the one reply, are given once, and not before its end.
+func TestTrailer(t *testing.T) {
+	const chunked = ok + "Transfer-Encoding: chunked\r\n\r\n"
+	c := NewConn(&script{pieces: [][]byte{
+		[]byte(chunked + "3\r\nabc\r\n"), []byte("0\r\ngrpc-STATUS: 0\r\nA:\r\nA: \t v w \r"), []byte("\n\r\n"),
+		[]byte(chunked + "0\r\n\r\n"),
+		[]byte(chunked + "0\r\nB: 1\r\n\r\n"),
+		[]byte(chunked + "0\r\n\r\n"),
+	}}, Limits{})
+	for i, want := range []string{"Grpc-Status: 0\nA: \nA: v w\n", "", "not taken", ""} {
+		if err := c.WriteRequest(post("")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ReadHead(new(Head)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Next(); i == 0 && (err != nil || c.Trailer() != nil) {
+			t.Errorf("amid the body: %v", err)
+		}
+		if _, err := readAll(c); err != nil {
+			t.Fatal(err)
+		}
+		if want == "not taken" {
+			continue
+		}
+		if got := lines(c.Trailer()); got != want || c.Trailer() != nil {
+			t.Errorf("reply %d: got\n%swant\n%s", i, got, want)
+		}
 	}
 }
 
@@ -214,6 +247,10 @@ func TestLimits(t *testing.T) {
 		ok + "A: 1\r\nB: 2\r\n\r\n":                                 "",
 		ok + "A: 1\r\nB: 2\r\nC: 3\r\n\r\n":                         "too many header fields",
 		chunked + "000\r\n\r\n":                                     "",
+		chunked + "0\r\nA: 1\r\nB: 2\r\n\r\n":                       "",
+		chunked + "0\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n":               "too many trailer fields",
+		chunked + "0\r\nA: " + strings.Repeat("b", 57) + "\r\n\r\n": "",
+		chunked + "0\r\nA: " + strings.Repeat("b", 58) + "\r\n\r\n": "trailers too large",
 		chunked + "0000\r\n\r\n":                                    "chunk size line too long",
 		"HTTP/1.1 102 P\r\n\r\n" + ok + "\r\n":                      "",
 		strings.Repeat("HTTP/1.1 102 P\r\n\r\n", 2) + ok + "\r\n":   "too many 1xx replies",
