@@ -58,6 +58,14 @@ type Call struct {
 	// for; none begins after that.
 	BodyReader io.Reader
 	BodyLen    int64
+	// Sending is a body that is written while the call is under way, instead of
+	// Body and BodyReader. Once something of it was taken, the call is not sent
+	// again. Waits for the reply count from the last message.
+	Sending *Sending
+
+	// Trailers asks for trailer fields ("TE: trailers"); see Reply.Trailer. They
+	// may come all the same.
+	Trailers bool
 
 	// Upgrade asks for another protocol, in lower case, on a connection of its own
 	// that is spoken to in HTTP/1.1. The call has no body. See Reply.Switched.
@@ -109,6 +117,14 @@ func New(cfg Config, o Options) (*Client, error) {
 // Do sends call and returns the reply once its head is there. The caller must
 // Close the reply. ctx governs the reply's body too.
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
+	r, err := c.do(ctx, call)
+	if err != nil && call.Sending != nil {
+		call.Sending.finished(err)
+	}
+	return r, err
+}
+
+func (c *Client) do(ctx context.Context, call *Call) (*Reply, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -155,6 +171,15 @@ func (c *Client) exchange(ctx context.Context, cn *conn, call *Call, reused bool
 		return c.exchangeH2(ctx, cn, call, reused)
 	}
 	return c.exchangeH1(ctx, cn, call, reused)
+}
+
+// streamed reports whether the call's body is not held, and its length, -1 when
+// unknown.
+func (c *Call) streamed() (length int64, ok bool) {
+	if c.Sending != nil {
+		return -1, true
+	}
+	return max(c.BodyLen, -1), c.BodyReader != nil
 }
 
 // headTimeout is how long to wait for the head of a reply.

@@ -15,6 +15,8 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"sluice/internal/llm"
 )
 
 var codings = []string{"gzip", "deflate", "raw deflate", "br", "zstd"}
@@ -191,6 +193,7 @@ func (g *given) next(time.Duration) ([]byte, error) {
 }
 
 func (g *given) finish(*pool, bool) { g.finished++ }
+func (*given) trailer() []llm.Field { return nil }
 
 // Whatever bytes an upstream calls coded: no panic, no more than the limit, and
 // a connection that is used again only when all was sound.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/upstream/http1"
 )
 
@@ -19,7 +20,7 @@ const slowestLine = 64 << 10
 func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, repetition, error) {
 	stop := context.AfterFunc(ctx, cn.cut)
 	begun := time.Now()
-	out, err := c.sendH1(cn, call, begun)
+	out, err := c.sendH1(ctx, cn, call, begun)
 	if err == nil {
 		err = cn.h1.ReadHead(&cn.head)
 	}
@@ -41,6 +42,9 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 		client: c, ctx: ctx, idle: c.cfg.IdleTimeout, h1: h1Body{cn: cn, stop: stop},
 	}
 	r.body = &r.h1
+	if call.Sending != nil {
+		call.Sending.finished(errCallOver) // nobody reads it any more
+	}
 	var coding string
 	r.Header, coding = replyHeader(h.Header)
 	clear(h.Header) // the strings are the caller's now
@@ -53,9 +57,10 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 
 // sendH1 writes a call. An error of the write alone is not returned: the
 // upstream may have answered early, and if not, reading says so too.
-func (c *Client) sendH1(cn *conn, call *Call, now time.Time) (out *outgoing, err error) {
+func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time) (out *outgoing, err error) {
 	q := &cn.request
 	q.Method, q.Target, q.Host, q.Upgrade = call.Method, call.Target, c.host, call.Upgrade
+	q.Trailers = call.Trailers
 	q.Header = appendRequestHeader(q.Header[:0], call)
 	if cn.proxy != nil {
 		c.addressProxy(cn, q)
@@ -67,12 +72,16 @@ func (c *Client) sendH1(cn *conn, call *Call, now time.Time) (out *outgoing, err
 	}
 	q.Body, q.BodyReader, q.BodyLen = call.Body, nil, 0
 	large := size > smallBody
+	length, streamed := call.streamed()
 	switch {
-	case call.BodyReader != nil:
+	case streamed:
 		large = true
 		_ = cn.nc.SetDeadline(time.Time{}) // the last call's may be over
 		out = newOutgoing(call, func() { _ = cn.nc.SetDeadline(time.Now().Add(c.cfg.IdleTimeout)) })
-		q.BodyReader, q.BodyLen = out, call.BodyLen
+		q.BodyReader, q.BodyLen = out, length
+		if call.Sending != nil { // whose messages do not end with the connection
+			defer context.AfterFunc(ctx, out.detach)()
+		}
 	case large:
 		_ = cn.nc.SetDeadline(now.Add(c.cfg.IdleTimeout + time.Duration(size/slowestLine)*time.Second))
 	default:
@@ -111,6 +120,8 @@ func (b *h1Body) next(idle time.Duration) ([]byte, error) {
 	_ = b.cn.nc.SetReadDeadline(time.Now().Add(idle))
 	return b.cn.h1.Next()
 }
+
+func (b *h1Body) trailer() []llm.Field { return b.cn.h1.Trailer() }
 
 func (b *h1Body) finish(p *pool, whole bool) {
 	live := b.stop()

@@ -26,6 +26,8 @@ const (
 	streamWindow = 256 << 10
 	// maxReplyHead bounds the head of a reply, in bytes.
 	maxReplyHead = 64 << 10
+	// maxTrailers bounds the trailer fields of a reply, as http1 does.
+	maxTrailers = 256
 )
 
 // newH2Transport makes the library's transport. Only its connections are used;
@@ -60,13 +62,13 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		c.pool.release(cn, true)
 		return nil, never, c.explain(ctx, err)
 	}
-	timeout := c.headTimeout(call)
 	sctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(timeout, func() { cancel(errStalled) })
-	out := newOutgoing(call, func() { timer.Reset(timeout) })
+	b := &h2Body{client: c, cn: cn, ctx: sctx, cancel: cancel}
+	b.out = newOutgoing(call, b.moved)
 	begun := time.Now()
-	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, out)) //nolint:bodyclose // the Reply closes it
-	timer.Stop()
+	b.await(c.headTimeout(call))
+	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, b.out)) //nolint:bodyclose // the Reply closes it
+	b.rest()
 	if !cn.learned.Load() {
 		c.learnStreams(cn)
 	}
@@ -75,7 +77,7 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 			err = errStalled
 		}
 		cancel(nil)
-		out.detach()
+		b.out.detach()
 		again := never
 		switch {
 		case needsHTTP1(err):
@@ -84,7 +86,7 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		case connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow:
 			again = anew
 		}
-		if ctx.Err() != nil || !out.resendable() {
+		if ctx.Err() != nil || !b.out.resendable() {
 			again = never
 		}
 		c.pool.release(cn, true)
@@ -93,9 +95,9 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 	}
 	r := &Reply{
 		Status: resp.StatusCode, Length: resp.ContentLength,
-		client: c, ctx: ctx, idle: c.cfg.IdleTimeout,
-		body: &h2Body{client: c, cn: cn, resp: resp, out: out, ctx: sctx, cancel: cancel, timer: timer},
+		client: c, ctx: ctx, idle: c.cfg.IdleTimeout, body: b,
 	}
+	b.resp = resp
 	if resp.Body == http.NoBody || call.Method == http.MethodHead || r.Status == http.StatusNoContent || r.Status == http.StatusNotModified {
 		r.Length = 0
 	}
@@ -153,6 +155,9 @@ func (c *Client) requestH2(ctx context.Context, call *Call, out *outgoing) *http
 	if _, ok := header["User-Agent"]; !ok {
 		header["User-Agent"] = []string{""} // else the library names itself
 	}
+	if call.Trailers {
+		header["Te"] = []string{"trailers"}
+	}
 	path, query, _ := strings.Cut(call.Target, "?")
 	req := &http.Request{
 		Method: call.Method,
@@ -161,11 +166,12 @@ func (c *Client) requestH2(ctx context.Context, call *Call, out *outgoing) *http
 		Host:   c.host,
 		Header: header,
 	}
-	switch n := len(call.Body[0]) + len(call.Body[1]) + len(call.Body[2]); {
-	case call.BodyReader != nil && call.BodyLen != 0:
-		req.Body, req.ContentLength = out, max(call.BodyLen, -1)
-	case call.BodyReader == nil && n > 0:
-		req.Body, req.ContentLength = out, int64(n)
+	length, streamed := call.streamed()
+	if !streamed {
+		length = int64(len(call.Body[0]) + len(call.Body[1]) + len(call.Body[2]))
+	}
+	if length != 0 {
+		req.Body, req.ContentLength = out, length
 	}
 	return req.WithContext(ctx)
 }
@@ -239,10 +245,41 @@ type h2Body struct {
 	out    *outgoing
 	ctx    context.Context //nolint:containedctx // the stream's
 	cancel context.CancelCauseFunc
-	timer  *time.Timer // cancels the stream
 	buf    *[]byte
 	err    error // came with the last bytes
 	full   bool  // the last read filled the buffer
+
+	mu    sync.Mutex
+	wait  time.Duration // for the upstream; 0: nobody waits
+	timer *time.Timer   // cancels the stream when that is over
+}
+
+// await gives the upstream d from now on, and again d whenever a piece of the
+// request leaves, up to rest.
+func (b *h2Body) await(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wait = d; b.timer == nil {
+		b.timer = time.AfterFunc(d, func() { b.cancel(errStalled) })
+		return
+	}
+	b.timer.Reset(d)
+}
+
+// moved is called when a piece of the request has left.
+func (b *h2Body) moved() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wait > 0 {
+		b.timer.Reset(b.wait)
+	}
+}
+
+func (b *h2Body) rest() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wait = 0
+	b.timer.Stop()
 }
 
 func (b *h2Body) next(idle time.Duration) ([]byte, error) {
@@ -253,14 +290,17 @@ func (b *h2Body) next(idle time.Duration) ([]byte, error) {
 		b.client.buffers.put(b.buf)
 		b.buf = b.client.buffers.get(large)
 	}
-	b.timer.Reset(idle)
+	b.await(idle)
 	n, err := 0, error(nil)
 	for n == 0 && err == nil {
 		n, err = b.resp.Body.Read(*b.buf)
 	}
-	b.timer.Stop()
+	b.rest()
 	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errStalled) { //nolint:errorlint // unwrapped
 		err = errStalled
+	}
+	if err == io.EOF { //nolint:errorlint // a body returns it so
+		err = b.checkTrailer()
 	}
 	b.full = n == smallRead || n > smallRead/2 && len(*b.buf) == largeRead
 	b.err = err
@@ -270,12 +310,40 @@ func (b *h2Body) next(idle time.Duration) ([]byte, error) {
 	return nil, err
 }
 
+func (b *h2Body) trailer() []llm.Field {
+	if len(b.resp.Trailer) == 0 {
+		return nil
+	}
+	return fields(b.resp.Trailer)
+}
+
+// checkTrailer returns io.EOF, unless the trailer fields are more than a reply
+// over HTTP/1.1 may have.
+func (b *h2Body) checkTrailer() error {
+	n, size := 0, 0
+	for name, values := range b.resp.Trailer {
+		for _, v := range values {
+			n++
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	switch {
+	case n > maxTrailers:
+		return &http1.ProtocolError{Reason: "too many trailer fields"}
+	case size > maxReplyHead:
+		return &http1.ProtocolError{Reason: "trailers too large"}
+	}
+	return io.EOF
+}
+
 func (b *h2Body) finish(p *pool, _ bool) {
-	b.timer.Stop()
 	// First the context: Close alone would wait for a peer that takes nothing.
 	b.cancel(nil)
 	_ = b.resp.Body.Close()
 	b.out.detach()
+	if s := b.out.sending; s != nil {
+		s.finished(errCallOver)
+	}
 	b.client.buffers.put(b.buf)
 	b.buf = nil
 	p.release(b.cn, true)

@@ -1,6 +1,12 @@
 package upstream
 
-import "sluice/internal/llm"
+import (
+	"slices"
+
+	"golang.org/x/net/http/httpguts"
+
+	"sluice/internal/llm"
+)
 
 // appendRequestHeader appends the fields of a call as they go out.
 func appendRequestHeader(dst []llm.Field, call *Call) []llm.Field {
@@ -18,6 +24,15 @@ func acceptEncoding(call *Call) string {
 		return "identity"
 	}
 	return "gzip, deflate, br, zstd"
+}
+
+// trailerFields removes, in place, the trailer fields that mean nothing or harm
+// behind a body: about its framing, its coding, its routing or who may see it
+// (RFC 9110 section 6.5.1).
+func trailerFields(trailer []llm.Field) []llm.Field {
+	return slices.DeleteFunc(trailer, func(f llm.Field) bool {
+		return llm.OfTransport(f.Name) || llm.ForProxy(f.Name) || f.Name == "Set-Cookie" || !httpguts.ValidTrailerHeader(f.Name)
+	})
 }
 
 // replyHeader copies the fields of a reply that may be passed on, and returns

@@ -16,6 +16,9 @@ type Reply struct {
 	// fields are not among them, nor are Content-Length and, as the body comes
 	// decoded, Content-Encoding. It is the caller's to keep.
 	Header []llm.Field
+	// Trailer holds the trailer fields once Next has returned io.EOF, without
+	// those that may not stand there. Over HTTP/2 fields beyond 64 KiB are lost.
+	Trailer []llm.Field
 	// Length is the body's length in bytes, -1 when unknown.
 	Length int64
 	// CloseDelimited says that the body ends where the connection does, so
@@ -35,6 +38,8 @@ type Reply struct {
 type body interface {
 	// next returns the next bytes, waiting no longer than idle.
 	next(idle time.Duration) ([]byte, error)
+	// trailer returns the trailer fields, once next has returned io.EOF.
+	trailer() []llm.Field
 	// finish gives the connection back. whole says that next returned io.EOF.
 	finish(p *pool, whole bool)
 }
@@ -70,7 +75,9 @@ func (r *Reply) Next() ([]byte, error) {
 		return p, nil
 	}
 	whole := err == io.EOF //nolint:errorlint // both return it unwrapped at a sound end
-	if !whole {
+	if whole {
+		r.Trailer = trailerFields(r.body.trailer())
+	} else {
 		err = r.explain(err)
 	}
 	r.end(err, whole)
