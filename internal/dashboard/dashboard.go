@@ -9,16 +9,19 @@ package dashboard
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"sluice/internal/llm"
 )
 
 // Path is where the page is. Its links are relative, so that it also works
@@ -43,7 +46,7 @@ type variant struct {
 // Handler answers GET and HEAD of Path with the page, and everything else with
 // 404 or 405. It is safe for concurrent use. It fails only where the program was
 // built without the page's files.
-func Handler() (http.Handler, error) {
+func Handler() (llm.Handler, error) {
 	style, err := read("page/*.css")
 	if err != nil {
 		return nil, err
@@ -139,43 +142,67 @@ func newVariant(body []byte) variant {
 	return variant{body, `"` + hex.EncodeToString(sum[:12]) + `"`}
 }
 
-func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", p.policy)
-	switch {
-	case r.URL.Path == Path+"/":
-		h.Set("Location", ".."+Path)
-		w.WriteHeader(http.StatusPermanentRedirect)
-		return
-	case r.URL.Path != Path:
-		http.NotFound(w, r)
-		return
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
-		return
+// Serve implements llm.Handler.
+func (p *page) Serve(_ context.Context, req *llm.Request, out llm.Sink) error {
+	h := llm.Head{Kind: llm.Unary, Header: []llm.Field{
+		{Name: "X-Content-Type-Options", Value: "nosniff"},
+		{Name: "Referrer-Policy", Value: "no-referrer"},
+		{Name: "Content-Security-Policy", Value: p.policy},
+	}}
+	body := p.choose(req, &h)
+	h.Length = int64(len(body))
+	if err := out.Start(&h); err != nil || len(body) == 0 || req.Method == "HEAD" {
+		return err
 	}
-	v := p.plain
-	h.Set("Vary", "Accept-Encoding")
-	if takesGzip(r.Header.Values("Accept-Encoding")) {
+	return out.Send([]llm.Event{{Raw: body}})
+}
+
+// choose completes the reply's head and returns its body.
+func (p *page) choose(req *llm.Request, h *llm.Head) []byte {
+	field := func(name, value string) { h.Header = append(h.Header, llm.Field{Name: name, Value: value}) }
+	fault := func(status int, text string) []byte {
+		h.Status = status
+		field("Content-Type", "text/plain; charset=utf-8")
+		return []byte(text + "\n")
+	}
+	switch path, err := url.PathUnescape(req.Path); {
+	case err == nil && path == Path+"/":
+		h.Status = 308
+		field("Location", ".."+Path)
+		return nil
+	case err != nil || path != Path:
+		return fault(404, "404 page not found")
+	case req.Method != "GET" && req.Method != "HEAD":
+		field("Allow", "GET, HEAD")
+		return fault(405, "Method Not Allowed")
+	}
+	v, packed := p.plain, takesGzip(values(req, "Accept-Encoding"))
+	if packed {
 		v = p.gzip
-		h.Set("Content-Encoding", "gzip")
 	}
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-cache") // ask each time, which the tag makes cheap
-	h.Set("ETag", v.tag)
-	if matches(r.Header.Values("If-None-Match"), v.tag) {
-		h.Del("Content-Encoding")
-		w.WriteHeader(http.StatusNotModified)
-		return
+	field("Vary", "Accept-Encoding")
+	field("Content-Type", "text/html; charset=utf-8")
+	field("Cache-Control", "no-cache") // ask each time, which the tag makes cheap
+	field("Etag", v.tag)
+	if matches(values(req, "If-None-Match"), v.tag) {
+		h.Status = 304
+		return nil
 	}
-	h.Set("Content-Length", strconv.Itoa(len(v.body)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(v.body) // a client that left needs no word
+	if packed {
+		field("Content-Encoding", "gzip")
 	}
+	h.Status = 200
+	return v.body
+}
+
+// values gives those of all fields with a canonical name.
+func values(req *llm.Request, name string) (list []string) {
+	for _, f := range req.Header {
+		if f.Name == name {
+			list = append(list, f.Value)
+		}
+	}
+	return list
 }
 
 // takesGzip reads Accept-Encoding: gzip has to be named, and not with q=0.

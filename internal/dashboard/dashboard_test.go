@@ -1,17 +1,20 @@
 package dashboard
 
 import (
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // get asks the page's handler. header is name, value pairs.
@@ -21,13 +24,17 @@ func get(t *testing.T, method, path string, header ...string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest(method, path, nil)
+	req := llm.Request{Method: method}
+	req.Path, req.RawQuery, _ = strings.Cut(path, "?")
 	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
+		req.Header = append(req.Header, llm.Field{Name: header[i], Value: header[i+1]})
 	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w.Result()
+	reply := testkit.Ask(t, h, &req)
+	r := &http.Response{StatusCode: reply.Head.Status, Header: make(http.Header), Body: io.NopCloser(bytes.NewReader(reply.Body)), ContentLength: reply.Head.Length}
+	for _, f := range reply.Head.Header {
+		r.Header.Add(f.Name, f.Value)
+	}
+	return r
 }
 
 func text(t *testing.T, r io.Reader) string {
@@ -73,7 +80,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%s %s: %s: %s", c.method, c.path, name, got)
 			}
 		}
-		if c.status == 200 && (r.Header.Get("Content-Type") != "text/html; charset=utf-8" || r.Header.Get("Cache-Control") != "no-cache" || r.Header.Get("Content-Length") == "") {
+		if c.status == 200 && (r.Header.Get("Content-Type") != "text/html; charset=utf-8" || r.Header.Get("Cache-Control") != "no-cache" || r.ContentLength <= 0) {
 			t.Errorf("%s %s: %v", c.method, c.path, r.Header)
 		}
 	}

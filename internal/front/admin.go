@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -17,24 +18,31 @@ type Route struct {
 	Method, Path string
 
 	// MaxBody bounds the request's body, in bytes. With 0 it is read and thrown
-	// away before Serve is called.
+	// away before Handler is asked; else it is the request's BodyReader, whose errors
+	// become replies.
 	MaxBody int64
 
-	// Serve returns the body of a reply with status 200, JSON. Its errors become
-	// replies as those of an llm.Handler do, as do those of reading the body. It
-	// is called from any goroutine.
-	Serve func(*http.Request) ([]byte, error)
+	// Handler answers, called from any goroutine. The request's Header has what an
+	// upstream would see of it.
+	Handler llm.Handler
 
-	// Render, in place of Serve, also says what type the body has.
-	Render func(*http.Request) (body []byte, contentType string, err error)
+	// Live says that it answers with an event stream, of which each Send is written at
+	// once. It returns soon after its context is done, which is when the client
+	// leaves, when the Server drains, and when its configuration changes, as the key
+	// may then be nobody's: the client comes again. No drain waits for it.
+	Live bool
+}
 
-	// Stream, in place of both, answers with an event stream: each call of send
-	// writes one event, or several, its blank line included, and fails once the
-	// client has left. Stream returns soon after the request's context is done,
-	// which is when the client leaves, when the Server drains, and when its
-	// configuration changes, as the key may then be nobody's: the client comes
-	// again. No drain waits for it.
-	Stream func(r *http.Request, send func([]byte) error) error
+// JSON makes a Handler for a Route of a function that returns the body of a reply
+// with status 200.
+func JSON(serve func(context.Context, *llm.Request) ([]byte, error)) llm.Handler {
+	return llm.HandlerFunc(func(ctx context.Context, req *llm.Request, out llm.Sink) error {
+		body, err := serve(ctx, req)
+		if err != nil {
+			return err
+		}
+		return llm.SendWhole(out, "application/json", body)
+	})
 }
 
 // maxIgnored bounds a body that nobody wants, in bytes.
@@ -98,9 +106,12 @@ func (x *exchange) checkAdmin() error {
 
 // serveOwn answers with the route that was found.
 func (x *exchange) serveOwn() error {
+	x.forwardHeader()
+	q := &x.req
+	q.Method, q.Path, q.RawQuery = x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery
 	x.body.open(x)
 	if x.body.limit = x.own.MaxBody; x.own.MaxBody > 0 {
-		x.r.Body = io.NopCloser(&x.body)
+		q.BodyReader, q.BodyLen = &x.body, x.r.ContentLength
 	} else {
 		x.body.limit = maxIgnored
 		if _, err := io.Copy(io.Discard, &x.body); err != nil {
@@ -110,29 +121,13 @@ func (x *exchange) serveOwn() error {
 	if reads(x.r.Method) {
 		x.s.endings.wait(endingPatience) // what it tells of may just have ended
 	}
-	if x.own.Stream != nil && x.r.Method == http.MethodHead {
+	switch {
+	case !x.own.Live:
+		return x.own.Handler.Serve(x.r.Context(), q, x)
+	case x.r.Method == http.MethodHead:
 		x.startLive()
 		return nil
-	}
-	if x.own.Stream != nil {
+	default:
 		return x.serveLive()
 	}
-	body, contentType, err := x.own.render(x.r)
-	if err != nil {
-		return err
-	}
-	head := llm.Head{Status: http.StatusOK, Kind: llm.Unary, Length: int64(len(body)), Header: []llm.Field{
-		{Name: "Content-Type", Value: contentType}, {Name: "Cache-Control", Value: "no-store"}}}
-	if err := x.Start(&head); err != nil {
-		return err
-	}
-	return x.Send([]llm.Event{{Raw: body}})
-}
-
-func (r *Route) render(req *http.Request) (body []byte, contentType string, err error) {
-	if r.Render != nil {
-		return r.Render(req)
-	}
-	body, err = r.Serve(req)
-	return body, "application/json", err
 }

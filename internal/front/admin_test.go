@@ -16,14 +16,14 @@ const ownPath = "/v1/cache"
 
 // ownRoutes are two routes of one path. Each answers with its method.
 func ownRoutes(served *int, fail *error) []Route {
-	serve := func(r *http.Request) ([]byte, error) {
+	h := JSON(func(_ context.Context, req *llm.Request) ([]byte, error) {
 		*served++
 		if *fail != nil {
 			return nil, *fail
 		}
-		return []byte(`{"method":"` + r.Method + `"}`), nil
-	}
-	return []Route{{Method: "DELETE", Path: ownPath, Serve: serve}, {Method: "GET", Path: ownPath, Serve: serve}}
+		return []byte(`{"method":"` + req.Method + `"}`), nil
+	})
+	return []Route{{Method: "DELETE", Path: ownPath, Handler: h}, {Method: "GET", Path: ownPath, Handler: h}}
 }
 
 // newOwn makes a Server that has ownRoutes and does not listen.
@@ -36,6 +36,29 @@ func newOwn(t *testing.T, served *int, fail *error, settings ...setting) *Server
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
+}
+
+// saying is a Handler that answers with a text, as a page or figures are.
+func saying(text string) llm.Handler {
+	return llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		return llm.SendWhole(out, "text/plain; charset=utf-8", []byte(text))
+	})
+}
+
+// streaming is a Handler that answers with an event stream, by calls of send.
+func streaming(stream func(ctx context.Context, send func([]byte) error) error) llm.Handler {
+	return llm.HandlerFunc(func(ctx context.Context, _ *llm.Request, out llm.Sink) error {
+		begun := false
+		return stream(ctx, func(b []byte) error {
+			if !begun {
+				begun = true
+				if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1}); err != nil {
+					return err
+				}
+			}
+			return out.Send([]llm.Event{{Raw: b}})
+		})
+	})
 }
 
 func withAdmin(c *Config, _ *StreamConfig) {
@@ -176,10 +199,10 @@ func TestAdminRoute(t *testing.T) {
 // for all names below it.
 func TestAdminRouteWithBody(t *testing.T) {
 	const limit = 1000
-	routes := []Route{{Method: "PUT", Path: "/v1/things/", MaxBody: limit, Serve: func(r *http.Request) ([]byte, error) {
-		b, err := io.ReadAll(r.Body)
-		return []byte(r.URL.Path + " " + string(b)), err
-	}}}
+	routes := []Route{{Method: "PUT", Path: "/v1/things/", MaxBody: limit, Handler: JSON(func(_ context.Context, req *llm.Request) ([]byte, error) {
+		b, err := io.ReadAll(req.BodyReader)
+		return []byte(req.Path + " " + string(b)), err
+	})}}
 	s := startWith(t, unary(`{"passed":"on"}`), Options{Routes: routes}, withAdmin)
 	for _, e := range engines {
 		client := e.client(t, s)

@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,9 +118,9 @@ func TestAllowedOrigin(t *testing.T) {
 		}
 		return out.Send(events("{}"))
 	}, Options{Routes: []Route{
-		{Method: "GET", Path: ownPath, Serve: func(*http.Request) ([]byte, error) { return []byte("{}"), nil }},
-		{Method: "GET", Path: livePage, Stream: func(_ *http.Request, send func([]byte) error) error { return send([]byte("data: 1\n\n")) }},
-	}, Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "1") })},
+		{Method: "GET", Path: ownPath, Handler: saying("{}")},
+		{Method: "GET", Path: livePage, Live: true, Handler: streaming(func(_ context.Context, send func([]byte) error) error { return send([]byte("data: 1\n\n")) })},
+	}, Metrics: saying("1")},
 		withPage, func(_ *Config, sc *StreamConfig) { sc.Heartbeat = 3 * time.Millisecond })
 	for _, e := range engines {
 		client := e.client(t, s)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -30,10 +29,10 @@ func TestEndings(t *testing.T) {
 	var observer sluggish
 	var knew atomic.Int64
 	large := strings.Repeat("x", 3*engineBuffer)
-	routes := []Route{{Method: "GET", Path: ownPath, Serve: func(*http.Request) ([]byte, error) {
+	routes := []Route{{Method: "GET", Path: ownPath, Handler: JSON(func(context.Context, *llm.Request) ([]byte, error) {
 		knew.Store(observer.told.Load())
 		return []byte(`{}`), nil
-	}}}
+	})}}
 	s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
 		switch req.Model {
 		case "small":
@@ -55,7 +54,10 @@ func TestEndings(t *testing.T) {
 			return llm.Errorf(502, "upstream_cut", "Cut.")
 		}
 		return out.Send(events("data: 1\n\n", map[string]string{"chat": "data: [DONE]\n\n", "response": "event: response.completed\ndata: {}\n\n"}[req.Model]))
-	}, Options{Observers: []perf.Observer{&observer}, Routes: routes, Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { knew.Store(observer.told.Load()) })}, withAdmin)
+	}, Options{Observers: []perf.Observer{&observer}, Routes: routes, Metrics: llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		knew.Store(observer.told.Load())
+		return llm.SendWhole(out, "text/plain", nil)
+	})}, withAdmin)
 
 	// ends reads as much as a client that knows the API reads.
 	ends := map[string]func(r io.Reader) error{

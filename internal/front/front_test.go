@@ -547,7 +547,7 @@ func TestAdmin(t *testing.T) {
 	cfg, sc := testConfig()
 	unready := errors.New("internal detail")
 	s, err := New(cfg, sc, unary(`{}`), Options{Version: "1.2", Ready: func() error { return unready },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "figures") })})
+		Metrics: saying("figures")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package front
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -106,15 +105,15 @@ func TestSenderOf(t *testing.T) {
 // guarded makes a Server of which every kind of route counts that it was reached.
 func guarded(t *testing.T, reached *int, settings ...setting) *Server {
 	t.Helper()
-	note := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { *reached++; _, _ = io.WriteString(w, "in") })
+	note := llm.HandlerFunc(func(ctx context.Context, req *llm.Request, out llm.Sink) error {
+		*reached++
+		return saying("in").Serve(ctx, req, out)
+	})
 	cfg, sc := testConfig(settings...)
 	s, err := New(cfg, sc, llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
 		*reached++
 		return sendUnary(out, `{}`)
-	}), Options{Metrics: note, Pages: note, Routes: []Route{{Method: "GET", Path: ownPath, Serve: func(*http.Request) ([]byte, error) {
-		*reached++
-		return []byte(`{}`), nil
-	}}}})
+	}), Options{Metrics: note, Pages: note, Routes: []Route{{Method: "GET", Path: ownPath, Handler: note}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestHead(t *testing.T) {
 	s := startWith(t, h, Options{
 		Routes:    append(ownRoutes(&served, &fail), liveRoute(more, ended)...),
 		Observers: []perf.Observer{observer(func(x *perf.Exchange) { seen <- *x })},
-		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("m 1\n")) }),
+		Metrics:   saying("m 1\n"),
 	})
 	for _, e := range engines {
 		client := e.client(t, s)

@@ -19,17 +19,12 @@ func (x *exchange) serveLive() error {
 	x.live = true
 	x.s.inFlight.Add(-1)
 	x.s.aside.Add(1)
-	var unsent error
-	err := x.own.Stream(x.r.WithContext(ctx), func(b []byte) error {
-		if unsent == nil {
-			unsent = x.sendLive(ctx, b)
-		}
-		return unsent
-	})
-	if errors.Is(unsent, os.ErrDeadlineExceeded) {
-		x.unsent = unsent // of which finish takes note
+	out := live{x: x, ctx: ctx}
+	err := x.own.Handler.Serve(ctx, &x.req, &out)
+	if errors.Is(out.err, os.ErrDeadlineExceeded) {
+		x.unsent = out.err // of which finish takes note
 	}
-	over := ctx.Err() != nil || unsent != nil && errors.Is(err, unsent)
+	over := ctx.Err() != nil || out.err != nil && errors.Is(err, out.err)
 	switch {
 	case err == nil, over && x.r.Context().Err() == nil:
 		x.startLive()
@@ -41,13 +36,31 @@ func (x *exchange) serveLive() error {
 	return nil
 }
 
-// sendLive writes events, and before the first ones the head.
-func (x *exchange) sendLive(ctx context.Context, b []byte) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// live is the Sink of such a stream. Nothing waits in it: who has no time for one
+// event has the next.
+type live struct {
+	x   *exchange
+	ctx context.Context
+	err error // of a write
+}
+
+// Start implements llm.Sink.
+func (l *live) Start(h *llm.Head) error {
+	if h.Kind != llm.EventStream || h.Status != http.StatusOK {
+		return errMisuse
 	}
-	x.startLive()
-	return x.write(b)
+	return nil
+}
+
+// Send implements llm.Sink. It writes the head before the first events.
+func (l *live) Send(events []llm.Event) error {
+	for i := 0; i < len(events) && l.err == nil; i++ {
+		if l.err = l.ctx.Err(); l.err == nil {
+			l.x.startLive()
+			l.err = l.x.write(events[i].Raw)
+		}
+	}
+	return l.err
 }
 
 func (x *exchange) startLive() {

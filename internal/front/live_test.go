@@ -18,9 +18,9 @@ import (
 const livePage = "/v1/performance/live"
 
 // liveRoute is a route that streams one event and then more when it is told to.
-// ended gets what Stream returned.
+// ended gets what the handler returned.
 func liveRoute(more <-chan []byte, ended chan<- error) []Route {
-	return []Route{{Method: "GET", Path: livePage, Stream: func(r *http.Request, send func([]byte) error) (err error) {
+	return []Route{{Method: "GET", Path: livePage, Live: true, Handler: streaming(func(ctx context.Context, send func([]byte) error) (err error) {
 		defer func() { ended <- err }()
 		for err = send([]byte("data: 1\n\n")); err == nil; {
 			select {
@@ -29,12 +29,12 @@ func liveRoute(more <-chan []byte, ended chan<- error) []Route {
 					return nil
 				}
 				err = send(b)
-			case <-r.Context().Done():
-				return r.Context().Err()
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
 		return err
-	}}}
+	})}}
 }
 
 func (s *site) live(t *testing.T, ctx context.Context, e engine, key string) *http.Response {
@@ -116,7 +116,7 @@ func TestLive(t *testing.T) {
 // a whole reply.
 func TestLiveRefused(t *testing.T) {
 	fail := llm.Errorf(http.StatusConflict, "busy", "Later.")
-	s := startWith(t, unary(`{}`), Options{Routes: []Route{{Method: "GET", Path: livePage, Stream: func(*http.Request, func([]byte) error) error { return fail }}}}, withAdmin)
+	s := startWith(t, unary(`{}`), Options{Routes: []Route{{Method: "GET", Path: livePage, Live: true, Handler: streaming(func(context.Context, func([]byte) error) error { return fail })}}}, withAdmin)
 	for key, code := range map[string]string{"key-team": "admin_key_required", "": "invalid_api_key", "key-boss": "busy"} {
 		resp := s.live(t, t.Context(), engines[0], key)
 		b, _ := io.ReadAll(resp.Body)
@@ -129,13 +129,13 @@ func TestLiveRefused(t *testing.T) {
 // TestLiveSlow: a client that reads nothing is given up.
 func TestLiveSlow(t *testing.T) {
 	ended := make(chan error, 1)
-	s := startWith(t, unary(`{}`), Options{Routes: []Route{{Method: "GET", Path: livePage, Stream: func(_ *http.Request, send func([]byte) error) (err error) {
+	s := startWith(t, unary(`{}`), Options{Routes: []Route{{Method: "GET", Path: livePage, Live: true, Handler: streaming(func(_ context.Context, send func([]byte) error) (err error) {
 		for b := []byte("data: " + strings.Repeat("x", 64<<10) + "\n\n"); err == nil; {
 			err = send(b)
 		}
 		ended <- err
 		return err
-	}}}}, withAdmin, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = 100 * time.Millisecond })
+	})}}}, withAdmin, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = 100 * time.Millisecond })
 	for _, e := range engines {
 		if e.name == "h1" {
 			c, err := net.Dial("tcp", s.addr)
@@ -154,7 +154,9 @@ func TestLiveSlow(t *testing.T) {
 }
 
 func TestPages(t *testing.T) {
-	s := startWith(t, unary(`{}`), Options{Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) })}, withAdmin)
+	s := startWith(t, unary(`{}`), Options{Pages: llm.HandlerFunc(func(ctx context.Context, req *llm.Request, out llm.Sink) error {
+		return saying(req.Path).Serve(ctx, req, out)
+	})}, withAdmin)
 	bare := start(t, unary(`{}`))
 	client := h1(t, s)
 	for _, c := range []struct {

@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -87,7 +86,7 @@ func TestPassthroughPolicy(t *testing.T) {
 		c.Passthrough = Passthrough{"GET /v1/files/*"}
 		c.APIKeys = []APIKey{{Name: "plain", Hash: HashKey("plain")}, {Name: "none", Hash: HashKey("none"), Passthrough: Passthrough{"none"}}, {Name: "all", Hash: HashKey("all"), Passthrough: Passthrough{"all"}}}
 	})
-	own := []Route{{Method: "GET", Path: ownPath, Serve: func(*http.Request) ([]byte, error) { return []byte("{}"), nil }}}
+	own := []Route{{Method: "GET", Path: ownPath, Handler: saying("{}")}}
 	for _, h := range []llm.Handler{handler, answering{handler}} {
 		s, err := New(cfg, sc, h, Options{Routes: own})
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +37,7 @@ func (s seen) next(t testing.TB) perf.Exchange {
 // TestObserve has requests end in every way.
 func TestObserve(t *testing.T) {
 	seen := make(seen, 1)
-	routes := []Route{{Method: "GET", Path: ownPath, Serve: func(*http.Request) ([]byte, error) { return []byte(`{}`), nil }}}
+	routes := []Route{{Method: "GET", Path: ownPath, Handler: saying(`{}`)}}
 	s := startWith(t, func(ctx context.Context, req *llm.Request, out llm.Sink) error {
 		switch req.Model {
 		case "fail":

@@ -70,7 +70,7 @@ func (s *Server) serveAside(w http.ResponseWriter, r *http.Request) {
 		s.endings.wait(endingPatience)
 		s.serveMetrics(w, r)
 	default:
-		s.pages.ServeHTTP(w, r)
+		s.servePages(w, r)
 	}
 }
 

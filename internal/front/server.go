@@ -32,7 +32,7 @@ import (
 // left out.
 type Options struct {
 	Logger  *slog.Logger // discards by default
-	Metrics http.Handler // answers /metrics; without it that is a 404
+	Metrics llm.Handler  // answers /metrics; without it that is a 404
 	Version string       // goes into the Server header as "sluice/VERSION"
 
 	// Observers are told of every API request when it has ended. Those to
@@ -49,7 +49,7 @@ type Options struct {
 
 	// Pages answers GET and HEAD for /dashboard and what is below it, without a
 	// key. Nil: there is no such page.
-	Pages http.Handler
+	Pages llm.Handler
 
 	// Routes are requests for administrators. Among them every pair of method
 	// and path is there once.
@@ -63,11 +63,11 @@ type Options struct {
 // Server is the HTTP surface. Its methods are safe for concurrent use.
 type Server struct {
 	log     *slog.Logger
-	metrics http.Handler
+	metrics llm.Handler
 	server  []string // value of the Server header
 	routes  map[string][]Route
 	ready   func() error
-	pages   http.Handler
+	pages   llm.Handler
 	tracer  perf.Tracer
 
 	observers   []perf.Observer

@@ -38,6 +38,9 @@ func (x *exchange) Start(h *llm.Head) error {
 	x.attemptsHeader(header, h.Attempts)
 	x.timingHeader(header, time.Since(x.begun))
 	x.copyHeader(header, h.Header, h.Status) // a Server-Timing of the upstream's after ours
+	if x.own != nil {
+		x.set(header, "Cache-Control", "no-store")
+	}
 	x.cacheHeader(header, h)
 	x.connectionHeader(header)
 	contentType := header["Content-Type"]
@@ -79,7 +82,7 @@ func (x *exchange) connectionHeader(h http.Header) {
 // the rest does not come in time net/http would go on all the same, and take what
 // does for the next request.
 func (x *exchange) answersEarly() bool {
-	return x.req.BodyReader != nil && x.r.ContentLength != 0 && !x.many && !x.body.whole.Load()
+	return x.req.BodyReader != nil && x.own == nil && x.r.ContentLength != 0 && !x.many && !x.body.whole.Load()
 }
 
 // cacheHeader says what a cache had to do with the reply. An Age that came with

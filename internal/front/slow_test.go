@@ -133,17 +133,17 @@ func everyKind(t *testing.T, settings ...setting) (*site, *kept, []struct{ name,
 		}
 	}, Options{
 		Observers: []perf.Observer{&seen},
-		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }),
-		Pages:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }),
+		Metrics:   saying(text),
+		Pages:     saying(text),
 		Routes: []Route{
-			{Method: "GET", Path: "/v1/own", Serve: func(*http.Request) ([]byte, error) { return []byte(text), nil }},
-			{Method: "GET", Path: "/v1/live", Stream: func(r *http.Request, send func([]byte) error) error {
+			{Method: "GET", Path: "/v1/own", Handler: saying(text)},
+			{Method: "GET", Path: "/v1/live", Live: true, Handler: streaming(func(_ context.Context, send func([]byte) error) error {
 				for {
 					if err := send([]byte("data: 1\n\n")); err != nil {
 						return err
 					}
 				}
-			}},
+			})},
 		},
 	}, append(settings, func(c *Config, _ *StreamConfig) {
 		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-a"), Admin: true}}
@@ -396,8 +396,8 @@ func TestNothingTakenOverOne(t *testing.T) {
 	var seen kept
 	s := startWith(t, unary(large), Options{
 		Observers: []perf.Observer{&seen},
-		Metrics:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large) }),
-		Routes:    []Route{{Method: "GET", Path: "/v1/own", Serve: func(*http.Request) ([]byte, error) { return []byte(large), nil }}},
+		Metrics:   saying(large),
+		Routes:    []Route{{Method: "GET", Path: "/v1/own", Handler: saying(large)}},
 	}, func(_ *Config, sc *StreamConfig) { sc.WriteTimeout = 50 * time.Millisecond })
 	for i, request := range []string{
 		fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(chatBody), chatBody),

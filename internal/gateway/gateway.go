@@ -99,12 +99,12 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	}
 	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Logger:  g.log,
-		Metrics: g.figures.Handler(),
+		Metrics: g.figures,
 		Version: g.opts.Version,
 		Ready:   g.ready,
 		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
-			{Method: "DELETE", Path: "/v1/cache", Serve: g.purge},
-			{Method: "GET", Path: "/v1/health/detailed", Serve: g.health},
+			{Method: "DELETE", Path: "/v1/cache", Handler: front.JSON(g.purge)},
+			{Method: "GET", Path: "/v1/health/detailed", Handler: front.JSON(g.health)},
 		}),
 		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: pages,
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"time"
 
 	"sluice/internal/llm"
@@ -47,7 +46,7 @@ func because(h perf.Health) (list []string) {
 
 // health answers GET /v1/health/detailed: 503 where no upstream can answer, else
 // 200.
-func (g *Gateway) health(*http.Request) ([]byte, error) {
+func (g *Gateway) health(context.Context, *llm.Request) ([]byte, error) {
 	h := g.figures.Examine()
 	reply := struct {
 		Status     string             `json:"status"`
@@ -61,7 +60,7 @@ func (g *Gateway) health(*http.Request) ([]byte, error) {
 	}
 	b = append(b, '\n')
 	if h.State == perf.Unhealthy {
-		return nil, &llm.Error{Status: http.StatusServiceUnavailable, Message: "unhealthy", Reply: &llm.ErrorReply{Body: b}}
+		return nil, &llm.Error{Status: 503, Message: "unhealthy", Reply: &llm.ErrorReply{Body: b}}
 	}
 	return b, nil
 }

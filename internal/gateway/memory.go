@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"reflect"
 	"sync"
@@ -144,19 +143,19 @@ func readAside(b []byte) (a aside) {
 
 // purge answers DELETE /v1/cache. The query says what: ?model=, by the name that
 // clients use, ?key=, as in X-Cache-Key, or with neither everything.
-func (g *Gateway) purge(r *http.Request) ([]byte, error) {
+func (g *Gateway) purge(ctx context.Context, req *llm.Request) ([]byte, error) {
 	c := g.live.Load()
 	if c.memory == nil {
 		return nil, llm.Errorf(404, "cache_disabled", "There is nothing to delete: the cache is off (cache.enabled).")
 	}
-	p, err := parsePurge(r.URL.RawQuery)
+	p, err := parsePurge(req.RawQuery)
 	if err != nil {
 		return nil, err
 	}
 	if p.Model != "" {
 		p.Model = c.router.ResolveModel(p.Model)
 	}
-	n, err := c.memory.cache.Purge(r.Context(), p)
+	n, err := c.memory.cache.Purge(ctx, p)
 	if err != nil {
 		e := llm.Errorf(502, "second_level_failed", "%d replies were deleted here, but the second level could not be reached: other machines may still have some. "+
 			"They expire within the time that the cache keeps them; or try again.", n)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"reflect"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/perf/access"
 	"sluice/internal/perf/alarm"
@@ -179,10 +179,15 @@ func (m *monitor) wantsReplies() bool { return m.access != nil && m.access.Wants
 // routes are the requests that it answers.
 func (m *monitor) routes() []front.Route {
 	return []front.Route{
-		{Method: "GET", Path: "/v1/performance", Render: m.report.Serve},
-		{Method: "GET", Path: "/v1/performance/live", Stream: m.live},
-		{Method: "GET", Path: "/v1/performance/requests", Serve: func(*http.Request) ([]byte, error) { return m.traffic.RecentJSON() }},
+		{Method: "GET", Path: "/v1/performance", Handler: m.report},
+		{Method: "GET", Path: "/v1/performance/live", Handler: llm.HandlerFunc(m.live), Live: true},
+		{Method: "GET", Path: "/v1/performance/requests", Handler: front.JSON(m.recent)},
 	}
+}
+
+// recent answers with the last requests.
+func (m *monitor) recent(context.Context, *llm.Request) ([]byte, error) {
+	return m.traffic.RecentJSON()
 }
 
 // liveEvery is the time between two reports of GET /v1/performance/live: that
@@ -190,20 +195,25 @@ func (m *monitor) routes() []front.Route {
 const liveEvery = 2 * time.Second
 
 // live answers with a report at once, and then whenever there is a new one.
-func (m *monitor) live(r *http.Request, send func([]byte) error) error {
+func (m *monitor) live(ctx context.Context, _ *llm.Request, out llm.Sink) error {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	// Who comes gets what is known now, and then what others get too.
+	begun := false
 	for fresh := time.Now(); ; fresh = time.Now().Add(-liveEvery / 2) {
 		event, err := m.last.event(m.report, fresh)
+		if err == nil && !begun {
+			begun = true
+			err = out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1})
+		}
 		if err != nil {
 			return err
 		}
-		if err := send(event); err != nil {
+		if err := out.Send([]llm.Event{{Raw: event}}); err != nil {
 			return err
 		}
 		select {
-		case <-r.Context().Done():
+		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}

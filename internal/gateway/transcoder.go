@@ -3,7 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
-	"net/http"
+	"net/url"
 	"path"
 	"path/filepath"
 	"reflect"
@@ -56,24 +56,28 @@ func (g *Gateway) transcode(cfg *config.Config, before *chain) (*transcoder, err
 // schemaRoutes are what administrators may do with schemas.
 func (g *Gateway) schemaRoutes(maxBody int64) []front.Route {
 	const below = "/v1/protobuf/schemas/"
-	with := func(serve func(c *codec.Codec, name string, r *http.Request) ([]byte, error)) func(*http.Request) ([]byte, error) {
-		return func(r *http.Request) ([]byte, error) {
+	with := func(serve func(c *codec.Codec, name string, req *llm.Request) ([]byte, error)) llm.Handler {
+		return front.JSON(func(_ context.Context, req *llm.Request) ([]byte, error) {
 			t := g.live.Load().codec
 			if t == nil {
 				return nil, llm.Errorf(404, "protobuf_disabled", "The protobuf codec is off (protobuf.enabled).")
 			}
-			return serve(t.codec, path.Base(r.URL.Path), r)
-		}
+			name, err := url.PathUnescape(path.Base(req.Path))
+			if err != nil {
+				return nil, llm.Errorf(400, "invalid_name", "The schema's name cannot be read: %v.", err)
+			}
+			return serve(t.codec, name, req)
+		})
 	}
 	return []front.Route{
-		{Method: "PUT", Path: below, MaxBody: maxBody, Serve: with(func(c *codec.Codec, name string, r *http.Request) ([]byte, error) {
-			body, err := io.ReadAll(r.Body)
+		{Method: "PUT", Path: below, MaxBody: maxBody, Handler: with(func(c *codec.Codec, name string, req *llm.Request) ([]byte, error) {
+			body, err := io.ReadAll(req.BodyReader)
 			if err != nil {
 				return nil, err
 			}
-			return c.PutSchema(name, r.Header.Get("Content-Type"), body)
+			return c.PutSchema(name, req.Get("Content-Type"), body)
 		})},
-		{Method: "DELETE", Path: below, Serve: with(func(c *codec.Codec, name string, _ *http.Request) ([]byte, error) {
+		{Method: "DELETE", Path: below, Handler: with(func(c *codec.Codec, name string, _ *llm.Request) ([]byte, error) {
 			return c.DeleteSchema(name)
 		})},
 	}

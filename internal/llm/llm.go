@@ -60,6 +60,15 @@ type Sink interface {
 	Send(events []Event) error
 }
 
+// SendWhole answers with a body of the given type and status 200.
+func SendWhole(out Sink, contentType string, body []byte) error {
+	h := Head{Status: 200, Kind: Unary, Length: int64(len(body)), Header: []Field{{Name: "Content-Type", Value: contentType}}}
+	if err := out.Start(&h); err != nil {
+		return err
+	}
+	return out.Send([]Event{{Raw: body}})
+}
+
 // Operation says what a request asks for.
 type Operation uint8
 
@@ -114,8 +123,8 @@ type Request struct {
 	ID     string // unique; at most 128 visible ASCII characters
 	Tenant string // name of the API key that was used; "" when none is configured
 
-	// Method, Path and RawQuery are the HTTP request's. Path is escaped,
-	// begins with "/v1/" and has no dot segments.
+	// Method, Path and RawQuery are the HTTP request's. Path is escaped, has no
+	// dot segments and begins with "/v1/", but for those of the gateway's own pages.
 	Method, Path, RawQuery string
 
 	// Header holds the end-to-end fields that an upstream may see. The

@@ -1,12 +1,12 @@
 package perf
 
 import (
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 type fixed struct{ h Histogram }
@@ -22,20 +22,18 @@ type broken struct{}
 
 func (broken) Figures(r Reporter) { r.Gauge("bad", "Bad.", 1, "label", "\xff") }
 
-func scrape(t *testing.T, h http.Handler) string {
+// figures scrapes in a format, "" for the usual one.
+func figures(t *testing.T, r *Registry, accept string) []byte {
 	t.Helper()
-	srv := httptest.NewServer(h)
-	defer srv.Close()
-	resp, err := http.Get(srv.URL)
-	if err != nil {
-		t.Fatal(err)
+	req := llm.Request{Method: "GET", Path: "/metrics"}
+	if accept != "" {
+		req.Header = []llm.Field{{Name: "Accept", Value: accept}}
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("scrape: status %d, %v\n%s", resp.StatusCode, err, b)
+	reply := testkit.Ask(t, r, &req)
+	if reply.Head.Status != 200 {
+		t.Fatalf("scrape: status %d\n%s", reply.Head.Status, reply.Body)
 	}
-	return string(b)
+	return reply.Body
 }
 
 func TestScrape(t *testing.T) {
@@ -45,7 +43,7 @@ func TestScrape(t *testing.T) {
 	f.h.Observe(time.Hour)
 	leave := r.Register("a", f)
 	r.Register("b", broken{})
-	got := scrape(t, r.Handler())
+	got := string(figures(t, r, ""))
 	for _, line := range []string{
 		`sluice_calls_total{kind="a"} 3`,
 		`sluice_calls_total{kind="b"} 4`,
@@ -62,7 +60,7 @@ func TestScrape(t *testing.T) {
 		}
 	}
 	leave()
-	if got := scrape(t, r.Handler()); strings.Contains(got, "sluice_calls_total") {
+	if got := string(figures(t, r, "")); strings.Contains(got, "sluice_calls_total") {
 		t.Error("a source that left still reports")
 	}
 }

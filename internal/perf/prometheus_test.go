@@ -2,9 +2,6 @@ package perf
 
 import (
 	"bytes"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -20,20 +17,6 @@ func (o one) Figures(r Reporter) {
 	r.Ratio("share_ratio", "Share.", 1, 2)
 }
 
-// get scrapes the figures in a format.
-func get(t *testing.T, h http.Handler, accept string) []byte {
-	t.Helper()
-	req := httptest.NewRequest("GET", "/metrics", nil)
-	req.Header.Set("Accept", accept)
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, req)
-	b, err := io.ReadAll(w.Body)
-	if err != nil || w.Code != 200 {
-		t.Fatalf("scrape: status %d, %v", w.Code, err)
-	}
-	return b
-}
-
 // Over the protobuf format Prometheus gets the native buckets, whose spans and
 // differences add up to what was counted.
 func TestNative(t *testing.T) {
@@ -42,7 +25,7 @@ func TestNative(t *testing.T) {
 	r.Register("a", one{&h})
 	native := func() *dto.Histogram {
 		t.Helper()
-		in := bytes.NewReader(get(t, r.Handler(), `application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited`))
+		in := bytes.NewReader(figures(t, r, `application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited`))
 		for in.Len() > 0 {
 			var f dto.MetricFamily
 			if err := (protodelim.UnmarshalOptions{MaxSize: -1}).UnmarshalFrom(in, &f); err != nil {
@@ -93,7 +76,7 @@ func TestExemplars(t *testing.T) {
 	h.ObserveTraced(3*time.Millisecond, TraceID{0xab}, at)
 	h.ObserveTraced(3*time.Millisecond, TraceID{0xcd}, at.Add(renewed/2)) // the one before is still new
 	h.ObserveTraced(time.Hour, TraceID{0xef}, at)
-	got := string(get(t, r.Handler(), "application/openmetrics-text; version=1.0.0"))
+	got := string(figures(t, r, "application/openmetrics-text; version=1.0.0"))
 	for _, part := range []string{
 		`sluice_wait_seconds_bucket{upstream="a",le="0.005"} 3 # {trace_id="ab000000000000000000000000000000"} 0.003 `,
 		`sluice_wait_seconds_bucket{upstream="a",le="+Inf"} 4`,

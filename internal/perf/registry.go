@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // namespace begins the name of every figure.
@@ -16,7 +15,8 @@ const namespace = "sluice_"
 // Registry holds the sources of figures and answers scrapes. It is safe for
 // concurrent use.
 type Registry struct {
-	prom *prometheus.Registry
+	prom   *prometheus.Registry
+	scrape http.Handler // see newScrape
 
 	mu      sync.RWMutex
 	sources []registered
@@ -35,6 +35,7 @@ type registered struct {
 // figures; the rest joins through Register.
 func New() *Registry {
 	r := &Registry{prom: prometheus.NewRegistry()}
+	r.scrape = newScrape(r.prom)
 	r.prom.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -68,16 +69,6 @@ func (r *Registry) Each(visit func(system string, s Source)) {
 	for _, s := range sources {
 		visit(s.system, s.source)
 	}
-}
-
-// Handler answers with all figures in the Prometheus or OpenMetrics text
-// format. A figure that cannot be reported is left out and the others are
-// still there.
-func (r *Registry) Handler() http.Handler {
-	return promhttp.HandlerFor(r.prom, promhttp.HandlerOpts{
-		ErrorHandling:     promhttp.ContinueOnError,
-		EnableOpenMetrics: true,
-	})
 }
 
 // Describe sends nothing: which figures there are depends on the sources.

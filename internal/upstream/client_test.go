@@ -15,6 +15,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // eachProtocol runs a test over HTTP/1.1, HTTP/2 over TLS and h2c.
@@ -488,8 +489,7 @@ func TestFigures(t *testing.T) {
 	}
 	reg := perf.New()
 	reg.Register("upstream", c)
-	rec := httptest.NewRecorder()
-	reg.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	figures := string(testkit.Ask(t, reg, &llm.Request{Method: "GET", Path: "/metrics"}).Body)
 	for _, line := range []string{
 		`sluice_upstream_connections_created_total{protocol="http/1.1",upstream="test"} 1`,
 		`sluice_upstream_connections_reused_total{protocol="http/1.1",upstream="test"} 3`,
@@ -498,7 +498,7 @@ func TestFigures(t *testing.T) {
 		`sluice_upstream_dial_seconds_count{upstream="test"} 1`,
 		`sluice_upstream_pool_wait_seconds_count{upstream="test"} 1`,
 	} {
-		if !strings.Contains(rec.Body.String(), line+"\n") {
+		if !strings.Contains(figures, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
 	}

@@ -4,9 +4,9 @@
 package report
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -33,20 +33,28 @@ type Report struct{ o Options }
 // New makes a Report.
 func New(o Options) *Report { return &Report{o} }
 
-// The content types of Serve.
+// The content types of reports.
 const (
 	typeJSON = "application/json"
 	typeText = "text/plain; charset=utf-8"
 )
 
-// Serve answers GET /v1/performance. Of the query it takes window, one of
-// timeline.Windows, to tell of that one alone, format, json or text, and all, 1
-// to have a text with the rows that are all zero. Any other value of these is an
-// *llm.Error with status 400.
-func (r *Report) Serve(req *http.Request) (body []byte, contentType string, err error) {
-	query, err := url.ParseQuery(req.URL.RawQuery)
+// Serve answers GET /v1/performance, as an llm.Handler. Of the query it takes
+// window, one of timeline.Windows, to tell of that one alone, format, json or
+// text, and all, 1 to have a text with the rows that are all zero. Any other value
+// of these is an *llm.Error with status 400.
+func (r *Report) Serve(_ context.Context, req *llm.Request, out llm.Sink) error {
+	body, contentType, err := r.write(req.RawQuery)
 	if err != nil {
-		return nil, "", llm.Errorf(http.StatusBadRequest, "invalid_query", "The query of this request cannot be read: %v.", err)
+		return err
+	}
+	return llm.SendWhole(out, contentType, body)
+}
+
+func (r *Report) write(rawQuery string) (body []byte, contentType string, err error) {
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil, "", llm.Errorf(400, "invalid_query", "The query of this request cannot be read: %v.", err)
 	}
 	windows := timeline.Windows()
 	if query.Has("window") {
@@ -72,7 +80,7 @@ func (r *Report) Serve(req *http.Request) (body []byte, contentType string, err 
 
 // wrong is the error of a wrong value in the query.
 func wrong(param, format string, args ...any) error {
-	e := llm.Errorf(http.StatusBadRequest, "invalid_value", "Wrong query: "+format, args...)
+	e := llm.Errorf(400, "invalid_value", "Wrong query: "+format, args...)
 	e.Param = param
 	return e
 }

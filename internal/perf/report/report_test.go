@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -21,6 +18,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/perf/timeline"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,11 +97,7 @@ func (g *gateway) work() {
 
 func ask(t *testing.T, r *Report, query string) string {
 	t.Helper()
-	b, _, err := r.Serve(httptest.NewRequest("GET", "/v1/performance?"+query, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return string(testkit.Ask(t, r, &llm.Request{Method: "GET", Path: "/v1/performance", RawQuery: query}).Body)
 }
 
 func schema(t *testing.T) *jsonschema.Schema {
@@ -294,7 +288,7 @@ func TestNothing(t *testing.T) {
 func TestWrongQuery(t *testing.T) {
 	run(t, nil, func(r *Report, _ *gateway) {
 		for query, param := range map[string]string{"window=": "window", "window=2m": "window", "window=1m&format=xml": "format", "format=text&all=2": "all", "format=text&all": "all", "format=": "format", "a=%zz": ""} {
-			_, _, err := r.Serve(&http.Request{URL: &url.URL{RawQuery: query}})
+			err := r.Serve(context.Background(), &llm.Request{RawQuery: query}, new(testkit.Reply))
 			if e := llm.AsError(err); e.Status != 400 || e.Param != param {
 				t.Errorf("%q: %v", query, err)
 			}
