@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"strings"
 
 	"sluice/internal/jsonscan"
@@ -50,18 +49,17 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 	for _, end := range ends {
 		event := body[start:end]
 		start = end
-		data := eventData(event)
+		data, n := sse.DataFields(event)
 		switch {
-		case data == nil: // comments
-		case whole:
-			return false // after the end
-		case string(data) == "[DONE]":
-			whole = op != llm.Response
+		case n == 0: // comments
+		case whole || n > 1:
+			return false // after the end, or written as nobody does
+		case sse.IsDone(data):
+			whole = sse.Ends(op, event)
 		case jsonscan.Validate(data, maxReplyDepth) != nil || tells(event) || repeats(op, data):
 			return false
-		case op == llm.Response:
-			kind := text(data, "type")
-			whole = kind == "response.completed" || kind == "response.incomplete"
+		default:
+			whole = sse.Ends(op, event)
 		}
 	}
 	return whole
@@ -71,24 +69,6 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 func tells(event []byte) bool {
 	_, failed := sse.Failure(event)
 	return failed
-}
-
-// eventData gives the content of an event that has one line of data, nil where
-// it has none. Of one that has several it gives what is no JSON.
-func eventData(event []byte) (data []byte) {
-	for line := range bytes.Lines(event) {
-		line = bytes.TrimRight(line, "\r\n")
-		rest, ok := bytes.CutPrefix(line, []byte("data:"))
-		if !ok {
-			continue
-		}
-		rest = bytes.TrimPrefix(rest, []byte(" "))
-		if data != nil {
-			return []byte("several lines")
-		}
-		data = rest
-	}
-	return data
 }
 
 func finished(status string) bool {

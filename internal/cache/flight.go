@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // flights are the calls under way that others may join.
@@ -127,7 +128,7 @@ func (f *flight) replyID() Key {
 	for i := range f.log[:min(len(f.log), maxBefore)] {
 		event := f.log[i].Raw
 		if f.head.Kind != llm.Unary {
-			event = eventData(event)
+			event, _ = sse.Data(event, nil)
 		}
 		if id := idIn(event); id != (Key{}) {
 			return id

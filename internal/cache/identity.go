@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // An upstream may keep a reply under the id that stands in it. A client that
@@ -45,7 +46,8 @@ func replyID(body []byte, ends []uint32) Key {
 	}
 	start := uint32(0)
 	for _, end := range ends[:min(len(ends), maxBefore)] {
-		if id := idIn(eventData(body[start:end])); id != (Key{}) {
+		data, _ := sse.Data(body[start:end], nil)
+		if id := idIn(data); id != (Key{}) {
 			return id
 		}
 		start = end

@@ -43,7 +43,7 @@ func (e *events) next() (data []byte, ok bool, err error) {
 		if !ok {
 			continue
 		}
-		if string(text) == "[DONE]" {
+		if sse.IsDone(text) {
 			e.done = true
 			return nil, false, nil // what follows is of no interest
 		}

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -78,14 +77,4 @@ func (x *exchange) ended() {
 		x.s.endings.count[x.ending-1].Add(-1)
 		x.ending = 0
 	}
-}
-
-// endsStream reports whether clients take an event for the last one of a stream
-// and read no further. It is asked for each, and looks at its beginning only.
-func endsStream(raw []byte) bool {
-	if rest, ok := bytes.CutPrefix(raw, []byte("event: response.")); ok {
-		return bytes.HasPrefix(rest, []byte("completed")) || bytes.HasPrefix(rest, []byte("failed")) || bytes.HasPrefix(rest, []byte("incomplete"))
-	}
-	rest, ok := bytes.CutPrefix(raw, []byte("data:"))
-	return ok && bytes.HasPrefix(bytes.TrimPrefix(rest, []byte(" ")), []byte("[DONE]"))
 }

@@ -155,14 +155,3 @@ func TestEndingsAreNotWaitedForLong(t *testing.T) {
 	close(stop)
 	<-done
 }
-
-func TestEndsStream(t *testing.T) {
-	for raw, want := range map[string]bool{
-		"data: [DONE]\n\n": true, "data:[DONE]\n\n": true, "event: response.completed\ndata: {}\n\n": true, "event: response.failed\n": true, "event: response.incomplete\n": true,
-		"data: {\"x\":\"[DONE]\"}\n\n": false, "event: response.created\n": false, "data:": false, "": false,
-	} {
-		if endsStream([]byte(raw)) != want {
-			t.Errorf("%q", raw)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 
 	"sluice/internal/front/merge"
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // stream is the part of an exchange that writes an event stream. Events are
@@ -67,7 +68,7 @@ func (x *exchange) queue(events []llm.Event) error {
 	for i := range events {
 		x.record.Told = x.record.Told || events[i].Failed
 	}
-	q.ended = q.ended || endsStream(events[len(events)-1].Raw)
+	q.ended = q.ended || sse.MayEnd(events[len(events)-1].Raw)
 	if x.record.Told || q.ended {
 		x.mayEnd()
 	}

@@ -1,39 +1,64 @@
 package sse
 
-import "bytes"
+import (
+	"bytes"
+
+	"sluice/internal/llm"
+)
 
 // Data returns the payload of one event: the values of its data fields, joined
 // by LF. With one data field it aliases raw; with several it is made in buf. It
 // is false where the event has no data field, so that readers would pass over
 // it.
 func Data(raw, buf []byte) (data []byte, ok bool) {
-	for len(raw) > 0 {
-		var line []byte
-		line, raw = cutLine(raw)
-		name, value := cutField(line)
-		switch {
-		case string(name) != "data":
-		case !ok:
-			data, ok = value, true
-		default:
-			return join(buf[:0], data, value, raw), true
-		}
+	data, n := DataFields(raw)
+	if n > 1 {
+		data = join(buf[:0], raw)
 	}
-	return data, ok
+	return data, n > 0
 }
 
-// join makes the payload of several data fields: the first two and those that
-// are still in raw.
-func join(buf, first, second, raw []byte) []byte {
-	buf = append(append(append(buf, first...), '\n'), second...)
+// DataFields returns the value of an event's first data field, as a part of raw,
+// and how many it has.
+func DataFields(raw []byte) (first []byte, n int) {
 	for len(raw) > 0 {
 		var line []byte
 		line, raw = cutLine(raw)
 		if name, value := cutField(line); string(name) == "data" {
-			buf = append(append(buf, '\n'), value...)
+			if n++; n == 1 {
+				first = value
+			}
 		}
 	}
-	return buf
+	return first, n
+}
+
+// join makes the payload of several data fields.
+func join(buf, raw []byte) []byte {
+	for len(raw) > 0 {
+		var line []byte
+		line, raw = cutLine(raw)
+		if name, value := cutField(line); string(name) == "data" {
+			buf = append(append(buf, value...), '\n')
+		}
+	}
+	return buf[:len(buf)-1]
+}
+
+// OneField finds the value of an event that is one data field and nothing else,
+// with the space in front of it, which is no part of the payload.
+func OneField(raw []byte) (value llm.Span, ok bool) {
+	const prefix = "data:"
+	text := bytes.TrimRight(raw, "\r\n")
+	switch string(raw[len(text):]) {
+	case "\n\n", "\r\n\r\n", "\r\n\r", "\r\r":
+	default:
+		return value, false
+	}
+	if !bytes.HasPrefix(text, []byte(prefix)) || bytes.ContainsAny(text, "\r\n") {
+		return value, false
+	}
+	return llm.Span{Start: len(prefix), End: len(text)}, true
 }
 
 // Name returns the event's type, the value of its last event field, as a part

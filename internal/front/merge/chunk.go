@@ -1,11 +1,11 @@
 package merge
 
 import (
-	"bytes"
 	"errors"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // maxDepth bounds the nesting of a chunk. Those that have more are left alone.
@@ -41,7 +41,7 @@ var errUnfit = errors.New("cannot be joined")
 
 // parse reads an event. Where ok is false, only raw is set.
 func parse(raw []byte) (c chunk, ok bool) {
-	object, ok := payload(raw)
+	object, ok := sse.OneField(raw)
 	if ok {
 		c.raw = raw
 		ok = c.readChunk(object) == nil && c.choices == 1
@@ -50,21 +50,6 @@ func parse(raw []byte) (c chunk, ok bool) {
 		c = chunk{raw: raw}
 	}
 	return c, ok
-}
-
-// payload finds the data of an event that is one data field and nothing else.
-func payload(raw []byte) (data llm.Span, ok bool) {
-	const prefix = "data:"
-	text := bytes.TrimRight(raw, "\r\n")
-	switch string(raw[len(text):]) {
-	case "\n\n", "\r\n\r\n", "\r\n\r", "\r\r":
-	default:
-		return data, false
-	}
-	if !bytes.HasPrefix(text, []byte(prefix)) || bytes.ContainsAny(text, "\r\n") {
-		return data, false
-	}
-	return llm.Span{Start: len(prefix), End: len(text)}, true
 }
 
 // members visits the object at v.

@@ -1,12 +1,10 @@
 package openai
 
 import (
-	"bytes"
 	"io"
 	"slices"
 	"time"
 
-	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 	"sluice/internal/upstream"
@@ -139,7 +137,7 @@ func (c *StreamConfig) await(body source, begun time.Time, started bool) {
 // nevertheless.
 func (s *stream) send(out llm.Sink, name string, force bool) error {
 	for i := range s.events {
-		s.ended = s.ended || ends(s.op, s.events[i].Raw)
+		s.ended = s.ended || sse.Ends(s.op, s.events[i].Raw)
 		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
 			s.events[i].Failed = true
 			s.told = told(data, name, s.secrets)
@@ -229,10 +227,10 @@ func (s *stream) pace(body source) {
 func (s *stream) finish(out llm.Sink, name string) error {
 	tail := s.splitter.Tail()
 	s.events = s.events[:0]
-	if s.cut && s.endKnown() && !s.ended && s.told == nil && !ends(s.op, tail) {
+	if s.cut && sse.EndKnown(s.op) && !s.ended && s.told == nil && !sse.Ends(s.op, tail) {
 		return cutOff(name)
 	}
-	if !s.started && sse.IsComment(tail) && s.endKnown() {
+	if !s.started && sse.IsComment(tail) && sse.EndKnown(s.op) {
 		return fault(name, llm.Unusable, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
 	}
 	if len(tail) > 0 {
@@ -242,49 +240,6 @@ func (s *stream) finish(out llm.Sink, name string) error {
 		return nil
 	}
 	return s.send(out, name, true)
-}
-
-// endKnown reports whether a whole stream of the operation ends in an event
-// that is known.
-func (s *stream) endKnown() bool {
-	return s.op == llm.Chat || s.op == llm.Completion || s.op == llm.Response
-}
-
-// ends reports whether an event is the one that ends a stream.
-func ends(op llm.Operation, raw []byte) bool {
-	switch op {
-	case llm.Chat, llm.Completion:
-		return done(raw)
-	case llm.Response:
-		name := sse.Name(raw)
-		if len(name) > 0 {
-			return endsResponse(name)
-		}
-		data, _ := sse.Data(raw, nil)
-		v, ok := jsonscan.Get(data, "type")
-		return ok && data[v.Start] == '"' && endsResponse(data[v.Start+1:v.End-1])
-	default:
-		return false
-	}
-}
-
-// done reports whether an event's data is [DONE]. It is short, and looked into
-// only then.
-func done(raw []byte) bool {
-	mark := []byte("[DONE]")
-	if len(raw) > 64 || !bytes.Contains(raw, mark) {
-		return false
-	}
-	data, _ := sse.Data(raw, nil)
-	return bytes.Equal(bytes.TrimSpace(data), mark)
-}
-
-func endsResponse(event []byte) bool {
-	switch string(event) {
-	case "response.completed", "response.failed", "response.incomplete":
-		return true
-	}
-	return false
 }
 
 // cutOff is the fault of a reply without a length that its connection's end cut.

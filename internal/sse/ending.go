@@ -1,0 +1,64 @@
+package sse
+
+import (
+	"bytes"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+const done = "[DONE]"
+
+// IsDone reports whether an event's payload says no more than that the stream is
+// whole.
+func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == done }
+
+// EndKnown reports whether a whole stream of an operation ends in an event that is
+// known: see Ends.
+func EndKnown(op llm.Operation) bool {
+	return op == llm.Chat || op == llm.Completion || op == llm.Response
+}
+
+// Ends reports whether an event is the one that ends a stream of an operation. It
+// is false for those of which the end is not known.
+func Ends(op llm.Operation, raw []byte) bool {
+	switch op {
+	case llm.Chat, llm.Completion:
+		// It is short, and looked into only then.
+		if len(raw) > 64 || !bytes.Contains(raw, []byte(done)) {
+			return false
+		}
+		data, _ := Data(raw, nil)
+		return IsDone(data)
+	case llm.Response:
+		name := Name(raw)
+		if len(name) > 0 {
+			return endsResponse(name)
+		}
+		data, _ := Data(raw, nil)
+		v, ok := jsonscan.Get(data, "type")
+		return ok && data[v.Start] == '"' && endsResponse(data[v.Start+1:v.End-1])
+	default:
+		return false
+	}
+}
+
+// MayEnd reports whether clients take an event for the last one of a stream, of
+// whichever operation, and may read no further. It looks at the beginning only.
+func MayEnd(raw []byte) bool {
+	if bytes.HasPrefix(raw, []byte("event:")) {
+		line, _ := cutLine(raw)
+		_, name := cutField(line)
+		return endsResponse(name)
+	}
+	data, ok := bytes.CutPrefix(raw, []byte("data:"))
+	return ok && bytes.HasPrefix(bytes.TrimPrefix(data, []byte(" ")), []byte(done))
+}
+
+func endsResponse(event []byte) bool {
+	switch string(event) {
+	case "response.completed", "response.failed", "response.incomplete":
+		return true
+	}
+	return false
+}
