@@ -1,0 +1,253 @@
+package internal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/constant"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestCodesAreForClients: nobody outside of llm, but for tests, asks what the code of
+// an llm.Error or a perf.Exchange is. An upstream may use any code of ours for
+// something else, and a code that is spelled in two places is soon spelled in two
+// ways: what kind of failure it is stands in the Fault.
+func TestCodesAreForClients(t *testing.T) {
+	checked := 0
+	pkgs, err := listed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := loader(pkgs)
+	for path, p := range pkgs {
+		if !strings.HasPrefix(path, "sluice/") || path == "sluice/internal/llm" {
+			continue
+		}
+		fset := token.NewFileSet()
+		var files []*ast.File
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+		found, err := codesAsked(path, fset, files, load(fset))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range found {
+			t.Errorf("%s asks what an error's code is: ask for its Fault", at)
+		}
+		checked++
+	}
+	if checked < 20 {
+		t.Errorf("only %d packages were looked at", checked)
+	}
+}
+
+// The check is tested, so that a slip in it does not let everything by.
+func TestCodesAsked(t *testing.T) {
+	const head = "package p\nimport (\"slices\"; \"strings\"; \"sluice/internal/llm\"; \"sluice/internal/perf\")\n" +
+		"const busy = \"busy\"\nvar _ = slices.Contains[[]string]; var _ = strings.ToUpper\nfunc f(e *llm.Error, x *perf.Exchange, m map[string]bool, s string) any {\n"
+	pkgs, err := listed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := loader(pkgs)
+	for body, want := range map[string]int{
+		`return e.Code == "busy"`: 1,
+		`return busy != e.Code`:   1,
+		`return x.Code == busy`:   1,
+		`c := strings.ToUpper(e.Code); d := c[1:]; return d == busy`:    1,
+		`var c = e.Code; return c == busy`:                              1,
+		`switch e.Code { case "", "a": return 1; case "b": }; return 0`: 2,
+		`return strings.HasPrefix(e.Code, "upstream_")`:                 1,
+		`return slices.Contains([]string{"a"}, e.Code)`:                 1,
+		`return m[e.Code]`: 1,
+
+		`return e.Code == ""`:                         0,
+		`return e.Code == x.Code`:                     0,
+		`return e.Message == "busy" || s == busy`:     0,
+		`return len(e.Code) == 3`:                     0,
+		`e.Code = "busy"; return e.Code`:              0,
+		`return &llm.Error{Code: "busy", Message: s}`: 0,
+		`return e.Fault == llm.Busy`:                  0,
+	} {
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, "p.go", head+body+"\n}\n", parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := codesAsked("p", fset, []*ast.File{f}, load(fset))
+		if err != nil || len(found) != want {
+			t.Errorf("%s: %d found, %v", body, len(found), err)
+		}
+	}
+}
+
+// pkg is what go list says of a package.
+type pkg struct {
+	ImportPath, Dir, Export string
+	GoFiles                 []string
+}
+
+// listed lists Sluice's packages and those that they need, all of them compiled.
+var listed = sync.OnceValues(func() (map[string]pkg, error) {
+	out, err := exec.Command("go", "list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles", "sluice/internal/...", "sluice/cmd/...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
+	}
+	all := make(map[string]pkg)
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all[p.ImportPath] = p
+	}
+})
+
+// loader gives what imports compiled packages.
+func loader(pkgs map[string]pkg) func(*token.FileSet) types.Importer {
+	return func(fset *token.FileSet) types.Importer {
+		return importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+			if p, ok := pkgs[path]; ok {
+				return os.Open(p.Export)
+			}
+			return nil, fmt.Errorf("package %s is not listed", path)
+		})
+	}
+}
+
+// codesAsked gives the places in a package where a code is compared or looked up.
+func codesAsked(path string, fset *token.FileSet, files []*ast.File, imp types.Importer) (found []string, err error) {
+	info := &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Defs: make(map[*ast.Ident]types.Object), Uses: make(map[*ast.Ident]types.Object), Selections: make(map[*ast.SelectorExpr]*types.Selection)}
+	if _, err := (&types.Config{Importer: imp}).Check(path, fset, files, info); err != nil {
+		return nil, err
+	}
+	c := codes{info: info, copies: make(map[types.Object]bool)}
+	for before := -1; before < len(c.copies); { // a copy may be of a copy further down
+		before = len(c.copies)
+		for _, f := range files {
+			ast.Inspect(f, c.copied)
+		}
+	}
+	for _, f := range files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			for range c.asked(n) {
+				found = append(found, fset.Position(n.Pos()).String())
+			}
+			return true
+		})
+	}
+	return found, nil
+}
+
+// codes knows where codes are in a package.
+type codes struct {
+	info   *types.Info
+	copies map[types.Object]bool // variables that hold one
+}
+
+// copied takes note of a variable that is given a code.
+func (c *codes) copied(n ast.Node) bool {
+	var to, from []ast.Expr
+	switch n := n.(type) {
+	case *ast.AssignStmt:
+		to, from = n.Lhs, n.Rhs
+	case *ast.ValueSpec:
+		for _, id := range n.Names {
+			to = append(to, id)
+		}
+		from = n.Values
+	}
+	for i, e := range to {
+		id, ok := e.(*ast.Ident)
+		if !ok || len(from) != len(to) || !c.isText(from[i]) || !c.holds(from[i]) {
+			continue
+		}
+		if o := c.info.ObjectOf(id); o != nil {
+			c.copies[o] = true
+		}
+	}
+	return true
+}
+
+// holds reports whether an expression is made of a code.
+func (c *codes) holds(e ast.Expr) (yes bool) {
+	ast.Inspect(e, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Ident:
+			yes = yes || c.copies[c.info.ObjectOf(n)]
+		case *ast.SelectorExpr:
+			if s := c.info.Selections[n]; s != nil && s.Kind() == types.FieldVal && s.Obj().Name() == "Code" && s.Obj().Pkg() != nil {
+				from := s.Obj().Pkg().Path()
+				yes = yes || from == "sluice/internal/llm" || from == "sluice/internal/perf"
+			}
+		}
+		return !yes
+	})
+	return yes
+}
+
+func (c *codes) isText(e ast.Expr) bool {
+	t := c.info.TypeOf(e)
+	b, ok := t.(*types.Basic)
+	return ok && b.Info()&types.IsString != 0
+}
+
+// isWord reports whether an expression is a constant text that is not empty.
+func (c *codes) isWord(e ast.Expr) bool {
+	v := c.info.Types[e].Value
+	return v != nil && v.Kind() == constant.String && constant.StringVal(v) != ""
+}
+
+// asked counts the times that a node asks what a code is.
+func (c *codes) asked(n ast.Node) (times int) {
+	switch n := n.(type) {
+	case *ast.BinaryExpr:
+		compares := n.Op == token.EQL || n.Op == token.NEQ
+		if compares && (c.holds(n.X) && c.isWord(n.Y) || c.holds(n.Y) && c.isWord(n.X)) {
+			return 1
+		}
+	case *ast.SwitchStmt:
+		if n.Tag == nil || !c.isText(n.Tag) || !c.holds(n.Tag) {
+			return 0
+		}
+		for _, clause := range n.Body.List {
+			for _, e := range clause.(*ast.CaseClause).List {
+				if c.isWord(e) {
+					times++
+				}
+			}
+		}
+	case *ast.IndexExpr:
+		if c.isText(n.Index) && c.holds(n.Index) {
+			return 1
+		}
+	case *ast.CallExpr:
+		if t, ok := c.info.TypeOf(n).(*types.Basic); !ok || t.Info()&types.IsBoolean == 0 {
+			return 0
+		}
+		for _, arg := range n.Args {
+			if c.isText(arg) && c.holds(arg) {
+				return 1
+			}
+		}
+	}
+	return times
+}
