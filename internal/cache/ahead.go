@@ -86,7 +86,7 @@ func (a *ahead) follow(l *lookup) {
 	}
 	likely := a.successors.Observe(l.likely[:0], maphash.String(a.seed, l.req.Tenant), key)
 	for _, next := range likely {
-		if e := a.c.store.get(next); e != nil && e.until > a.c.clock.now() {
+		if e := a.c.store.get(next); e != nil && e.until > a.c.clock.Now() {
 			continue
 		}
 		select {
@@ -142,7 +142,7 @@ func (a *ahead) run(ctx context.Context) {
 
 // renew loads the hot entries anew that expire soon, the hottest first.
 func (a *ahead) renew(ctx context.Context) {
-	now := a.c.clock.now()
+	now := a.c.clock.Now()
 	var due []named
 	for key, e := range a.c.store.entries.All() {
 		if left := e.until - now; left > 0 && left <= (e.until-e.born)/soon && e.hits.Load() >= hot && !e.renewed.Swap(true) {
@@ -164,7 +164,7 @@ func (a *ahead) load(ctx context.Context, key Key, model string, why origin) {
 	c := a.c
 	gen := c.store.generation()
 	there := c.store.get(key)
-	if why == predicted && there != nil && there.until > c.clock.now() {
+	if why == predicted && there != nil && there.until > c.clock.Now() {
 		return
 	}
 	if c.second != nil {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"sluice/internal/llm"
+	"sluice/internal/monotonic"
 )
 
 // Options are what a Cache needs besides its configuration.
@@ -29,7 +30,7 @@ type Options struct {
 type Cache struct {
 	cfg     Config
 	log     *slog.Logger
-	clock   clock
+	clock   monotonic.Clock
 	store   *store
 	second  SecondLevel // nil for none
 	flights flights
@@ -44,7 +45,7 @@ type Cache struct {
 // New makes a Cache of a configuration that has been validated, with what the
 // state directory holds. It asks no upstream; Run does its background work.
 func New(cfg Config, o Options) (*Cache, error) {
-	c := &Cache{cfg: cfg, log: o.Logger, clock: newClock()}
+	c := &Cache{cfg: cfg, log: o.Logger, clock: monotonic.New()}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -153,7 +153,7 @@ func (l *lookup) itemPlace() Key {
 
 // recall looks in memory for what is missing.
 func (l *lookup) recall() {
-	m, now := &l.embeds, l.c.clock.now()
+	m, now := &l.embeds, l.c.clock.Now()
 	for i := range m.items {
 		it := &m.items[i]
 		if it.first != i || it.entry != nil {
@@ -197,7 +197,7 @@ func (l *lookup) recallRemote(ctx context.Context) {
 	if l.c.second.Get(ctx, m.places, m.found) != nil {
 		return
 	}
-	now := l.c.clock.now()
+	now := l.c.clock.Now()
 	for i, f := range m.found {
 		e := l.c.received(m.places[i].Key, f)
 		if m.places[i].Key == m.whole && len(m.items) > 1 {
@@ -348,7 +348,7 @@ func (l *lookup) compose(out llm.Sink) error {
 	}
 	if len(m.items) > 1 {
 		if e := l.c.store.get(m.whole); e != nil {
-			l.takeFrame(e, l.c.clock.now())
+			l.takeFrame(e, l.c.clock.Now())
 			l.c.touch(e)
 		} else if m.frame != nil {
 			l.c.store.put(m.whole, m.frame, l.gen, nil)
@@ -359,7 +359,7 @@ func (l *lookup) compose(out llm.Sink) error {
 
 func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
 	m, r := &l.embeds, &l.replies
-	now := l.c.clock.now()
+	now := l.c.clock.Now()
 	oldest, told := now, uint64(0)
 	for i := range m.items {
 		e := m.entryOf(i)

@@ -185,9 +185,9 @@ func TestEmbeddingFrameIsNotTrusted(t *testing.T) {
 		m[0].up.serve = w.serve
 		m[0].ask(t, embed(`["a b","c"]`))
 		for key, value := range second.values {
-			if e, err := unmarshal(value, key, m[0].clock.now()); err == nil && len(e.ends) == 5 {
+			if e, err := unmarshal(value, key, m[0].clock.Now()); err == nil && len(e.ends) == 5 {
 				spoil(e)
-				second.values[key] = marshal(key, e, m[0].clock.now())
+				second.values[key] = marshal(key, e, m[0].clock.Now())
 			}
 		}
 		if c := m[1].ask(t, embed(`["a b","c"]`)); c.head.Cache != llm.CacheHit || toldBy(t, c) != 3 {
@@ -209,7 +209,7 @@ func TestEmbeddingTokensOfOldFrame(t *testing.T) {
 		t.Fatalf("told %d", n)
 	}
 	for key, value := range second.values {
-		if e, err := unmarshal(value, key, m[0].clock.now()); err == nil && len(e.ends) == vectorEnds && e.tokens != 3 {
+		if e, err := unmarshal(value, key, m[0].clock.Now()); err == nil && len(e.ends) == vectorEnds && e.tokens != 3 {
 			delete(second.values, key)
 		}
 	}

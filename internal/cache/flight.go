@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/monotonic"
 	"sluice/internal/sse"
 )
 
 // flights are the calls under way that others may join.
 type flights struct {
-	clock    clock
+	clock    monotonic.Clock
 	joinable int64 // bytes of a reply that late joiners can still be given
 	budget   int64 // bytes that all replies under way may be recorded with
 
@@ -141,7 +142,7 @@ func (f *flight) replyID() Key {
 func (f *flight) board() *reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.callers == 0 || f.cut || f.done || f.blocked > 0 && f.all.clock.now()-f.blocked > stuck {
+	if f.callers == 0 || f.cut || f.done || f.blocked > 0 && f.all.clock.Now()-f.blocked > stuck {
 		return nil
 	}
 	r := &reader{flight: f}
@@ -286,7 +287,7 @@ func (f *flight) Send(events []llm.Event) error {
 	f.announce()
 	own := f.lost == nil && f.detached == nil
 	if own {
-		f.blocked = max(f.all.clock.now(), 1)
+		f.blocked = max(f.all.clock.Now(), 1)
 	}
 	f.await()
 	f.mu.Unlock()

@@ -251,7 +251,7 @@ func (c *Cache) Restored() []byte {
 
 // restore puts the hot set into memory, the hottest last.
 func (c *Cache) restore() {
-	entries, err := c.hot.read(c.clock.now())
+	entries, err := c.hot.read(c.clock.Now())
 	if err != nil {
 		c.log.Warn("the hot set cannot be read whole; the cache starts colder", "dir", c.hot.dir, "error", err)
 	}
@@ -266,7 +266,7 @@ func (c *Cache) restore() {
 
 // save writes the hot set. A failure is logged where it is not the one before.
 func (c *Cache) save(last error) error {
-	err := c.hot.write(c.store.hottest, c.clock.now())
+	err := c.hot.write(c.store.hottest, c.clock.Now())
 	switch {
 	case err == nil:
 		c.hot.written.Add(1)

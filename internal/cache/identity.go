@@ -116,7 +116,7 @@ func (c *Cache) forgetReply(ctx context.Context, id Key) {
 	var found [1]Found
 	err := c.second.Get(ctx, []Place{{Key: id}}, found[:])
 	if err == nil {
-		if p, ok := pointed(id, found[0], c.clock.now()); ok && !slices.Contains(places, p) {
+		if p, ok := pointed(id, found[0], c.clock.Now()); ok && !slices.Contains(places, p) {
 			places = append(places, p)
 		}
 		err = c.second.Forget(ctx, id, places)

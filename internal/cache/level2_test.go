@@ -110,7 +110,7 @@ func TestSecondLevelLife(t *testing.T) {
 			{time.Hour, 120 * time.Second, 0}, // a server whose clock was set back
 		} {
 			e := m[1].received(key, Found{Value: second.values[key], Left: test.kept})
-			now := m[1].clock.now()
+			now := m[1].clock.Now()
 			if e == nil || e.until-now != test.left || now-e.born != test.age {
 				t.Fatalf("%+v: got %+v", test, e)
 			}

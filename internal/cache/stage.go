@@ -241,7 +241,7 @@ func (l *lookup) remote(ctx context.Context, out llm.Sink) (done bool, err error
 // answer replies with an entry, if the client's wishes and the kind of reply
 // that it expects allow.
 func (l *lookup) answer(e *entry, out llm.Sink) (done bool, err error) {
-	now := l.c.clock.now()
+	now := l.c.clock.Now()
 	ok, stale := e.usable(&l.req.Cache, now)
 	if !ok {
 		return false, nil
@@ -288,7 +288,7 @@ func (c *Cache) received(key Key, f Found) *entry {
 	if f.Value == nil || f.Left <= 0 {
 		return nil
 	}
-	now := c.clock.now()
+	now := c.clock.Now()
 	e, err := unmarshal(f.Value, key, now)
 	if err != nil {
 		c.figures.damaged.Add(1)
@@ -310,7 +310,7 @@ func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 		!complete(l.req, h, body, ends) || !l.settled() {
 		return
 	}
-	now := c.clock.now()
+	now := c.clock.Now()
 	e := &entry{head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, id: replyID(body, ends), born: now, until: now + c.ttl(l.req.Op), origin: l.origin}
 	// A whole reply to a streamed call is under the key of whole replies.
 	place := l.places[0]
@@ -334,7 +334,7 @@ func (c *Cache) keep(place Place, e *entry, gen generation) {
 	}
 	stored := c.store.put(place.Key, e, gen, func() {
 		if c.second != nil {
-			now := c.clock.now()
+			now := c.clock.Now()
 			if e.id != (Key{}) {
 				c.second.Put(Place{Key: e.id}, pointer(e.id, place, e, now), e.until-now)
 			}

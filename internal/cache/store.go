@@ -6,9 +6,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"sluice/internal/monotonic"
 )
 
 // store is the first level: what is in memory. Eviction is W-TinyLFU's
@@ -19,7 +20,7 @@ import (
 type store struct {
 	entries *otter.Cache[Key, *entry]
 	least   uint32 // what an entry counts at least, so that MaxSize holds too
-	clock   clock
+	clock   monotonic.Clock
 
 	bytes                            atomic.Int64
 	evicted, replaced, expired, gone atomic.Uint64 // gone: purged
@@ -39,14 +40,7 @@ type store struct {
 // generation is how many purges there were, and how many ids were forgotten.
 type generation struct{ purges, ended uint64 }
 
-// clock counts from the start, so that steps of the wall clock do not matter.
-type clock struct{ start time.Time }
-
-func newClock() clock { return clock{time.Now()} }
-
-func (c clock) now() time.Duration { return time.Since(c.start) }
-
-func newStore(cfg Config, c clock) (*store, error) {
+func newStore(cfg Config, c monotonic.Clock) (*store, error) {
 	s := &store{clock: c, crowded: make(chan struct{}, 1)}
 	s.least = uint32(max(cfg.MaxBytes/int64(cfg.MaxSize), 1))
 	if int64(cfg.MaxSize) > cfg.MaxBytes {
@@ -153,7 +147,7 @@ func (s *store) isForgotten(id Key) bool {
 
 // sweep drops what expired and returns how many entries that were.
 func (s *store) sweep() (n int) {
-	now := s.clock.now()
+	now := s.clock.Now()
 	n, bytes := s.remove(func(e *entry) bool { return e.until <= now })
 	s.expired.Add(uint64(n))
 	s.freed.Add(bytes)

@@ -163,7 +163,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 		shares[i] = weigh(l.req.Body[it.at.Start:it.at.End])
 	}
 	divide(said, shares)
-	now, settled := l.c.clock.now(), l.settled()
+	now, settled := l.c.clock.Now(), l.settled()
 	made := func(tokens uint32) *entry {
 		return &entry{head: handle, born: now, until: now + l.c.ttl(llm.Embedding), origin: l.origin, tokens: tokens}
 	}

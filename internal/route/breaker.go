@@ -4,13 +4,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/monotonic"
 )
-
-// clock counts time from a fixed moment, so that it can be kept in an atomic
-// and does not jump with the wall clock.
-type clock struct{ base time.Time }
-
-func (c clock) now() time.Duration { return time.Since(c.base) }
 
 // The states of a breaker, as they stand in the figures.
 const (
@@ -23,7 +19,7 @@ const (
 // then lets one request at a time try it. While it is closed it costs two
 // atomic loads a request.
 type breaker struct {
-	clock clock
+	clock monotonic.Clock
 	cfg   BreakerConfig
 
 	failures atomic.Int32 // in a row
@@ -44,7 +40,7 @@ func (b *breaker) left() time.Duration {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return max(b.until-b.clock.now(), 0)
+	return max(b.until-b.clock.Now(), 0)
 }
 
 // enter asks to send a request. A probe is one that decides whether the
@@ -55,7 +51,7 @@ func (b *breaker) enter() (probe, ok bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.clock.now()
+	now := b.clock.Now()
 	if now < b.until {
 		return false, false
 	}
@@ -92,7 +88,7 @@ func (b *breaker) fail(probe bool) (changed bool) {
 	if b.isOpen.Load() && !probe {
 		return false
 	}
-	b.probing, b.until = false, b.clock.now()+b.cfg.OpenFor
+	b.probing, b.until = false, b.clock.Now()+b.cfg.OpenFor
 	return !b.isOpen.Swap(true)
 }
 
@@ -104,7 +100,7 @@ func (b *breaker) leave(probe bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.probing {
-		b.probing, b.until = false, b.clock.now()
+		b.probing, b.until = false, b.clock.Now()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/monotonic"
 )
 
 func oneAttempt() Config {
@@ -361,7 +362,7 @@ func BenchmarkServe(b *testing.B) {
 }
 
 func BenchmarkBreaker(b *testing.B) {
-	br := breaker{clock: newClock(nil), cfg: Default().Breaker}
+	br := breaker{clock: monotonic.New(), cfg: Default().Breaker}
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -119,7 +119,7 @@ func (c *circuit) works(probe bool) {
 func (c *circuit) fails(o outcome, e *llm.Error, probe bool) {
 	c.weigh(1)
 	c.fault.Store(faultOf(e))
-	c.failedAt.Store(int64(c.breaker.clock.now()))
+	c.failedAt.Store(int64(c.breaker.clock.Now()))
 	if c.breaker.fail(probe) {
 		c.up.router.log.Warn("model fails and is left alone", slog.String("upstream", c.up.Name), slog.String("model", perf.Label(c.model)),
 			slog.String("cause", o.String()), slog.Duration("for", c.breaker.cfg.OpenFor))
@@ -147,8 +147,8 @@ func (c *circuit) weigh(failed float64) {
 // mostFail reports whether the model fails most of its calls.
 func (c *circuit) mostFail() bool { return math.Float64frombits(c.share.Load()) > 0.5 }
 
-func (c *circuit) take(old *circuit) {
-	c.breaker.take(&old.breaker)
+func (c *circuit) inherit(old *circuit) {
+	c.breaker.inherit(&old.breaker)
 	c.fault.Store(old.fault.Load())
 	c.failedAt.Store(old.failedAt.Load())
 	c.share.Store(old.share.Load())

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/monotonic"
 )
 
 const (
@@ -22,7 +24,7 @@ const noModel = ""
 // cooling remembers what an upstream asked not to be asked for, by model. While
 // there is nothing it costs one atomic load a request.
 type cooling struct {
-	clock clock
+	clock monotonic.Clock
 	last  atomic.Int64 // when nothing is left, on clock
 
 	mu    sync.Mutex
@@ -36,7 +38,7 @@ func (c *cooling) start(model string, d time.Duration) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.clock.now()
+	now := c.clock.Now()
 	if c.until == nil || now >= time.Duration(c.last.Load()) {
 		c.until = make(map[string]time.Duration)
 	}
@@ -54,7 +56,7 @@ func (c *cooling) left(model string) time.Duration {
 	if last == 0 {
 		return 0
 	}
-	now := c.clock.now()
+	now := c.clock.Now()
 	if now >= last {
 		return 0
 	}

@@ -35,7 +35,7 @@ func (r *Router) Figures(p perf.Reporter) {
 		p.Gauge("route_breaker_state", "State of the circuit breaker of the upstream's connections: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
 		var labels []string
-		for _, c := range up.circuits.known(r.clock.now()) {
+		for _, c := range up.circuits.known(r.clock.Now()) {
 			label := perf.Label(c.model)
 			if slices.Contains(labels, label) { // they differ where it was cut or mended
 				continue
@@ -102,7 +102,7 @@ func (r *Router) Health() []Health {
 }
 
 func (up *upstream) failing() (list []ModelHealth) {
-	for _, c := range up.circuits.known(up.router.clock.now()) {
+	for _, c := range up.circuits.known(up.router.clock.Now()) {
 		if state := c.breaker.state(); state != closed || c.mostFail() {
 			list = append(list, ModelHealth{
 				Model: c.model, Breaker: stateName(state), RetryIn: c.breaker.left(),

@@ -2,14 +2,16 @@ package route
 
 import (
 	"reflect"
-	"time"
+
+	"sluice/internal/monotonic"
 )
 
-func newClock(before *Router) clock {
+// newClock gives the clock of the Router before, so that its times hold.
+func newClock(before *Router) monotonic.Clock {
 	if before != nil {
 		return before.clock
 	}
-	return clock{time.Now()}
+	return monotonic.New()
 }
 
 // inherit takes over what the Router before knew of the same upstream, so that
@@ -28,9 +30,9 @@ func (up *upstream) inherit(before *Router) {
 		up.known, up.models, up.readAt, up.listErr = old.known, old.models, old.readAt, old.listErr
 	}
 	before.mu.Unlock()
-	up.breaker.take(&old.breaker)
-	up.cooling.take(&old.cooling)
-	up.circuits.take(up, &old.circuits)
+	up.breaker.inherit(&old.breaker)
+	up.cooling.inherit(&old.cooling)
+	up.circuits.inherit(up, &old.circuits)
 	up.fault.Store(old.fault.Load())
 	for o := range outcomes {
 		up.results[o].Store(old.results[o].Load())
@@ -41,7 +43,7 @@ func same(a, b any) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-func (b *breaker) take(old *breaker) {
+func (b *breaker) inherit(old *breaker) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	b.failures.Store(old.failures.Load())
@@ -49,7 +51,7 @@ func (b *breaker) take(old *breaker) {
 	b.until = old.until
 }
 
-func (cs *circuits) take(up *upstream, old *circuits) {
+func (cs *circuits) inherit(up *upstream, old *circuits) {
 	kept := old.kept.Load()
 	if kept == nil {
 		return
@@ -57,16 +59,16 @@ func (cs *circuits) take(up *upstream, old *circuits) {
 	next := make(map[string]*circuit, len(*kept))
 	for model, c := range *kept {
 		next[model] = newCircuit(up, model)
-		next[model].take(c)
+		next[model].inherit(c)
 	}
 	cs.kept.Store(&next)
 }
 
-func (c *cooling) take(old *cooling) {
+func (c *cooling) inherit(old *cooling) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	for model, until := range old.until {
-		if left := until - old.clock.now(); left > 0 {
+		if left := until - old.clock.Now(); left > 0 {
 			c.start(model, left)
 		}
 	}

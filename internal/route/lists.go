@@ -58,7 +58,7 @@ func (r *Router) Run(ctx context.Context) error {
 // begin marks that the lists are read, or are about to be. r.mu is held.
 func (r *Router) begin() {
 	if !r.refreshing {
-		r.refreshing, r.began = true, r.clock.now()
+		r.refreshing, r.began = true, r.clock.Now()
 	}
 }
 
@@ -109,7 +109,7 @@ func (r *Router) learn(up *upstream, models []object, err error) {
 	up.listErr = err
 	switch {
 	case err == nil:
-		up.models, up.known, up.readAt = models, listed, r.clock.now()
+		up.models, up.known, up.readAt = models, listed, r.clock.Now()
 	case up.known == unasked:
 		up.known = unlisted
 	}
@@ -137,7 +137,7 @@ func (r *Router) ask() bool {
 		if !r.running {
 			return false
 		}
-		now := r.clock.now()
+		now := r.clock.Now()
 		if r.allStatic || r.asked > 0 && now-r.asked < unknownEvery {
 			return false
 		}

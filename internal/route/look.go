@@ -69,7 +69,7 @@ func (r *Router) seen(name string) view {
 		}
 	}
 	if v.read {
-		v.age = r.clock.now() - v.oldest
+		v.age = r.clock.Now() - v.oldest
 		if v.age >= r.ttl {
 			v.cache = llm.CacheStale
 		}
@@ -99,7 +99,7 @@ func (r *Router) renew(ctx context.Context, name string) (v view, err error) {
 func (r *Router) force() (since time.Duration, n uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.clock.now()
+	now := r.clock.Now()
 	switch {
 	case r.refreshing || r.running && now-r.began < readEvery:
 		return r.began, r.refreshes

@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	"sluice/internal/llm"
+	"sluice/internal/monotonic"
 )
 
 func streamed(req *llm.Request) *llm.Request { req.Stream = true; return req }
@@ -385,7 +386,7 @@ func TestRetryAfterOdd(t *testing.T) {
 
 // A name that is remembered keeps no request in memory: it may be a piece of one.
 func TestCoolingKeepsNoRequest(t *testing.T) {
-	c := cooling{clock: newClock(nil)}
+	c := cooling{clock: monotonic.New()}
 	body := strings.Repeat("x", 1<<20)
 	for range 2 {
 		c.start(body[:5], time.Minute)
@@ -403,7 +404,7 @@ func TestCoolingKeepsNoRequest(t *testing.T) {
 
 func TestCoolingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := cooling{clock: newClock(nil)}
+		c := cooling{clock: monotonic.New()}
 		for i := range 3 * maxCooled {
 			c.start(fmt.Sprint(i), time.Minute)
 		}

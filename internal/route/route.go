@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/monotonic"
 )
 
 // Upstream is a model service that requests can go to.
@@ -70,7 +71,7 @@ type Router struct {
 	aliasNames []string
 	log        *slog.Logger
 	rand       func() float64
-	clock      clock
+	clock      monotonic.Clock
 	ttl        time.Duration // of a model list
 
 	table atomic.Pointer[table]

@@ -32,7 +32,7 @@ func (r *Router) Lists() []List {
 		if up.static || up.known != listed {
 			continue
 		}
-		l := List{Upstream: up.Name, Identity: up.Identity, Age: r.clock.now() - up.readAt, Models: []byte{'['}}
+		l := List{Upstream: up.Name, Identity: up.Identity, Age: r.clock.Now() - up.readAt, Models: []byte{'['}}
 		for i, o := range up.models {
 			if i > 0 {
 				l.Models = append(l.Models, ',')
@@ -59,7 +59,7 @@ func (up *upstream) restore(lists []List) {
 		return
 	}
 	up.known, up.models = listed, models
-	up.readAt = up.router.clock.now() - min(max(l.Age, 0), maxAge)
+	up.readAt = up.router.clock.Now() - min(max(l.Age, 0), maxAge)
 }
 
 // parseKept reads a list that was kept outside, by the rules for one from the
