@@ -62,8 +62,9 @@ func newBatch(ctx context.Context, k *call, body []byte) *batch {
 	return &batch{call: k, ctx: ctx, body: body, size: max(leastChunk, len(body)/(chunksPerWorker*k.c.workers)+1)}
 }
 
-// flush hands the items up to end to the workers. The next one begins at next.
-func (b *batch) flush(end, next int) error {
+// flush hands the items up to end to the workers. The next one begins at next,
+// unless these are the last.
+func (b *batch) flush(end, next int, last bool) error {
 	if b.work == nil {
 		b.begin()
 	}
@@ -71,10 +72,11 @@ func (b *batch) flush(end, next int) error {
 	if !ok {
 		c = new(chunk)
 	}
-	c.start, c.end, c.first = b.start, end, len(b.chunks) == 0
+	c.start, c.end, c.first, c.result = b.start, end, len(b.chunks) == 0, c.result[:0]
 	b.start = next
 	b.mu.Lock()
 	b.chunks = append(b.chunks, c)
+	b.whole = last // with the lock held: a worker that found no chunk and no more to come would end the work
 	b.mu.Unlock()
 	return b.help()
 }

@@ -107,7 +107,7 @@ func serialPart(b *testing.B, idle *Codec, req *llm.Request, d Direction) time.D
 	k := idle.take(d)
 	_, all, err := k.begin(context.Background(), req)
 	if err == nil {
-		err = all.flush(all.end, all.end)
+		err = all.flush(all.end, all.end, true)
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -180,6 +180,19 @@ func putFree(t testing.TB, c *Codec) {
 	}
 }
 
+// The workers may be through with all chunks but the last at the moment when that one
+// is handed to them.
+func TestBatchLastChunk(t *testing.T) {
+	c := newCodec(t, func(c *Config) { c.Workers, c.ResultCacheBytes = 1, 0 })
+	for i := range 1500 {
+		items := 100 + i%800
+		body := `{"type":"test.Note","items":[` + strings.Repeat(`{"data":1},`, items-1) + `{"data":1}]}`
+		if got := strings.Count(send(c, post("encode", body, asJSON)), `"code":`); got != items {
+			t.Fatalf("batch %d: %d results of %d items", i, got, items)
+		}
+	}
+}
+
 // Items that look like a batch's own inside of one, and one too many that nobody but
 // the workers sees.
 func TestBatchGuess(t *testing.T) {

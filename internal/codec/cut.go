@@ -35,7 +35,7 @@ func (b *batch) cut(i int, guess bool) (end int, err error) {
 			guess = false
 			i, err = b.guess(it.end, i)
 		} else if it.end-b.start >= b.size {
-			err = b.flush(it.end, i)
+			err = b.flush(it.end, i, false)
 		}
 		if err != nil {
 			return -1, err
@@ -57,7 +57,7 @@ func (b *batch) guess(end, next int) (int, error) {
 		}
 		end = b.start + b.size + n + 1
 		next = end - 1 + skip
-		if err := b.flush(end, next); err != nil {
+		if err := b.flush(end, next, false); err != nil {
 			return -1, err
 		}
 	}
@@ -66,10 +66,7 @@ func (b *batch) guess(end, next int) (int, error) {
 
 // finish hands out the items that are left and waits until all are done.
 func (b *batch) finish() error {
-	b.mu.Lock()
-	b.whole = true
-	b.mu.Unlock()
-	if err := b.flush(b.end, b.end); err != nil {
+	if err := b.flush(b.end, b.end, true); err != nil {
 		return err
 	}
 	if err := b.c.pool.wait(b.ctx, b.work); err != nil {
