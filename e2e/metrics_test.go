@@ -90,7 +90,8 @@ func TestMetricsDocument(t *testing.T) {
 	until(t, "all figures", func() bool {
 		systems = in.figures(t)
 		_, sent := systems["telemetry"]["otlp_export_seconds"]
-		return sent && len(systems["requests"]) > 10 && systems["alarms"]["webhook_seconds"].Kind != ""
+		_, own := systems["front"]["own_requests_total"] // by the call before
+		return sent && own && len(systems["requests"]) > 10 && systems["alarms"]["webhook_seconds"].Kind != ""
 	})
 	page, err := os.ReadFile(metricsPage)
 	if err != nil {
