@@ -46,7 +46,7 @@ func (r *Reply) Switched() bool { return r.Status == switching && r.h1.cn != nil
 // Pour sends what src gives until that ends, and then ends this direction and no
 // other. It may be called once, from another goroutine than Next and Close. When
 // it fails, because the upstream takes nothing for Config.IdleTimeout, has gone,
-// or src fails, Next fails too. A Read of src that is under way at Close is not
+// or src fails, Next ends too, and with an error unless the upstream had gone. A Read of src that is under way at Close is not
 // waited for.
 func (r *Reply) Pour(src io.Reader) {
 	cn, timeout := r.h1.cn, r.client.cfg.IdleTimeout

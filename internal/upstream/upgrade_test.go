@@ -120,7 +120,9 @@ func TestUpgradeFails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		go r.Pour(endless{})
+		if path == "/deaf" { // the kernel tells of a reset once, a Write as well as a Read
+			go r.Pour(endless{})
+		}
 		if _, err := readAll(r); err == nil {
 			t.Errorf("%s: a sound end", path)
 		}
