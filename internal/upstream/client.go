@@ -1,7 +1,8 @@
 // Package upstream is the transport that all upstream protocols share: a
 // Client per upstream, over a pool of connections that it keeps warm.
 //
-// It promises that a stale connection never costs a caller an error, that a
+// It promises that a connection which the upstream closed before a call had come
+// costs no caller an error, and no call is sent twice that may have been acted on; that a
 // cancelled context gives the connection up at once, that requests waiting for
 // a connection get one in the order in which they came, and that a reply's
 // body arrives decoded, as it comes, with nothing held back. HTTP/1.1 is
@@ -24,11 +25,6 @@ import (
 
 	"sluice/internal/llm"
 )
-
-// staleWindow is how soon after a call was sent an end of its reused
-// connection, with no byte of a reply, means that the upstream had closed it
-// before the call came.
-const staleWindow = time.Second
 
 // Options are the parts of a Client that no one configures by number.
 type Options struct {
@@ -74,6 +70,17 @@ type Call struct {
 	// Stream asks for the reply uncompressed and waits for its head no longer
 	// than Config.FirstEventTimeout instead of ResponseHeaderTimeout.
 	Stream bool
+}
+
+// safe reports whether the call only reads, so that nothing is done twice when it
+// is sent twice (RFC 9110 section 9.2.1).
+func (c *Call) safe() bool {
+	switch c.Method {
+	case "GET", "HEAD", "OPTIONS":
+		return true
+	default:
+		return false
+	}
 }
 
 // Client sends calls to one upstream. It is safe for concurrent use.

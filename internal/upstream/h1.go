@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"sluice/internal/llm"
@@ -19,15 +21,13 @@ const slowestLine = 64 << 10
 // exchangeH1 sends a call over HTTP/1.1; see exchange.
 func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, repetition, error) {
 	stop := context.AfterFunc(ctx, cn.cut)
-	begun := time.Now()
-	out, err := c.sendH1(ctx, cn, call, begun)
+	out, whole, err := c.sendH1(ctx, cn, call, time.Now())
 	if err == nil {
 		err = cn.h1.ReadHead(&cn.head)
 	}
 	if err != nil {
 		live := stop()
-		again := reused && ctx.Err() == nil && !cn.h1.GotBytes() && isClosed(err) &&
-			time.Since(begun) < staleWindow && out.resendable()
+		again := reused && ctx.Err() == nil && out.resendable() && missed(cn.h1, call, whole, err)
 		_, unsent := err.(*http1.RequestError) //nolint:errorlint // sendH1 returns it unwrapped
 		c.pool.release(cn, unsent && live)
 		if again {
@@ -55,9 +55,21 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 	return r, never, nil
 }
 
-// sendH1 writes a call. An error of the write alone is not returned: the
-// upstream may have answered early, and if not, reading says so too.
-func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time) (out *outgoing, err error) {
+// missed reports whether a call whose connection ended with err cannot have been
+// acted on, or need not matter if it was: it only reads, not all of it could be
+// written, or the upstream closed the connection without having all of it. A reset
+// says nothing of what the upstream had read before.
+func missed(h1 *http1.Conn, call *Call, whole bool, err error) bool {
+	if h1.GotBytes() || !isClosed(err) {
+		return false
+	}
+	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return call.safe() || !whole || ended && h1.Unacknowledged()
+}
+
+// sendH1 writes a call, whole or in part. An error of the write alone is not
+// returned: the upstream may have answered early, and if not, reading says so too.
+func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time) (out *outgoing, whole bool, err error) {
 	q := &cn.request
 	q.Method, q.Target, q.Host, q.Upgrade = call.Method, call.Target, c.host, call.Upgrade
 	q.Trailers = call.Trailers
@@ -90,13 +102,14 @@ func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time
 	err = cn.h1.WriteRequest(q)
 	clear(q.Header) // no secrets, and nothing of the caller's, in an idle connection
 	q.Body, q.BodyReader = [3][]byte{}, nil
-	if _, partly := err.(*http1.WriteError); partly { //nolint:errorlint // returned unwrapped
+	_, partly := err.(*http1.WriteError) //nolint:errorlint // returned unwrapped
+	if partly {
 		err = nil
 	}
 	if large {
 		_ = cn.nc.SetReadDeadline(time.Now().Add(timeout))
 	}
-	return out, err
+	return out, !partly, err
 }
 
 // addressProxy makes a request one for a plain proxy (RFC 9112 section 3.2.2).

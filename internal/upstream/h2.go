@@ -65,7 +65,6 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 	sctx, cancel := context.WithCancelCause(ctx)
 	b := &h2Body{client: c, cn: cn, ctx: sctx, cancel: cancel}
 	b.out = newOutgoing(call, b.moved)
-	begun := time.Now()
 	b.await(c.headTimeout(call))
 	resp, err := cn.h2.RoundTrip(c.requestH2(sctx, call, b.out)) //nolint:bodyclose // the Reply closes it
 	b.rest()
@@ -83,7 +82,7 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		case needsHTTP1(err):
 			again = olderHTTP
 			c.goOlder()
-		case connectionOver(err) || reused && isClosed(err) && time.Since(begun) < staleWindow:
+		case connectionOver(err) || reused && isClosed(err) && call.safe():
 			again = anew
 		}
 		if ctx.Err() != nil || !b.out.resendable() {

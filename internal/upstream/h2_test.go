@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,10 +189,51 @@ func TestStaleH2(t *testing.T) {
 		}
 	})
 	c := newH2Client(t, url, nil)
-	for i := range 20 {
-		if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != fmt.Sprint(i) {
+	for i := range 20 { // at once: the connection may be closing
+		if _, body, err := fetch(context.Background(), c, &Call{Method: "GET", Target: "/"}); err != nil || body != fmt.Sprint(i) {
 			t.Fatalf("call %d: %q %v", i, body, err)
 		}
+	}
+	for i := range 20 {
+		eventually(t, "closed", func() bool { return c.pool.snapshot().open == 0 })
+		if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != fmt.Sprint(20+i) {
+			t.Fatalf("call %d: %q %v", i, body, err)
+		}
+	}
+}
+
+// An upstream that has read a call and then closes its connection without a word
+// may have acted on it.
+func TestReadIsNotStaleH2(t *testing.T) {
+	for method, want := range map[string]int64{"POST": 1, "GET": 2} {
+		t.Run(method, func(t *testing.T) {
+			var read atomic.Int64
+			url := listenH2(t, nil, func(n int, p *peer) {
+				s, err := p.request()
+				if err != nil {
+					return
+				}
+				p.reply(s, "200", "one", true)
+				if _, err = p.request(); err == nil {
+					read.Add(1)
+				}
+			})
+			c := newH2Client(t, url, nil)
+			call := post("")
+			call.Method, call.Body[0] = method, nil
+			if _, _, err := fetch(context.Background(), c, call); err != nil {
+				t.Fatal(err)
+			}
+			_, body, err := fetch(context.Background(), c, call)
+			if method == "GET" && (err != nil || body != "one") {
+				t.Errorf("%q %v", body, err)
+			} else if method == "POST" {
+				wantError(t, err, 502, "upstream_cut", false)
+			}
+			if n := read.Load(); n != 1 || c.stats.staleRetries.Load() != uint64(want-1) {
+				t.Errorf("%d were read without an answer, %d sent again", n, c.stats.staleRetries.Load())
+			}
+		})
 	}
 }
 

@@ -3,12 +3,12 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -262,36 +262,114 @@ func TestClose(t *testing.T) {
 
 // A connection that the upstream closes while idle must never show.
 func TestStaleConnections(t *testing.T) {
+	secure, _ := serve(t, echo, withTLS)
 	for name, linger := range map[string]int{"closed": -1, "reset": 0} {
-		t.Run(name, func(t *testing.T) {
-			// Each connection serves one call, then ends without a word.
-			url := listen(t, func(_ int, nc net.Conn) {
-				br := bufio.NewReader(nc)
-				req, err := http.ReadRequest(br)
-				if err != nil {
-					return
+		for _, cert := range [][]tls.Certificate{nil, secure.TLS.Certificates} {
+			t.Run(fmt.Sprintf("%s, tls %v", name, cert != nil), func(t *testing.T) {
+				// Each connection serves one call, then ends without a word.
+				url := listenMaybeTLS(t, cert, func(_ int, nc, socket net.Conn) {
+					if _, err := answer(nc, bufio.NewReader(nc)); err == nil && linger == 0 {
+						_ = socket.(*net.TCPConn).SetLinger(0)
+						socket.Close()
+					}
+				})
+				c := newClient(t, url, func(_ *Config, o *Options) { o.RootCAs = roots(secure) })
+				for i := range 30 {
+					if _, body, err := fetch(context.Background(), c, post("hello")); err != nil || body != "hello" {
+						t.Fatalf("call %d: %q %v", i, body, err)
+					}
+					eventually(t, "closed", func() bool {
+						c.pool.mu.Lock()
+						defer c.pool.mu.Unlock()
+						return len(c.pool.idle) == 0 || c.pool.idle[0].h1.Stale()
+					})
 				}
-				body, _ := io.ReadAll(req.Body)
-				fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				if linger == 0 {
-					_ = nc.(*net.TCPConn).SetLinger(0)
+				if n := c.stats.staleRetries.Load(); n == 0 {
+					t.Error("no call was sent over a stale connection, so nothing was tested")
 				}
 			})
-			c := newClient(t, url, nil)
-			for i := range 30 {
-				if _, body, err := fetch(context.Background(), c, post("hello")); err != nil || body != "hello" {
-					t.Fatalf("call %d: %q %v", i, body, err)
-				}
-				if i%3 == 0 {
-					runtime.Gosched()
-				} else {
-					time.Sleep(2 * time.Millisecond)
-				}
+		}
+	}
+}
+
+// listenMaybeTLS listens, with TLS where there is a certificate, and gives f each
+// connection and the socket beneath.
+func listenMaybeTLS(t *testing.T, certs []tls.Certificate, f func(n int, nc, socket net.Conn)) string {
+	url := listen(t, func(n int, socket net.Conn) {
+		nc := socket
+		if certs != nil {
+			nc = tls.Server(socket, &tls.Config{Certificates: certs})
+			defer nc.Close()
+		}
+		f(n, nc, socket)
+	})
+	if certs != nil {
+		url = strings.Replace(url, "http:", "https:", 1)
+	}
+	return url
+}
+
+// answer reads a request and answers it with its own body.
+func answer(nc net.Conn, br *bufio.Reader) (*http.Request, error) {
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(req.Body)
+	if err == nil {
+		_, err = fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	return req, err
+}
+
+// An upstream that has read a call and then ends its reused connection, at once
+// and without a word, may have acted on it.
+func TestReadIsNotStale(t *testing.T) {
+	secure, _ := serve(t, echo, withTLS)
+	for name, linger := range map[string]int{"closed": -1, "reset": 0} {
+		for _, cert := range [][]tls.Certificate{nil, secure.TLS.Certificates} {
+			for _, method := range []string{"POST", "GET"} {
+				t.Run(fmt.Sprintf("%s, %s, tls %v", method, name, cert != nil), func(t *testing.T) {
+					var read atomic.Int64
+					url := listenMaybeTLS(t, cert, func(n int, nc, socket net.Conn) {
+						br := bufio.NewReader(nc)
+						for range 1 + n%20 { // more of them: the kernel acknowledges later
+							if _, err := answer(nc, br); err != nil {
+								return
+							}
+						}
+						if req, err := http.ReadRequest(br); err != nil {
+							return
+						} else if _, err = io.ReadAll(req.Body); err != nil {
+							return
+						}
+						read.Add(1)
+						if linger == 0 {
+							_ = socket.(*net.TCPConn).SetLinger(0)
+							socket.Close()
+						}
+					})
+					c := newClient(t, url, func(_ *Config, o *Options) { o.RootCAs = roots(secure) })
+					var failed int64
+					for i := range 400 {
+						call := post("hello")
+						if call.Method = method; method == "GET" {
+							call.Body[0] = nil
+						}
+						if _, _, err := fetch(context.Background(), c, call); err != nil {
+							failed++
+							wantError(t, err, 502, "upstream_cut", false)
+							if method == "GET" {
+								t.Fatalf("call %d", i)
+							}
+						}
+					}
+					if n := read.Load(); method == "POST" && (failed != n || c.stats.staleRetries.Load() > 0) || n < 30 {
+						t.Errorf("of %d calls that were read and not answered %d failed", n, failed)
+					}
+				})
 			}
-			if c.stats.staleRetries.Load() == 0 {
-				t.Error("no connection was found stale, so nothing was tested")
-			}
-		})
+		}
 	}
 }
 

@@ -36,6 +36,25 @@ func (c *Conn) Stale() bool {
 	return err != nil || events != 0
 }
 
+// Unacknowledged reports whether the upstream's TCP has not acknowledged all that
+// was written. Where the upstream has closed the connection, and not reset it, its
+// program then cannot have read the last request to its end: what had arrived at
+// its socket before is acknowledged with the end (RFC 9293 section 3.10.4). False
+// where that is not known, or the system is not Linux (4.19 or later).
+func (c *Conn) Unacknowledged() bool {
+	raw := c.socket()
+	if raw == nil {
+		return false
+	}
+	open := false
+	_ = raw.Control(func(fd uintptr) {
+		i, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		// What is acknowledged counts the SYN too.
+		open = err == nil && (i.Notsent_bytes > 0 || i.Bytes_sent > 0 && i.Bytes_sent-i.Bytes_retrans >= i.Bytes_acked)
+	})
+	return open
+}
+
 // refused reports whether an error reply has begun to arrive. It does not look
 // inside TLS.
 func (c *Conn) refused() bool {

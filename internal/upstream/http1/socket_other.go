@@ -10,6 +10,9 @@ func (c *Conn) Gather(d time.Duration) { time.Sleep(d) }
 // Stale reports false: see the Linux one.
 func (c *Conn) Stale() bool { return !c.Reusable() }
 
+// Unacknowledged reports false: see the Linux one.
+func (c *Conn) Unacknowledged() bool { return false }
+
 // refused reports false: an early reply is then seen when the write fails.
 func (c *Conn) refused() bool { return false }
 
