@@ -111,21 +111,32 @@ func (d *decoder) gathered(b []byte, first, last int) bool {
 	case f.list:
 		return d.elements(f, b, first, last)
 	}
-	// A message counts from where its oneof last held another member.
-	from := last - 1
-	for f.msg != nil && from > first && d.found[from-1].f == f {
-		from--
-	}
-	for ; first < from; first++ {
-		if d.check(d.found[first].f, b, d.found[first].at, d.found[first].typ) < 0 {
-			return false
-		}
+	from := d.lasting(b, first, last)
+	if from < 0 {
+		return false
 	}
 	if from == last-1 {
 		return d.singular(f, b, d.found[from].at) >= 0
 	}
 	d.key(f)
 	return d.mergedParts(f, b, from, last)
+}
+
+// lasting tells which of d.found[first:last], which are in one group and no list,
+// are left in the end: those from the index that it returns on. It reads those that
+// they replaced; -1 is a fault in one.
+func (d *decoder) lasting(b []byte, first, last int) (from int) {
+	// A message counts from where its oneof last held another member.
+	f, from := d.found[last-1].f, last-1
+	for f.msg != nil && from > first && d.found[from-1].f == f {
+		from--
+	}
+	for ; first < from; first++ {
+		if d.check(d.found[first].f, b, d.found[first].at, d.found[first].typ) < 0 {
+			return -1
+		}
+	}
+	return from
 }
 
 // mergedParts writes the message that came in the parts d.found[first:last].

@@ -30,7 +30,7 @@ func (d *decoder) wellKnown(m *message, b []byte, i int) int {
 }
 
 // next reads tags until that of a field that m has. At the end of b it returns
-// nil and len(b).
+// nil and len(b); after a fault nil and -1.
 func (d *decoder) next(m *message, b []byte, i int) (*field, int) {
 	for i < len(b) {
 		num, typ, next := d.tag(b, i)
@@ -49,10 +49,9 @@ func (d *decoder) next(m *message, b []byte, i int) (*field, int) {
 
 // structMap writes a google.protobuf.Struct.
 func (d *decoder) structMap(m *message, b []byte, i int) int {
-	f := &m.fields[0]
 	if d.careful {
 		base := len(d.found)
-		if !d.find(m, b, i) || !d.entries(f, b, base, len(d.found)) {
+		if !d.find(m, b, i) || !d.entries(&m.fields[0], b, base, len(d.found)) {
 			return -1
 		}
 		d.found = d.found[:base]
@@ -60,17 +59,14 @@ func (d *decoder) structMap(m *message, b []byte, i int) int {
 	}
 	d.out = append(d.out, '{')
 	run := d.keys.start()
-	for {
-		f, next := d.next(m, b, i)
-		if f == nil {
-			if next < 0 {
-				return -1
-			}
-			break
-		}
-		if i = d.entry(f, b, next, &run); i < 0 {
+	var f *field
+	for f, i = d.next(m, b, i); f != nil; f, i = d.next(m, b, i) {
+		if i = d.entry(f, b, i, &run); i < 0 {
 			return -1
 		}
+	}
+	if i < 0 {
+		return -1
 	}
 	d.keys.end(run)
 	d.out = append(d.out, '}')
@@ -80,18 +76,15 @@ func (d *decoder) structMap(m *message, b []byte, i int) int {
 // listValue writes a google.protobuf.ListValue.
 func (d *decoder) listValue(m *message, b []byte, i int) int {
 	d.out = append(d.out, '[')
-	for {
-		f, next := d.next(m, b, i)
-		if f == nil {
-			if next < 0 {
-				return -1
-			}
-			break
-		}
+	var f *field
+	for f, i = d.next(m, b, i); f != nil; f, i = d.next(m, b, i) {
 		d.comma()
-		if i = d.value(f, b, next); i < 0 || d.fits(i) < 0 {
+		if i = d.value(f, b, i); i < 0 || d.fits(i) < 0 {
 			return -1
 		}
+	}
+	if i < 0 {
+		return -1
 	}
 	d.out = append(d.out, ']')
 	return len(b)
@@ -131,22 +124,15 @@ func (d *decoder) lastValue(m *message, b []byte, i int) int {
 		return -1
 	}
 	last := len(d.found)
-	f, from := d.found[last-1].f, last-1
-	for f.msg != nil && from > base && d.found[from-1].f == f {
-		from--
-	}
-	for k := base; k < from; k++ {
-		if d.check(d.found[k].f, b, d.found[k].at, d.found[k].typ) < 0 {
+	f, from := d.found[last-1].f, d.lasting(b, base, last)
+	switch {
+	case from < 0:
+		return -1
+	case from < last-1:
+		if !d.mergedParts(f, b, from, last) {
 			return -1
 		}
-	}
-	ok := false
-	if from < last-1 {
-		ok = d.mergedParts(f, b, from, last)
-	} else {
-		ok = d.valueMember(f, b, d.found[from].at) >= 0
-	}
-	if !ok {
+	case d.valueMember(f, b, d.found[from].at) < 0:
 		return -1
 	}
 	d.found = d.found[:base]
@@ -169,25 +155,22 @@ func (d *decoder) valueMember(f *field, b []byte, i int) int {
 func (d *decoder) wrapper(m *message, b []byte, i int) int {
 	v := &m.fields[0]
 	buf, at, bits := b[:i], i, uint64(0)
-	for {
-		f, next := d.next(m, b, i)
-		if f == nil {
-			if next < 0 {
-				return -1
-			}
-			break
-		}
+	var f *field
+	for f, i = d.next(m, b, i); f != nil; f, i = d.next(m, b, i) {
 		if v.wire != protowire.BytesType {
-			if bits, i = d.bits(v, b, next); i < 0 {
+			if bits, i = d.bits(v, b, i); i < 0 {
 				return -1
 			}
 			continue
 		}
-		begin, end := d.length(b, next)
+		begin, end := d.length(b, i)
 		if begin < 0 || (v.kind == protoreflect.StringKind && d.checkText(v, b[:end], begin) < 0) {
 			return -1
 		}
 		buf, at, i = b[:end], begin, end
+	}
+	if i < 0 {
+		return -1
 	}
 	if v.wire != protowire.BytesType {
 		d.scalar(v, bits)

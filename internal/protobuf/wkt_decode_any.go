@@ -7,15 +7,9 @@ import "unicode/utf8"
 func (d *decoder) anyMessage(m *message, b []byte, i int) int {
 	begin := i
 	url, value, at := b[:0], b[:i], i
-	for {
-		f, next := d.next(m, b, i)
-		if f == nil {
-			if next < 0 {
-				return -1
-			}
-			break
-		}
-		s, end := d.length(b, next)
+	var f *field
+	for f, i = d.next(m, b, i); f != nil; f, i = d.next(m, b, i) {
+		s, end := d.length(b, i)
 		if s < 0 {
 			return -1
 		}
@@ -27,6 +21,9 @@ func (d *decoder) anyMessage(m *message, b []byte, i int) int {
 		} else {
 			value, at = b[:end], s
 		}
+	}
+	if i < 0 {
+		return -1
 	}
 	if len(url) == 0 {
 		if at < len(value) {

@@ -95,15 +95,9 @@ var pow10 = [...]int64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
 func (d *decoder) fieldMask(m *message, b []byte, i int) int {
 	d.out = append(d.out, '"')
 	first := true
-	for {
-		f, next := d.next(m, b, i)
-		if f == nil {
-			if next < 0 {
-				return -1
-			}
-			break
-		}
-		begin, end := d.length(b, next)
+	var f *field
+	for f, i = d.next(m, b, i); f != nil; f, i = d.next(m, b, i) {
+		begin, end := d.length(b, i)
 		if begin < 0 {
 			return -1
 		}
@@ -115,6 +109,9 @@ func (d *decoder) fieldMask(m *message, b []byte, i int) int {
 			return d.fail(begin, "a path of a google.protobuf.FieldMask that JSON cannot give back")
 		}
 		i = end
+	}
+	if i < 0 {
+		return -1
 	}
 	d.out = append(d.out, '"')
 	return d.fits(len(b))
