@@ -20,8 +20,8 @@ type Options struct {
 	// called when the hot set is written. nil keeps nothing.
 	Aside func() []byte
 
-	// Before is the cache that this one takes over from, with its entries; nil
-	// for none.
+	// Before is the cache whose entries this one is going to take, with TakeOver,
+	// instead of those of the hot set; nil for none.
 	Before *Cache
 }
 
@@ -38,14 +38,16 @@ type Cache struct {
 	figures figures
 	ahead   *ahead
 	hot     *hotSet // nil without a state directory
+	before  *Cache  // to take over from; nil for none
 
 	stage atomic.Pointer[stage] // by which the cache itself asks
 }
 
 // New makes a Cache of a configuration that has been validated, with what the
-// state directory holds. It asks no upstream; Run does its background work.
+// state directory holds. It asks no upstream and writes nothing; Run does its
+// background work.
 func New(cfg Config, o Options) (*Cache, error) {
-	c := &Cache{cfg: cfg, log: o.Logger, clock: monotonic.New()}
+	c := &Cache{cfg: cfg, log: o.Logger, clock: monotonic.New(), before: o.Before}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -65,9 +67,6 @@ func New(cfg Config, o Options) (*Cache, error) {
 		if err := c.ahead.enable(); err != nil {
 			return nil, err
 		}
-	}
-	if o.Before != nil {
-		c.takeOver(o.Before)
 	}
 	if o.StateDir != "" {
 		c.hot = newHotSet(o.StateDir, cfg.Preload.HotSetBytes, o.Aside)
@@ -136,24 +135,31 @@ func (c *Cache) discard(when func(ids map[Key]struct{}) bool) {
 // Bytes is how many bytes of replies are in memory.
 func (c *Cache) Bytes() int64 { return c.store.bytes.Load() }
 
-// Retire ends the writing of the hot set: another cache has taken over.
-func (c *Cache) Retire() {
+// TakeOver brings in the entries of Options.Before, the hottest last, so that they
+// are the last to go, and has that cache write no hot set any more. What is purged
+// meanwhile stays away. Without Before, and when it was called, it does nothing.
+func (c *Cache) TakeOver() {
+	before := c.before
+	if before == nil {
+		return
+	}
+	c.before = nil // which may go when its last request has ended
+	gen := c.store.generation()
+	all := before.store.hottest()
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].size() <= c.cfg.MaxEntryBytes+overhead {
+			c.store.put(all[i].key, all[i].copied(), gen, nil)
+		}
+	}
+	before.retire()
+}
+
+// retire ends the writing of the hot set: another cache has taken over.
+func (c *Cache) retire() {
 	if c.hot == nil {
 		return
 	}
 	if err := c.hot.close(); err != nil {
 		c.log.Warn("unlock state directory", "error", err)
-	}
-}
-
-// takeOver copies the entries of another cache, the hottest last, so that
-// they are the last to go.
-func (c *Cache) takeOver(before *Cache) {
-	all := before.store.hottest()
-	gen := c.store.generation()
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].size() <= c.cfg.MaxEntryBytes+overhead {
-			c.store.put(all[i].key, all[i].copied(), gen, nil)
-		}
 	}
 }

@@ -245,6 +245,10 @@ func TestTakeOver(t *testing.T) {
 		f.ask(t, chat("hi"))
 		time.Sleep(time.Second)
 		g := newFixture(t, func(c *Config, o *Options) { c.MaxSize, o.Before = 10, f.Cache })
+		if n := g.store.entries.EstimatedSize(); n != 0 {
+			t.Errorf("%d entries before it is time", n)
+		}
+		g.TakeOver()
 		c := g.expect(t, chat("hi"), "HIT "+chatReply(" 1"))
 		if c.head.Age != time.Second {
 			t.Errorf("age %v", c.head.Age)
@@ -260,7 +264,7 @@ func TestRetired(t *testing.T) {
 		stop := f.run()
 		f.ask(t, chat("old"))
 		g := newFixture(t, func(c *Config, o *Options) { inDir(dir)(c, o); o.Before = f.Cache })
-		f.Retire()
+		g.TakeOver()
 		stopG := g.run()
 		g.ask(t, chat("new"))
 		stopG()

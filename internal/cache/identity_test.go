@@ -279,6 +279,7 @@ func TestIDsAreBounded(t *testing.T) {
 		t.Errorf("%d ids of %d", count(f.Cache), n)
 	}
 	g := newFixture(t, func(c *Config, o *Options) { keeping(c, o); o.Before = f.Cache })
+	g.TakeOver()
 	if n := g.store.entries.EstimatedSize(); count(g.Cache) != n || n == 0 {
 		t.Errorf("%d ids of %d", count(g.Cache), n)
 	}

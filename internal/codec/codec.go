@@ -61,7 +61,7 @@ func New(cfg Config, o Options) (*Codec, error) {
 		MaxSchemas: cfg.MaxSchemas, Dir: o.StateDir, Limits: c.schemaLimits(), OnChange: c.changed, Log: c.log,
 	})
 	if err == nil {
-		err = c.Reload(context.Background())
+		err = c.load(context.Background())
 	}
 	if err != nil {
 		c.results.close()
@@ -94,9 +94,8 @@ func (c *Codec) changed(change schema.Change) {
 // there may be an array or a map.
 func (c *Codec) jsonDepth() int { return max(jsonscan.DefaultDepth, 2*c.cfg.MaxDepth+8) }
 
-// Reload reads the configured schemas again. Those that changed have another
-// digest then. After an error what was there before is in use.
-func (c *Codec) Reload(ctx context.Context) error {
+// load puts the configured schemas into use for the first time.
+func (c *Codec) load(ctx context.Context) error {
 	list, err := load(ctx, c.cfg.Schemas, c.schemaLimits())
 	if err != nil {
 		return err
@@ -107,6 +106,31 @@ func (c *Codec) Reload(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Reload reads the configured schemas again. Those that changed have another
+// digest then. After an error what was there before is in use.
+func (c *Codec) Reload(ctx context.Context) error {
+	commit, err := c.Prepare(ctx)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare reads the configured schemas again without using them, which commit does.
+func (c *Codec) Prepare(ctx context.Context) (commit func(), err error) {
+	list, err := load(ctx, c.cfg.Schemas, c.schemaLimits())
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		for _, s := range list {
+			if _, err := c.schemas.Put(s.Name, s); err != nil {
+				c.log.Warn("a schema is not used", "schema", s.Name, "error", err)
+			}
+		}
+	}, nil
 }
 
 // load loads schemas. Each is "location" or "name=location".

@@ -19,14 +19,15 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 	base := scheme + "://" + addr.String()
 	_, _ = fmt.Fprintf(w, "Sluice %s listens on %s\n", g.opts.Version, base)
 	model := "MODEL"
-	if g.sim != nil {
+	if len(g.cfg.Upstreams) == 0 {
 		model = "sim-chat"
 		_, _ = fmt.Fprintf(w, "No upstream is configured, so the model is SIMULATED: its replies are invented text.\n")
 		_, _ = fmt.Fprintf(w, "Set OPENAI_API_KEY, or give --config FILE, for real models.\n")
 		announceUnused(w, g.cfg.Unaddressed)
 	} else {
-		names := make([]string, len(g.chain.upstreams))
-		for i, m := range g.chain.upstreams {
+		ups := members(g.chain.parts)
+		names := make([]string, len(ups))
+		for i, m := range ups {
 			base, _, _ := strings.Cut(m.cfg.BaseURL, "?") // a query may hold a key
 			names[i] = m.cfg.Name + " (" + base + ")"
 		}

@@ -1,282 +1,220 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/url"
-	"reflect"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"sluice/internal/config"
-	"sluice/internal/front"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/route"
-	"sluice/internal/simulator"
-	"sluice/internal/upstream"
-	"sluice/internal/upstream/openai"
 )
 
-// simulatorName is the upstream that is there when none is configured.
-const simulatorName = "simulator"
+// stages are the parts that every gateway may have, each after what it uses. Those
+// that requests pass through stand in the order in which requests do.
+func stages() []stage {
+	return []stage{codecStage(), cacheStage(), routeStage()}
+}
 
-// chain is what a request passes through below the front, and what belongs to
-// one configuration.
+// chain is what a request passes through below the front, and what belongs to one
+// configuration.
 type chain struct {
-	handler   llm.Handler // the first stage
-	memory    *memory     // nil where the cache is off
-	stage     llm.Handler // the cache's
-	codec     *transcoder // nil where that is off
-	router    *route.Router
-	upstreams []*member
-	forget    func() // takes the router's figures out of the registry
-
-	stop  context.CancelFunc
-	ctx   context.Context
-	tasks sync.WaitGroup
+	handler  llm.Handler // the first stage
+	router   *route.Router
+	parts    []*part       // in the order of their making
+	handlers []llm.Handler // of each part; nil where it has no place in the way
+	renewals []func()      // of parts that the chain before has too
 }
 
-// member is one upstream. Chains share it while its configuration stays the
-// same, so that a reload keeps warm connections.
-type member struct {
-	cfg    config.Upstream
-	stream openai.StreamConfig
-	client *upstream.Client
-	serve  *openai.Handler
-	forget func()       // takes the client's figures out; nil while they are not in
-	chains atomic.Int32 // that hold it; the last one closes it
+// assembly is a chain in the making.
+type assembly struct {
+	*Gateway
+	cfg    *config.Config
+	before *chain // nil for none
+	parts  []*part
+	uses   []used // by the part that is being built
 }
 
-// assemble builds the chain of a configuration, with the members of the chain
-// before it where they are the same.
+// assemble makes the chain of a configuration, with the parts of the chain before
+// it where they are the same. It has no effect on that chain: the new one can be
+// closed instead of being used.
 func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err error) {
+	a := &assembly{Gateway: g, cfg: cfg, before: before}
 	c := &chain{}
-	c.ctx, c.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
-	list := cfg.Upstreams
-	if len(list) == 0 {
-		sim, err := g.simulated(cfg)
+	for _, s := range slices.Concat(upstreamStages(cfg), g.stages) {
+		key := s.key(cfg)
+		if key == nil {
+			continue
+		}
+		p, renewal, err := a.make(s, key)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("set up %s: %w", s.name, err)
 		}
-		list = []config.Upstream{sim}
-	}
-	var routed []route.Upstream
-	for _, u := range list {
-		stream := openai.StreamConfig{
-			FlushInterval: cfg.Stream.FlushInterval, MaxEventBytes: cfg.Stream.MaxEventBytes,
-			FirstEventTimeout: u.HTTPClient.FirstEventTimeout, IdleTimeout: u.HTTPClient.IdleTimeout,
+		p.chains.Add(1)
+		a.parts = append(a.parts, p)
+		c.parts = a.parts
+		if renewal != nil {
+			c.renewals = append(c.renewals, renewal)
 		}
-		m := before.find(u, stream)
-		if m == nil {
-			if m, err = g.connect(u, stream); err != nil {
-				return nil, fmt.Errorf("set up upstream %s: %w", u.Name, err)
-			}
-		}
-		m.chains.Add(1)
-		c.upstreams = append(c.upstreams, m)
-		id := identity(u)
-		if len(cfg.Upstreams) == 0 {
-			id = simulatorName // whatever its port
-		}
-		routed = append(routed, route.Upstream{Name: u.Name, Handler: m.serve, Weight: u.Weight, Models: u.Models, Identity: id})
-	}
-	if c.memory, err = g.remember(cfg, before); err != nil {
-		return nil, fmt.Errorf("set up cache: %w", err)
-	}
-	var lists []route.List
-	if c.memory != nil {
-		c.memory.chains.Add(1)
-		if before == nil {
-			lists = readAside(c.memory.cache.Restored()).Lists
+		if r, ok := p.is.(*route.Router); ok {
+			c.router = r
 		}
 	}
-	c.router, err = route.New(cfg.Route, routed, route.Options{
-		Logger: g.log, Before: before.routerOrNil(), ModelsTTL: cfg.Cache.ModelsTTL, Lists: lists,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up routing: %w", err)
-	}
-	c.handler = c.router
-	if c.memory != nil {
-		c.stage = c.memory.cache.Stage(c.router, c.router)
-		c.handler = c.stage
-	}
-	if c.codec, err = g.transcode(cfg, before); err != nil {
-		return nil, fmt.Errorf("set up protobuf: %w", err)
-	}
-	if c.codec != nil {
-		c.codec.chains.Add(1)
-		c.handler = c.codec.codec.Stage(c.handler)
-	}
+	c.join()
 	return c, nil
 }
 
-// connect makes a new member.
-func (g *Gateway) connect(u config.Upstream, stream openai.StreamConfig) (*member, error) {
-	base, err := url.Parse(u.BaseURL)
-	if err != nil {
-		return nil, fmt.Errorf("parse base_url: %w", err)
+// make gives a part: that of the chain before where it is the same, else a new
+// one.
+func (a *assembly) make(s stage, key any) (p *part, renewal func(), err error) {
+	if p := a.old(s.name); p != nil && !s.anew && p.fits(key, a.parts) {
+		if p.renew != nil {
+			renewal, err = p.renew(a.cfg)
+		}
+		return p, renewal, err
 	}
-	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log})
-	if err != nil {
-		return nil, err
+	a.uses = nil
+	if p, err = s.build(a); err != nil {
+		return nil, nil, err
 	}
-	serve, err := openai.New(u.Config, u.Name, client, stream)
-	if err != nil {
-		client.Close()
-		return nil, err
-	}
-	return &member{cfg: u, stream: stream, client: client, serve: serve}, nil
+	p.name, p.key, p.uses = s.name, key, a.uses
+	return p, nil, nil
 }
 
-func (c *chain) routerOrNil() *route.Router {
-	if c == nil {
+// old gives the part of a name in the chain before, nil for none.
+func (a *assembly) old(name string) *part {
+	if a.before == nil {
 		return nil
 	}
-	return c.router
+	return find(a.before.parts, name)
 }
 
-func (c *chain) find(u config.Upstream, stream openai.StreamConfig) *member {
-	if c == nil {
-		return nil
+// predecessor gives what the part of a name is in the chain before: the zero T
+// where there is none.
+func predecessor[T any](a *assembly, name string) (is T) {
+	if p := a.old(name); p != nil {
+		is, _ = p.is.(T)
 	}
-	i := slices.IndexFunc(c.upstreams, func(m *member) bool {
-		return m.stream == stream && reflect.DeepEqual(m.cfg, u)
-	})
-	if i < 0 {
-		return nil
-	}
-	return c.upstreams[i]
+	return is
 }
 
-// start begins the chain's background work: warm connections, model lists.
+// use gives what another part of the chain is, the zero T where there is none. The
+// part that is being built will not outlive it, and not be there before it.
+func use[T any](a *assembly, name string) (is T) {
+	p := find(a.parts, name)
+	a.uses = append(a.uses, used{name, p})
+	if p != nil {
+		is, _ = p.is.(T)
+	}
+	return is
+}
+
+// held gives what a part of the chain is, the zero T where there is none.
+func held[T any](c *chain, name string) (is T) {
+	if p := find(c.parts, name); p != nil {
+		is, _ = p.is.(T)
+	}
+	return is
+}
+
+// join puts the stages in front of each other.
+func (c *chain) join() {
+	c.handlers = make([]llm.Handler, len(c.parts))
+	var answers []answerer
+	for i, p := range slices.Backward(c.parts) {
+		if p.stage == nil {
+			continue
+		}
+		c.handler = p.stage(c, c.handler)
+		c.handlers[i] = c.handler
+		if a, ok := c.handler.(answerer); ok {
+			answers = append(answers, a)
+		}
+	}
+	if _, ok := c.handler.(answerer); !ok && answers != nil {
+		c.handler = answering{c.handler, answers}
+	}
+}
+
+// answerer is a stage that answers requests for paths of its own.
+type answerer interface{ Answers(path string) bool }
+
+// answering is a chain whose first stage has no paths of its own, and a later one
+// has.
+type answering struct {
+	llm.Handler
+	stages []answerer
+}
+
+// Answers reports whether a stage answers requests for a path.
+func (a answering) Answers(path string) bool {
+	return slices.ContainsFunc(a.stages, func(s answerer) bool { return s.Answers(path) })
+}
+
+// commit has the parts take over from those of the chain before, which is nil for
+// none. From here on the chain is used.
+func (c *chain) commit(before *chain) {
+	for _, renew := range c.renewals {
+		renew()
+	}
+	c.renewals = nil
+	for _, p := range c.without(before) {
+		if p.commit == nil {
+			continue
+		}
+		var old any
+		if before != nil {
+			old = held[any](before, p.name)
+		}
+		p.commit(old)
+	}
+}
+
+// start begins the background work of the parts.
 func (c *chain) start() {
-	for _, m := range c.upstreams {
-		c.tasks.Go(func() { m.client.Warm(c.ctx) })
-	}
-	c.tasks.Go(func() { _ = c.router.Run(c.ctx) })
-	if c.memory != nil {
-		c.memory.start()
+	for _, p := range c.parts {
+		p.start()
 	}
 }
 
-// join puts the chain's figures into the registry and makes it the one by which
-// the cache itself asks.
-func (c *chain) join(figures *perf.Registry) {
-	c.forget = figures.Register("route", c.router)
-	if m := c.memory; m != nil {
-		m.cache.Use(c.stage)
-		if m.forget == nil {
-			m.join(figures)
-		}
-	}
-	if t := c.codec; t != nil && t.forget == nil {
-		t.forget = figures.Register("codec", t.codec)
-	}
-	for _, m := range c.upstreams {
-		if m.forget == nil {
-			m.forget = figures.Register("upstream", m.client)
+// enter puts the figures of the parts into the registry, and tells each its handler.
+func (c *chain) enter(registry *perf.Registry) {
+	for i, p := range c.parts {
+		p.join(registry)
+		if p.use != nil {
+			p.use(c.handlers[i])
 		}
 	}
 }
 
-// leave takes out what the next chain does not have, before that one joins:
-// two upstreams of one name would spoil the scrape.
+// leave takes out what the next chain, nil for none, does not have, before that
+// one enters: two upstreams of one name would spoil the scrape.
 func (c *chain) leave(next *chain) {
-	c.forget()
-	for _, m := range c.without(next) {
-		m.forget()
-	}
-	if m := c.memory; m != nil && (next == nil || next.memory != m) {
-		m.leave()
-		m.cache.Use(nil)
-		if next != nil && next.memory != nil {
-			m.cache.Retire()
+	for _, p := range c.without(next) {
+		p.leave()
+		if p.use != nil {
+			p.use(nil)
 		}
-	}
-	if t := c.codec; t != nil && (next == nil || next.codec != t) {
-		t.forget()
 	}
 }
 
-// close ends the background work and closes the members that no other chain
-// holds. A chain before this one may still have requests.
+// close gives the parts back, each before those that it uses. A chain before this
+// one may still have requests.
 func (c *chain) close() {
-	c.stop()
-	c.tasks.Wait()
-	if m := c.memory; m != nil && m.chains.Add(-1) == 0 {
-		m.close() // before the upstreams, which it asks
-	}
-	if t := c.codec; t != nil && t.chains.Add(-1) == 0 {
-		t.codec.Close()
-	}
-	for _, m := range c.upstreams {
-		if m.chains.Add(-1) == 0 {
-			m.client.Close()
-		}
+	for _, p := range slices.Backward(c.parts) {
+		p.release()
 	}
 }
 
-// without lists the members that other, which may be nil, does not share.
-func (c *chain) without(other *chain) []*member {
+// without lists the parts that other, which may be nil, does not share.
+func (c *chain) without(other *chain) []*part {
 	if other == nil {
-		return c.upstreams
+		return c.parts
 	}
-	return slices.DeleteFunc(slices.Clone(c.upstreams), func(m *member) bool {
-		return slices.Contains(other.upstreams, m)
-	})
-}
-
-// simulated starts the simulator where it does not run yet, and describes it
-// as an upstream.
-func (g *Gateway) simulated(cfg *config.Config) (config.Upstream, error) {
-	if g.sim == nil {
-		sim := simulator.New(simulator.Config{})
-		addr, err := sim.Listen("127.0.0.1:0")
-		if err != nil {
-			return config.Upstream{}, fmt.Errorf("start simulator: %w", err)
-		}
-		g.sim, g.simAddr = sim, addr.String()
-		go func() {
-			if err := sim.Serve(); err != nil {
-				g.log.Error("simulator ended", "error", err)
-			}
-		}()
-	}
-	return config.Upstream{
-		Name:       simulatorName,
-		Config:     openai.Config{BaseURL: "http://" + g.simAddr + "/v1"},
-		Weight:     1,
-		HTTPClient: cfg.HTTPClient,
-	}, nil
-}
-
-// frontConfig is the front's configuration; the simulator's fault header is
-// let through where the simulator is the upstream, and no more connections are
-// than there are file descriptors for.
-func (g *Gateway) frontConfig(cfg *config.Config) front.Config {
-	fc := cfg.Server
-	fc.MaxConnections = g.affordable(cfg)
-	if len(cfg.Upstreams) == 0 {
-		fc.ForwardHeaders = append(slices.Clone(fc.ForwardHeaders), "X-Sim-Fault")
-	}
-	return fc
-}
-
-func (g *Gateway) closeSimulator() {
-	if g.sim == nil {
-		return
-	}
-	if err := g.sim.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		g.log.Warn("close simulator", "error", err)
-	}
-	g.sim = nil
+	return slices.DeleteFunc(slices.Clone(c.parts), func(p *part) bool { return slices.Contains(other.parts, p) })
 }

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"slices"
+
 	"sluice/internal/config"
+	"sluice/internal/front"
 	"sluice/internal/upstream"
 )
 
@@ -9,20 +12,32 @@ import (
 // and upstreams: its listener, files, the second level, collectors, webhooks.
 const ownFiles = 64
 
-// affordable is server.max_connections, or less where the limit of open files does
-// not allow for that many besides what upstreams need. Clients alone could take all
+// frontConfig is the front's configuration; the simulator's fault header is
+// let through where the simulator is the upstream, and no more connections are
+// than there are file descriptors for.
+func frontConfig(cfg *config.Config) front.Config {
+	fc := cfg.Server
+	if limit, ok := maxFiles(); ok {
+		fc.MaxConnections = clientsWithin(limit, cfg)
+	}
+	if len(cfg.Upstreams) == 0 {
+		fc.ForwardHeaders = append(slices.Clone(fc.ForwardHeaders), "X-Sim-Fault")
+	}
+	return fc
+}
+
+// tellFewer says where the limit of open files does not allow for
+// server.max_connections besides what upstreams need. Clients alone could take all
 // descriptors otherwise, and every request would fail.
-func (g *Gateway) affordable(cfg *config.Config) int {
+func (g *Gateway) tellFewer(cfg *config.Config) {
 	limit, ok := maxFiles()
 	if !ok {
-		return cfg.Server.MaxConnections
+		return
 	}
-	n := clientsWithin(limit, cfg)
-	if n < cfg.Server.MaxConnections {
+	if n := clientsWithin(limit, cfg); n < cfg.Server.MaxConnections {
 		g.log.Warn("fewer client connections are taken than server.max_connections, because of the limit of open files (ulimit -n, LimitNOFILE=)",
 			"max_connections", cfg.Server.MaxConnections, "taken", n, "open_files", limit)
 	}
-	return n
 }
 
 // clientsWithin is how many client connections there may be with limit file
@@ -46,7 +61,7 @@ func clientsWithin(limit uint64, cfg *config.Config) int {
 
 // shortage is the last of the upstreams' that says something about the gateway.
 func (g *Gateway) shortage() (last *upstream.Shortage) {
-	for _, m := range g.live.Load().upstreams {
+	for _, m := range members(g.live.Load().parts) {
 		if s := m.client.Shortage(); s != nil && (last == nil || s.At.After(last.At)) {
 			last = s
 		}

@@ -24,7 +24,6 @@ import (
 	"sluice/internal/front"
 	"sluice/internal/perf"
 	"sluice/internal/redis"
-	"sluice/internal/simulator"
 )
 
 // Options are what a Gateway needs besides its configuration.
@@ -49,12 +48,12 @@ type Gateway struct {
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
-	mu      sync.Mutex // guards what Reload changes
-	cfg     *config.Config
-	chain   *chain
-	sim     *simulator.Server // nil while upstreams are configured
-	simAddr string
-	closed  bool
+	stages []stage
+
+	mu     sync.Mutex // guards what Reload changes
+	cfg    *config.Config
+	chain  *chain
+	closed bool
 
 	retired sync.WaitGroup // chains that still have requests
 }
@@ -62,8 +61,10 @@ type Gateway struct {
 // New assembles a Gateway from a configuration that has been validated.
 // Nothing is sent to an upstream and nothing listens for clients yet; the
 // simulator, where no upstream is configured, listens on loopback.
-func New(cfg *config.Config, o Options) (*Gateway, error) {
-	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New(), started: time.Now()}
+func New(cfg *config.Config, o Options) (*Gateway, error) { return newGateway(cfg, o, stages()) }
+
+func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error) {
+	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New(), started: time.Now(), stages: stages}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -74,13 +75,14 @@ func New(cfg *config.Config, o Options) (*Gateway, error) {
 		if g.chain != nil {
 			g.chain.close()
 		}
-		g.closeSimulator()
 		return nil, err
 	}
+	g.tellFewer(cfg)
 	g.figures.Register("front", g.front)
 	g.figures.Register("process", &process{root: "/", start: g.started, shortage: g.shortage})
-	g.chain.join(g.figures)
 	g.live.Store(g.chain)
+	g.chain.commit(nil)
+	g.chain.enter(g.figures)
 	g.monitor.traffic.Know(func(model string) bool { return g.live.Load().router.Known(model) })
 	return g, nil
 }
@@ -97,7 +99,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("set up dashboard: %w", err)
 	}
-	g.front, err = front.New(g.frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
+	g.front, err = front.New(frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Logger:  g.log,
 		Metrics: g.figures,
 		Version: g.opts.Version,
@@ -146,7 +148,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 }
 
 // Reload swaps in another configuration that has been validated. When it
-// cannot be used the old one stays and the error says why.
+// cannot be used the error says why, and nothing has changed.
 func (g *Gateway) Reload(cfg *config.Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,25 +159,32 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload configuration: %w", err)
 	}
-	edge, err := g.front.Prepare(g.frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
+	edge, err := g.front.Prepare(frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
 	if err != nil {
 		next.close()
 		return fmt.Errorf("reload configuration: %w", err)
 	}
+	g.swap(cfg, next, edge)
+	return nil
+}
+
+// swap puts what was prepared in the place of what is in use. It cannot fail.
+func (g *Gateway) swap(cfg *config.Config, next *chain, edge *front.Prepared) {
+	old := g.chain
+	g.live.Store(next) // first: what is purged from here on must not be taken over
+	next.commit(old)
 	next.start() // before requests come: it has model lists to read
 	idle := edge.Commit()
-	old := g.chain
 	old.leave(next)
-	next.join(g.figures)
-	g.live.Store(next)
+	next.enter(g.figures)
 	g.cfg, g.chain = cfg, next
 	g.monitor.use(cfg)
 	g.retired.Go(func() {
 		<-idle
 		old.close()
 	})
-	g.log.Info("configuration reloaded", "upstreams", len(next.upstreams))
-	return nil
+	g.tellFewer(cfg)
+	g.log.Info("configuration reloaded", "upstreams", len(members(next.parts)))
 }
 
 // Close ends every request and frees everything. It is safe to call twice.
@@ -190,15 +199,14 @@ func (g *Gateway) Close() error {
 	g.retired.Wait()
 	g.chain.leave(nil)
 	g.chain.close()
-	g.closeSimulator()
 	g.monitor.close()
 	return err
 }
 
 // stored is how many bytes of replies are in memory.
 func (g *Gateway) stored() int64 {
-	if m := g.live.Load().memory; m != nil {
-		return m.cache.Bytes()
+	if c := held[*cached](g.live.Load(), "cache"); c != nil {
+		return c.Bytes()
 	}
 	return 0
 }

@@ -54,6 +54,12 @@ func run(t *testing.T, cfg *config.Config, stdout io.Writer) (*Gateway, string) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, g)
+}
+
+// serve has a Gateway answer requests and ends it with the test.
+func serve(t *testing.T, g *Gateway) (*Gateway, string) {
+	t.Helper()
 	addr, err := g.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -146,12 +152,12 @@ func TestReloadDropsNothing(t *testing.T) {
 			}
 		})
 	}
-	kept := g.chain.upstreams[0]
+	kept := members(g.chain.parts)[0]
 	both := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base, "TWO_API_KEY=k2-secret", "TWO_BASE_URL="+second)
 	if err := g.Reload(both); err != nil {
 		t.Fatal(err)
 	}
-	if g.chain.upstreams[0] != kept {
+	if members(g.chain.parts)[0] != kept {
 		t.Error("an upstream that did not change lost its connections")
 	}
 	if status, body, err := chat(url, "two/sim-chat"); err != nil || status != 200 {
@@ -161,7 +167,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	if err := g.Reload(changed); err != nil {
 		t.Fatal(err)
 	}
-	if g.chain.upstreams[0] == kept {
+	if members(g.chain.parts)[0] == kept {
 		t.Error("an upstream with another key kept its handler")
 	}
 	if status, body, err := chat(url, "two/sim-chat"); err != nil || status != 404 {

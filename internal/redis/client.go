@@ -73,9 +73,8 @@ type Client struct {
 	work   sync.WaitGroup
 }
 
-// Client makes a Client of the server that a URL names. It does not wait for the
-// server: the client is down until that answers. Errors are those of Check. It
-// has to be closed.
+// Client makes a Client of the server that a URL names. It dials nobody, and is
+// down, until Start. Errors are those of Check. It has to be closed.
 func (s *Servers) Client(rawURL string, o Options) (*Client, error) {
 	sv, release, err := s.acquire(rawURL)
 	if err != nil {
@@ -94,8 +93,18 @@ func (s *Servers) Client(rawURL string, o Options) (*Client, error) {
 		breaker: breaker{down: make(chan struct{}, 1)},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.work.Go(c.probe)
 	return c, nil
+}
+
+// Start has the server asked. It does not wait for it: the client is down until it
+// answers. It is called once.
+func (c *Client) Start() {
+	if c.enter() {
+		go func() {
+			defer c.work.Done()
+			c.probe()
+		}()
+	}
 }
 
 // Close ends everything that is under way and waits for it: not at all where no

@@ -52,6 +52,7 @@ func client(t testing.TB, s *Servers, url string, o Options) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Start()
 	t.Cleanup(c.Close)
 	return c
 }

@@ -53,6 +53,7 @@ func TestPassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wrong.Start()
 	defer wrong.Close()
 	redistest.Until(t, "said why", func() bool { return strings.Contains(log.String(), "WRONGPASS") })
 	is(t, "up", wrong.Up(), false)

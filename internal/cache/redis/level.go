@@ -49,6 +49,7 @@ type Level struct {
 	id     string // tells own messages
 	names  names
 	client *redis.Client
+	heard  *listener
 
 	queue   queue
 	epoch   atomic.Int64 // that the listener knows of
@@ -61,8 +62,8 @@ type Level struct {
 
 var _ cache.SecondLevel = (*Level)(nil)
 
-// New makes a Level. It does not wait for the server: the level is down until
-// that answers. Errors are those of Config.Validate, or that there is no URL.
+// New makes a Level, which is down and asks nobody until Start. Errors are those
+// of Config.Validate, or that there is no URL.
 func New(cfg Config, o Options) (*Level, error) { return open(cfg, o, redis.Pace{}) }
 
 func open(cfg Config, o Options, pace redis.Pace) (*Level, error) {
@@ -101,11 +102,18 @@ func open(cfg Config, o Options, pace redis.Pace) (*Level, error) {
 		heard.known, heard.seen = true, epoch
 	}
 	l.epoch.Store(heard.seen)
-	heard.listen()
+	l.heard = heard
+	return l, nil
+}
+
+// Start connects and subscribes. It does not wait for the server: the level is
+// down until that answers. It is called once, and not after Close.
+func (l *Level) Start() {
+	l.client.Start()
+	l.heard.listen()
 	for range writers {
 		l.work.Go(l.write)
 	}
-	return l, nil
 }
 
 // Close ends everything that is under way, forgets what was to be stored, and

@@ -40,6 +40,7 @@ func level(t testing.TB, cfg Config, o Options) *Level {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.Start()
 	t.Cleanup(l.Close)
 	return l
 }

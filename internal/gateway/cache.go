@@ -5,99 +5,90 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"reflect"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"sluice/internal/cache"
 	"sluice/internal/cache/redis"
 	"sluice/internal/config"
 	"sluice/internal/llm"
-	"sluice/internal/perf"
 	"sluice/internal/route"
 )
 
-// memory is the cache and what belongs to it. Chains share it while its
-// configuration stays the same, so that a reload keeps what is in it.
-type memory struct {
-	cfg    config.Cache
-	dir    string
-	cache  *cache.Cache
-	level  *redis.Level // nil without a second level
-	forget []func()     // takes the figures out; nil while they are not in
-	chains atomic.Int32 // that hold it; the last one closes it
-
-	begin sync.Once
-	stop  context.CancelFunc
-	ctx   context.Context
-	done  sync.WaitGroup
+// cached is the cache and its second level.
+type cached struct {
+	*cache.Cache
+	level *redis.Level // nil without a second level
 }
 
-// remember gives the memory of a configuration: that of the chain before where
-// it is the same, else a new one that takes over from it; nil where the cache
-// is off.
-func (g *Gateway) remember(cfg *config.Config, before *chain) (*memory, error) {
-	if !cfg.Cache.Enabled {
-		return nil, nil
+// cacheKey is what a cache is made of.
+type cacheKey struct {
+	cfg config.Cache
+	dir string
+}
+
+// cacheStage answers from memory. The next cache takes over what is in it.
+func cacheStage() stage {
+	return stage{
+		name: "cache",
+		key: func(cfg *config.Config) any {
+			if !cfg.Cache.Enabled {
+				return nil
+			}
+			return cacheKey{cfg.Cache, cfg.StateDir}
+		},
+		build: func(a *assembly) (*part, error) {
+			c, err := a.newCache()
+			if err != nil {
+				return nil, err
+			}
+			p := &part{
+				is:      c,
+				figures: []figures{{"cache", c.Cache}},
+				stage:   func(ch *chain, next llm.Handler) llm.Handler { return c.Stage(next, ch.router) },
+				commit:  func(any) { c.TakeOver() },
+				use:     c.Use,
+				run:     c.Run,
+			}
+			if c.level != nil {
+				p.figures = append(p.figures, figures{"cache_l2", c.level})
+				p.commit = func(any) {
+					c.level.Start()
+					c.TakeOver()
+				}
+				p.close = c.level.Close
+			}
+			return p, nil
+		},
 	}
-	var old *cache.Cache
-	if before != nil && before.memory != nil {
-		if m := before.memory; m.dir == cfg.StateDir && reflect.DeepEqual(m.cfg, cfg.Cache) {
-			return m, nil
-		}
-		old = before.memory.cache
+}
+
+// newCache makes the cache of a configuration, and its second level, which does not
+// connect yet.
+func (a *assembly) newCache() (*cached, error) {
+	o := cache.Options{Logger: a.log, StateDir: a.cfg.StateDir, Aside: a.aside}
+	if old := predecessor[*cached](a, "cache"); old != nil {
+		o.Before = old.Cache
 	}
-	m := &memory{cfg: cfg.Cache, dir: cfg.StateDir}
-	m.ctx, m.stop = context.WithCancel(context.Background())
+	c := &cached{}
 	var err error
-	m.cache, err = cache.New(cfg.Cache.Config, cache.Options{Logger: g.log, StateDir: cfg.StateDir, Aside: g.aside, Before: old})
-	if err != nil {
+	if c.Cache, err = cache.New(a.cfg.Cache.Config, o); err != nil {
 		return nil, err
 	}
-	if cfg.Cache.Redis.URL.IsZero() {
-		return m, nil
+	if a.cfg.Cache.Redis.URL.IsZero() {
+		return c, nil
 	}
-	m.level, err = redis.New(cfg.Cache.Redis, redis.Options{
-		Logger: g.log, Servers: &g.redis, OnPurge: func(p cache.Purge) { m.cache.Forget(p) }, MaxValue: cfg.Cache.MaxEntryBytes + cache.Envelope,
-		Epoch: readAside(m.cache.Restored()).Epoch,
+	c.level, err = redis.New(a.cfg.Cache.Redis, redis.Options{
+		Logger: a.log, Servers: &a.redis, OnPurge: func(p cache.Purge) { c.Forget(p) }, MaxValue: a.cfg.Cache.MaxEntryBytes + cache.Envelope,
+		Epoch: readAside(c.Restored()).Epoch,
 	})
-	if err == nil {
-		err = m.cache.Attach(m.level)
-	}
 	if err != nil {
-		m.close()
 		return nil, err
 	}
-	return m, nil
-}
-
-// start begins the background work, once.
-func (m *memory) start() {
-	m.begin.Do(func() { m.done.Go(func() { m.cache.Run(m.ctx) }) })
-}
-
-// close ends it, with the hot set written.
-func (m *memory) close() {
-	m.stop()
-	m.done.Wait()
-	if m.level != nil {
-		m.level.Close()
+	if err := c.Attach(c.level); err != nil {
+		c.level.Close()
+		return nil, err
 	}
-}
-
-func (m *memory) join(figures *perf.Registry) {
-	m.forget = append(m.forget, figures.Register("cache", m.cache))
-	if m.level != nil {
-		m.forget = append(m.forget, figures.Register("cache_l2", m.level))
-	}
-}
-
-func (m *memory) leave() {
-	for _, forget := range m.forget {
-		forget()
-	}
-	m.forget = nil
+	return c, nil
 }
 
 // aside is what is kept with the hot set.
@@ -115,8 +106,8 @@ func (g *Gateway) aside() []byte {
 		return nil
 	}
 	a := aside{Written: time.Now(), Lists: c.router.Lists()}
-	if c.memory != nil && c.memory.level != nil {
-		a.Epoch = c.memory.level.Epoch()
+	if c := held[*cached](c, "cache"); c != nil && c.level != nil {
+		a.Epoch = c.level.Epoch()
 	}
 	b, err := json.Marshal(a)
 	if err != nil {
@@ -144,8 +135,9 @@ func readAside(b []byte) (a aside) {
 // purge answers DELETE /v1/cache. The query says what: ?model=, by the name that
 // clients use, ?key=, as in X-Cache-Key, or with neither everything.
 func (g *Gateway) purge(ctx context.Context, req *llm.Request) ([]byte, error) {
-	c := g.live.Load()
-	if c.memory == nil {
+	live := g.live.Load()
+	c := held[*cached](live, "cache")
+	if c == nil {
 		return nil, llm.Errorf(404, "cache_disabled", "There is nothing to delete: the cache is off (cache.enabled).")
 	}
 	p, err := parsePurge(req.RawQuery)
@@ -153,9 +145,9 @@ func (g *Gateway) purge(ctx context.Context, req *llm.Request) ([]byte, error) {
 		return nil, err
 	}
 	if p.Model != "" {
-		p.Model = c.router.ResolveModel(p.Model)
+		p.Model = live.router.ResolveModel(p.Model)
 	}
-	n, err := c.memory.cache.Purge(ctx, p)
+	n, err := c.Purge(ctx, p)
 	if err != nil {
 		e := llm.Errorf(502, "second_level_failed", "%d replies were deleted here, but the second level could not be reached: other machines may still have some. "+
 			"They expire within the time that the cache keeps them; or try again.", n)

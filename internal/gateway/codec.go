@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
-	"reflect"
-	"sync/atomic"
 
 	"sluice/internal/codec"
 	"sluice/internal/config"
@@ -16,41 +14,40 @@ import (
 	"sluice/internal/protobuf"
 )
 
-// transcoder is the protobuf codec. Chains share it while its configuration
-// stays the same, so that a reload keeps what was uploaded and compiled.
-type transcoder struct {
-	cfg    codec.Config
-	dir    string
-	codec  *codec.Codec
-	forget func()       // takes the figures out; nil while they are not in
-	chains atomic.Int32 // that hold it; the last one closes it
+// codecKey is what a codec is made of.
+type codecKey struct {
+	cfg codec.Config
+	dir string
 }
 
-// transcode gives the transcoder of a configuration, nil where it is off.
-func (g *Gateway) transcode(cfg *config.Config, before *chain) (*transcoder, error) {
-	if !cfg.Protobuf.Enabled {
-		return nil, nil
-	}
-	o := codec.Options{Logger: g.log}
-	if cfg.StateDir != "" {
-		o.StateDir = filepath.Join(cfg.StateDir, "schemas")
-	}
-	if before != nil && before.codec != nil {
-		t := before.codec
-		if t.dir == cfg.StateDir && reflect.DeepEqual(t.cfg, cfg.Protobuf) {
-			// The files that it names may have changed.
-			if err := t.codec.Reload(context.Background()); err != nil {
+// codecStage answers below /v1/protobuf/. Chains share the codec, so that a reload
+// keeps what was uploaded and compiled.
+func codecStage() stage {
+	return stage{
+		name: "codec",
+		key: func(cfg *config.Config) any {
+			if !cfg.Protobuf.Enabled {
+				return nil
+			}
+			return codecKey{cfg.Protobuf, cfg.StateDir}
+		},
+		build: func(a *assembly) (*part, error) {
+			o := codec.Options{Logger: a.log, Before: predecessor[*codec.Codec](a, "codec")}
+			if a.cfg.StateDir != "" {
+				o.StateDir = filepath.Join(a.cfg.StateDir, "schemas")
+			}
+			c, err := codec.New(a.cfg.Protobuf, o)
+			if err != nil {
 				return nil, err
 			}
-			return t, nil
-		}
-		o.Before = t.codec
+			return &part{
+				is: c, figures: []figures{{"codec", c}}, close: c.Close,
+				stage: func(_ *chain, next llm.Handler) llm.Handler { return c.Stage(next) },
+				// The files that the configuration names may have changed.
+				renew: func(*config.Config) (func(), error) { return c.Prepare(context.Background()) },
+			}, nil
+		},
 	}
-	c, err := codec.New(cfg.Protobuf, o)
-	if err != nil {
-		return nil, err
-	}
-	return &transcoder{cfg: cfg.Protobuf, dir: cfg.StateDir, codec: c}, nil
 }
 
 // schemaRoutes are what administrators may do with schemas.
@@ -58,15 +55,15 @@ func (g *Gateway) schemaRoutes(maxBody int64) []front.Route {
 	const below = "/v1/protobuf/schemas/"
 	with := func(serve func(c *codec.Codec, name string, req *llm.Request) ([]byte, error)) llm.Handler {
 		return front.JSON(func(_ context.Context, req *llm.Request) ([]byte, error) {
-			t := g.live.Load().codec
-			if t == nil {
+			c := held[*codec.Codec](g.live.Load(), "codec")
+			if c == nil {
 				return nil, llm.Errorf(404, "protobuf_disabled", "The protobuf codec is off (protobuf.enabled).")
 			}
 			name, err := url.PathUnescape(path.Base(req.Path))
 			if err != nil {
 				return nil, llm.Errorf(400, "invalid_name", "The schema's name cannot be read: %v.", err)
 			}
-			return serve(t.codec, name, req)
+			return serve(c, name, req)
 		})
 	}
 	return []front.Route{

@@ -1,0 +1,170 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"sluice/internal/config"
+	"sluice/internal/llm"
+	"sluice/internal/route"
+	"sluice/internal/simulator"
+	"sluice/internal/upstream"
+	"sluice/internal/upstream/openai"
+)
+
+// simulatorName is the upstream that is there when none is configured.
+const simulatorName = "simulator"
+
+// member is one upstream. Chains share it while its configuration stays the
+// same, so that a reload keeps warm connections.
+type member struct {
+	cfg      config.Upstream
+	identity string
+	client   *upstream.Client
+	serve    *openai.Handler
+}
+
+// memberKey is what a member is made of.
+type memberKey struct {
+	cfg    config.Upstream
+	stream openai.StreamConfig
+}
+
+// upstreamStages make the upstreams of a configuration, or the simulator as one.
+func upstreamStages(cfg *config.Config) (list []stage) {
+	if len(cfg.Upstreams) == 0 {
+		u := config.Upstream{Name: simulatorName, Weight: 1, HTTPClient: cfg.HTTPClient}
+		return []stage{simulatorStage(), upstreamStage(cfg, u, func(a *assembly) (*member, error) {
+			u := u
+			u.BaseURL = "http://" + use[*service](a, simulatorName).addr + "/v1"
+			m, err := a.connect(u, streamConfig(cfg, u))
+			if err == nil {
+				m.identity = simulatorName // whatever its port
+			}
+			return m, err
+		})}
+	}
+	for _, u := range cfg.Upstreams {
+		list = append(list, upstreamStage(cfg, u, func(a *assembly) (*member, error) { return a.connect(u, streamConfig(cfg, u)) }))
+	}
+	return list
+}
+
+func upstreamStage(cfg *config.Config, u config.Upstream, connect func(*assembly) (*member, error)) stage {
+	key := memberKey{u, streamConfig(cfg, u)}
+	return stage{
+		name: "upstream " + u.Name,
+		key:  func(*config.Config) any { return key },
+		build: func(a *assembly) (*part, error) {
+			m, err := connect(a)
+			if err != nil {
+				return nil, err
+			}
+			return &part{is: m, figures: []figures{{"upstream", m.client}}, close: m.client.Close}, nil
+		},
+	}
+}
+
+// streamConfig is how the streams of an upstream are read.
+func streamConfig(cfg *config.Config, u config.Upstream) openai.StreamConfig {
+	return openai.StreamConfig{
+		FlushInterval: cfg.Stream.FlushInterval, MaxEventBytes: cfg.Stream.MaxEventBytes,
+		FirstEventTimeout: u.HTTPClient.FirstEventTimeout, IdleTimeout: u.HTTPClient.IdleTimeout,
+	}
+}
+
+// connect makes a new member.
+func (g *Gateway) connect(u config.Upstream, stream openai.StreamConfig) (*member, error) {
+	base, err := url.Parse(u.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse base_url: %w", err)
+	}
+	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log})
+	if err != nil {
+		return nil, err
+	}
+	serve, err := openai.New(u.Config, u.Name, client, stream)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &member{cfg: u, identity: identity(u), client: client, serve: serve}, nil
+}
+
+// members are the upstreams among some parts.
+func members(parts []*part) (list []*member) {
+	for _, p := range parts {
+		if m, ok := p.is.(*member); ok {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// service is the simulator and where it listens.
+type service struct {
+	addr string
+}
+
+// simulatorStage makes the simulator, which listens on loopback, where no upstream is
+// configured.
+func simulatorStage() stage {
+	return stage{
+		name: simulatorName,
+		key:  func(*config.Config) any { return simulator.Config{} },
+		build: func(a *assembly) (*part, error) {
+			sim := simulator.New(simulator.Config{})
+			addr, err := sim.Listen("127.0.0.1:0")
+			if err != nil {
+				return nil, err
+			}
+			end := sync.OnceFunc(func() {
+				if err := sim.Close(); err != nil && !errors.Is(err, context.Canceled) {
+					a.log.Warn("close simulator", "error", err)
+				}
+			})
+			return &part{is: &service{addr.String()}, close: end, run: func(ctx context.Context) {
+				defer context.AfterFunc(ctx, end)()
+				if err := sim.Serve(); err != nil {
+					a.log.Error("simulator ended", "error", err)
+				}
+			}}, nil
+		},
+	}
+}
+
+// routeStage ends the way: it brings requests to upstreams. Each chain has a router
+// of its own, which learns from the one before.
+func routeStage() stage {
+	return stage{name: "route", anew: true, key: func(cfg *config.Config) any { return cfg.Route }, build: func(a *assembly) (*part, error) {
+		ups := members(a.parts)
+		routed := make([]route.Upstream, len(ups))
+		for i, m := range ups {
+			routed[i] = route.Upstream{Name: m.cfg.Name, Handler: m.serve, Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
+		}
+		o := route.Options{Logger: a.log, Before: predecessor[*route.Router](a, "route"), ModelsTTL: a.cfg.Cache.ModelsTTL}
+		if c := use[*cached](a, "cache"); c != nil && a.before == nil {
+			o.Lists = readAside(c.Restored()).Lists
+		}
+		router, err := route.New(a.cfg.Route, routed, o)
+		if err != nil {
+			return nil, err
+		}
+		return &part{
+			is: router, figures: []figures{{"route", router}},
+			stage: func(*chain, llm.Handler) llm.Handler { return router },
+			// Warm connections and model lists.
+			run: func(ctx context.Context) {
+				var tasks sync.WaitGroup
+				for _, m := range ups {
+					tasks.Go(func() { m.client.Warm(ctx) })
+				}
+				_ = router.Run(ctx)
+				tasks.Wait()
+			},
+		}, nil
+	}}
+}
