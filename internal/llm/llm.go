@@ -116,7 +116,8 @@ type Span struct {
 }
 
 // Request is one call. Stages do not modify a Request that they were given;
-// one that has to change something passes on a changed copy of the struct.
+// one that has to change something passes on a changed copy of the struct; Edit
+// makes one whose body is another.
 // Everything in it is valid only until Serve returns.
 type Request struct {
 	Op     Operation

@@ -204,12 +204,11 @@ func (h *Handler) configured(name string) bool {
 // body gives the request's body with the model's name as the upstream knows it,
 // in parts, so that nothing is copied. The name is made anew for each request,
 // because over HTTP/2 a body may still be on its way after an early reply.
-func body(req *llm.Request) (parts [3][]byte) {
-	s := req.ModelSpan
-	if req.UpstreamModel == "" || req.UpstreamModel == req.Model || s.End <= s.Start || s.End > len(req.Body) {
-		parts[0] = req.Body
-		return parts
+func body(req *llm.Request) [3][]byte {
+	before, after, ok := req.CutModel()
+	if !ok || req.UpstreamModel == "" || req.UpstreamModel == req.Model {
+		return [3][]byte{req.Body}
 	}
 	name := jsonscan.AppendString(make([]byte, 0, len(req.UpstreamModel)+2), req.UpstreamModel)
-	return [3][]byte{req.Body[:s.Start], name, req.Body[s.End:]}
+	return [3][]byte{before, name, after}
 }
