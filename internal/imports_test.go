@@ -13,7 +13,7 @@ import (
 
 // The layers, from the bottom up. docs/ARCHITECTURE.md says why.
 var (
-	foundation = []string{"llm", "monotonic", "sse", "jsonscan", "memory", "perf", "protobuf", "redis", "state"}
+	foundation = []string{"llm", "monotonic", "sse", "jsonscan", "embeddings", "memory", "perf", "protobuf", "redis", "state"}
 	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "route", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and perf, for the library that
 	// writes figures and for the webhooks of alarms. The chain between the edges

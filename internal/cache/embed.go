@@ -3,30 +3,25 @@ package cache
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
-	"sluice/internal/jsonscan"
+	"sluice/internal/embeddings"
 	"sluice/internal/llm"
 )
-
-// maxInputs bounds the inputs of a call that are looked up each by itself. It
-// is OpenAI's limit.
-const maxInputs = 2048
 
 // embedding is what a lookup knows of an embedding's inputs. It is kept for
 // use again.
 type embedding struct {
-	input   llm.Span // in the body
-	items   []input
+	inputs  embeddings.Inputs
+	items   []input     // one of each of them
 	first   map[Key]int // the first item of each key
 	whole   Key         // of all items together
 	frame   *entry      // the reply to all items without them; nil while there is none
 	missing int         // keys without an entry
 	remote  bool        // something came from the second level
 	stale   bool
-	body    []byte // a request for what is missing
-	tail    []byte // of a reply
+	asked   [][]byte // the inputs that are missing
+	body    []byte   // a request for them
 	places  []Place
 	found   []Found
 
@@ -35,12 +30,13 @@ type embedding struct {
 	attempts int
 	said     uint64 // tokens that the upstream counted
 
-	compose composer
+	// Of a reply that is composed.
+	told     uint64 // tokens that it counts
+	composer embeddings.Composer
 }
 
 // input is one of them.
 type input struct {
-	at    llm.Span
 	key   Key
 	entry *entry // nil while there is none
 	first int    // the first item that is equal; its own number mostly
@@ -51,7 +47,11 @@ func (m *embedding) clear() {
 	clear(m.places)
 	clear(m.found)
 	clear(m.first)
-	*m = embedding{items: kept(m.items), first: m.first, body: kept(m.body), tail: kept(m.tail), places: kept(m.places), found: kept(m.found)}
+	clear(m.asked)
+	*m = embedding{
+		inputs: m.inputs, items: kept(m.items), first: m.first, asked: kept(m.asked), body: kept(m.body),
+		places: kept(m.places), found: kept(m.found),
+	}
 }
 
 // embed answers an embedding. Each input has an entry of its own; an upstream
@@ -86,61 +86,33 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 	return f.fly(ctx, out, func(ctx context.Context, out llm.Sink) error { return l.fetchItems(ctx, out) })
 }
 
-// split finds the inputs. It is false where they are not what is known.
+// split finds the inputs and their keys. It is false where they are not what is
+// known.
 func (l *lookup) split() bool {
-	m, body := &l.embeds, l.req.Body
-	var ok bool
-	if m.input, ok = jsonscan.Get(body, "input"); !ok {
+	m := &l.embeds
+	if !m.inputs.Split(l.req.Body) {
 		return false
 	}
-	raw := body[m.input.Start:m.input.End]
 	if m.first == nil {
 		m.first = make(map[Key]int)
 	}
-	if raw[0] == '"' || tokens(raw) {
-		l.add(m.input)
-		return true
-	}
-	sound := raw[0] == '['
-	jsonscan.Elements(raw, func(v llm.Span) bool {
-		item := raw[v.Start:v.End]
-		sound = len(m.items) < maxInputs && (item[0] == '"' || tokens(item))
-		if sound {
-			l.add(llm.Span{Start: m.input.Start + v.Start, End: m.input.Start + v.End})
+	for i := range m.inputs.Items {
+		key := l.keys.itemKey(l.own(), l.item(i))
+		first, seen := m.first[key]
+		if !seen {
+			first = i
+			m.first[key] = i
+			m.missing++
 		}
-		return sound
-	})
-	return sound && len(m.items) > 0
+		m.items = append(m.items, input{key: key, first: first})
+	}
+	return true
 }
 
-// tokens reports whether a JSON value is an array of token numbers.
-func tokens(raw []byte) bool {
-	if raw[0] != '[' {
-		return false
-	}
-	digits := 0
-	for _, c := range raw[1 : len(raw)-1] {
-		switch {
-		case '0' <= c && c <= '9':
-			digits++
-		case c != ',' && c > ' ':
-			return false
-		}
-	}
-	return digits > 0
-}
-
-func (l *lookup) add(at llm.Span) {
-	m := &l.embeds
-	i := len(m.items)
-	key := l.keys.itemKey(l.own(), l.req.Body[at.Start:at.End])
-	first, seen := m.first[key]
-	if !seen {
-		first = i
-		m.first[key] = i
-		m.missing++
-	}
-	m.items = append(m.items, input{at: at, key: key, first: first})
+// item gives an input as it stands in the body.
+func (l *lookup) item(i int) []byte {
+	at := l.embeds.inputs.Items[i]
+	return l.req.Body[at.Start:at.End]
 }
 
 // itemPlace is the key of the only input, zero where there are several.
@@ -250,7 +222,10 @@ func (l *lookup) fetchItems(ctx context.Context, out llm.Sink) error {
 // upstream may do better with the whole request.
 func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err error) {
 	m := &l.embeds
-	req, asked := l.reduced()
+	req, asked, err := l.reduced()
+	if err != nil { // as an input is not where the model's name is, there is none
+		return false, nil
+	}
 	c := collector{flights: &l.c.flights}
 	defer c.release()
 	begun := time.Now()
@@ -273,64 +248,28 @@ func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err
 
 // reduced makes the request for what is missing, and says which inputs that
 // are.
-func (l *lookup) reduced() (req llm.Request, asked []int) {
-	m, body := &l.embeds, l.req.Body
-	b := append(m.body[:0], body[:m.input.Start]...)
-	b = append(b, '[')
-	for i, it := range m.items {
-		if it.first != i || it.entry != nil {
-			continue
+func (l *lookup) reduced() (req llm.Request, asked []int, err error) {
+	m := &l.embeds
+	m.asked = m.asked[:0]
+	for i := range m.items {
+		if it := &m.items[i]; it.first == i && it.entry == nil {
+			m.asked = append(m.asked, l.item(i))
+			asked = append(asked, i)
 		}
-		if len(asked) > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, body[it.at.Start:it.at.End]...)
-		asked = append(asked, i)
 	}
-	b = append(b, ']')
-	shift := len(b) - m.input.End
-	b = append(b, body[m.input.End:]...)
-	m.body = b
-	req = *l.req
-	req.Body, req.BodyLen = b, int64(len(b))
-	if req.ModelSpan.Start >= m.input.End {
-		req.ModelSpan.Start += shift
-		req.ModelSpan.End += shift
-	}
-	return req, asked
+	req, err = m.inputs.With(m.body[:0], l.req, m.asked)
+	m.body = req.Body
+	return req, asked, err
 }
 
 // takeFrame uses an entry, which may be nil, for what stands around the items.
 func (l *lookup) takeFrame(e *entry, now time.Duration) {
-	if e == nil || !e.frames(len(l.embeds.items)) {
+	if e == nil || !e.frame().Sound(len(l.embeds.items)) {
 		return
 	}
 	if ok, _ := e.usable(&l.req.Cache, now); ok {
 		l.embeds.frame = e
 	}
-}
-
-// frames reports whether an entry is what stands around n items, each of them
-// once.
-func (e *entry) frames(n int) bool {
-	if len(e.ends) != 2*n+1 {
-		return false
-	}
-	var seen [maxInputs / 64]uint64
-	for i := range n {
-		at := i
-		if index := e.body[e.ends[2*i]:e.ends[2*i+1]]; len(index) > 0 {
-			var err error
-			if at, err = strconv.Atoi(string(index)); err != nil || at < 0 || at >= n {
-				return false
-			}
-		}
-		if seen[at/64]&(1<<(at%64)) != 0 {
-			return false
-		}
-		seen[at/64] |= 1 << (at % 64)
-	}
-	return true
 }
 
 // compose answers with what is stored: with the reply that was given before where
@@ -357,147 +296,48 @@ func (l *lookup) compose(out llm.Sink) error {
 	return l.composeAs(status, out)
 }
 
-func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) error {
+func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) (err error) {
 	m, r := &l.embeds, &l.replies
 	now := l.c.clock.Now()
-	oldest, told := now, uint64(0)
+	oldest := now
+	m.told = 0
 	for i := range m.items {
 		e := m.entryOf(i)
-		oldest, told = min(oldest, e.born), told+uint64(e.tokens)
+		oldest, m.told = min(oldest, e.born), m.told+uint64(e.tokens)
 	}
 	if m.frame != nil {
-		told = uint64(m.frame.tokens) // as it stands there: the inputs may have been counted otherwise since
+		m.told = uint64(m.frame.tokens) // as it stands there: the inputs may have been counted otherwise since
 	}
-	m.tail = l.appendTail(m.tail[:0], told)
 	r.begin(m.items[0].entry, l.itemPlace(), status, now)
 	if r.head.Age = now - oldest; status == llm.CacheMiss {
-		r.head.Age, r.head.Saved = 0, int64(told-min(m.said, told))
+		r.head.Age, r.head.Saved = 0, int64(m.told-min(m.said, m.told))
 	}
 	r.head.Waited, r.head.Attempts = m.waited, m.attempts
-	m.compose = composer{buf: r.body[:0], event: r.event[:]}
-	m.write(&m.compose)
-	length := m.compose.length
-	r.head.Length, r.head.Kind = int64(length), llm.Unary
-	if length > composed {
-		r.head.Kind = llm.Pieces
-	}
-	if err := out.Start(&r.head); err != nil {
-		return err
-	}
-	m.compose.out, m.compose.pieces = out, length > composed
-	m.write(&m.compose)
-	r.body = m.compose.buf
-	return m.compose.flush()
+	r.body, err = m.composer.Send(&r.head, m, out, r.body)
+	return err
 }
 
-// composer sends the body of a reply, in pieces where it is too long for one, or
-// measures it where out is nil.
-type composer struct {
-	out    llm.Sink
-	pieces bool
-	buf    []byte
-	event  []llm.Event
-	length int
-	err    error
-}
-
-// room begins a new piece where the next n bytes have no room in this one.
-func (c *composer) room(n int) {
-	if c.pieces && len(c.buf) > 0 && len(c.buf)+n > composed {
-		if c.err == nil {
-			c.err = c.flush()
-		}
-		c.buf = c.buf[:0]
-	}
-}
-
-func (c *composer) add(b []byte) {
-	if c.out == nil {
-		c.length += len(b)
-	} else if c.err == nil {
-		c.buf = append(c.buf, b...)
-	}
-}
-
-func (c *composer) text(s string) {
-	if c.out == nil {
-		c.length += len(s)
-	} else if c.err == nil {
-		c.buf = append(c.buf, s...)
-	}
-}
-
-func (c *composer) number(n int) {
-	var b [maxDigits]byte
-	c.add(strconv.AppendUint(b[:0], uint64(n), 10))
-}
-
-func (c *composer) flush() error {
-	if c.err != nil {
-		return c.err
-	}
-	c.event[0].Raw = c.buf
-	return c.out.Send(c.event)
-}
-
-// write puts the reply together.
-func (m *embedding) write(c *composer) {
+// Compose implements embeddings.Body: with what stood around the vectors in an
+// earlier reply where that is known.
+func (m *embedding) Compose(c *embeddings.Composer) {
 	switch first := m.items[0].entry; {
 	case len(m.items) == 1 && len(first.ends) == soleEnds:
 		v, _ := first.vector()
-		c.add(first.body[:first.ends[0]])
-		v.write(c, 0, v.indexed)
-		c.add(first.body[first.ends[2]:])
+		c.Add(first.body[:first.ends[0]])
+		c.Vector(v, 0, v.Indexed())
+		c.Add(first.body[first.ends[2]:])
 	case m.frame != nil:
-		m.writeFrame(c)
+		c.Frame(m.frame.frame(), m.vector)
 	default:
-		c.text(listHead)
-		for i := range m.items {
-			v, _ := m.entryOf(i).vector()
-			c.room(v.size() + maxDigits)
-			if i > 0 {
-				c.text(",")
-			}
-			v.write(c, i, true)
-		}
-		c.add(m.tail)
+		c.List(len(m.items), m.vector, first.head.Value().reported, m.told)
 	}
 }
-
-// writeFrame puts the items into what stood around them.
-func (m *embedding) writeFrame(c *composer) {
-	body, ends, from := m.frame.body, m.frame.ends, uint32(0)
-	for i := 0; i+1 < len(ends); i += 2 {
-		c.add(body[from:ends[i]])
-		n, indexed := i/2, ends[i+1] > ends[i]
-		if indexed {
-			n, _ = strconv.Atoi(string(body[ends[i]:ends[i+1]])) // as checked
-		}
-		v, _ := m.entryOf(n).vector()
-		c.room(v.size() + maxDigits)
-		v.write(c, n, indexed)
-		from = ends[i+1]
-	}
-	c.add(body[from:])
-}
-
-const (
-	// composed is how much of a reply is put together at a time, in bytes.
-	composed = 60 << 10
-	// maxDigits is what an index and a comma take.
-	maxDigits = 8
-	listHead  = `{"object":"list","data":[`
-)
 
 // entryOf gives the entry of an input.
 func (m *embedding) entryOf(i int) *entry { return m.items[m.items[i].first].entry }
 
-// appendTail gives what follows the vectors in a reply that none was like before.
-func (l *lookup) appendTail(b []byte, tokens uint64) []byte {
-	b = append(append(b, `],"model":`...), l.embeds.items[0].entry.head.Value().reported...)
-	b = append(b, `,"usage":{"prompt_tokens":`...)
-	b = strconv.AppendUint(b, tokens, 10)
-	b = append(b, `,"total_tokens":`...)
-	b = strconv.AppendUint(b, tokens, 10)
-	return append(b, "}}"...)
+// vector gives the vector of an input.
+func (m *embedding) vector(i int) embeddings.Vector {
+	v, _ := m.entryOf(i).vector()
+	return v
 }

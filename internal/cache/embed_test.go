@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -283,7 +284,7 @@ func TestEmbeddingsInPieces(t *testing.T) {
 
 // Long vectors leave in pieces whose length was said before, in little memory.
 func TestLongEmbeddings(t *testing.T) {
-	for _, size := range []int{10, composed - 200, composed, 3 * composed} {
+	for _, size := range []int{10, embeddings.MaxPiece - 200, embeddings.MaxPiece, 3 * embeddings.MaxPiece} {
 		f := newFixture(t, nil)
 		f.up.serve = embedded(strings.Repeat("x", size))
 		list := []string{`"a"`, `"b"`, `"c"`, `"b"`}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/embeddings"
 	"sluice/internal/llm"
 )
 
@@ -93,7 +94,7 @@ func TestEmbeddingsAgain(t *testing.T) {
 		"some without index":  {`["a","b"]`, reply(item(`"index":0, `), item(`"o":1, `))},
 		"equal ones":          {`["a","b","a"]`, reply(item(`"index":0, `), item(`"index":1, `), item(`"index":2, `))},
 		"tokens":              {`[[1,2],[3]]`, reply(item(`"index":0, `), item(`"index":1, `))},
-		"long ones, in parts": {`["a","b"]`, reply(item(`"index":0, "x":"`+strings.Repeat("x", composed)+`", `), item(`"index":1, `))},
+		"long ones, in parts": {`["a","b"]`, reply(item(`"index":0, "x":"`+strings.Repeat("x", embeddings.MaxPiece)+`", `), item(`"index":1, `))},
 	} {
 		_, m := machines(t, 2, nil)
 		for i, f := range m {

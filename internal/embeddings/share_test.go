@@ -1,4 +1,4 @@
-package cache
+package embeddings
 
 import (
 	"fmt"
@@ -28,14 +28,14 @@ func TestDivide(t *testing.T) {
 		{3, []string{text(2), text(1000), text(2)}, "1 1 1"},
 		{math.MaxUint32, []string{text(2), `[1]`, `[2]`}, fmt.Sprint(uint32(math.MaxUint32)-2, " 1 1")},
 	} {
-		var shares []share
+		var shares []Share
 		for _, item := range test.items {
-			shares = append(shares, weigh([]byte(item)))
+			shares = append(shares, Weigh([]byte(item)))
 		}
-		divide(test.total, shares)
+		Divide(test.total, shares)
 		var got []string
 		for _, s := range shares {
-			got = append(got, fmt.Sprint(s.tokens))
+			got = append(got, fmt.Sprint(s.Tokens))
 		}
 		if s := strings.Join(got, " "); s != test.want {
 			t.Errorf("%d of %.60q: %s, want %s", test.total, test.items, s, test.want)
@@ -48,16 +48,16 @@ func TestDivideAddsUp(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for range 20_000 {
 		n := 1 + rnd.IntN(12)
-		shares := make([]share, n)
+		shares := make([]Share, n)
 		for i := range shares {
-			shares[i] = share{known: rnd.IntN(3) == 0, weight: 1 + rnd.Uint64N(1<<rnd.IntN(28))}
+			shares[i] = Share{known: rnd.IntN(3) == 0, weight: 1 + rnd.Uint64N(1<<rnd.IntN(28))}
 		}
 		total := uint32(rnd.Uint64N(1 << (1 + rnd.IntN(32))))
-		divide(total, shares)
+		Divide(total, shares)
 		sum := uint64(0)
 		for _, s := range shares {
-			sum += uint64(s.tokens)
-			if s.tokens == 0 && total >= uint32(n) {
+			sum += uint64(s.Tokens)
+			if s.Tokens == 0 && total >= uint32(n) {
 				t.Fatalf("none of %d: %+v", total, shares)
 			}
 		}

@@ -1,4 +1,4 @@
-package cache
+package embeddings
 
 import (
 	"bytes"
@@ -7,31 +7,32 @@ import (
 	"slices"
 )
 
-// share is what one input of an embedding takes of the tokens of all.
-type share struct {
+// Share is what one input takes of the tokens that an upstream counted for several.
+type Share struct {
+	Tokens uint32 // once divided
+
 	known  bool   // weight is its tokens, and not its bytes
 	weight uint64 // at least 1
-	tokens uint32 // once divided
 	rest   uint64 // what is left over, for the order in which the last tokens go
 }
 
-// weigh says how much an input, as JSON, weighs beside others: an array counts as
+// Weigh says how much an input, as JSON, weighs beside others: an array counts as
 // many tokens as it has, and of text nobody knows more than its length.
-func weigh(item []byte) share {
+func Weigh(item []byte) Share {
 	if item[0] == '[' {
-		return share{known: true, weight: uint64(bytes.Count(item, []byte{','})) + 1}
+		return Share{known: true, weight: uint64(bytes.Count(item, []byte{','})) + 1}
 	}
-	return share{weight: uint64(len(item))}
+	return Share{weight: uint64(len(item))}
 }
 
 // bytesPerToken is about what a token of text takes.
 const bytesPerToken = 4
 
-// divide shares out the tokens that an upstream counted, to the last one. Arrays
+// Divide shares out the tokens that an upstream counted, to the last one. Arrays
 // have what they count; what the upstream adds to that, such as a token before
 // each input, all have alike. Of text each has its part by its length, and one
 // token at least where there are enough.
-func divide(total uint32, shares []share) {
+func Divide(total uint32, shares []Share) {
 	counted, texts := uint64(0), 0
 	for i := range shares {
 		if shares[i].known {
@@ -51,11 +52,11 @@ func divide(total uint32, shares []share) {
 		}
 		apportion(total, shares)
 	default:
-		left := make([]share, 0, len(shares)) // for texts, or all where there is none
+		left := make([]Share, 0, len(shares)) // for texts, or all where there is none
 		for i := range shares {
 			switch s := &shares[i]; {
 			case texts == 0:
-				left = append(left, share{weight: 1})
+				left = append(left, Share{weight: 1})
 			case !s.known:
 				left = append(left, *s)
 			}
@@ -64,10 +65,10 @@ func divide(total uint32, shares []share) {
 		for i := range shares {
 			s := &shares[i]
 			if s.known {
-				s.tokens = uint32(s.weight)
+				s.Tokens = uint32(s.weight)
 			}
 			if texts == 0 || !s.known {
-				s.tokens += left[0].tokens
+				s.Tokens += left[0].Tokens
 				left = left[1:]
 			}
 		}
@@ -77,7 +78,7 @@ func divide(total uint32, shares []share) {
 // apportion divides by weight, by the method of the largest remainder. Where there
 // is one for each, each has one first, and who has more than its part with that
 // has no more.
-func apportion(total uint32, shares []share) {
+func apportion(total uint32, shares []Share) {
 	n, sum := uint64(len(shares)), uint64(0)
 	for i := range shares {
 		sum += shares[i].weight
@@ -100,15 +101,15 @@ func apportion(total uint32, shares []share) {
 		hi, lo := bits.Mul64(left, s.weight)
 		var part uint64
 		part, s.rest = bits.Div64(hi, lo, sum)
-		s.tokens = first + uint32(part)
+		s.Tokens = first + uint32(part)
 		given += part
 	}
-	byRest := make([]*share, len(shares))
+	byRest := make([]*Share, len(shares))
 	for i := range shares {
 		byRest[i] = &shares[i]
 	}
-	slices.SortStableFunc(byRest, func(a, b *share) int { return cmp.Compare(b.rest, a.rest) })
+	slices.SortStableFunc(byRest, func(a, b *Share) int { return cmp.Compare(b.rest, a.rest) })
 	for _, s := range byRest[:left-given] {
-		s.tokens++
+		s.Tokens++
 	}
 }
