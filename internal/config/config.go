@@ -81,22 +81,32 @@ type Perf struct {
 	Alarm alarm.Config `yaml:",inline"`
 }
 
-// Upstream is one model service.
+// Protocols are those that an upstream's entry can name. One that names none
+// speaks the first.
+func Protocols() []upstream.Protocol {
+	return []upstream.Protocol{
+		openai.Protocol(),
+	}
+}
+
+// Upstream is one model service. The tags "identity" say what cannot change its
+// answers; see upstream.Settings.
 type Upstream struct {
 	// Name is what it is called in "name/model", in metrics and in logs.
-	Name string `yaml:"name"`
-	// Protocol that it speaks: "openai".
+	Name string `yaml:"name" identity:"-"` // the operator's word for it
+	// Protocol that it speaks, by its name among Protocols.
 	Protocol string `yaml:"protocol"`
 
-	openai.Config `yaml:",inline"`
+	// Settings are the keys that are the protocol's own.
+	Settings upstream.Settings `yaml:",inline"`
 
 	// Weight is its share of the requests for a model that several upstreams
 	// serve.
-	Weight int `yaml:"weight"`
+	Weight int `yaml:"weight" identity:"-"` // says how often it is asked
 	// Models that it serves; a name may end in "*". Empty asks the upstream.
-	Models []string `yaml:"models"`
+	Models []string `yaml:"models" identity:"-"` // the model is in the request
 	// HTTPClient is the global section with what this entry changes of it.
-	HTTPClient upstream.Config `yaml:"http_client"`
+	HTTPClient upstream.Config `yaml:"http_client" identity:"-"` // the way there, not what is there
 }
 
 // Log is what is logged to standard error, and how.
@@ -106,9 +116,6 @@ type Log struct {
 
 	access.Config `yaml:",inline"`
 }
-
-// protocolOpenAI is the one protocol there is.
-const protocolOpenAI = "openai"
 
 // Default returns the configuration that holds where nothing is said.
 func Default() Config {
@@ -182,7 +189,7 @@ func (p Perf) Validate() error { return errors.Join(p.Config.Validate(), p.Alarm
 func (s Stream) Validate() error {
 	faults := []error{
 		s.StreamConfig.Validate(),
-		openai.StreamConfig{FlushInterval: s.FlushInterval, MaxEventBytes: max(s.MaxEventBytes, 0)}.Validate(),
+		upstream.StreamConfig{FlushInterval: s.FlushInterval, MaxEventBytes: max(s.MaxEventBytes, 0)}.Validate(),
 	}
 	if s.MaxEventBytes < 4096 {
 		faults = append(faults, fmt.Errorf("max_event_bytes: must be at least 4096, is %d", s.MaxEventBytes))
@@ -193,9 +200,11 @@ func (s Stream) Validate() error {
 // validate checks one upstream. client says whether its http_client is to be
 // checked: a fault of the global one would show again in every upstream.
 func (u Upstream) validate(client bool) error {
-	faults := []error{u.Config.Validate()}
-	if u.Protocol != protocolOpenAI {
-		faults = append(faults, fmt.Errorf("protocol: %q is not known; there is %q", u.Protocol, protocolOpenAI))
+	var faults []error
+	if u.Settings == nil {
+		faults = append(faults, fmt.Errorf("protocol: %q is not known", u.Protocol))
+	} else {
+		faults = append(faults, u.Settings.Validate())
 	}
 	if u.Weight < 1 {
 		faults = append(faults, fmt.Errorf("weight: must be at least 1, is %d", u.Weight))

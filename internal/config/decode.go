@@ -135,7 +135,7 @@ func (d *decoder) decode(n ast.Node, v reflect.Value, path string, skip ...strin
 
 // section sets the fields of a struct.
 func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []string) {
-	known := fields(v.Type())
+	known := fields(v)
 	names := make([]string, len(known))
 	for i, f := range known {
 		names[i] = f.key
@@ -152,7 +152,7 @@ func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []strin
 					return
 				}
 			}
-			d.decode(pair.Value, v.FieldByIndex(f.index), below, skip...)
+			d.decode(pair.Value, f.value, below, skip...)
 			return
 		}
 		if near := nearest(key, names); near != "" {

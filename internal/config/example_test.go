@@ -50,7 +50,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 		t.Fatalf("%v\n%s", d.err(), text)
 	}
 	d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
-	d.upstreams(root, &cfg)
+	d.upstreams(root, &cfg, Protocols())
 	if err := d.err(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
@@ -70,7 +70,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	for _, key := range []string{"name", "hash", "admin", "passthrough"} {
 		check("server.api_keys[0]."+key, "", reflect.Value{})
 	}
-	for _, f := range fields(reflect.TypeFor[Upstream]()) {
+	for _, f := range fields(reflect.ValueOf(cfg.Upstreams[0])) {
 		check("upstreams[0]."+f.key, "", reflect.Value{})
 	}
 }

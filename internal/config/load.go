@@ -22,6 +22,10 @@ type LoadOptions struct {
 	File  string   // YAML; "" for none
 	Env   []string // as os.Environ gives it
 	Flags []Flag   // the flags that were given
+
+	// Protocols that an upstream's entry can name, one at least; nil: those of
+	// Protocols.
+	Protocols []upstream.Protocol
 }
 
 // Flag is a command line flag that sets a key.
@@ -40,6 +44,10 @@ func Load(o LoadOptions) (*Config, error) {
 // load is Load with the files it may read.
 func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*Config, error) {
 	cfg, env := Default(), environment(o.Env)
+	protocols := o.Protocols
+	if protocols == nil {
+		protocols = Protocols()
+	}
 	f := &faults{origins: make(map[string]origin)}
 	d := &decoder{faults: f, text: expander{env, read}}
 	var root ast.Node
@@ -58,8 +66,8 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	applyEnv(&cfg, env, f)
 	applyFlags(&cfg, o.Flags, f)
 	f.lowerKept(&cfg.HTTPClient, "http_client")
-	d.upstreams(root, &cfg) // each begins with the final http_client
-	registerFromEnv(&cfg, env, f)
+	d.upstreams(root, &cfg, protocols) // each begins with the final http_client
+	registerFromEnv(&cfg, protocols[0], env, f)
 	f.addChecked(cfg.Validate(), d.file)
 	if err := f.err(); err != nil {
 		return nil, err

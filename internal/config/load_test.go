@@ -5,12 +5,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"sluice/internal/upstream/openai"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,9 +34,9 @@ func TestGoodFile(t *testing.T) {
 		cfg.Server.DrainTimeout, cfg.Server.APIKeys[0].Name, cfg.Server.APIKeys[0].Passthrough, cfg.Server.Passthrough, cfg.Server.ForwardHeaders, cfg.Stream.Heartbeat, cfg.Stream.FlushInterval,
 		cfg.Stream.BufferBytes, cfg.HTTPClient.MaxConnections, cfg.HTTPClient.HTTP2, cfg.Route.Aliases, cfg.Route.Fallbacks,
 		cfg.Route.Retry.Statuses, cfg.Route.Retry.MaxAttempts, cfg.Log, cfg.File) +
-		fmt.Sprintln(east.Name, east.Protocol, east.BaseURL, east.APIKey.Reveal(), east.Weight, east.Models,
+		fmt.Sprintln(east.Name, east.Protocol, own(east).BaseURL, own(east).APIKey.Reveal(), east.Weight, east.Models,
 			east.HTTPClient.MaxConnections, east.HTTPClient.IdleTimeout, east.HTTPClient.PoolTimeout) +
-		fmt.Sprintln(west.BaseURL, west.APIKey.Reveal(), west.Weight, west.HTTPClient == cfg.HTTPClient) +
+		fmt.Sprintln(own(west).BaseURL, own(west).APIKey.Reveal(), west.Weight, west.HTTPClient == cfg.HTTPClient) +
 		fmt.Sprintln(cfg.Server.APIKeys[0].Admin, cfg.Cache.MaxSize, cfg.Cache.ResponseTTL, cfg.Cache.DefaultTTL, cfg.Cache.Scope, cfg.Cache.When,
 			cfg.Cache.Preload, cfg.Cache.Redis.URL.Reveal(), cfg.Cache.Redis.Timeout, cfg.Cache.Redis.Prefix, cfg.StateDir, cfg.Protobuf.Schemas, cfg.Protobuf.MaxInputBytes, cfg.Protobuf.MaxItems)
 	want := `::1 0 1048576 1m30s 500ms 30s team-a [all] [/v1/files GET /v1/files/*] [X-Team X-Exp-*] 15s 0s 262144 20 false ` +
@@ -46,6 +49,9 @@ true 500 1m30s 10m0s global all {true 60 33554432} redis://:sk-east-secret@cache
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// own gives the settings of an upstream that speaks OpenAI's API.
+func own(u Upstream) *openai.Config { return u.Settings.(*openai.Config) }
 
 // TestBadFiles reads each file in testdata/bad. Its first lines are the faults
 // that it must give, as "# want: fault".
@@ -199,7 +205,7 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 		}
 		var got []string
 		for _, u := range cfg.Upstreams {
-			got = append(got, u.Name+" "+u.BaseURL+" "+u.APIKey.Reveal())
+			got = append(got, u.Name+" "+own(u).BaseURL+" "+own(u).APIKey.Reveal())
 			if u.Weight != 1 || u.HTTPClient != cfg.HTTPClient || u.Protocol != "openai" {
 				t.Errorf("%s: %s has other settings: %+v", c.name, u.Name, u)
 			}
@@ -210,6 +216,30 @@ func TestUpstreamsFromEnvironment(t *testing.T) {
 		if s := strings.Join(cfg.Unaddressed, " "); s != c.unused {
 			t.Errorf("%s: not used are %q, want %q", c.name, s, c.unused)
 		}
+	}
+}
+
+// Each protocol's own keys stand among those that all entries have.
+func TestProtocols(t *testing.T) {
+	names := map[string]bool{}
+	for _, p := range Protocols() {
+		if names[p.Name] || p.Name == "" {
+			t.Errorf("the name %q is there twice, or none", p.Name)
+		}
+		names[p.Name] = true
+		u, keys := newUpstream(&Config{}, p), map[string]bool{}
+		for _, f := range fields(reflect.ValueOf(&u).Elem()) {
+			if keys[f.key] {
+				t.Errorf("%s: the key %s is there twice", p.Name, f.key)
+			}
+			keys[f.key] = true
+		}
+		if other := newUpstream(&Config{}, p); other.Settings == u.Settings {
+			t.Errorf("%s: two upstreams share their settings", p.Name)
+		}
+	}
+	if err := (Upstream{Protocol: "x", Weight: 1}).validate(false); err == nil || err.Error() != `protocol: "x" is not known` {
+		t.Errorf("no settings: %v", err)
 	}
 }
 

@@ -27,13 +27,13 @@ type printer struct{ out strings.Builder }
 // section writes the keys of a struct. first is the indent of its first line,
 // which may be the dash of a list's entry.
 func (p *printer) section(v reflect.Value, first, indent string) {
-	for i, f := range fields(v.Type()) {
+	for i, f := range fields(v) {
 		lead := indent
 		if i == 0 {
 			lead = first
 		}
 		p.out.WriteString(lead + f.key + ":")
-		p.value(v.FieldByIndex(f.index), f.key, indent)
+		p.value(f.value, f.key, indent)
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -9,7 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
-	"sluice/internal/llm"
+	"sluice/internal/upstream"
 )
 
 const (
@@ -19,8 +20,8 @@ const (
 )
 
 // upstreams reads the list of upstreams. Each begins with the defaults, the
-// global http_client among them.
-func (d *decoder) upstreams(root ast.Node, cfg *Config) {
+// global http_client among them, and has the keys of its protocol.
+func (d *decoder) upstreams(root ast.Node, cfg *Config, protocols []upstream.Protocol) {
 	m, ok := root.(ast.MapNode)
 	if !ok {
 		return // none, or already a fault
@@ -39,19 +40,64 @@ func (d *decoder) upstreams(root ast.Node, cfg *Config) {
 		}
 		cfg.Upstreams = make([]Upstream, len(nodes))
 		for i, n := range nodes {
-			cfg.Upstreams[i] = newUpstream(cfg)
+			p, known := d.protocol(n, protocols)
+			cfg.Upstreams[i] = newUpstream(cfg, p)
 			d.decode(n, reflect.ValueOf(&cfg.Upstreams[i]).Elem(), entry(i))
+			if !known {
+				d.unknownProtocol(cfg.Upstreams[i].Protocol, entry(i)+".protocol", protocols)
+			}
 			d.lowerKept(&cfg.Upstreams[i].HTTPClient, entry(i)+".http_client")
 		}
 		return
 	}
 }
 
+// protocol finds the protocol of an upstream's entry: the first where it names
+// none, and where it names one that is not known.
+func (d *decoder) protocol(n ast.Node, protocols []upstream.Protocol) (p upstream.Protocol, known bool) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		return protocols[0], true // a fault of its own
+	}
+	for it := m.MapRange(); it.Next(); {
+		if key, _ := scalarText(it.KeyValue().Key); key != "protocol" {
+			continue
+		}
+		text, ok := scalarText(it.KeyValue().Value)
+		if !ok {
+			break
+		}
+		name, err := d.text.expand(text, false)
+		if err != nil {
+			break
+		}
+		i := slices.IndexFunc(protocols, func(p upstream.Protocol) bool { return p.Name == name })
+		if i < 0 {
+			return protocols[0], false
+		}
+		return protocols[i], true
+	}
+	return protocols[0], true
+}
+
+func (d *decoder) unknownProtocol(name, path string, protocols []upstream.Protocol) {
+	names := make([]string, len(protocols))
+	for i, p := range protocols {
+		names[i] = strconv.Quote(p.Name)
+	}
+	verb := "is"
+	if len(names) > 1 {
+		verb = "are"
+	}
+	o, _ := d.originOf(path)
+	d.add(o, path, fmt.Sprintf("%q is not known; there %s %s", name, verb, strings.Join(names, ", ")))
+}
+
 // entry gives the path of an upstream.
 func entry(i int) string { return "upstreams[" + strconv.Itoa(i) + "]" }
 
-func newUpstream(cfg *Config) Upstream {
-	return Upstream{Protocol: protocolOpenAI, Weight: 1, HTTPClient: cfg.HTTPClient}
+func newUpstream(cfg *Config, p upstream.Protocol) Upstream {
+	return Upstream{Protocol: p.Name, Settings: p.Settings(), Weight: 1, HTTPClient: cfg.HTTPClient}
 }
 
 // registerFromEnv adds the upstreams whose usual variables are set: the key of a
@@ -59,39 +105,49 @@ func newUpstream(cfg *Config) Upstream {
 // NAME_BASE_URL. A file that
 // lists upstreams is complete, so that a key which happens to be in the
 // environment brings in nobody; there the variables fill in the key and
-// the address that an entry of their name leaves out.
-func registerFromEnv(cfg *Config, env map[string]string, f *faults) {
+// the address that an entry of their name leaves out. p is what the services
+// speak.
+func registerFromEnv(cfg *Config, p upstream.Protocol, env map[string]string, f *faults) {
 	if len(cfg.Upstreams) > 0 {
 		for i := range cfg.Upstreams {
-			fillFromEnv(&cfg.Upstreams[i], i, env, f)
+			fillFromEnv(&cfg.Upstreams[i], i, p.Name, env, f)
 		}
 		return
 	}
 	cfg.Unaddressed = unaddressed(env)
 	for _, prefix := range providers(env) {
-		u := newUpstream(cfg)
+		u := newUpstream(cfg, p)
 		u.Name = strings.ToLower(prefix)
-		fillFromEnv(&u, len(cfg.Upstreams), env, f)
+		fillFromEnv(&u, len(cfg.Upstreams), p.Name, env, f)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
 }
 
-func fillFromEnv(u *Upstream, i int, env map[string]string, f *faults) {
+// fillFromEnv sets the key and the address that an upstream's entry leaves out,
+// where its protocol has these keys. The address of a known service is one for
+// the protocol called usual.
+func fillFromEnv(u *Upstream, i int, usual string, env map[string]string, f *faults) {
 	prefix := strings.ToUpper(strings.ReplaceAll(u.Name, "-", "_"))
 	if prefix == "" || strings.HasPrefix(prefix+"_", ownPrefix) {
 		return
 	}
-	absent := func(key string) bool { _, given := f.origins[entry(i)+"."+key]; return !given }
-	if value := env[prefix+keySuffix]; value != "" && absent("api_key") {
-		u.APIKey = llm.NewSecret(value)
-		f.origins[entry(i)+".api_key"] = origin{name: prefix + keySuffix}
-	}
-	if value := env[prefix+urlSuffix]; value != "" && absent("base_url") {
-		u.BaseURL = value
-		f.origins[entry(i)+".base_url"] = origin{name: prefix + urlSuffix}
-	}
-	if u.BaseURL == "" && absent("base_url") {
-		u.BaseURL = knownURL(prefix)
+	for _, one := range fields(reflect.ValueOf(u).Elem()) {
+		path := entry(i) + "." + one.key
+		if _, given := f.origins[path]; given {
+			continue
+		}
+		switch one.key {
+		case "api_key":
+			if value := env[prefix+keySuffix]; value != "" {
+				f.set(prefix+keySuffix, path, one.value, value)
+			}
+		case "base_url":
+			if value := env[prefix+urlSuffix]; value != "" {
+				f.set(prefix+urlSuffix, path, one.value, value)
+			} else if u.Protocol == usual && one.value.Kind() == reflect.String && one.value.Len() == 0 {
+				one.value.SetString(knownURL(prefix))
+			}
+		}
 	}
 }
 

@@ -28,8 +28,7 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 		ups := members(g.chain.parts)
 		names := make([]string, len(ups))
 		for i, m := range ups {
-			base, _, _ := strings.Cut(m.cfg.BaseURL, "?") // a query may hold a key
-			names[i] = m.cfg.Name + " (" + base + ")"
+			names[i] = m.cfg.Name + " (" + address(m.cfg) + ")"
 		}
 		_, _ = fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
 	}
@@ -61,4 +60,15 @@ func announceUnused(w io.Writer, names []string) {
 	}
 	address := strings.TrimSuffix(names[0], "_API_KEY") + "_BASE_URL"
 	_, _ = fmt.Fprintf(w, "Not used for want of an address: %s%s. To use one say where it belongs, as %s=https://...\n", strings.Join(names, ", "), more, address)
+}
+
+// address tells where an upstream is, without what may be a key.
+func address(u config.Upstream) string {
+	base, err := u.Settings.Base()
+	if err != nil {
+		return "?"
+	}
+	public := *base
+	public.User, public.RawQuery, public.ForceQuery, public.Fragment = nil, "", false, ""
+	return public.String()
 }

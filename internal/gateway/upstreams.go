@@ -3,8 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"sync"
 
 	"sluice/internal/config"
@@ -24,13 +22,13 @@ type member struct {
 	cfg      config.Upstream
 	identity string
 	client   *upstream.Client
-	serve    *openai.Handler
+	serve    llm.Handler
 }
 
 // memberKey is what a member is made of.
 type memberKey struct {
 	cfg    config.Upstream
-	stream openai.StreamConfig
+	stream upstream.StreamConfig
 }
 
 // upstreamStages make the upstreams of a configuration, or the simulator as one.
@@ -39,7 +37,7 @@ func upstreamStages(cfg *config.Config) (list []stage) {
 		u := config.Upstream{Name: simulatorName, Weight: 1, HTTPClient: cfg.HTTPClient}
 		return []stage{simulatorStage(), upstreamStage(cfg, u, func(a *assembly) (*member, error) {
 			u := u
-			u.BaseURL = "http://" + use[*service](a, simulatorName).addr + "/v1"
+			u.Settings = &openai.Config{BaseURL: "http://" + use[*service](a, simulatorName).addr + "/v1"}
 			m, err := a.connect(u, streamConfig(cfg, u))
 			if err == nil {
 				m.identity = simulatorName // whatever its port
@@ -69,24 +67,24 @@ func upstreamStage(cfg *config.Config, u config.Upstream, connect func(*assembly
 }
 
 // streamConfig is how the streams of an upstream are read.
-func streamConfig(cfg *config.Config, u config.Upstream) openai.StreamConfig {
-	return openai.StreamConfig{
+func streamConfig(cfg *config.Config, u config.Upstream) upstream.StreamConfig {
+	return upstream.StreamConfig{
 		FlushInterval: cfg.Stream.FlushInterval, MaxEventBytes: cfg.Stream.MaxEventBytes,
 		FirstEventTimeout: u.HTTPClient.FirstEventTimeout, IdleTimeout: u.HTTPClient.IdleTimeout,
 	}
 }
 
 // connect makes a new member.
-func (g *Gateway) connect(u config.Upstream, stream openai.StreamConfig) (*member, error) {
-	base, err := url.Parse(u.BaseURL)
+func (g *Gateway) connect(u config.Upstream, stream upstream.StreamConfig) (*member, error) {
+	base, err := u.Settings.Base()
 	if err != nil {
-		return nil, fmt.Errorf("parse base_url: %w", err)
+		return nil, err
 	}
 	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log})
 	if err != nil {
 		return nil, err
 	}
-	serve, err := openai.New(u.Config, u.Name, client, stream)
+	serve, err := u.Settings.Handler(upstream.Setup{Name: u.Name, Client: client, Stream: stream})
 	if err != nil {
 		client.Close()
 		return nil, err

@@ -154,7 +154,7 @@ func BenchmarkStream(b *testing.B) {
 		{"write per event, not paced", parts, 0},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			h := newHandler(b, lean(b, bench.parts...), func(_ *Config, _ *upstream.Config, s *StreamConfig) { s.FlushInterval = bench.flush })
+			h := newHandler(b, lean(b, bench.parts...), func(_ *Config, _ *upstream.Config, s *upstream.StreamConfig) { s.FlushInterval = bench.flush })
 			req, out := request(), new(none)
 			req.Stream = true
 			b.ReportAllocs()

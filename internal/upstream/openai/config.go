@@ -7,9 +7,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream"
 )
 
 // Config is what an upstream of this protocol needs to be told.
@@ -23,34 +23,27 @@ type Config struct {
 
 	// Headers are further fields of every request, such as api-key. They take
 	// the place of fields of the same name that a client sent.
-	Headers map[string]string `yaml:"headers"`
+	Headers map[string]string `yaml:"headers" identity:"fold"`
 }
 
-// StreamConfig is how event streams are read.
-type StreamConfig struct {
-	// FlushInterval is how long after events were sent the next are read when
-	// they come faster than that, so that they leave together. 0 reads at
-	// once; at most 50 ms. The first event is never delayed.
-	FlushInterval time.Duration
-
-	// MaxEventBytes bounds one event; 0 is sse.DefaultMaxEvent.
-	MaxEventBytes int
-
-	// FirstEventTimeout bounds the time from the request to the first event
-	// that is not a comment. IdleTimeout, which is needed with it, bounds the
-	// time between two pieces after that. 0 leaves the time-outs to the
-	// transport: its idle time-out then holds from the reply's head on.
-	FirstEventTimeout, IdleTimeout time.Duration
+// Protocol is the protocol as an upstream's entry names it.
+func Protocol() upstream.Protocol {
+	return upstream.Protocol{Name: "openai", Settings: func() upstream.Settings { return &Config{} }}
 }
 
-// maxFlushInterval keeps a cancelled stream's end within 100 ms.
-const maxFlushInterval = 50 * time.Millisecond
+// Base implements upstream.Settings.
+func (c Config) Base() (*url.URL, error) { return upstream.ParseBase(c.BaseURL) }
+
+// Handler implements upstream.Settings.
+func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
+	return New(c, s.Name, s.Client, s.Stream)
+}
 
 // Validate reports every fault at once, each as "key: what is wrong".
 func (c Config) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if _, err := parseBase(c.BaseURL); err != nil {
+	if _, err := c.Base(); err != nil {
 		faults = append(faults, err)
 	}
 	if !visible(c.APIKey.Reveal()) {
@@ -74,34 +67,6 @@ func (c Config) Validate() error {
 		seen[canonical] = name
 	}
 	return errors.Join(faults...)
-}
-
-// Validate reports every fault at once, each as "key: what is wrong".
-func (s StreamConfig) Validate() error {
-	var faults []error
-	if s.FlushInterval < 0 || s.FlushInterval > maxFlushInterval {
-		faults = append(faults, fmt.Errorf("flush_interval: %v is not between 0 and %v", s.FlushInterval, maxFlushInterval))
-	}
-	if s.MaxEventBytes < 0 {
-		faults = append(faults, fmt.Errorf("max_event_bytes: %d is below 0", s.MaxEventBytes))
-	}
-	return errors.Join(faults...)
-}
-
-func parseBase(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		// url.Parse's error repeats the URL, which may hold a password.
-		return nil, errors.New("base_url: it is not a URL")
-	case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
-		return nil, fmt.Errorf("base_url: %q is not an http or https URL", u.Redacted())
-	case u.User != nil:
-		return nil, errors.New("base_url: it holds a user name; give the key as api_key")
-	case u.Fragment != "":
-		return nil, fmt.Errorf("base_url: %q has a fragment", text)
-	}
-	return u, nil
 }
 
 // canonicalName gives a header name in the form of llm.Field.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream"
 )
 
 func TestValidate(t *testing.T) {
@@ -44,11 +45,11 @@ func TestValidate(t *testing.T) {
 		if strings.Contains(err.Error(), "pw@") || strings.Contains(err.Error(), ":pw") {
 			t.Errorf("%d: tells the password: %v", i, err)
 		}
-		if _, err := New(test.cfg, "up", nil, StreamConfig{}); err == nil {
+		if _, err := New(test.cfg, "up", nil, upstream.StreamConfig{}); err == nil {
 			t.Errorf("%d: New takes it", i)
 		}
 	}
-	for _, s := range []StreamConfig{{FlushInterval: -1}, {FlushInterval: time.Second}, {MaxEventBytes: -1}} {
+	for _, s := range []upstream.StreamConfig{{FlushInterval: -1}, {FlushInterval: time.Second}, {MaxEventBytes: -1}} {
 		if _, err := New(good, "up", nil, s); err == nil {
 			t.Errorf("New takes %+v", s)
 		}
@@ -59,7 +60,7 @@ func TestSecretsOfConfig(t *testing.T) {
 	cfg := Config{BaseURL: "https://h/v1?key=in-the-query&api-version=2024", APIKey: llm.NewSecret("sk-1234"), Headers: map[string]string{
 		"X-Api-Key": "in-a-header", "X-Custom-Auth": "Basic dXNlcjpwYXNz", "Api-Version": "2024-10",
 	}}
-	h, err := New(cfg, "up", nil, StreamConfig{})
+	h, err := New(cfg, "up", nil, upstream.StreamConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

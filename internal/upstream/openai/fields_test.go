@@ -84,7 +84,7 @@ func TestKeyAsAFieldsName(t *testing.T) {
 		w.Header()["X-"+http.CanonicalHeaderKey(key)+"-Seen"] = []string{"1"}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
-	}), func(c *Config, _ *upstream.Config, _ *StreamConfig) { c.APIKey = llm.NewSecret(key) })
+	}), func(c *Config, _ *upstream.Config, _ *upstream.StreamConfig) { c.APIKey = llm.NewSecret(key) })
 	out, err := serve(t, h, chat(`{}`, false))
 	if err != nil || strings.Contains(strings.ToLower(fmt.Sprint(out.head.Header)), "plain") {
 		t.Errorf("%v %v", out.head.Header, err)

@@ -27,7 +27,7 @@ import (
 type Handler struct {
 	name    string
 	client  *upstream.Client
-	stream  StreamConfig
+	stream  upstream.StreamConfig
 	base    string // escaped path before what follows "/v1" in a request's
 	query   string // of the base URL
 	header  []llm.Field
@@ -46,14 +46,14 @@ type call struct {
 
 // New makes the handler of the upstream called name. Requests go through c,
 // whose base URL has the host of cfg's.
-func New(cfg Config, name string, c *upstream.Client, s StreamConfig) (*Handler, error) {
+func New(cfg Config, name string, c *upstream.Client, s upstream.StreamConfig) (*Handler, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check upstream %s: %w", name, err)
 	}
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("check stream: %w", err)
 	}
-	base, err := parseBase(cfg.BaseURL)
+	base, err := cfg.Base()
 	if err != nil {
 		return nil, fmt.Errorf("check upstream %s: %w", name, err)
 	}

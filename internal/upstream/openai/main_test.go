@@ -60,10 +60,10 @@ func (s *sink) Send(events []llm.Event) error {
 func (s *sink) text() string { return string(bytes.Join(s.events, nil)) }
 
 // newHandler makes a handler of the upstream at base.
-func newHandler(t testing.TB, base string, change func(*Config, *upstream.Config, *StreamConfig)) *Handler {
+func newHandler(t testing.TB, base string, change func(*Config, *upstream.Config, *upstream.StreamConfig)) *Handler {
 	t.Helper()
 	cfg, tc := Config{BaseURL: base, APIKey: llm.NewSecret(testKey)}, upstream.Default()
-	sc := StreamConfig{FlushInterval: time.Millisecond}
+	sc := upstream.StreamConfig{FlushInterval: time.Millisecond}
 	if change != nil {
 		change(&cfg, &tc, &sc)
 	}

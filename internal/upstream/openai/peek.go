@@ -32,7 +32,7 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 	if err != nil {
 		return err
 	}
-	h.stream.await(r, begun, true)
+	await(&h.stream, r, begun, true)
 	switch {
 	case is == events:
 		return h.relay(req.Op, r, read, out, begun)
@@ -46,9 +46,9 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 // peek reads a body until it shows what it is. read is valid until the body is
 // read on; unknown is a body that has come to its end. begun is when its request
 // went out.
-func peek(body source, cfg StreamConfig, begun time.Time) (read []byte, is kind, err error) {
+func peek(body source, cfg upstream.StreamConfig, begun time.Time) (read []byte, is kind, err error) {
 	for {
-		cfg.await(body, begun, false)
+		await(&cfg, body, begun, false)
 		piece, err := body.Next()
 		switch {
 		case err == io.EOF: //nolint:errorlint // Next returns it unwrapped

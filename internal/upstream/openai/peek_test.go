@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream"
 )
 
 func typed(contentType string) string {
@@ -122,7 +123,7 @@ func TestPeekEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		time.Sleep(time.Second) // for the head
-		_, _, err := peek(&dribble{}, StreamConfig{FirstEventTimeout: 10 * time.Second, IdleTimeout: time.Minute}, begun)
+		_, _, err := peek(&dribble{}, upstream.StreamConfig{FirstEventTimeout: 10 * time.Second, IdleTimeout: time.Minute}, begun)
 		if took := time.Since(begun); !errors.Is(err, os.ErrDeadlineExceeded) || took != 10*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}

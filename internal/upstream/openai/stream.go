@@ -22,7 +22,7 @@ type source interface {
 
 // stream is the state of one event stream on its way, kept for use again.
 type stream struct {
-	cfg   StreamConfig
+	cfg   upstream.StreamConfig
 	op    llm.Operation
 	head  llm.Head
 	cut   bool // its end has to be told from a cut by its last event
@@ -91,7 +91,7 @@ func (s *stream) run(body source, out llm.Sink, name string) error {
 
 func (s *stream) relay(body source, out llm.Sink, name string) error {
 	for {
-		s.cfg.await(body, s.begun, s.started)
+		await(&s.cfg, body, s.begun, s.started)
 		piece, err := body.Next()
 		if !s.started {
 			s.head.Waited = time.Since(s.begun)
@@ -120,7 +120,7 @@ func (s *stream) relay(body source, out llm.Sink, name string) error {
 // await sets how long the next piece may take to come. Until the first event, with
 // which a stream has started, that is what is left of its time: comments do not
 // extend it.
-func (c *StreamConfig) await(body source, begun time.Time, started bool) {
+func await(c *upstream.StreamConfig, body source, begun time.Time, started bool) {
 	if c.FirstEventTimeout <= 0 || c.IdleTimeout <= 0 {
 		return
 	}

@@ -128,7 +128,7 @@ func TestManyCommentsDoNotWait(t *testing.T) {
 
 func TestEventTooLarge(t *testing.T) {
 	h := newHandler(t, says(t, okHead+"\r\n"+event+"data: "+strings.Repeat("x", 5000)+"\n\n"+last),
-		func(_ *Config, _ *upstream.Config, s *StreamConfig) { s.MaxEventBytes = 1000 })
+		func(_ *Config, _ *upstream.Config, s *upstream.StreamConfig) { s.MaxEventBytes = 1000 })
 	out, err := serve(t, h, chat(`{}`, true))
 	wantError(t, out, err, 502, "upstream_event_too_large")
 	if out.text() != event {
@@ -149,7 +149,7 @@ func TestStalls(t *testing.T) {
 			h := newHandler(t, script(t, func(c net.Conn, gone <-chan struct{}) {
 				_, _ = io.WriteString(c, test.says)
 				<-gone
-			}), func(_ *Config, c *upstream.Config, _ *StreamConfig) {
+			}), func(_ *Config, c *upstream.Config, _ *upstream.StreamConfig) {
 				c.FirstEventTimeout, c.IdleTimeout = 50*time.Millisecond, 60*time.Millisecond
 			})
 			out, err := serve(t, h, chat(`{}`, true))
@@ -168,7 +168,7 @@ func TestCommentsDoNotExtendTheFirstEventTimeout(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			_, err = io.WriteString(c, ": wait\n\n")
 		}
-	}), func(_ *Config, _ *upstream.Config, s *StreamConfig) {
+	}), func(_ *Config, _ *upstream.Config, s *upstream.StreamConfig) {
 		s.FirstEventTimeout, s.IdleTimeout = 100*time.Millisecond, 10*time.Second
 	})
 	out, err := serve(t, h, chat(`{}`, true))
@@ -257,7 +257,7 @@ func TestPacing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pipe{begun: time.Now(), at: test.at, piece: event}
-				s := &stream{op: llm.Chat, cfg: StreamConfig{FlushInterval: test.flush}, fast: true}
+				s := &stream{op: llm.Chat, cfg: upstream.StreamConfig{FlushInterval: test.flush}, fast: true}
 				out, seen := new(sink), 0
 				out.onSend = func(int) error {
 					for ; seen < len(out.events); seen++ {

@@ -38,7 +38,7 @@ func TestRequestGoesOutAsItCame(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHandler(t, base+test.base, func(c *Config, _ *upstream.Config, _ *StreamConfig) {
+			h := newHandler(t, base+test.base, func(c *Config, _ *upstream.Config, _ *upstream.StreamConfig) {
 				c.Headers = map[string]string{"x-extra": "mine"}
 			})
 			req := chat(body, false)
@@ -191,7 +191,7 @@ func TestConnectionFreeBeforeSend(t *testing.T) {
 	h := newHandler(t, server(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{}`)
-	}), func(_ *Config, c *upstream.Config, _ *StreamConfig) {
+	}), func(_ *Config, c *upstream.Config, _ *upstream.StreamConfig) {
 		c.MaxConnections, c.MaxKeepaliveConnections = 1, 1
 	})
 	inner := func(int) error {
