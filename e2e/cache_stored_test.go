@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 // newKeeping is a model service that keeps each response under an id of its own,
@@ -103,9 +105,9 @@ func TestCacheDeleteElsewhere(t *testing.T) {
 	}
 	made := ask(a)
 	made.status200(t, "first", "MISS")
-	until(t, "the second machine has it", func() bool { return ask(b, "Cache-Control", "only-if-cached").cache == "HIT" })
+	testkit.Until(t, "the second machine has it", func() bool { return ask(b, "Cache-Control", "only-if-cached").cache == "HIT" })
 	request(t, "DELETE", a.url+"/v1/responses/"+idOf(t, made), "")
-	until(t, "nobody has it", func() bool { return ask(b, "Cache-Control", "only-if-cached").status == 504 })
+	testkit.Until(t, "nobody has it", func() bool { return ask(b, "Cache-Control", "only-if-cached").status == 504 })
 	if got := ask(a); idOf(t, got) == idOf(t, made) {
 		t.Error(got)
 	}
@@ -126,7 +128,7 @@ func TestCacheEmbeddingTokens(t *testing.T) {
 	if part := embed(`["one two three four","five"]`); part.cache != "MISS" || !strings.Contains(part.body, `"prompt_tokens":5,`) {
 		t.Error(part)
 	}
-	until(t, "5 taken, 8 saved", func() bool {
+	testkit.Until(t, "5 taken, 8 saved", func() bool {
 		text := request(t, "GET", in.url+"/metrics", "").body
 		return strings.Contains(text, "sluice_tokens_total{type=\"input\"} 5\n") && strings.Contains(text, "sluice_tokens_saved_total 8\n")
 	})

@@ -18,6 +18,8 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+
+	"sluice/internal/testkit"
 )
 
 // service is a model service that counts its calls. It answers with the number
@@ -202,7 +204,7 @@ func TestCacheStampede(t *testing.T) {
 			}
 			// All have asked before the upstream answers.
 			waiting := fmt.Sprintf(`sluice_cache_requests_total{result="coalesced"} %d`, n-1)
-			until(t, "all joined", func() bool { return strings.Contains(request(t, "GET", in.url+"/metrics", "").body, waiting) })
+			testkit.Until(t, "all joined", func() bool { return strings.Contains(request(t, "GET", in.url+"/metrics", "").body, waiting) })
 			close(s.hold)
 			wg.Wait()
 			count := map[string]int{}
@@ -220,15 +222,6 @@ func TestCacheStampede(t *testing.T) {
 			}
 			http.DefaultClient.CloseIdleConnections()
 		})
-	}
-}
-
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within a minute", what)
-		}
 	}
 }
 
@@ -372,7 +365,7 @@ func newRedis(t *testing.T, args ...string) *redisServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.end)
-	until(t, "Redis", func() bool {
+	testkit.Until(t, "Redis", func() bool {
 		c, err := net.Dial("unix", socket)
 		if err == nil {
 			c.Close()
@@ -393,7 +386,7 @@ func withRedis(url string) string { return fmt.Sprintf("cache: {redis_url: %q}",
 
 func (in *instance) l2up(t *testing.T, up string) {
 	t.Helper()
-	until(t, "second level", func() bool {
+	testkit.Until(t, "second level", func() bool {
 		return strings.Contains(request(t, "GET", in.url+"/metrics", "").body, "sluice_cache_l2_up "+up+"\n")
 	})
 }
@@ -409,7 +402,7 @@ func TestCacheSecondMachine(t *testing.T) {
 	first := chat(t, one.url, hello("m"))
 	first.status200(t, "one", "MISS")
 	var hit answer
-	until(t, "stored", func() bool {
+	testkit.Until(t, "stored", func() bool {
 		hit = chat(t, two.url, hello("m"), "Cache-Control", "only-if-cached")
 		return hit.status == 200
 	})
@@ -420,7 +413,7 @@ func TestCacheSecondMachine(t *testing.T) {
 	if got := request(t, "DELETE", one.url+"/v1/cache?model=m", ""); got.status != 200 {
 		t.Errorf("delete: %s", got)
 	}
-	until(t, "deleted on two", func() bool {
+	testkit.Until(t, "deleted on two", func() bool {
 		return chat(t, two.url, hello("m"), "Cache-Control", "only-if-cached").status == 504
 	})
 	chat(t, two.url, hello("m")).status200(t, "two, after that", "MISS")
@@ -475,33 +468,18 @@ func TestCacheSecondLevelFaults(t *testing.T) {
 // listenWith is a server that answers with garbage, or takes and says nothing.
 func listenWith(t *testing.T, garbage bool) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
+	return "redis://" + testkit.Listen(t, func(_ int, c net.Conn) {
+		b := make([]byte, 4096)
 		for {
-			c, err := l.Accept()
-			if err != nil {
+			if _, err := c.Read(b); err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 4096)
-				for {
-					if _, err := c.Read(b); err != nil {
-						return
-					}
-					if garbage {
-						_, _ = rand.Read(b[:100])
-						if _, err := c.Write(b[:100]); err != nil {
-							return
-						}
-					}
+			if garbage {
+				_, _ = rand.Read(b[:100])
+				if _, err := c.Write(b[:100]); err != nil {
+					return
 				}
-			}()
+			}
 		}
-	}()
-	return "redis://" + l.Addr().String()
+	})
 }

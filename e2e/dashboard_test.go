@@ -12,6 +12,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"sluice/internal/testkit"
 )
 
 // load has clients send requests for models until the test ends. Each is the
@@ -52,7 +54,7 @@ func TestDashboard(t *testing.T) {
 	in := start(t, "perf: {alarms: [{name: many_errors, figure: request_error_ratio, each: operation, window: 1m, above: 10%, for: 0s, min_samples: 5, advice: Ask the operator.}]}")
 	const hostile = `simulator/sim-chat?key=<img src=x onerror=document.title='owned'>`
 	in.load(t, 2, "simulator/sim-chat", hostile, "simulator/sim-chat?latency=20ms", "simulator/sim-chat?status=500")
-	until(t, "points of what happened before the page is opened", func() bool {
+	testkit.Until(t, "points of what happened before the page is opened", func() bool {
 		return strings.Count(request(t, "GET", in.url+"/v1/performance", "").body, `"requests_total{status=\"2xx\"}.rate"`) > 1
 	})
 	p := visit(t, newBrowser(t), in)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"sluice/internal/simulator"
+	"sluice/internal/testkit"
 )
 
 // outcome is what a client is left with.
@@ -144,15 +144,18 @@ func gauges(t *testing.T, in *instance, upstream string) (open, idle string) {
 // use, no stream, no goroutine beyond those of before.
 func settles(t *testing.T, in *instance, upstream string, goroutines int) {
 	t.Helper()
-	eventually(t, func() bool {
+	defer func() {
+		if t.Failed() {
+			open, idle := gauges(t, in, upstream)
+			t.Logf("open %s, idle %s, goroutines %d (before: %d)", open, idle, goroutinesOf(t, in), goroutines)
+		}
+	}()
+	testkit.Until(t, "nothing under way", func() bool {
 		open, idle := gauges(t, in, upstream)
 		kept := 0 // an HTTP/2 connection has a goroutine of its own
 		fmt.Sscan(idle, &kept)
 		return open != "" && open == idle && metric(t, in, "sluice_streams_active") == "0" && goroutinesOf(t, in) <= goroutines+kept
 	})
-	if open, idle := gauges(t, in, upstream); open != idle || t.Failed() {
-		t.Logf("open %s, idle %s, goroutines %d (before: %d)", open, idle, goroutinesOf(t, in), goroutines)
-	}
 }
 
 // goroutinesOf counts them with no client connected but the one that asks.
@@ -202,7 +205,7 @@ func testFaults(t *testing.T, h2c bool) {
 	})
 	t.Logf("\n| fault | unary | streamed |\n| --- | --- | --- |\n%s", strings.Join(rows, "\n"))
 	settles(t, in, "simulator", before)
-	eventually(t, func() bool { return sim.Stats().Active == 0 })
+	testkit.Until(t, "the simulator idle", func() bool { return sim.Stats().Active == 0 })
 	if o, err := ask(in, "sim-chat", true); err != nil || !o.done {
 		t.Errorf("after all faults: %v, %v", o, err)
 	}
@@ -450,7 +453,7 @@ func TestFailover(t *testing.T) {
 
 // TestUnreachableUpstream has the other upstream answer where nobody listens.
 func TestUnreachableUpstream(t *testing.T) {
-	gone := httpGone(t)
+	gone := "http://" + testkit.Vacant(t)
 	second := &scripted{reply: good("from the second")}
 	in := start(t, fmt.Sprintf(twoConfig, gone+"/v1", serve(t, second)+"/v1", 1000, "10s"))
 	for _, stream := range []bool{false, true} {
@@ -461,16 +464,6 @@ func TestUnreachableUpstream(t *testing.T) {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
-}
-
-// httpGone returns an address where nobody listens.
-func httpGone(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String()
 }
 
 // TestNothingAfterTheFirstByte counts calls: once an event has gone to the
@@ -574,7 +567,7 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("%d calls of the broken upstream", first.count())
 	}
 	healed.Store(true)
-	eventually(t, func() bool {
+	testkit.Until(t, "the breaker closed", func() bool {
 		got, err := ask(in, "first/m", false)
 		return err == nil && got.status == 200
 	})

@@ -13,10 +13,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 // binary is the sluice that TestMain built.
@@ -55,24 +56,7 @@ func need(t *testing.T, err error) {
 type instance struct {
 	url string
 	cmd *exec.Cmd
-	log *safeBuffer
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	log *testkit.Buffer
 }
 
 var listening = regexp.MustCompile(`listens on (https?://\S+)`)
@@ -92,7 +76,7 @@ func start(t *testing.T, yaml string, env ...string) *instance {
 	}
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
-	in := &instance{cmd: cmd, log: &safeBuffer{}}
+	in := &instance{cmd: cmd, log: new(testkit.Buffer)}
 	cmd.Stderr = in.log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 // condition is what GET /v1/health/detailed says.
@@ -61,7 +63,7 @@ func TestHealth(t *testing.T) {
 	}
 	await := func(what, want string) {
 		t.Helper()
-		until(t, what, func() bool { _, _, unwell = health(t, in); return unwell == want })
+		testkit.Until(t, what, func() bool { _, _, unwell = health(t, in); return unwell == want })
 	}
 	r.end()
 	for i := range 5 { // what is asked for finds out

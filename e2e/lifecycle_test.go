@@ -25,6 +25,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 // holding is an upstream whose streams send one event and then wait.
@@ -96,9 +98,9 @@ func TestDrain(t *testing.T) {
 		io.Copy(io.Discard, resp.Body)
 		return resp.StatusCode
 	}
-	eventually(t, func() bool { return status(kept, "/readyz") == 200 })
+	testkit.Until(t, "ready", func() bool { return status(kept, "/readyz") == 200 })
 	in.cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, func() bool { return status(kept, "/readyz") == 503 })
+	testkit.Until(t, "drains", func() bool { return status(kept, "/readyz") == 503 })
 	resp, err := kept.Post(in.url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +150,7 @@ func (r *reloading) write(yaml string) {
 // reloads waits until n reloads were logged.
 func (r *reloading) reloads(n int) {
 	r.t.Helper()
-	eventually(r.t, func() bool { return strings.Count(r.log.String(), "configuration reloaded") >= n })
+	testkit.Until(r.t, "reloaded", func() bool { return strings.Count(r.log.String(), "configuration reloaded") >= n })
 }
 
 func startReloading(t *testing.T, yaml string) *reloading {
@@ -196,15 +198,15 @@ upstreams:
 	in.reloads(1)
 	in.write(fmt.Sprintf(config, "two", second, 2))
 	in.reloads(2)
-	eventually(t, func() bool { return answered[1].Load() > 20 })
+	testkit.Until(t, "both upstreams answer", func() bool { return answered[1].Load() > 20 })
 	in.cmd.Process.Signal(syscall.SIGHUP)
 	in.reloads(3)
 	in.write(fmt.Sprintf(config, "two", second, 3) + "server: {prot: 1}\n")
-	eventually(t, func() bool { return strings.Contains(in.log.String(), "not reloaded") })
+	testkit.Until(t, "not reloaded", func() bool { return strings.Contains(in.log.String(), "not reloaded") })
 	if log := in.log.String(); !strings.Contains(log, "prot") {
 		t.Errorf("the log does not say why:\n%s", log)
 	}
-	eventually(t, func() bool {
+	testkit.Until(t, "the second upstream answers", func() bool {
 		got, err := post(in.url+"/v1/chat/completions", `{"model":"m","messages":[]}`)
 		return err == nil && bytes.Contains(got, []byte("two"))
 	})
@@ -216,7 +218,7 @@ upstreams:
 	close(one.release)
 	s.ends(t)
 	// What nobody uses any more is closed.
-	eventually(t, func() bool {
+	testkit.Until(t, "the first upstream is gone", func() bool {
 		open, _ := gauges(t, in.instance, "one")
 		return open == ""
 	})
@@ -245,7 +247,7 @@ func TestReloadDuringRetry(t *testing.T) {
 		}
 		answer <- got
 	}()
-	eventually(t, func() bool { return up.count() == 1 })
+	testkit.Until(t, "a call under way", func() bool { return up.count() == 1 })
 	in.write(fmt.Sprintf(config, "one", url) + "stream: {heartbeat: 20s}\n")
 	in.reloads(1)
 	in.write(fmt.Sprintf(config, "two", url))
@@ -406,7 +408,7 @@ func TestTLS(t *testing.T) {
 		transport.CloseIdleConnections()
 	}
 	certificate(t, cert, key, "new")
-	eventually(t, func() bool {
+	testkit.Until(t, "the new certificate", func() bool {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(in.url, "https://"), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)

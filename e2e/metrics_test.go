@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"sluice/internal/perf/alarm"
+	"sluice/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the tables of docs/metrics.md")
@@ -87,7 +88,7 @@ func TestMetricsDocument(t *testing.T) {
 	t.Parallel()
 	in := everything(t)
 	var systems map[string]map[string]figure
-	until(t, "all figures", func() bool {
+	testkit.Until(t, "all figures", func() bool {
 		systems = in.figures(t)
 		_, sent := systems["telemetry"]["otlp_export_seconds"]
 		_, own := systems["front"]["own_requests_total"] // by the call before

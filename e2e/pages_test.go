@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"sluice/internal/testkit"
 )
 
 // attempts are what a page can have its browser send to another site without
@@ -73,7 +75,7 @@ func TestPagesOfOthers(t *testing.T) {
 		p := open(site + port(pages) + "/?at=" + in.url)
 		p.await("the page has tried", "window.seen")
 		// Seven: /metrics, and what a browser asks first, are not in the log.
-		until(t, site+": all were refused", func() bool { return refused()-before == 7 })
+		testkit.Until(t, site+": all were refused", func() bool { return refused()-before == 7 })
 		if seen := p.js("window.seen.join('|')"); strings.Contains(seen, "read") || strings.Count(seen, "opaque 0 ") != 3 || strings.Count(seen, "failed") != 3 {
 			t.Errorf("%s saw %s", site, seen)
 		}

@@ -17,6 +17,8 @@ import (
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"sluice/internal/testkit"
 )
 
 // shown is a figure of GET /v1/performance.
@@ -333,7 +335,7 @@ func TestTelemetry(t *testing.T) {
 		t.Errorf("the spans say %s", text)
 	}
 
-	dead := start(t, yaml, "OTEL_EXPORTER_OTLP_ENDPOINT="+httpGone(t), "OTEL_BSP_SCHEDULE_DELAY=100")
+	dead := start(t, yaml, "OTEL_EXPORTER_OTLP_ENDPOINT="+"http://"+testkit.Vacant(t), "OTEL_BSP_SCHEDULE_DELAY=100")
 	for range 20 {
 		if a := request(t, "POST", dead.url+"/v1/chat/completions", chat, "Cache-Control", "no-store"); a.status != 200 {
 			t.Fatalf("%s", a)
@@ -351,7 +353,7 @@ func TestAccessLog(t *testing.T) {
 		t.Fatalf("%s", a)
 	}
 	var line map[string]any
-	eventually(t, func() bool {
+	testkit.Until(t, "a line of the access log", func() bool {
 		for text := range strings.SplitSeq(in.log.String(), "\n") {
 			if strings.Contains(text, `"msg":"request"`) {
 				return json.Unmarshal([]byte(text), &line) == nil
@@ -387,7 +389,7 @@ func TestHistory(t *testing.T) {
 	for range 5 {
 		l.call(in.url, "sim-chat", "x", false, "", 0)
 	}
-	until(t, "report", func() bool { return strings.Contains(in.log.String(), "msg=performance") })
+	testkit.Until(t, "report", func() bool { return strings.Contains(in.log.String(), "msg=performance") })
 	in.stop(t)
 	in = start(t, yaml)
 	points := report(t, in, "").History.Points

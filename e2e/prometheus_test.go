@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 // prometheus is a server that scrapes an instance every second.
@@ -23,18 +24,13 @@ func startPrometheus(t *testing.T, in *instance, flags ...string) *prometheus {
 	if err != nil {
 		need(t, fmt.Errorf("%w: install the Debian package prometheus", err))
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := testkit.Vacant(t)
 	dir := t.TempDir()
 	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: sluice, static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(in.url, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log safeBuffer
+	var log testkit.Buffer
 	cmd := exec.Command(path, append([]string{"--config.file=" + dir + "/prometheus.yml", "--storage.tsdb.path=" + dir + "/data", "--web.listen-address=" + addr}, flags...)...)
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
@@ -80,7 +76,7 @@ func TestPrometheus(t *testing.T) {
 	for name, flags := range map[string][]string{"classic": nil, "native": {"--enable-feature=native-histograms,exemplar-storage"}} {
 		t.Run(name, func(t *testing.T) {
 			p := startPrometheus(t, in, flags...)
-			until(t, "two scrapes with all figures", func() bool {
+			testkit.Until(t, "two scrapes with all figures", func() bool {
 				exercise(t, in)
 				time.Sleep(200 * time.Millisecond)
 				return p.ask(t, `up{job="sluice"} == 1 and on () count_over_time(sluice_requests_in_flight[1m]) > 2`) == 1

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 // ledger is what clients have seen.
@@ -156,7 +158,7 @@ func TestReconcile(t *testing.T) {
 	}
 	clients.Wait()
 	var s samples
-	eventually(t, func() bool {
+	testkit.Until(t, "all requests over", func() bool {
 		s = scrapeAll(t, in)
 		return s.sum("requests_in_flight") == 0 && sim.Stats().Active == 0
 	})

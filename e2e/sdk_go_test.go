@@ -16,6 +16,8 @@ import (
 	"github.com/openai/openai-go/v3/packages/param"
 	"github.com/openai/openai-go/v3/responses"
 	"github.com/openai/openai-go/v3/shared"
+
+	"sluice/internal/testkit"
 )
 
 // client is OpenAI's own Go SDK, as a program that knows nothing of Sluice
@@ -228,7 +230,7 @@ func TestGoSDK(t *testing.T) {
 		if !errors.Is(stream.Err(), context.Canceled) {
 			t.Errorf("after cancel: %v", stream.Err())
 		}
-		eventually(t, func() bool { return metric(t, in, "sluice_streams_active") == "0" })
+		testkit.Until(t, "streams over", func() bool { return metric(t, in, "sluice_streams_active") == "0" })
 	})
 
 	t.Run("time-out of the client", func(t *testing.T) {
@@ -253,17 +255,6 @@ func metric(t *testing.T, in *instance, name string) string {
 		}
 	}
 	return ""
-}
-
-// eventually waits up to ten seconds for something that happens by itself.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Error("it did not happen within 10 s")
 }
 
 // TestGoSDKRetries: an SDK with its own tries does not multiply the gateway's.

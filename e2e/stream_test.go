@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"sluice/internal/testkit"
 )
 
 // clients are the ways in which a program reaches the gateway. None keeps its
@@ -164,7 +166,7 @@ func TestClientLeaves(t *testing.T) {
 					}
 				}
 			}
-			eventually(t, func() bool {
+			testkit.Until(t, "streams over", func() bool {
 				open, idle := gauges(t, in, "up")
 				return open == idle && metric(t, in, "sluice_streams_active") == "0"
 			})
@@ -285,7 +287,7 @@ func TestSlowReader(t *testing.T) {
 		fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(chatStream), chatStream)
 		// The gateway has read all that it is going to once its figures stand still.
 		var last string
-		eventually(t, func() bool {
+		testkit.Until(t, "a slow stream stands still", func() bool {
 			time.Sleep(300 * time.Millisecond)
 			now := metric(t, in, "sluice_stream_events_merged_total") + "/" + metric(t, in, "sluice_stream_writes_total")
 			still := now == last && metric(t, in, "sluice_streams_active") == "1"
@@ -404,7 +406,7 @@ func TestDeadClientIsGivenUp(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("the upstream still sends")
 	}
-	eventually(t, func() bool {
+	testkit.Until(t, "the slow client given up", func() bool {
 		return metric(t, in, `sluice_replies_aborted_total{cause="write_timeout"}`) == "1" && metric(t, in, "sluice_streams_active") == "0"
 	})
 }

@@ -18,6 +18,7 @@ import (
 
 	"sluice/internal/config"
 	"sluice/internal/simulator"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -88,7 +89,7 @@ func chat(url, model string) (int, string, error) {
 }
 
 func TestNothingConfigured(t *testing.T) {
-	var text syncBuffer
+	var text testkit.Buffer
 	_, url := run(t, load(t), &text)
 	status, body, err := chat(url, "sim-echo")
 	if err != nil || status != 200 || !strings.Contains(body, `"hi"`) {
@@ -111,7 +112,7 @@ func TestUnusedKeysAreNamed(t *testing.T) {
 		{[]string{"MISTRALL_API_KEY=sk-hidden"}, "MISTRALL_API_KEY is not used; did you mean MISTRAL_API_KEY?"},
 		{[]string{"ACME_API_KEY=sk-hidden", "STRIPE_API_KEY=sk-hidden"}, "for want of an address: ACME_API_KEY, STRIPE_API_KEY. To use one say where it belongs, as ACME_BASE_URL=https://"},
 	} {
-		var text syncBuffer
+		var text testkit.Buffer
 		_, url := run(t, load(t, c.env...), &text)
 		if status, body, err := chat(url, "sim-echo"); err != nil || status != 200 { // it was said before
 			t.Fatalf("%d %s %v", status, body, err)
@@ -334,21 +335,4 @@ func TestCloseEndsStreams(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("Close hangs")
 	}
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // labels collects the values of all labels.
@@ -41,7 +42,7 @@ func TestOddNames(t *testing.T) {
 		_, _ = io.WriteString(w, `{"text":"hi"}`)
 	}))
 	t.Cleanup(up.Close)
-	var log syncBuffer
+	var log testkit.Buffer
 	cfg := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+up.URL+"/v1")
 	g, err := New(cfg, Options{Version: "test", AccessLog: &log})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"sluice/internal/perf"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // connections counts the server's, but for the test's own.
@@ -50,7 +51,7 @@ func TestShared(t *testing.T) {
 	}
 	is(t, "b stays up", b.Up(), true)
 	is(t, "b's failures", b.Failed(Protocol), 0)
-	redistest.Until(t, "a is up again", a.Up)
+	testkit.Until(t, "a is up again", a.Up)
 
 	a.Close()
 	a.Close()
@@ -58,7 +59,7 @@ func TestShared(t *testing.T) {
 	is(t, "a does not", do(t, a, "GET", "k"), "protocol: "+ErrDown.Error())
 	b.Close()
 	is(t, "servers", len(all.all), 0)
-	redistest.Until(t, "closed", func() bool { return connections(t, s) == 0 })
+	testkit.Until(t, "closed", func() bool { return connections(t, s) == 0 })
 	is(t, "a new one", do(t, up(t, &all, s.URL()), "GET", "k"), "v")
 }
 
@@ -104,7 +105,7 @@ func TestFrozen(t *testing.T) {
 	s := redistest.Start(t)
 	c := client(t, nil, s.URL(), Options{Timeout: 200 * time.Millisecond})
 	is(t, "before the first probe", c.Up() || do(t, c, "PING") == "protocol: "+ErrDown.Error(), true)
-	redistest.Until(t, "up", c.Up)
+	testkit.Until(t, "up", c.Up)
 	is(t, "condition", c.Condition("x", "Look."), perf.Condition{Component: "x"})
 	s.Signal(syscall.SIGSTOP)
 	gone, cancel := context.WithCancel(t.Context())
@@ -115,12 +116,12 @@ func TestFrozen(t *testing.T) {
 	}
 	for n := 0; c.Up(); n++ {
 		if n > Failures {
-			redistest.Until(t, "down", func() bool { return !c.Up() })
+			testkit.Until(t, "down", func() bool { return !c.Up() })
 			break
 		}
 		do(t, c, "PING")
 	}
-	redistest.Until(t, "counted", func() bool { return c.Failed(Timeout) >= Failures })
+	testkit.Until(t, "counted", func() bool { return c.Failed(Timeout) >= Failures })
 	unasked := func(context.Context, goredis.UniversalClient) error {
 		t.Error("asked while it is left alone")
 		return nil
@@ -133,7 +134,7 @@ func TestFrozen(t *testing.T) {
 	defer cancel()
 	is(t, "Try", KindOf(c.Try(short, send(&reply, "PING"))), Timeout)
 	s.Signal(syscall.SIGCONT)
-	redistest.Until(t, "up", c.Up)
+	testkit.Until(t, "up", c.Up)
 	if err := c.Work(send(&reply, "ECHO", "hello")); err != nil || reply != "hello" {
 		t.Errorf("%q, %v", reply, err)
 	}
@@ -157,7 +158,7 @@ func TestCloseWhileFrozen(t *testing.T) {
 	} {
 		go func() { done <- f(send(&replies[i], "PING")) }()
 	}
-	redistest.Until(t, "under way", func() bool { return all.inUse() >= 4 })
+	testkit.Until(t, "under way", func() bool { return all.inUse() >= 4 })
 	a.Close() // b's use keeps the connections: as long as a command may take
 	b.Close()
 	for range 4 {
@@ -193,10 +194,10 @@ func TestNonsense(t *testing.T) {
 			for n := 0; c.Up() && n < 20; n++ {
 				do(t, c, "GET", "k")
 			}
-			redistest.Until(t, "down", func() bool { return !c.Up() })
+			testkit.Until(t, "down", func() bool { return !c.Up() })
 			r.Cut()
 			r.Set(redistest.Faithful)
-			redistest.Until(t, "up", c.Up)
+			testkit.Until(t, "up", c.Up)
 		})
 	}
 	c := up(t, nil, redistest.Start(t).URL())

@@ -13,7 +13,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // Every test closes its clients, in whatever state they are: nothing may be left.
@@ -61,7 +61,7 @@ func client(t testing.TB, s *Servers, url string, o Options) *Client {
 func up(t testing.TB, s *Servers, url string) *Client {
 	t.Helper()
 	c := client(t, s, url, Options{})
-	redistest.Until(t, "up", c.Up)
+	testkit.Until(t, "up", c.Up)
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 func TestTLS(t *testing.T) {
@@ -40,7 +41,7 @@ func TestTLS(t *testing.T) {
 	} {
 		var log lines
 		wrong := client(t, nil, at127+params, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		redistest.Until(t, what, func() bool { return strings.Contains(log.String(), "does not answer") })
+		testkit.Until(t, what, func() bool { return strings.Contains(log.String(), "does not answer") })
 		is(t, what, wrong.Up(), false)
 		wrong.Close()
 	}

@@ -18,10 +18,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"sluice/internal/testkit"
 )
 
 const streamed = hello + `,"stream":true}`
@@ -161,16 +162,6 @@ func TestFailFirst(t *testing.T) {
 	}
 }
 
-// until waits for a condition that another goroutine brings about.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("timed out waiting until " + what)
-		}
-	}
-}
-
 func TestClientLeaving(t *testing.T) {
 	for _, fault := range []string{"stall=2", "latency=1h", "ttft=1h", "pace=1h"} {
 		for _, h2 := range []bool{false, true} {
@@ -191,10 +182,10 @@ func TestClientLeaving(t *testing.T) {
 						_ = res.Body.Close()
 					}
 				}()
-				until(t, "the request is there", func() bool { return s.Stats().Active == 1 })
+				testkit.Until(t, "the request is there", func() bool { return s.Stats().Active == 1 })
 				cancel()
 				<-done
-				until(t, "the request has ended", func() bool { return s.Stats() == Stats{Requests: 1, Cancelled: 1} })
+				testkit.Until(t, "the request has ended", func() bool { return s.Stats() == Stats{Requests: 1, Cancelled: 1} })
 			})
 		}
 	}

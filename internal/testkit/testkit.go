@@ -1,4 +1,5 @@
-// Package testkit gives tests their inputs: a few of our own, which are part of
+// Package testkit gives tests what several of them need: servers on bare sockets,
+// waiting, and their inputs: a few of our own, which are part of
 // the repository, and recordings of real services and conformance suites, which
 // are not. A test that goes by Each covers its path with the former everywhere
 // and with the latter where they are. No program imports it.

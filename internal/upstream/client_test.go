@@ -256,7 +256,7 @@ func TestCancellation(t *testing.T) {
 			}
 			heard(t, at)
 		}
-		eventually(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
+		testkit.Until(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
 		if _, err := c.Do(cancelled(), post("x")); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}

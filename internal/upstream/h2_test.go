@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"sluice/internal/testkit"
 )
 
 // peer is the server's end of an HTTP/2 connection, frame by frame.
@@ -195,7 +197,7 @@ func TestStaleH2(t *testing.T) {
 		}
 	}
 	for i := range 20 {
-		eventually(t, "closed", func() bool { return c.pool.snapshot().open == 0 })
+		testkit.Until(t, "closed", func() bool { return c.pool.snapshot().open == 0 })
 		if _, body, err := fetch(context.Background(), c, post("x")); err != nil || body != fmt.Sprint(20+i) {
 			t.Fatalf("call %d: %q %v", i, body, err)
 		}
@@ -297,7 +299,7 @@ func TestStreamsPerConnection(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "all nine arrive", func() bool {
+			testkit.Until(t, "all nine arrive", func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				n := 0
@@ -329,5 +331,5 @@ func TestH2Expiry(t *testing.T) {
 	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
+	testkit.Until(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
 }

@@ -12,11 +12,11 @@ import (
 	"net/url"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,22 +42,13 @@ func newClient(t testing.TB, base string, change func(*Config, *Options)) *Clien
 	}
 	t.Cleanup(func() {
 		c.Close()
-		eventually(t, "all connections closed", func() bool { return c.pool.snapshot().open == 0 })
+		testkit.Until(t, "all connections closed", func() bool { return c.pool.snapshot().open == 0 })
 		created := c.stats.createdH1.Load() + c.stats.createdH2.Load()
 		if closed := c.stats.closed.Load(); created != closed {
 			t.Errorf("%d connections created, %d closed", created, closed)
 		}
 	})
 	return c
-}
-
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func post(body string) *Call {
@@ -125,7 +116,7 @@ func serve(t testing.TB, h http.Handler, change func(*httptest.Server)) (*httpte
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // some tests break off on purpose
 	start(srv)
 	t.Cleanup(func() {
-		eventually(t, "server's connections closed", func() bool { return open.Load() == 0 })
+		testkit.Until(t, "server's connections closed", func() bool { return open.Load() == 0 })
 		srv.Close()
 	})
 	return srv, &open
@@ -134,29 +125,7 @@ func serve(t testing.TB, h http.Handler, change func(*httptest.Server)) (*httpte
 // listen runs a raw server: f gets each connection, numbered from 0.
 func listen(t testing.TB, f func(n int, c net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for n := 0; ; n++ {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				f(n, c)
-			}()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return "http://" + l.Addr().String()
+	return "http://" + testkit.Listen(t, f)
 }
 
 // echo answers with what it got.

@@ -17,6 +17,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // gate is a server whose calls wait until they are let go.
@@ -58,7 +59,7 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 				t.Fatalf("call %s arrived, want %d", got, i)
 			}
 		} else {
-			eventually(t, "call waits", func() bool { return waiting(c) == i-1 })
+			testkit.Until(t, "call waits", func() bool { return waiting(c) == i-1 })
 		}
 	}
 	if got := examined(c); got.State != perf.Degraded || got.Error != "38 calls wait for one of 2 connections" || got.Advice == "" {
@@ -151,7 +152,7 @@ func TestPoolStorm(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "the pool is at rest", func() bool {
+	testkit.Until(t, "the pool is at rest", func() bool {
 		p := c.pool.snapshot()
 		return p.waiting == 0 && p.open == p.idle && p.idle <= 3
 	})
@@ -187,7 +188,7 @@ func TestNoKeepalive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "closed", func() bool { return open.Load() == 0 })
+	testkit.Until(t, "closed", func() bool { return open.Load() == 0 })
 }
 
 func TestExpiry(t *testing.T) {
@@ -196,7 +197,7 @@ func TestExpiry(t *testing.T) {
 	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
+	testkit.Until(t, "swept", func() bool { return open.Load() == 0 && c.pool.snapshot().open == 0 })
 	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +229,7 @@ func TestWarm(t *testing.T) {
 	if p := c.pool.snapshot(); p.idle != 3 {
 		t.Errorf("%+v", p)
 	}
-	eventually(t, "server sees them", func() bool { return open.Load() == 3 })
+	testkit.Until(t, "server sees them", func() bool { return open.Load() == 3 })
 	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +252,7 @@ func TestClose(t *testing.T) {
 		_, _, err := fetch(context.Background(), c, post("waits"))
 		wantError(t, err, 503, "upstream_closed", true)
 	})
-	eventually(t, "one waits", func() bool { return waiting(c) == 1 })
+	testkit.Until(t, "one waits", func() bool { return waiting(c) == 1 })
 	c.Close()
 	c.Close()
 	release <- struct{}{}
@@ -278,7 +279,7 @@ func TestStaleConnections(t *testing.T) {
 					if _, body, err := fetch(context.Background(), c, post("hello")); err != nil || body != "hello" {
 						t.Fatalf("call %d: %q %v", i, body, err)
 					}
-					eventually(t, "closed", func() bool {
+					testkit.Until(t, "closed", func() bool {
 						c.pool.mu.Lock()
 						defer c.pool.mu.Unlock()
 						return len(c.pool.idle) == 0 || c.pool.idle[0].h1.Stale()
@@ -380,7 +381,7 @@ func TestStaleIsSeenBeforeSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.CloseClientConnections()
-	eventually(t, "closed", func() bool { return open.Load() == 0 })
+	testkit.Until(t, "closed", func() bool { return open.Load() == 0 })
 	c.pool.mu.Lock()
 	c.pool.idle[0].idleSince = time.Now().Add(-2 * peekAfter)
 	c.pool.mu.Unlock()
@@ -497,7 +498,7 @@ func TestDialOutlivesCaller(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	close(hold)
-	eventually(t, "the connection is there", func() bool { return c.pool.snapshot().idle == 1 })
+	testkit.Until(t, "the connection is there", func() bool { return c.pool.snapshot().idle == 1 })
 	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
 		t.Error(err)
 	}

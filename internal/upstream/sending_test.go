@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"sluice/internal/testkit"
 )
 
 func sending(s *Sending) *Call { return &Call{Method: "POST", Target: "/", Sending: s, Trailers: true} }
@@ -287,7 +289,7 @@ func TestSendingEnds(t *testing.T) {
 			}
 			told("no connection", failed)
 		})
-		eventually(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
+		testkit.Until(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
 		if _, got, err := fetch(context.Background(), c, post("next")); err != nil || !strings.Contains(got, "next") {
 			t.Errorf("the next call: %q %v", got, err)
 		}

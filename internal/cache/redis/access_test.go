@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // lines collects what is logged.
@@ -55,7 +56,7 @@ func TestPassword(t *testing.T) {
 	}
 	wrong.Start()
 	defer wrong.Close()
-	redistest.Until(t, "said why", func() bool { return strings.Contains(log.String(), "WRONGPASS") })
+	testkit.Until(t, "said why", func() bool { return strings.Contains(log.String(), "WRONGPASS") })
 	is(t, "up", wrong.Up(), false)
 	is(t, "shown", strings.Contains(log.String(), "wr0ng"), false)
 }

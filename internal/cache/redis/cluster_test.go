@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // cluster starts three masters that share the slots.
@@ -30,7 +31,7 @@ func cluster(t *testing.T) (nodes [3]*redistest.Server, ports [3]string) {
 			t.Fatal(err)
 		}
 	}
-	redistest.Until(t, "cluster", func() bool {
+	testkit.Until(t, "cluster", func() bool {
 		for _, n := range nodes {
 			if info := n.ClusterInfo(ctx).Val(); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") {
 				return false

@@ -5,6 +5,7 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // A machine that comes back with replies from before purges them if there was
@@ -43,7 +44,7 @@ func TestPurgeWhileAway(t *testing.T) {
 	// One that had no server at all knows of none.
 	deaf := level(t, conf("unix:///nonexistent/redis.sock"), Options{})
 	is(t, "before it asked, or after", deaf.Epoch() == "" || deaf.Epoch() == "-1", true)
-	redistest.Until(t, "asked", func() bool { return deaf.Epoch() == "-1" })
+	testkit.Until(t, "asked", func() bool { return deaf.Epoch() == "-1" })
 	back(deaf.Epoch())
 	is(t, "missed", <-heard, cache.Purge{})
 }

@@ -11,6 +11,7 @@ import (
 	"sluice/internal/perf"
 	"sluice/internal/redis"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // fails asks until the level is down, and checks that it then fails at once.
@@ -22,7 +23,7 @@ func fails(t *testing.T, l *Level) {
 			t.Fatalf("found %v, %v", found, err)
 		}
 		if n >= redis.Failures { // the last may be counted a moment after it was given up
-			redistest.Until(t, "down", func() bool { return !l.Up() })
+			testkit.Until(t, "down", func() bool { return !l.Up() })
 		}
 	}
 	asked := l.client.Failed(redis.Timeout)
@@ -52,9 +53,9 @@ func TestFrozen(t *testing.T) {
 	other := level(t, cfg, Options{}) // and one that is closed without having been up
 	other.Close()
 	s.Signal(syscall.SIGCONT)
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	l.Examine(func(c perf.Condition) { is(t, "condition", c, perf.Condition{Component: "cache/redis"}) })
-	redistest.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+	testkit.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
 }
 
 func TestCloseWhileFrozen(t *testing.T) {
@@ -87,7 +88,7 @@ func TestRestart(t *testing.T) {
 		t.Error("purged without a server")
 	}
 	s.Run(t)
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	is(t, "lost", get(t, l, at("m", "a")), "-")
 	stored(t, l, at("m", "a"), "new")
 	is(t, "purged, since the count is lost", <-purges, cache.Purge{})
@@ -102,7 +103,7 @@ func TestLateServer(t *testing.T) {
 	l := level(t, conf(s.URL()), Options{OnPurge: func(p cache.Purge) { purges <- p }})
 	is(t, "up", l.Up(), false)
 	s.Run(t)
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	is(t, "purge", <-purges, cache.Purge{})
 }
 
@@ -123,7 +124,7 @@ func TestRefusedWrites(t *testing.T) {
 			}
 			for n := range uint64(2 * redis.Failures) {
 				l.Put(at("m", "b"), []byte("new"), time.Hour)
-				redistest.Until(t, "refused", func() bool { return l.client.Failed(redis.Reply) == n+1 })
+				testkit.Until(t, "refused", func() bool { return l.client.Failed(redis.Reply) == n+1 })
 			}
 			is(t, "up", l.Up(), true)
 			is(t, "found", get(t, l, at("m", "a"), at("m", "b")), "old -")
@@ -141,7 +142,7 @@ func TestSlow(t *testing.T) {
 	cfg := conf(r.URL())
 	cfg.Timeout = redistest.Delay / 4
 	l := level(t, cfg, Options{})
-	redistest.Until(t, "probes", func() bool {
+	testkit.Until(t, "probes", func() bool {
 		is(t, "up", l.Up(), false)
 		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_get:calls=6")
 	})
@@ -161,15 +162,15 @@ func TestNonsense(t *testing.T) {
 			l := level(t, cfg, Options{})
 			is(t, "up", l.Up(), false)
 			r.Set(redistest.Faithful)
-			redistest.Until(t, "up", l.Up)
+			testkit.Until(t, "up", l.Up)
 			stored(t, l, at("m", "a"), "old")
 			r.Set(mode)
 			s.Publish(t.Context(), l.names.channel, "comes as something else")
 			fails(t, l)
 			r.Cut()
 			r.Set(redistest.Faithful)
-			redistest.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
-			redistest.Until(t, "subscribed", func() bool { return subscribers(t, s, l) == 1 })
+			testkit.Until(t, "found", func() bool { return get(t, l, at("m", "a")) == "old" })
+			testkit.Until(t, "subscribed", func() bool { return subscribers(t, s, l) == 1 })
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sluice/internal/perf"
 	"sluice/internal/redis"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -44,8 +45,8 @@ func TestExpiry(t *testing.T) {
 	l.Put(short, []byte("short"), time.Microsecond) // none at all
 	l.Put(short, nil, time.Hour)
 	l.Put(long, []byte("long"), 300*time.Millisecond)
-	redistest.Until(t, "stored", func() bool { return get(t, l, short, long) == "- long" })
-	redistest.Until(t, "gone", func() bool { return get(t, l, short, long) == "- -" })
+	testkit.Until(t, "stored", func() bool { return get(t, l, short, long) == "- long" })
+	testkit.Until(t, "gone", func() bool { return get(t, l, short, long) == "- -" })
 	is(t, "dropped", l.figures.dropped.Load(), 0)
 }
 
@@ -74,7 +75,7 @@ func TestGetEndsWithItsContext(t *testing.T) {
 	s := redistest.Start(t)
 	r := redistest.RelayTo(t, s)
 	l := level(t, conf(r.URL()), Options{})
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	r.Set(redistest.Silent)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -129,7 +130,7 @@ func TestFigures(t *testing.T) {
 	l.Put(at("m", "a"), make([]byte, 11), time.Hour)
 	stored(t, l, at("m", "a"), "x")
 	p := reported{}
-	redistest.Until(t, "counted", func() bool { l.Figures(p); return p["cache_l2_seconds put"] == 1 })
+	testkit.Until(t, "counted", func() bool { l.Figures(p); return p["cache_l2_seconds put"] == 1 })
 	is(t, "up", p["cache_l2_up"], 1)
 	is(t, "hits", p["cache_l2_hits_total"], 1)
 	is(t, "misses and the hit", p["cache_l2_misses_total"] >= 2, true)

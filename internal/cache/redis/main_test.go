@@ -16,6 +16,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/redis"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // Every test closes its levels, in whatever state they are: nothing may be left.
@@ -49,7 +50,7 @@ func level(t testing.TB, cfg Config, o Options) *Level {
 func ready(t testing.TB, cfg Config, o Options) *Level {
 	t.Helper()
 	l := level(t, cfg, o)
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	subscribed(t, l, 1)
 	return l
 }
@@ -57,7 +58,7 @@ func ready(t testing.TB, cfg Config, o Options) *Level {
 // subscribed waits for the level's nth subscription.
 func subscribed(t testing.TB, l *Level, n uint64) {
 	t.Helper()
-	redistest.Until(t, "subscribed", func() bool { return l.figures.subscriptions.Load() == n })
+	testkit.Until(t, "subscribed", func() bool { return l.figures.subscriptions.Load() == n })
 }
 
 // subscribers counts who hears of the level's purges.
@@ -98,7 +99,7 @@ func get(t testing.TB, l *Level, places ...cache.Place) string {
 func stored(t testing.TB, l *Level, p cache.Place, value string) {
 	t.Helper()
 	l.Put(p, []byte(value), time.Hour)
-	redistest.Until(t, "stored", func() bool { return get(t, l, p) == value })
+	testkit.Until(t, "stored", func() bool { return get(t, l, p) == value })
 }
 
 func is[T comparable](t testing.TB, what string, got, want T) {

@@ -12,6 +12,7 @@ import (
 	"sluice/internal/cache"
 	"sluice/internal/redis"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 func TestPurge(t *testing.T) {
@@ -22,7 +23,7 @@ func TestPurge(t *testing.T) {
 	cfg.Prefix = `s[1]*?\:`
 	a := level(t, cfg, Options{OnPurge: func(p cache.Purge) { t.Errorf("own purge %v was heard", p) }})
 	b := level(t, cfg, Options{OnPurge: func(p cache.Purge) { heard <- p }})
-	redistest.Until(t, "up", func() bool { return a.Up() && b.Up() })
+	testkit.Until(t, "up", func() bool { return a.Up() && b.Up() })
 	subscribed(t, a, 1)
 	subscribed(t, b, 1)
 	for _, neighbour := range []string{"s1xx:1:0123456789abcdef:x", `s[1]*?\:2:`, `s[1]*?\:1:other`} {
@@ -162,11 +163,11 @@ func TestDeafSubscription(t *testing.T) {
 	pings := func() bool {
 		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=4")
 	}
-	redistest.Until(t, "asked, more than once", pings)
+	testkit.Until(t, "asked, more than once", pings)
 	is(t, "subscriptions", l.figures.subscriptions.Load(), 1)
 	r.Set(redistest.Silent)
 	s.Incr(t.Context(), l.names.epoch)
-	redistest.Until(t, "given up", func() bool { return subscribers(t, s, l) == 0 })
+	testkit.Until(t, "given up", func() bool { return subscribers(t, s, l) == 0 })
 	r.Set(redistest.Faithful)
 	is(t, "missed", <-heard, cache.Purge{})
 }
@@ -176,7 +177,7 @@ func TestPurgeEndsWithItsContext(t *testing.T) {
 	s := redistest.Start(t)
 	r := redistest.RelayTo(t, s)
 	l := level(t, conf(r.URL()), Options{})
-	redistest.Until(t, "up", l.Up)
+	testkit.Until(t, "up", l.Up)
 	r.Set(redistest.Silent)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()

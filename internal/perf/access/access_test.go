@@ -1,13 +1,11 @@
 package access
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +14,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,27 +29,15 @@ func exchange() *perf.Exchange {
 	}
 }
 
-// buffer takes what a Log writes.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
 func lines(cfg Config, level slog.Level, asJSON bool, list ...*perf.Exchange) string {
-	var out buffer
+	var out testkit.Buffer
 	l := New(cfg, level, Options{Out: &out, JSON: asJSON})
 	for _, x := range list {
 		l.Observe(x)
 	}
 	l.Close()
 	l.Observe(list[0]) // too late, and no harm
-	return out.b.String()
+	return out.String()
 }
 
 func TestLine(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 func TestDelivery(t *testing.T) {
@@ -94,12 +95,8 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 // TestDeadServer checks that messages for a server that is not there are given up
 // after a bounded number of tries, and that later ones are then tried.
 func TestDeadServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + l.Addr().String() + "/T/hidden"
-	l.Close()
+	address := testkit.Vacant(t)
+	url := "http://" + address + "/T/hidden"
 	bubble(t, func(t *testing.T) {
 		h := newHooked(url, nil)
 		stop := h.running(t)
@@ -107,7 +104,7 @@ func TestDeadServer(t *testing.T) {
 		time.Sleep(time.Minute)
 		var c perf.Condition
 		h.examine(func(x perf.Condition) { c = x })
-		if c.State != perf.Degraded || !strings.Contains(c.Error, "connection refused") || c.Component != "webhook/"+l.Addr().String() {
+		if c.State != perf.Degraded || !strings.Contains(c.Error, "connection refused") || c.Component != "webhook/"+address {
 			t.Errorf("health is %+v", c)
 		}
 		time.Sleep(patience)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -202,7 +204,7 @@ func overGRPC(t *testing.T) *collector {
 type fixture struct {
 	*Exporter
 	registry *perf.Registry
-	log      *logBuffer
+	log      *testkit.Buffer
 	stop     func()
 }
 
@@ -212,7 +214,7 @@ func newFixture(t testing.TB) *fixture {
 	if err != nil || !on {
 		t.Fatalf("FromEnv: %v, %v", on, err)
 	}
-	f := &fixture{registry: perf.New(), log: &logBuffer{}}
+	f := &fixture{registry: perf.New(), log: new(testkit.Buffer)}
 	f.Exporter, err = New(cfg, Options{Registry: f.registry, Logger: slog.New(slog.NewTextHandler(f.log, nil)), Version: "1.2.3"})
 	if err != nil {
 		t.Fatal(err)
@@ -234,22 +236,7 @@ func (f *fixture) run() *fixture {
 	return f
 }
 
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) lines() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Count(l.b.Bytes(), []byte("\n"))
-}
+func lines(log *testkit.Buffer) int { return strings.Count(log.String(), "\n") }
 
 // figures are what a source reports, by name and label values.
 type figures map[string]float64

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +14,7 @@ import (
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // Whatever a collector does, what was recorded is counted once, requests go on, and
@@ -75,7 +75,7 @@ func TestBadCollectors(t *testing.T) {
 					t.Errorf("condition %+v", c)
 				}
 			})
-			if lines := f.log.lines(); (lines == 0) != (c.failed == 0) {
+			if lines := lines(f.log); (lines == 0) != (c.failed == 0) {
 				t.Errorf("%d lines in the log", lines)
 			}
 		})
@@ -96,43 +96,12 @@ func busy(status int, retryAfter string) http.HandlerFunc {
 	}
 }
 
-// peer listens, and does something with who connects.
-func peer(t *testing.T, greet func(net.Conn)) (address string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer c.Close()
-				greet(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		all.Wait()
-	})
-	return l.Addr().String()
-}
-
 // Nobody listens, or what listens speaks something else, or says nothing.
 func TestNoCollector(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
 	for name, address := range map[string]string{
-		"closed": l.Addr().String(),
-		"other":  peer(t, func(c net.Conn) { io.WriteString(c, "220 mail.example ESMTP\r\n") }),
-		"silent": peer(t, func(c net.Conn) { io.Copy(io.Discard, c) }),
+		"closed": testkit.Vacant(t),
+		"other":  testkit.Listen(t, func(_ int, c net.Conn) { io.WriteString(c, "220 mail.example ESMTP\r\n") }),
+		"silent": testkit.Listen(t, func(_ int, c net.Conn) { io.Copy(io.Discard, c) }),
 	} {
 		for _, protocol := range []string{"http/protobuf", "grpc"} {
 			t.Run(name+" "+protocol, func(t *testing.T) {
@@ -216,8 +185,8 @@ func TestConnectionSettings(t *testing.T) {
 	if c.header.Get("Authorization") != "Bearer abc" || c.header.Get("Content-Encoding") != "gzip" {
 		t.Errorf("header %v", c.header)
 	}
-	if len(spansOf(spans)) != 2 || f.log.lines() != 1 {
-		t.Errorf("%d spans came, %d lines in the log", len(spansOf(spans)), f.log.lines())
+	if len(spansOf(spans)) != 2 || lines(f.log) != 1 {
+		t.Errorf("%d spans came, %d lines in the log", len(spansOf(spans)), lines(f.log))
 	}
 }
 
@@ -230,8 +199,8 @@ func TestBadResource(t *testing.T) {
 	f.Observe(chat(traced))
 	f.stop()
 	spans, _, _ := c.received()
-	if len(spans) != 1 || values(t, spans[0].Resource.Attributes)["service.name"] != "sluice" || f.log.lines() != 1 {
-		t.Errorf("%v came, and the log is\n%s", spans, f.log.b.String())
+	if len(spans) != 1 || values(t, spans[0].Resource.Attributes)["service.name"] != "sluice" || lines(f.log) != 1 {
+		t.Errorf("%v came, and the log is\n%s", spans, f.log.String())
 	}
 }
 
@@ -255,14 +224,14 @@ func TestContradiction(t *testing.T) {
 // A collector that is down is told of once a minute, with how often it failed.
 func TestLogIsSparing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, o := &logBuffer{}, outcome{}
+		log, o := new(testkit.Buffer), outcome{}
 		o.begin("traces", slog.New(slog.NewTextHandler(log, nil)))
 		for range 13 { // every 5 s, for a minute
 			o.done(time.Now(), errors.New("down"))
 			time.Sleep(5 * time.Second)
 		}
-		if log.lines() != 2 || !strings.Contains(log.b.String(), "failures_not_logged=11") {
-			t.Errorf("the log is\n%s", log.b.String())
+		if lines(log) != 2 || !strings.Contains(log.String(), "failures_not_logged=11") {
+			t.Errorf("the log is\n%s", log.String())
 		}
 		o.done(time.Now(), nil)
 		o.examine(func(c perf.Condition) {

@@ -1,7 +1,6 @@
 package timeline
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,31 +33,13 @@ var passed atomic.Int64
 type fixture struct {
 	*Timeline
 	reg  *perf.Registry
-	log  *buffer
+	log  *testkit.Buffer
 	stop func()
-}
-
-// buffer is a log that may be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 func start(t *testing.T, change func(*Options), figures func(perf.Reporter)) *fixture {
 	t.Helper()
-	f := &fixture{reg: perf.New(), log: new(buffer)}
+	f := &fixture{reg: perf.New(), log: new(testkit.Buffer)}
 	f.reg.Register("test", &source{figures})
 	o := Options{Config: Default(), Logger: slog.New(slog.NewTextHandler(f.log, nil))}
 	if change != nil {

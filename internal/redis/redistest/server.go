@@ -6,11 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"sluice/internal/testkit"
 )
 
 // Server is a running redis-server, and one who looks into it.
@@ -37,7 +37,7 @@ func Start(t testing.TB, more ...string) *Server {
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
 	s.cmd = Command(t, "redis-server", "redis-server", s.args...)
-	Until(t, "server", func() bool { return s.Ping(t.Context()).Err() == nil })
+	testkit.Until(t, "server", func() bool { return s.Ping(t.Context()).Err() == nil })
 }
 
 // Kill ends the server as a crash does.
@@ -76,20 +76,9 @@ func Command(t testing.TB, debian, name string, args ...string) *exec.Cmd {
 // Port returns a port of loopback that was free just now.
 func Port(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(testkit.Vacant(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-}
-
-// Until waits for something to be so, at most 20 s.
-func Until(t testing.TB, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
+	return port
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,26 +34,12 @@ func dial(t testing.TB, handler http.HandlerFunc) *Conn {
 // dialRaw connects to a peer that serve plays on a bare socket.
 func dialRaw(t testing.TB, l Limits, serve func(net.Conn)) *Conn {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		nc, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = nc.Close() }()
-		serve(nc)
-	}()
-	nc, err := net.Dial("tcp", ln.Addr().String())
+	nc, err := net.Dial("tcp", testkit.Listen(t, func(_ int, nc net.Conn) { serve(nc) }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-	t.Cleanup(func() { _ = nc.Close(); _ = ln.Close(); <-done })
+	t.Cleanup(func() { _ = nc.Close() })
 	return NewConn(nc, l)
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // readRequest takes one request off a bare socket.
@@ -29,18 +30,6 @@ func readRequest(nc net.Conn) {
 func reset(nc net.Conn) {
 	_ = nc.(*net.TCPConn).SetLinger(0)
 	_ = nc.Close()
-}
-
-// eventually waits for what the kernel brings about in its own time.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for range 2000 {
-		if f() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Errorf("%s: not so after 2 s", what)
 }
 
 func TestCutsOverASocket(t *testing.T) {
@@ -285,7 +274,7 @@ func TestStale(t *testing.T) {
 				t.Error("stale while nothing has happened")
 			}
 			close(begin)
-			eventually(t, "stale", c.Stale)
+			testkit.Until(t, "stale", c.Stale)
 		})
 	}
 }
@@ -316,7 +305,7 @@ func TestStaleTLS(t *testing.T) {
 	}
 	srv.CloseClientConnections()
 	if runtime.GOOS == "linux" {
-		eventually(t, "stale", c.Stale)
+		testkit.Until(t, "stale", c.Stale)
 	}
 }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 	"sluice/internal/upstream"
 )
 
@@ -20,39 +20,11 @@ import (
 // per request, so that allocation counts are the handler's and its transport's.
 func lean(t testing.TB, parts ...string) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
 	var raw [][]byte // made once: writing a string allocates
 	for _, p := range parts {
 		raw = append(raw, []byte(p))
 	}
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			wg.Go(func() { answer(c, raw) })
-		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, c := range open {
-			c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return "http://" + ln.Addr().String() + "/v1"
+	return "http://" + testkit.Listen(t, func(_ int, c net.Conn) { answer(c, raw) }) + "/v1"
 }
 
 func answer(c net.Conn, parts [][]byte) {

@@ -148,12 +148,7 @@ func TestErrorBodyCutStalledOrLarge(t *testing.T) {
 }
 
 func TestNoUpstream(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	out, err := serve(t, newHandler(t, "http://"+ln.Addr().String(), nil), chat(`{}`, false))
+	out, err := serve(t, newHandler(t, "http://"+testkit.Vacant(t), nil), chat(`{}`, false))
 	if e := wantError(t, out, err, 502, "upstream_unreachable"); !e.Unprocessed || out.starts != 0 {
 		t.Errorf("%+v", e)
 	}

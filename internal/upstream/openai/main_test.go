@@ -10,13 +10,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 	"sluice/internal/upstream"
 )
 
@@ -97,31 +97,14 @@ func server(t testing.TB, f http.HandlerFunc) string {
 // and the connection is closed after it. gone is closed when the test ends.
 func script(t testing.TB, f func(c net.Conn, gone <-chan struct{})) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				req, err := http.ReadRequest(bufio.NewReader(c))
-				if err != nil {
-					return // a warmed connection that was not used
-				}
-				_, _ = io.Copy(io.Discard, req.Body)
-				f(c, gone)
-			})
+	return "http://" + testkit.Listen(t, func(_ int, c net.Conn) {
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return // a warmed connection that was not used
 		}
+		_, _ = io.Copy(io.Discard, req.Body)
+		f(c, t.Context().Done())
 	})
-	t.Cleanup(func() { close(gone); ln.Close(); wg.Wait() })
-	return "http://" + ln.Addr().String()
 }
 
 // says is a script that writes some text.

@@ -1,0 +1,62 @@
+package testkit
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// Listen plays a server on a bare socket of loopback and gives its address. serve
+// has each connection, numbered from 0, which is closed when it returns. When the
+// test ends they all are, and serve must return then.
+func Listen(t testing.TB, serve func(n int, c net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	open := map[net.Conn]bool{}
+	all.Go(func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open[c] = true
+			mu.Unlock()
+			all.Go(func() {
+				defer func() {
+					_ = c.Close()
+					mu.Lock()
+					delete(open, c)
+					mu.Unlock()
+				}()
+				serve(n, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
+// Vacant gives an address of loopback where nobody listens: somebody did just now.
+func Vacant(t testing.TB) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
