@@ -39,16 +39,13 @@ func errLimit(param, format string, args ...any) *llm.Error {
 	return e
 }
 
-// tooDeep is the Msg of a jsonscan.Error that is due to a limit.
-const tooDeep = "nested too deeply"
-
 // errEnvelope says where an envelope is no JSON, or what else is wrong with it.
 func errEnvelope(body []byte, err error) error {
 	fault, ok := errors.AsType[*jsonscan.Error](err)
 	if !ok {
 		return err
 	}
-	if fault.Msg == tooDeep {
+	if fault.Limit {
 		return errLimit("", "The request's body nests arrays and objects too deeply (byte %d).", fault.Offset)
 	}
 	line, column := fault.Position(body)

@@ -58,7 +58,7 @@ type member struct{ key, keyEnd, first, last int32 }
 func (c *Canonical) Write(w io.Writer, b []byte, skip func(key []byte) bool) error {
 	defer c.release()
 	if len(b) > math.MaxInt32 {
-		return &Error{Offset: math.MaxInt32, Msg: "too long"}
+		return &Error{Offset: math.MaxInt32, Msg: "too long", Limit: true}
 	}
 	c.s = newScanner(b, lenientDepth)
 	c.start = c.s.space(0)
@@ -125,7 +125,7 @@ func (c *Canonical) value(i, depth int, ordered bool) int {
 
 func (c *Canonical) array(i, depth int) int {
 	if depth > c.s.maxDepth {
-		return c.s.fail(i, "nested too deeply")
+		return c.s.tooDeep(i)
 	}
 	if i = c.space(i + 1); c.s.at(i) == ']' {
 		return i + 1
@@ -147,7 +147,7 @@ func (c *Canonical) array(i, depth int) int {
 
 func (c *Canonical) object(i, depth int, ordered bool, skip func([]byte) bool) int {
 	if depth > c.s.maxDepth {
-		return c.s.fail(i, "nested too deeply")
+		return c.s.tooDeep(i)
 	}
 	if i = c.space(i + 1); c.s.at(i) == '}' {
 		return i + 1

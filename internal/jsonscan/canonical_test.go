@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sluice/internal/llm"
 	"sluice/internal/testkit"
 	"strconv"
 	"strings"
@@ -262,4 +263,31 @@ func FuzzCanonical(f *testing.F) {
 			t.Fatalf("%s has %d bytes, compact it has %d", once.Bytes(), once.Len(), space.Len())
 		}
 	})
+}
+
+// TestLimits: whoever reads a document, a depth that is not taken is no fault of
+// its syntax, and only that is a limit.
+func TestLimits(t *testing.T) {
+	var c Canonical
+	nested := func(depth int, inside string) []byte {
+		return []byte(`{"a":` + strings.Repeat("[", depth-1) + inside + strings.Repeat("]", depth-1) + `}`)
+	}
+	for name, read := range map[string]func([]byte) error{
+		"Validate": func(b []byte) error { return Validate(b, lenientDepth) },
+		"Members": func(b []byte) error {
+			return Members(b, lenientDepth, func([]byte, llm.Span) error { return nil })
+		},
+		"Canonical": func(b []byte) error { return c.Write(io.Discard, b, nil) },
+	} {
+		var fault *Error
+		if err := read(nested(lenientDepth+1, "")); !errors.As(err, &fault) || !fault.Limit {
+			t.Errorf("%s of what is too deep: %v", name, err)
+		}
+		if err := read(nested(lenientDepth, "x")); !errors.As(err, &fault) || fault.Limit {
+			t.Errorf("%s of a fault: %v", name, err)
+		}
+		if err := read(nested(lenientDepth, "")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

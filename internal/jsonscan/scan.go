@@ -21,10 +21,11 @@ import (
 // DefaultDepth is how deep arrays and objects may nest where no limit is given.
 const DefaultDepth = 512
 
-// Error says where and why a document is not JSON.
+// Error says where and why a document is not JSON, or is not read to its end.
 type Error struct {
 	Offset int // bytes before the fault
 	Msg    string
+	Limit  bool // it is deeper or longer than is taken; it may be sound
 }
 
 // Error gives the fault and its offset in bytes.
@@ -77,6 +78,7 @@ type scanner struct {
 
 	fault int    // where the scan failed
 	msg   string // why
+	limit bool   // it was too deep
 	err   error  // what visit returned
 }
 
@@ -98,7 +100,7 @@ func (s *scanner) document(i int) error {
 	if s.err != nil {
 		return s.err
 	}
-	return &Error{Offset: s.fault, Msg: s.msg}
+	return &Error{Offset: s.fault, Msg: s.msg, Limit: s.limit}
 }
 
 func (s *scanner) fail(i int, msg string) int {
@@ -107,6 +109,12 @@ func (s *scanner) fail(i int, msg string) int {
 	}
 	s.fault, s.msg = i, msg
 	return -1
+}
+
+// tooDeep is the fault of an array or object, beginning at i, in too many others.
+func (s *scanner) tooDeep(i int) int {
+	s.limit = true
+	return s.fail(i, "nested too deeply")
 }
 
 // at returns the byte at i, 0 past the end: NUL is valid nowhere outside a
@@ -152,7 +160,7 @@ func (s *scanner) value(i, depth int) int {
 
 func (s *scanner) object(i, depth int, visit func([]byte, llm.Span) error) int {
 	if depth > s.maxDepth {
-		return s.fail(i, "nested too deeply")
+		return s.tooDeep(i)
 	}
 	if i = s.space(i + 1); s.at(i) == '}' {
 		return i + 1
@@ -192,7 +200,7 @@ func (s *scanner) object(i, depth int, visit func([]byte, llm.Span) error) int {
 // array reads an array. Where visit is given, it stops the scan with false.
 func (s *scanner) array(i, depth int, visit func(llm.Span) bool) int {
 	if depth > s.maxDepth {
-		return s.fail(i, "nested too deeply")
+		return s.tooDeep(i)
 	}
 	if i = s.space(i + 1); s.at(i) == ']' {
 		return i + 1

@@ -39,12 +39,12 @@ func TestMembersFaults(t *testing.T) {
 		t.Errorf("the visitor's error became %v", err)
 	}
 	for doc, want := range map[string]Error{
-		`[1]`:             {0, "expected an object"},
-		``:                {0, "unexpected end, expected an object"},
-		`{"a":1} x`:       {8, "expected nothing after the document"},
-		`{"a":1,}`:        {7, "expected a key in double quotes"},
-		`{"a":[[[1]]]}`:   {7, "nested too deeply"},
-		"{\n \"é\": tru}": {12, "expected true, false or null"},
+		`[1]`:             {Offset: 0, Msg: "expected an object"},
+		``:                {Offset: 0, Msg: "unexpected end, expected an object"},
+		`{"a":1} x`:       {Offset: 8, Msg: "expected nothing after the document"},
+		`{"a":1,}`:        {Offset: 7, Msg: "expected a key in double quotes"},
+		`{"a":[[[1]]]}`:   {Offset: 7, Msg: "nested too deeply", Limit: true},
+		"{\n \"é\": tru}": {Offset: 12, Msg: "expected true, false or null"},
 	} {
 		var fault *Error
 		err := Members([]byte(doc), 3, func([]byte, llm.Span) error { return nil })
