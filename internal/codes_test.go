@@ -1,21 +1,10 @@
 package internal
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"go/ast"
 	"go/constant"
-	"go/importer"
-	"go/parser"
 	"go/token"
 	"go/types"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 )
 
@@ -24,36 +13,13 @@ import (
 // something else, and a code that is spelled in two places is soon spelled in two
 // ways: what kind of failure it is stands in the Fault.
 func TestCodesAreForClients(t *testing.T) {
-	checked := 0
-	pkgs, err := listed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	load := loader(pkgs)
-	for path, p := range pkgs {
-		if !strings.HasPrefix(path, "sluice/") || path == "sluice/internal/llm" {
+	for _, p := range ours(t) {
+		if p.path == "sluice/internal/llm" {
 			continue
 		}
-		fset := token.NewFileSet()
-		var files []*ast.File
-		for _, name := range p.GoFiles {
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files = append(files, f)
-		}
-		found, err := codesAsked(path, fset, files, load(fset))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, at := range found {
+		for _, at := range codesAsked(p) {
 			t.Errorf("%s asks what an error's code is: ask for its Fault", at)
 		}
-		checked++
-	}
-	if checked < 20 {
-		t.Errorf("only %d packages were looked at", checked)
 	}
 }
 
@@ -61,11 +27,6 @@ func TestCodesAreForClients(t *testing.T) {
 func TestCodesAsked(t *testing.T) {
 	const head = "package p\nimport (\"slices\"; \"strings\"; \"sluice/internal/llm\"; \"sluice/internal/perf\")\n" +
 		"const busy = \"busy\"\nvar _ = slices.Contains[[]string]; var _ = strings.ToUpper\nfunc f(e *llm.Error, x *perf.Exchange, m map[string]bool, s string) any {\n"
-	pkgs, err := listed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	load := loader(pkgs)
 	for body, want := range map[string]int{
 		`return e.Code == "busy"`: 1,
 		`return busy != e.Code`:   1,
@@ -85,76 +46,30 @@ func TestCodesAsked(t *testing.T) {
 		`return &llm.Error{Code: "busy", Message: s}`: 0,
 		`return e.Fault == llm.Busy`:                  0,
 	} {
-		fset := token.NewFileSet()
-		f, err := parser.ParseFile(fset, "p.go", head+body+"\n}\n", parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
+		if found := codesAsked(source(t, head+body+"\n}\n")); len(found) != want {
+			t.Errorf("%s: %v found", body, found)
 		}
-		found, err := codesAsked("p", fset, []*ast.File{f}, load(fset))
-		if err != nil || len(found) != want {
-			t.Errorf("%s: %d found, %v", body, len(found), err)
-		}
-	}
-}
-
-// pkg is what go list says of a package.
-type pkg struct {
-	ImportPath, Dir, Export string
-	GoFiles                 []string
-}
-
-// listed lists Sluice's packages and those that they need, all of them compiled.
-var listed = sync.OnceValues(func() (map[string]pkg, error) {
-	out, err := exec.Command("go", "list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles", "sluice/internal/...", "sluice/cmd/...").Output()
-	if err != nil {
-		return nil, fmt.Errorf("list packages: %w", err)
-	}
-	all := make(map[string]pkg)
-	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p pkg
-		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
-			return all, nil
-		} else if err != nil {
-			return nil, err
-		}
-		all[p.ImportPath] = p
-	}
-})
-
-// loader gives what imports compiled packages.
-func loader(pkgs map[string]pkg) func(*token.FileSet) types.Importer {
-	return func(fset *token.FileSet) types.Importer {
-		return importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
-			if p, ok := pkgs[path]; ok {
-				return os.Open(p.Export)
-			}
-			return nil, fmt.Errorf("package %s is not listed", path)
-		})
 	}
 }
 
 // codesAsked gives the places in a package where a code is compared or looked up.
-func codesAsked(path string, fset *token.FileSet, files []*ast.File, imp types.Importer) (found []string, err error) {
-	info := &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Defs: make(map[*ast.Ident]types.Object), Uses: make(map[*ast.Ident]types.Object), Selections: make(map[*ast.SelectorExpr]*types.Selection)}
-	if _, err := (&types.Config{Importer: imp}).Check(path, fset, files, info); err != nil {
-		return nil, err
-	}
-	c := codes{info: info, copies: make(map[types.Object]bool)}
+func codesAsked(p *typed) (found []string) {
+	c := codes{info: p.info, copies: make(map[types.Object]bool)}
 	for before := -1; before < len(c.copies); { // a copy may be of a copy further down
 		before = len(c.copies)
-		for _, f := range files {
+		for _, f := range p.files {
 			ast.Inspect(f, c.copied)
 		}
 	}
-	for _, f := range files {
+	for _, f := range p.files {
 		ast.Inspect(f, func(n ast.Node) bool {
 			for range c.asked(n) {
-				found = append(found, fset.Position(n.Pos()).String())
+				found = append(found, p.at(n))
 			}
 			return true
 		})
 	}
-	return found, nil
+	return found
 }
 
 // codes knows where codes are in a package.

@@ -37,9 +37,6 @@ const (
 
 var cutNames = [cutCauses]string{"resets", "stalled"}
 
-// operations is the number of llm's operations.
-const operations = int(llm.GetModel) + 1
-
 // byStatus counts requests by the class of their status: 1xx … 5xx, 0 where the
 // client left first, and broken where the reply began well and ended in an error.
 type byStatus [7]atomic.Uint64
@@ -62,7 +59,7 @@ type stats struct {
 	cuts        [cutCauses]atomic.Uint64
 	notAccepted atomic.Uint64
 	lacked      atomic.Pointer[acceptFailure]
-	requests    [operations]byStatus
+	requests    [llm.Operations]byStatus
 	own         byStatus // requests to the gateway itself
 
 	streams     atomic.Int64
@@ -111,8 +108,8 @@ func (s *Server) Figures(r perf.Reporter) {
 	r.Counter("client_accept_failures_total", "Times that a client connection could not be accepted, for want of file descriptors or memory.", float64(st.notAccepted.Load()))
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
 	r.Gauge("side_requests_in_flight", "Requests under way for /healthz, /readyz, /metrics and the dashboard's page, and live streams of figures.", float64(s.aside.Load()))
-	for op := range st.requests {
-		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", llm.Operation(op).String())
+	for op := range llm.Operations {
+		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", op.String())
 	}
 	st.own.report(r, "own_requests_total", "Administrators' requests to the gateway itself, such as GET /v1/performance, by class of status.")
 	r.Gauge("streams_active", "Event streams and WebSockets that have begun and not ended.", float64(st.streams.Load()))

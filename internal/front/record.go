@@ -114,7 +114,7 @@ func (x *exchange) conclude() {
 	if x.own != nil {
 		x.s.stats.own.count(x.status, e)
 	} else {
-		x.s.stats.requests[q.Op].count(x.status, e)
+		x.s.stats.requests[q.Op.Known()].count(x.status, e)
 	}
 	if len(x.s.observers) == 0 {
 		return

@@ -69,42 +69,6 @@ func SendWhole(out Sink, contentType string, body []byte) error {
 	return out.Send([]Event{{Raw: body}})
 }
 
-// Operation says what a request asks for.
-type Operation uint8
-
-// The operations that Sluice knows. Everything else of the OpenAI API is a
-// Passthrough.
-const (
-	Passthrough Operation = iota
-	Chat
-	Completion
-	Embedding
-	Response
-	ListModels
-	GetModel
-)
-
-// String gives the operation's name as it stands in metrics and logs, from
-// the OpenTelemetry GenAI convention where that has one.
-func (op Operation) String() string {
-	switch op {
-	case Chat:
-		return "chat"
-	case Completion:
-		return "text_completion"
-	case Embedding:
-		return "embeddings"
-	case Response:
-		return "responses"
-	case ListModels:
-		return "list_models"
-	case GetModel:
-		return "get_model"
-	default:
-		return "passthrough"
-	}
-}
-
 // Field is one header field. Name is in canonical form (Content-Type).
 type Field struct {
 	Name, Value string

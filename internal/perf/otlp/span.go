@@ -194,22 +194,7 @@ func route(x *perf.Exchange) string {
 	if x.Own {
 		return ""
 	}
-	switch x.Op {
-	case llm.Chat:
-		return "/v1/chat/completions"
-	case llm.Completion:
-		return "/v1/completions"
-	case llm.Embedding:
-		return "/v1/embeddings"
-	case llm.Response:
-		return "/v1/responses"
-	case llm.ListModels:
-		return "/v1/models"
-	case llm.GetModel:
-		return "/v1/models/{model}"
-	default:
-		return ""
-	}
+	return x.Op.Route()
 }
 
 // generates reports whether an operation is one to a model.

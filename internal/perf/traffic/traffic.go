@@ -28,16 +28,13 @@ const (
 	other = "other"
 )
 
-// operations is the number of llm's operations.
-const operations = int(llm.GetModel) + 1
-
 // Traffic is a perf.Observer that counts, and a perf.Source that reports. It is
 // safe for concurrent use.
 type Traffic struct {
-	operations [operations]span
-	classes    [operations][perf.Classes]atomic.Uint64
+	operations [llm.Operations]span
+	classes    [llm.Operations][perf.Classes]atomic.Uint64
 	models     table[model]
-	others     [operations]model // of no label of their own
+	others     [llm.Operations]model // of no label of their own
 	upstreams  table[upstream]
 	recent     recent
 	known      func(model string) bool // nil for none
@@ -98,11 +95,11 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 	if x.Own {
 		return
 	}
-	c := x.Class()
+	op, c := x.Op.Known(), x.Class()
 	if c != perf.Sound {
-		t.classes[x.Op][c].Add(1)
+		t.classes[op][c].Add(1)
 	}
-	t.operations[x.Op].observe(x, c)
+	t.operations[op].observe(x, c)
 	m := t.model(x)
 	m.observe(x, c)
 	if x.Stream && x.First > 0 {
@@ -126,7 +123,7 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 // answer shows that a model is there, and not a slip or a try to fill the table.
 func (t *Traffic) model(x *perf.Exchange) *model {
 	if x.Model != "" {
-		k := key{x.Op, x.Model}
+		k := key{x.Op.Known(), x.Model}
 		m := t.models.get(k, x.Begun, false)
 		if m == nil {
 			known := t.known != nil && t.known(x.Model)
@@ -138,7 +135,7 @@ func (t *Traffic) model(x *perf.Exchange) *model {
 			return m
 		}
 	}
-	return &t.others[x.Op]
+	return &t.others[x.Op.Known()]
 }
 
 // remembered reports whether a reply cost no call of its own. Its upstream is then
@@ -168,13 +165,13 @@ func (t *Traffic) tokens(m *model, x *perf.Exchange) {
 
 // Figures implements perf.Source.
 func (t *Traffic) Figures(r perf.Reporter) {
-	for op := range t.operations {
-		t.operations[op].report(r, "request", "requests", "operation", llm.Operation(op).String())
+	for op := range llm.Operations {
+		t.operations[op].report(r, "request", "requests", "operation", op.String())
 		t.reportClasses(r, op)
 	}
 	t.models.each(func(k key, m *model) { m.report(r, k) })
-	for op := range t.others {
-		t.others[op].report(r, key{llm.Operation(op), other})
+	for op := range llm.Operations {
+		t.others[op].report(r, key{op, other})
 	}
 	t.upstreams.each(func(k key, u *upstream) {
 		u.report(r, "upstream_request", "requests that an upstream answered", "upstream", k.name)
@@ -193,11 +190,11 @@ func (t *Traffic) Figures(r perf.Reporter) {
 
 // reportClasses reports what went wrong in an operation. That nothing failed is
 // said too: a rate begins with the first failure only where there was a zero.
-func (t *Traffic) reportClasses(r perf.Reporter, op int) {
+func (t *Traffic) reportClasses(r perf.Reporter, op llm.Operation) {
 	used := t.operations[op].requests.Load() > 0
 	for c := perf.Sound + 1; c < perf.Classes; c++ {
 		n := t.classes[op][c].Load()
-		labels := []string{"operation", llm.Operation(op).String(), "class", c.String()}
+		labels := []string{"operation", op.String(), "class", c.String()}
 		switch {
 		case c.Failed() && used:
 			r.Counter("requests_failed_total", "Requests that failed, by class.", float64(n), labels...)

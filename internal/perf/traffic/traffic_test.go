@@ -295,3 +295,32 @@ func BenchmarkObserve(b *testing.B) {
 		tr.Observe(x)
 	}
 }
+
+// TestOperations: each operation is counted under its name, and what is none as a
+// passthrough.
+func TestOperations(t *testing.T) {
+	tr := New()
+	for op := range llm.Operations + 3 {
+		for _, model := range []string{"", "m"} {
+			x := answered(model)
+			x.Op, x.Status = op, 503
+			tr.Observe(x)
+		}
+	}
+	got := figures(tr)
+	for op := range llm.Operations {
+		want := 2.0
+		if op == llm.Passthrough {
+			want += 2 * 3
+		}
+		if n := got["request_duration_seconds operation "+op.String()]; n != want {
+			t.Errorf("%g requests of %v", n, op)
+		}
+		if n := got["requests_failed_total operation "+op.String()+" class upstream_error"]; n != want {
+			t.Errorf("%g failures of %v", n, op)
+		}
+	}
+	if n := len(tr.Recent()); n != 2*(int(llm.Operations)+3) {
+		t.Errorf("%d requests are kept", n)
+	}
+}

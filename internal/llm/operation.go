@@ -1,0 +1,46 @@
+package llm
+
+// Operation says what a request asks for.
+type Operation uint8
+
+// The operations that Sluice knows. Everything else of the OpenAI API is a
+// Passthrough.
+const (
+	Passthrough Operation = iota
+	Chat
+	Completion
+	Embedding
+	Response
+	ListModels
+	GetModel
+
+	Operations // how many there are: the length of any table of them
+)
+
+var operationNames = [Operations]string{
+	Passthrough: "passthrough",
+	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses",
+	ListModels: "list_models", GetModel: "get_model",
+}
+
+var operationRoutes = [Operations]string{
+	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses",
+	ListModels: "/v1/models", GetModel: "/v1/models/{model}",
+}
+
+// Known is op, or Passthrough in place of what is no operation: the index of op in
+// a table.
+func (op Operation) Known() Operation {
+	if op >= Operations {
+		return Passthrough
+	}
+	return op
+}
+
+// String gives the operation's name as it stands in metrics and logs, from
+// the OpenTelemetry GenAI convention where that has one.
+func (op Operation) String() string { return operationNames[op.Known()] }
+
+// Route gives the path of the operation's requests, in which {model} stands for a
+// name; "" for Passthrough, which has all others.
+func (op Operation) Route() string { return operationRoutes[op.Known()] }
