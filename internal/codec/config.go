@@ -7,16 +7,10 @@ import (
 	"time"
 )
 
-// Config is the `protobuf` section.
+// Config is the part of the `protobuf` section that is the codec's own.
 type Config struct {
 	// Enabled puts the codec into the chain.
 	Enabled bool `yaml:"enabled" env:"SLUICE_PROTOBUF_ENABLED"`
-
-	// Schemas are loaded at the start, each under a name: paths of .proto files, of
-	// descriptor sets or of folders, and grpc://host:port (with TLS grpcs) of
-	// servers that reflect. "name=path" gives the name, which otherwise is that of
-	// the file without its ending.
-	Schemas []string `yaml:"schemas"`
 
 	// MaxInputBytes bounds a request's body, and a message of a stream or of the
 	// command line. MaxOutputBytes bounds what a message becomes, and what a
@@ -29,10 +23,6 @@ type Config struct {
 	MaxDepth  int `yaml:"max_depth"`
 	MaxFields int `yaml:"max_fields"`
 	MaxItems  int `yaml:"max_items"`
-
-	// MaxSchemaBytes bounds one schema, MaxSchemas how many there are.
-	MaxSchemaBytes int `yaml:"max_schema_bytes"`
-	MaxSchemas     int `yaml:"max_schemas"`
 
 	// Workers run batches and calls of more than InlineBytes; 0 is one for each
 	// CPU. Queue is how many pieces of work may wait for them; one more is told
@@ -63,7 +53,6 @@ func Default() Config {
 		Enabled:       true,
 		MaxInputBytes: 8 << 20, MaxOutputBytes: 64 << 20,
 		MaxDepth: 100, MaxFields: 1_000_000, MaxItems: 1000,
-		MaxSchemaBytes: 8 << 20, MaxSchemas: 64,
 		Queue: 256, InlineBytes: 16 << 10,
 		ResultCacheBytes: 32 << 20, ResultTTL: 300 * time.Second,
 		SSEEncoding: Base64,
@@ -86,7 +75,6 @@ func (c Config) Validate() error {
 	}{
 		{"max_input_bytes", c.MaxInputBytes, 1 << 10}, {"max_output_bytes", c.MaxOutputBytes, 1 << 10},
 		{"max_depth", c.MaxDepth, 1}, {"max_fields", c.MaxFields, 1}, {"max_items", c.MaxItems, 1},
-		{"max_schema_bytes", c.MaxSchemaBytes, 1 << 10}, {"max_schemas", c.MaxSchemas, 1},
 		{"workers", c.Workers, 0}, {"queue", c.Queue, 1}, {"inline_bytes", c.InlineBytes, 0},
 	} {
 		fault(n.value < n.least, "%s: must be at least %d, is %d", n.key, n.least, n.value)
@@ -96,8 +84,5 @@ func (c Config) Validate() error {
 	fault(c.ResultCacheBytes != 0 && c.ResultCacheBytes < 64<<10, "result_cache_bytes: must be 0 or at least 64KiB, is %d", c.ResultCacheBytes)
 	fault(c.ResultTTL <= 0, "result_ttl: %v is not a time above 0", c.ResultTTL)
 	fault(c.SSEEncoding != Base64 && c.SSEEncoding != Hex, "sse_encoding: %q is none of %s, %s", c.SSEEncoding, Base64, Hex)
-	for i, s := range c.Schemas {
-		fault(s == "", "schemas[%d]: is empty", i)
-	}
 	return errors.Join(faults...)
 }

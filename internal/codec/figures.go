@@ -70,7 +70,6 @@ func (c *Codec) Figures(r perf.Reporter) {
 	r.Gauge("protobuf_workers_busy", "Of these, those that work.", float64(c.pool.busy.Load()))
 	r.Gauge("protobuf_queue_length", "Pieces of work that wait for a worker.", float64(int64(c.cfg.Queue)-c.pool.room.Load()))
 	r.Counter("protobuf_queue_full_total", "Calls that were refused because the queue was full.", float64(c.pool.refused.Load()))
-	c.plans.Figures(r)
 	c.results.report(r)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/protobuf"
+	"sluice/internal/protobuf/catalog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,6 +37,22 @@ service Notes { rpc Follow(Note) returns (stream Note); }
 // newCodec makes a Codec that knows test.Note of the schema "notes".
 func newCodec(t testing.TB, change func(*Config)) *Codec {
 	t.Helper()
+	return codecOf(t, newCatalog(t, catalog.Default(), ""), change)
+}
+
+func newCatalog(t testing.TB, cfg catalog.Config, dir string) *catalog.Catalog {
+	t.Helper()
+	c, err := catalog.New(t.Context(), cfg, catalog.Options{StateDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Begin()
+	return c
+}
+
+// codecOf makes a Codec of schemas to which it adds "notes".
+func codecOf(t testing.TB, schemas *catalog.Catalog, change func(*Config)) *Codec {
+	t.Helper()
 	cfg := Default()
 	if change != nil {
 		change(&cfg)
@@ -43,7 +60,7 @@ func newCodec(t testing.TB, change func(*Config)) *Codec {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(cfg, Options{Logger: slog.New(slog.DiscardHandler)})
+	c, err := New(cfg, Options{Logger: slog.New(slog.DiscardHandler), Schemas: schemas})
 	if err != nil {
 		t.Fatal(err)
 	}

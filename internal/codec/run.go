@@ -9,10 +9,9 @@ import (
 	"fmt"
 	"io"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
 	"sluice/internal/llm"
 	"sluice/internal/protobuf"
+	"sluice/internal/protobuf/catalog"
 	"sluice/internal/protobuf/schema"
 )
 
@@ -31,20 +30,25 @@ type RunOptions struct {
 // When ctx ends, Run does after the message that it is at or waits for.
 func Run(ctx context.Context, d Direction, schemaPaths []string, typeName string, delimited bool, in io.Reader, out io.Writer, o RunOptions) error {
 	cfg := o.Config
-	cfg.Workers, cfg.ResultCacheBytes, cfg.Schemas = 1, 0, nil
-	c, err := New(cfg, Options{})
+	cfg.Workers, cfg.ResultCacheBytes = 1, 0
+	bounds := catalog.Default()
+	schemas, err := catalog.New(ctx, bounds, catalog.Options{})
+	if err != nil {
+		return err
+	}
+	c, err := New(cfg, Options{Schemas: schemas})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	s, err := schema.Load(ctx, schema.Source{Name: "schema", Locations: schemaPaths}, c.schemaLimits())
+	s, err := schema.Load(ctx, schema.Source{Name: "schema", Locations: schemaPaths}, schema.Limits{MaxBytes: bounds.MaxSchemaBytes})
 	if err != nil {
 		return err
 	}
-	if _, err := c.schemas.Put(s.Name, s); err != nil {
+	if err := schemas.Add(s); err != nil {
 		return err
 	}
-	if _, _, err := c.schemas.Find(s.Name, protoreflect.FullName(typeName)); err != nil {
+	if _, err := schemas.Find(s.Name, typeName); err != nil {
 		return err
 	}
 	t, err := c.find(typeName, s.Name)

@@ -3,37 +3,15 @@ package codec
 import (
 	"encoding/hex"
 	"errors"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/protobuf/catalog"
 	"sluice/internal/protobuf/schema"
 )
-
-// schemaName splits an entry of the configuration's schemas. One that names none
-// is called as its file is, or its server.
-func schemaName(entry string) (name, location string) {
-	if name, location, ok := strings.Cut(entry, "="); ok && schema.CheckName(name) == nil {
-		return name, location
-	}
-	name = filepath.Base(entry)
-	if _, server, ok := strings.Cut(entry, "://"); ok {
-		name = server
-	} else {
-		name = strings.TrimSuffix(name, filepath.Ext(name))
-	}
-	name = strings.Map(func(r rune) rune {
-		if schema.CheckName("x"+string(r)) != nil {
-			return '-'
-		}
-		return r
-	}, name)
-	return name, entry
-}
 
 // find finds a message type by its full name, in the schema of that name or, where
 // that is "", in all.
@@ -41,15 +19,11 @@ func (c *Codec) find(typeName, schemaName string) (target, error) {
 	if typeName == "" {
 		return target{}, errMissing("type", "The request names no message type. Give one as \"type\", with its package, as in \"pkg.Message\".")
 	}
-	s, md, err := c.schemas.Find(schemaName, protoreflect.FullName(typeName))
+	t, err := c.schemas.Find(schemaName, typeName)
 	if err != nil {
 		return target{}, c.errFind(schemaName, err)
 	}
-	p, err := c.plans.Get(s.Digest, s, md.FullName())
-	if err != nil {
-		return target{}, err
-	}
-	return target{plan: p, digest: s.Digest, name: string(md.FullName())}, nil
+	return target{plan: t.Plan, digest: t.Digest, name: t.Name}, nil
 }
 
 func (c *Codec) errFind(schemaName string, err error) error {
@@ -75,17 +49,17 @@ func errNotFound(code, param string, err error) *llm.Error {
 // description, JSON. The content type says whether body is the text of a .proto
 // file or a FileDescriptorSet. What is wrong with the upload is an *llm.Error.
 func (c *Codec) PutSchema(name, contentType string, body []byte) ([]byte, error) {
-	s, err := schema.Parse(name, contentType, body, c.schemaLimits())
+	s, err := c.schemas.Upload(name, contentType, body)
 	if err != nil {
 		return nil, errUpload(err)
-	}
-	if _, err := c.schemas.Put(name, s); err != nil {
-		return nil, errPut(err)
 	}
 	return appendSchema(nil, s), nil
 }
 
 func errUpload(err error) error {
+	if _, ok := errors.AsType[*catalog.InvalidError](err); !ok {
+		return errPut(err)
+	}
 	switch {
 	case errors.Is(err, schema.ErrContentType):
 		return llm.Errorf(statusUnsupportedMedia, "unsupported_content_type", "The schema cannot be read: %v.", err)

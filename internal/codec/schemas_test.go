@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sluice/internal/llm"
+	"sluice/internal/protobuf/catalog"
 )
 
 func list(c *Codec) string {
@@ -14,7 +15,7 @@ func list(c *Codec) string {
 }
 
 func TestSchemas(t *testing.T) {
-	c := newCodec(t, func(c *Config) { c.MaxSchemas, c.MaxSchemaBytes = 2, 1<<10 })
+	c := codecOf(t, newCatalog(t, catalog.Config{MaxSchemas: 2, MaxSchemaBytes: 1 << 10}, ""), nil)
 	digest := func(s string) string {
 		_, s, _ = strings.Cut(s, `"sha256:`)
 		return s[:64]
@@ -85,10 +86,10 @@ func TestConfiguredAndKept(t *testing.T) {
 	if err := os.WriteFile(path, []byte(notes), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Default()
+	cfg := catalog.Default()
 	cfg.Schemas = []string{path, "other=" + path}
 	for restart := range 2 {
-		c, err := New(cfg, Options{StateDir: state})
+		c, err := New(Default(), Options{Schemas: newCatalog(t, cfg, state)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,32 +108,9 @@ func TestConfiguredAndKept(t *testing.T) {
 		}
 		c.Close()
 	}
-	for _, list := range [][]string{{path, path}, {filepath.Join(dir, "none.proto")}, {"ftp://x"}} {
-		cfg.Schemas = list
-		if c, err := New(cfg, Options{}); err == nil {
-			c.Close()
-			t.Errorf("%v: no error", list)
-		}
-	}
 }
 
-func TestSchemaName(t *testing.T) {
-	for entry, want := range map[string][2]string{
-		"a/b/chat.proto":       {"chat", "a/b/chat.proto"},
-		"protos":               {"protos", "protos"},
-		"grpc://a.example:443": {"a.example-443", "grpc://a.example:443"},
-		"x=a/b.proto":          {"x", "a/b.proto"},
-		"a b=c.proto":          {"a-b-c", "a b=c.proto"},
-	} {
-		if name, location := schemaName(entry); name != want[0] || location != want[1] {
-			t.Errorf("%s: %q at %q", entry, name, location)
-		}
-	}
-}
-
-// Reload takes up what changed in the files, or nothing where one is broken. A
-// Codec that takes over has what was uploaded to the one before, but for what
-// the configuration now names itself.
+// What changed in the files, and what a catalog took over, is what the codec knows.
 func TestReload(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.proto")
 	write := func(text string) {
@@ -142,30 +120,41 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write(`syntax = "proto3"; message A { string x = 1; }`)
-	c := newCodec(t, func(c *Config) { c.Schemas = []string{file} })
+	cfg := catalog.Default()
+	cfg.Schemas = []string{file}
+	schemas := newCatalog(t, cfg, "")
+	c := codecOf(t, schemas, nil)
+	reload := func() error {
+		commit, err := schemas.Prepare(t.Context(), cfg)
+		if err == nil {
+			commit()
+		}
+		return err
+	}
 	encode := func(c *Codec, json string) string { return send(c, post("encode?type=A", json, asJSON)) }
 	if got := encode(c, `{"x":"1"}`); !strings.HasSuffix(got, "\n\x011") {
 		t.Errorf("at first: %q", got)
 	}
 	write(`syntax = "proto3"; message A { string y = 1; }`)
-	if err := c.Reload(t.Context()); err != nil {
+	if err := reload(); err != nil {
 		t.Fatal(err)
 	}
 	if got := encode(c, `{"y":"1"}`); !strings.HasSuffix(got, "\n\x011") {
 		t.Errorf("changed: %q", got)
 	}
 	write(`syntax = "proto3"; message A {`)
-	if err := c.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "a.proto") {
+	if err := reload(); err == nil || !strings.Contains(err.Error(), "a.proto") {
 		t.Errorf("broken: %v", err)
 	}
 	if got := encode(c, `{"y":"1"}`); !strings.HasSuffix(got, "\n\x011") {
 		t.Errorf("after a broken one: %q", got)
 	}
 
-	cfg := Default()
 	write(notes)
 	cfg.Schemas = []string{"a=" + file}
-	next, err := New(cfg, Options{Before: c})
+	after := newCatalog(t, cfg, "")
+	after.TakeOver(schemas)
+	next, err := New(Default(), Options{Schemas: after})
 	if err != nil {
 		t.Fatal(err)
 	}

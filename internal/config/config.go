@@ -24,6 +24,7 @@ import (
 	"sluice/internal/perf/access"
 	"sluice/internal/perf/alarm"
 	"sluice/internal/perf/timeline"
+	"sluice/internal/protobuf/catalog"
 	"sluice/internal/route"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
@@ -39,7 +40,7 @@ type Config struct {
 	Upstreams []Upstream   `yaml:"upstreams"`
 	Route     route.Config `yaml:"route"`
 	Cache     Cache        `yaml:"cache"`
-	Protobuf  codec.Config `yaml:"protobuf"`
+	Protobuf  Protobuf     `yaml:"protobuf"`
 	Perf      Perf         `yaml:"perf"`
 	Log       Log          `yaml:"log"`
 
@@ -72,6 +73,13 @@ type Cache struct {
 	cache.Config `yaml:",inline"`
 
 	Redis redis.Config `yaml:",inline"`
+}
+
+// Protobuf is the codec with the messages that it knows.
+type Protobuf struct {
+	codec.Config `yaml:",inline"`
+
+	Catalog catalog.Config `yaml:",inline"`
 }
 
 // Perf is how the gateway watches itself.
@@ -129,7 +137,7 @@ func Default() Config {
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
-		Protobuf:   codec.Default(),
+		Protobuf:   Protobuf{Config: codec.Default(), Catalog: catalog.Default()},
 		Perf:       Perf{Config: timeline.Default(), Alarm: alarm.Default()},
 		Log:        Log{Level: "info", Format: "text", Config: access.Default()},
 	}
@@ -181,6 +189,9 @@ func (c Config) Warnings() []string {
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (c Cache) Validate() error { return errors.Join(c.Config.Validate(), c.Redis.Validate()) }
+
+// Validate returns all faults joined, each as "key: what is wrong".
+func (p Protobuf) Validate() error { return errors.Join(p.Config.Validate(), p.Catalog.Validate()) }
 
 // Validate returns all faults joined, each as "key: what is wrong".
 func (p Perf) Validate() error { return errors.Join(p.Config.Validate(), p.Alarm.Validate()) }

@@ -38,7 +38,7 @@ func TestGoodFile(t *testing.T) {
 			east.HTTPClient.MaxConnections, east.HTTPClient.IdleTimeout, east.HTTPClient.PoolTimeout) +
 		fmt.Sprintln(own(west).BaseURL, own(west).APIKey.Reveal(), west.Weight, west.HTTPClient == cfg.HTTPClient) +
 		fmt.Sprintln(cfg.Server.APIKeys[0].Admin, cfg.Cache.MaxSize, cfg.Cache.ResponseTTL, cfg.Cache.DefaultTTL, cfg.Cache.Scope, cfg.Cache.When,
-			cfg.Cache.Preload, cfg.Cache.Redis.URL.Reveal(), cfg.Cache.Redis.Timeout, cfg.Cache.Redis.Prefix, cfg.StateDir, cfg.Protobuf.Schemas, cfg.Protobuf.MaxInputBytes, cfg.Protobuf.MaxItems)
+			cfg.Cache.Preload, cfg.Cache.Redis.URL.Reveal(), cfg.Cache.Redis.Timeout, cfg.Cache.Redis.Prefix, cfg.StateDir, cfg.Protobuf.Catalog.Schemas, cfg.Protobuf.MaxInputBytes, cfg.Protobuf.MaxItems)
 	want := `::1 0 1048576 1m30s 500ms 30s team-a [all] [/v1/files GET /v1/files/*] [X-Team X-Exp-*] 15s 0s 262144 20 false ` +
 		`map[4.1:west/gpt-4.1 fast:east/m-1] map[m-1:[west/m-1 m-2]] [429] 3 {debug json {true false}} testdata/good/full.yaml
 east openai https://east.example/v1 sk-east-secret 3 [m-1 m-2*] 20 30s 10s

@@ -12,16 +12,46 @@ import (
 	"sluice/internal/front"
 	"sluice/internal/llm"
 	"sluice/internal/protobuf"
+	"sluice/internal/protobuf/catalog"
 )
 
-// codecKey is what a codec is made of.
-type codecKey struct {
-	cfg codec.Config
-	dir string
+// schemasStage makes no stage but what stages look messages up in. It is one for as
+// long as the state directory is, where uploads are kept: another configuration is
+// taken over by renewing it.
+func schemasStage() stage {
+	return stage{
+		name: "schemas",
+		key: func(cfg *config.Config) any {
+			if !cfg.Protobuf.Enabled {
+				return nil
+			}
+			return cfg.StateDir
+		},
+		build: func(a *assembly) (*part, error) {
+			o := catalog.Options{Logger: a.log}
+			if a.cfg.StateDir != "" {
+				o.StateDir = filepath.Join(a.cfg.StateDir, "schemas")
+			}
+			c, err := catalog.New(context.Background(), a.cfg.Protobuf.Catalog, o)
+			if err != nil {
+				return nil, err
+			}
+			return &part{
+				is: c, figures: []figures{{"codec", c}},
+				// The files that the configuration names may have changed.
+				renew: func(cfg *config.Config) (func(), error) { return c.Prepare(context.Background(), cfg.Protobuf.Catalog) },
+				commit: func(before any) {
+					c.Begin()
+					if before, ok := before.(*catalog.Catalog); ok {
+						c.TakeOver(before)
+					}
+				},
+			}, nil
+		},
+	}
 }
 
-// codecStage answers below /v1/protobuf/. Chains share the codec, so that a reload
-// keeps what was uploaded and compiled.
+// codecStage answers below /v1/protobuf/.
 func codecStage() stage {
 	return stage{
 		name: "codec",
@@ -29,22 +59,16 @@ func codecStage() stage {
 			if !cfg.Protobuf.Enabled {
 				return nil
 			}
-			return codecKey{cfg.Protobuf, cfg.StateDir}
+			return cfg.Protobuf.Config
 		},
 		build: func(a *assembly) (*part, error) {
-			o := codec.Options{Logger: a.log, Before: predecessor[*codec.Codec](a, "codec")}
-			if a.cfg.StateDir != "" {
-				o.StateDir = filepath.Join(a.cfg.StateDir, "schemas")
-			}
-			c, err := codec.New(a.cfg.Protobuf, o)
+			c, err := codec.New(a.cfg.Protobuf.Config, codec.Options{Logger: a.log, Schemas: use[*catalog.Catalog](a, "schemas")})
 			if err != nil {
 				return nil, err
 			}
 			return &part{
 				is: c, figures: []figures{{"codec", c}}, close: c.Close,
 				stage: func(_ *chain, next llm.Handler) llm.Handler { return c.Stage(next) },
-				// The files that the configuration names may have changed.
-				renew: func(*config.Config) (func(), error) { return c.Prepare(context.Background()) },
 			}, nil
 		},
 	}

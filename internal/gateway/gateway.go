@@ -104,7 +104,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 		Metrics: g.figures,
 		Version: g.opts.Version,
 		Ready:   g.ready,
-		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
+		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.Catalog.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
 			{Method: "DELETE", Path: "/v1/cache", Handler: front.JSON(g.purge)},
 			{Method: "GET", Path: "/v1/health/detailed", Handler: front.JSON(g.health)},
 		}),

@@ -207,7 +207,7 @@ func TestReloadOfSchemas(t *testing.T) {
 	}
 	write(`syntax = "proto3"; message A { string x = 1; }`)
 	cfg := load(t)
-	cfg.Protobuf.Schemas = []string{file}
+	cfg.Protobuf.Catalog.Schemas = []string{file}
 	g, url := run(t, cfg, nil)
 	call := func(method, path, kind, body string) (status int, cache string) {
 		t.Helper()
@@ -238,7 +238,7 @@ func TestReloadOfSchemas(t *testing.T) {
 	}
 	write(`syntax = "proto3"; message A { string y = 1; }`)
 	same := load(t)
-	same.Protobuf.Schemas = []string{file}
+	same.Protobuf.Catalog.Schemas = []string{file}
 	if err := g.Reload(same); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestReloadOfSchemas(t *testing.T) {
 		t.Errorf("after a reload %d %d %d", x, y, up)
 	}
 	other := load(t)
-	other.Protobuf.Schemas, other.Protobuf.MaxItems, other.Cache.MaxSize = []string{file}, 10, 100
+	other.Protobuf.Catalog.Schemas, other.Protobuf.MaxItems, other.Cache.MaxSize = []string{file}, 10, 100
 	if err := g.Reload(other); err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestReloadOfSchemas(t *testing.T) {
 	}
 	write("broken")
 	again := load(t)
-	again.Protobuf.Schemas, again.Protobuf.MaxItems, again.Cache.MaxSize = []string{file}, 10, 100
+	again.Protobuf.Catalog.Schemas, again.Protobuf.MaxItems, again.Cache.MaxSize = []string{file}, 10, 100
 	if err := g.Reload(again); err == nil || !strings.Contains(err.Error(), "a.proto") {
 		t.Errorf("a broken file: %v", err)
 	}

@@ -122,6 +122,17 @@ func runStages(t *testing.T, cfg *config.Config, o Options, list []stage) (*Gate
 	return serve(t, g)
 }
 
+// before gives the stages with another one in front of one of them.
+func before(t *testing.T, name string, another stage) []stage {
+	t.Helper()
+	list := stages()
+	at := slices.IndexFunc(list, func(s stage) bool { return s.name == name })
+	if at < 0 {
+		t.Fatalf("there is no stage %s", name)
+	}
+	return slices.Insert(list, at, another)
+}
+
 // systems lists the systems whose figures are registered, sorted.
 func systems(g *Gateway) (list []string) {
 	g.figures.Each(func(system string, _ perf.Source) { list = append(list, system) })
@@ -162,7 +173,7 @@ func TestInventedStage(t *testing.T) {
 	_, base := model(t)
 	env := []string{"ONE_API_KEY=k1-secret", "ONE_BASE_URL=" + base}
 	// Between the codec, which answers its own requests, and the cache.
-	g, url := runStages(t, i.with(t, "a", env...), Options{}, slices.Insert(stages(), 1, i.stage()))
+	g, url := runStages(t, i.with(t, "a", env...), Options{}, before(t, "cache", i.stage()))
 	reload := func(key string, env ...string) {
 		t.Helper()
 		if err := g.Reload(i.with(t, key, env...)); err != nil {

@@ -30,6 +30,9 @@ func (r *Registry) persist(name string, old, s *Schema) error {
 	case r.opt.Dir == "":
 		return nil
 	case s != nil && s.Upload:
+		if err := os.MkdirAll(r.opt.Dir, state.FolderMode); err != nil {
+			return err
+		}
 		return writeKept(filepath.Join(r.opt.Dir, name+keptSuffix), s.set)
 	case old != nil && old.Upload:
 		return state.Remove(filepath.Join(r.opt.Dir, name+keptSuffix))
@@ -46,23 +49,40 @@ func writeKept(path string, set []byte) error {
 	})
 }
 
-// restore reads the uploads that the directory holds. What a crash left half
-// written is removed.
-func (r *Registry) restore() error {
+// Tidy makes the directory and removes what a crash left half written, and uploads
+// whose names belong to loaded schemas now. Up to then Prepare leaves files alone.
+func (r *Registry) Tidy() error {
+	if r.opt.Dir == "" {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err := os.MkdirAll(r.opt.Dir, state.FolderMode); err != nil {
 		return err
 	}
+	r.tidy = true
+	entries, err := os.ReadDir(r.opt.Dir)
+	for _, e := range entries {
+		name, _ := strings.CutSuffix(e.Name(), keptSuffix)
+		s := r.now.Load().byName[name]
+		if strings.HasSuffix(e.Name(), keptSuffix+state.NewSuffix) || name != e.Name() && s != nil && !s.Upload {
+			err = errors.Join(err, os.Remove(filepath.Join(r.opt.Dir, e.Name())))
+		}
+	}
+	return err
+}
+
+// restore reads the uploads that the directory holds.
+func (r *Registry) restore() error {
 	entries, err := os.ReadDir(r.opt.Dir) // sorted
 	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
 	for _, e := range entries {
 		path := filepath.Join(r.opt.Dir, e.Name())
-		if strings.HasSuffix(e.Name(), keptSuffix+state.NewSuffix) {
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		}
 		name, ok := strings.CutSuffix(e.Name(), keptSuffix)
 		if !ok {
 			continue

@@ -16,7 +16,7 @@ import (
 
 // Options say how a Registry is. Zero means the default, which is in brackets.
 type Options struct {
-	MaxSchemas int   // [100]
+	MaxSchemas int   // [100]; Prepare may change it
 	MaxBytes   int64 // of Descriptors in all; linked, they take some 40 times that [8 MiB]
 	// Dir keeps uploads over a restart. Empty keeps none. One process has it.
 	Dir    string
@@ -43,6 +43,8 @@ type Registry struct {
 	log *slog.Logger
 	now atomic.Pointer[snapshot]
 	mu  sync.Mutex // one changes
+
+	tidy bool // Tidy was called
 }
 
 // snapshot is what a registry holds at one time. It never changes.
@@ -54,7 +56,7 @@ type snapshot struct {
 }
 
 // NewRegistry makes a registry with the uploads that Options.Dir holds. One
-// that is damaged is skipped with a warning.
+// that is damaged is skipped with a warning. It writes nothing there; see Tidy.
 func NewRegistry(o Options) (*Registry, error) {
 	o.MaxSchemas = cmp.Or(o.MaxSchemas, 100)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
@@ -101,11 +103,55 @@ func (r *Registry) Put(name string, s *Schema) (old [32]byte, err error) {
 	return old, nil
 }
 
+// Prepare checks a list of schemas that are to be the ones that were loaded, in the
+// place of those that are, and a bound on how many schemas there are in all. It
+// changes nothing: commit does, and cannot fail. Uploads stay, but for those that
+// have a name of the list.
+func (r *Registry) Prepare(loaded []*Schema, maxSchemas int) (commit func(), err error) {
+	maxSchemas = cmp.Or(maxSchemas, 100)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.fits(r.now.Load().loaded(loaded), maxSchemas); err != nil {
+		return nil, fmt.Errorf("load schemas: %w", err)
+	}
+	return func() { r.replace(loaded, maxSchemas) }, nil
+}
+
+// replace has list be the schemas that were loaded. An upload that came since there
+// was room is kept even where there is none.
+func (r *Registry) replace(list []*Schema, maxSchemas int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opt.MaxSchemas = maxSchemas
+	before := r.now.Load()
+	after := before.loaded(list)
+	r.now.Store(after)
+	for _, old := range before.list {
+		s := after.byName[old.Name]
+		if s == old {
+			continue
+		}
+		if r.tidy {
+			if err := r.persist(old.Name, old, s); err != nil {
+				r.log.Warn("a kept schema cannot be removed", "schema", old.Name, "error", err)
+			}
+		}
+		r.tell(old.Name, old, s, after)
+	}
+	for _, s := range after.list {
+		if before.byName[s.Name] == nil {
+			r.tell(s.Name, nil, s, after)
+		}
+	}
+}
+
 // room refuses a snapshot that is over the registry's limits.
-func (r *Registry) room(after *snapshot) error {
+func (r *Registry) room(after *snapshot) error { return r.fits(after, r.opt.MaxSchemas) }
+
+func (r *Registry) fits(after *snapshot, maxSchemas int) error {
 	switch {
-	case len(after.list) > r.opt.MaxSchemas:
-		return fmt.Errorf("%w: there are %d", ErrFull, r.opt.MaxSchemas)
+	case len(after.list) > maxSchemas:
+		return fmt.Errorf("%w: there are %d", ErrFull, maxSchemas)
 	case after.bytes > r.opt.MaxBytes:
 		return fmt.Errorf("%w: over %d bytes in all", ErrFull, r.opt.MaxBytes)
 	}
@@ -130,6 +176,11 @@ func (r *Registry) Remove(name string) error {
 // publish makes after what the registry holds. r.mu is held.
 func (r *Registry) publish(name string, old, s *Schema, after *snapshot) {
 	r.now.Store(after)
+	r.tell(name, old, s, after)
+}
+
+// tell tells of a change. r.mu is held.
+func (r *Registry) tell(name string, old, s *Schema, after *snapshot) {
 	if r.opt.OnChange != nil {
 		r.opt.OnChange(Change{Name: name, Old: old, New: s, Dead: old != nil && !after.holds(old.Digest)})
 	}
@@ -191,13 +242,33 @@ func (n *snapshot) with(name string, s *Schema) *snapshot {
 	if s != nil {
 		after.byName[name] = s
 	}
-	for _, name := range slices.Sorted(maps.Keys(after.byName)) {
-		s := after.byName[name]
-		after.list = append(after.list, s)
-		after.bytes += int64(len(s.set))
+	return after.summed()
+}
+
+// loaded gives a snapshot that has a list of loaded schemas in the place of those
+// that it has.
+func (n *snapshot) loaded(list []*Schema) *snapshot {
+	after := &snapshot{byName: map[string]*Schema{}}
+	for _, s := range n.list {
+		if s.Upload {
+			after.byName[s.Name] = s
+		}
 	}
-	after.all = union(after.list)
-	return after
+	for _, s := range list {
+		after.byName[s.Name] = s
+	}
+	return after.summed()
+}
+
+// summed fills in what follows from byName.
+func (n *snapshot) summed() *snapshot {
+	for _, name := range slices.Sorted(maps.Keys(n.byName)) {
+		s := n.byName[name]
+		n.list = append(n.list, s)
+		n.bytes += int64(len(s.set))
+	}
+	n.all = union(n.list)
+	return n
 }
 
 func (n *snapshot) holds(digest [32]byte) bool {

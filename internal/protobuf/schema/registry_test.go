@@ -21,6 +21,9 @@ func newRegistry(t testing.TB, o Options) *Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := r.Tidy(); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
