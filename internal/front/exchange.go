@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 	"sluice/internal/perf/usage"
 )
@@ -32,7 +33,7 @@ type exchange struct {
 	streamSeen bool
 	begun      time.Time
 	body       body
-	buf        *buffer // backs req.Body
+	buf        *memory.Buffer // backs req.Body
 	spool      *spool
 	tenant     *tenant // whose key it is; nil before that is known
 	own        *Route  // answers instead of the handlers
@@ -54,10 +55,10 @@ type exchange struct {
 	unfit  bool    // a timer may still refer to it: not to be used again
 	ending uint8   // place among the Server's endings and one more; 0 for none
 
-	record perf.Exchange // what observers are told
-	pieces usage.Reader  // reads a reply in pieces
-	json   bool          // is to
-	kept   *buffer       // backs record.Reply
+	record perf.Exchange  // what observers are told
+	pieces usage.Reader   // reads a reply in pieces
+	json   bool           // is to
+	kept   *memory.Buffer // backs record.Reply
 }
 
 // begin makes the exchange of a request.
@@ -102,8 +103,8 @@ func (x *exchange) end() {
 	if x.stream.open {
 		s.stats.streams.Add(-1)
 	}
-	s.buffers.put(x.buf)
-	s.buffers.put(x.kept)
+	s.buffers.Put(x.buf)
+	s.buffers.Put(x.kept)
 	if x.spool != nil {
 		x.spool.close()
 	}
@@ -255,7 +256,8 @@ func (x *exchange) fail(e *llm.Error) {
 	}
 	x.mayEnd()
 	x.stream.mu.Lock()
-	x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
+	// Where there is no memory for it the way the stream ends says so too.
+	_ = x.append(appendErrorEvent(nil, x.req.Op, e, x.stream.count))
 	x.wake()
 	x.stream.mu.Unlock()
 	x.settle()
@@ -345,7 +347,7 @@ var _ llm.Sink = (*exchange)(nil)
 // pools are what a Server uses again.
 type pools struct {
 	exchanges sync.Pool // of *exchange
-	buffers   buffers
+	buffers   *memory.Buffers
 
 	gatewayTime, upstreamTime timings
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/memory"
 )
 
 // listener bounds the connections that are open at once.
@@ -31,7 +33,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		st := l.server.state.Load()
 		stats := &l.server.stats
 		if stats.connections.Add(1) <= int64(st.cfg.MaxConnections) {
-			wrapped := &conn{Conn: c, timeout: st.stream.WriteTimeout, stats: stats}
+			wrapped := &conn{Conn: c, timeout: st.stream.WriteTimeout, stats: stats, buffers: l.server.buffers}
 			wrapped.sized.Store(st.cfg.TLS.Cert != "") // in what is enciphered nothing can be found
 			return wrapped, nil
 		}
@@ -53,6 +55,7 @@ type conn struct {
 	net.Conn
 	timeout time.Duration
 	stats   *stats
+	buffers *memory.Buffers
 	once    sync.Once
 
 	resets atomic.Int64 // Unix ns; see ended
@@ -65,8 +68,7 @@ type conn struct {
 
 	// Of the handler's goroutine; see join.
 	joins bool
-	head  *[engineBuffer]byte // held back; nil for nothing
-	n     int                 // of it
+	head  *memory.Buffer // held back; nil for nothing
 	parts [2][]byte
 	queue net.Buffers
 }
@@ -75,8 +77,6 @@ type conn struct {
 // is larger it fills the buffer with the head and the body's beginning, writes
 // that, and then the rest of the body from where it stands.
 const engineBuffer = 4 << 10
-
-var heads = sync.Pool{New: func() any { return new([engineBuffer]byte) }}
 
 // join has the write that comes next leave together with the one that follows
 // it, in one system call. settle has to be called after the second.
@@ -98,8 +98,11 @@ const maxWrite = 256 << 10
 func (c *conn) Write(b []byte) (n int, err error) {
 	if c.joins && len(b) <= engineBuffer {
 		c.joins = false
-		c.head, _ = heads.Get().(*[engineBuffer]byte)
-		c.n = copy(c.head[:], b)
+		var err error
+		if c.head, err = c.buffers.Get(engineBuffer); err != nil {
+			return c.write(b) // alone
+		}
+		c.head.B = append(c.head.B, b...)
 		return len(b), nil
 	}
 	if c.head == nil {
@@ -117,12 +120,12 @@ func (c *conn) Write(b []byte) (n int, err error) {
 
 // writeBoth writes what was held back and b. n counts b.
 func (c *conn) writeBoth(b []byte) (n int, err error) {
-	held := c.n
+	held := len(c.head.B)
 	defer func() {
-		heads.Put(c.head)
+		c.buffers.Put(c.head)
 		c.head, c.parts, c.queue = nil, [2][]byte{}, nil
 	}()
-	c.parts = [2][]byte{c.head[:held], b}
+	c.parts = [2][]byte{c.head.B, b}
 	c.queue = c.parts[:1+min(len(b), 1)]
 	for total := 0; ; {
 		if err := c.extend(); err != nil {

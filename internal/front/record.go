@@ -30,9 +30,12 @@ func (x *exchange) noteWhole(b []byte) {
 		x.noteUsage(usage.Whole(b))
 	}
 	if x.own == nil && x.s.keepReplies != nil && len(b) <= maxKeptReply && x.s.keepReplies() {
-		x.kept = x.s.buffers.get(int64(len(b)))
-		x.kept.b = append(x.kept.b, b...)
-		x.record.Reply = x.kept.b
+		kept, err := x.s.buffers.Get(len(b))
+		if err != nil {
+			return // the reply is more to the client than to observers
+		}
+		kept.B = append(kept.B, b...)
+		x.kept, x.record.Reply = kept, kept.B
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // readRequest reads and checks what the handlers need of the request.
@@ -63,21 +64,27 @@ func (x *exchange) hold(limit int64) error {
 	x.body.limit = limit
 	length := x.r.ContentLength
 	if length > limit {
-		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
-		x.body.err = errTooLarge(limit)
-		return x.body.err
+		return x.refuseBody(errTooLarge(limit))
 	}
+	// One byte more, so that the end is seen without another buffer; and no more
+	// than is kept, since what a client announces is not what it sends.
+	room := int(min(length+1, memory.Largest))
 	if length < 0 {
-		length = smallest * step
+		room = unannounced
 	}
-	x.buf = x.s.buffers.get(length)
+	var err error
+	if x.buf, err = x.s.buffers.Get(room); err != nil {
+		return x.refuseBody(err)
+	}
 	for {
-		if len(x.buf.b) == cap(x.buf.b) {
-			x.buf = x.s.buffers.grow(x.buf)
+		if n := len(x.buf.B); n == cap(x.buf.B) {
+			if x.buf, err = x.s.buffers.Grow(x.buf, roomier(n, n+1)); err != nil {
+				return x.refuseBody(err)
+			}
 		}
-		b := x.buf.b
+		b := x.buf.B
 		n, err := x.body.Read(b[len(b):cap(b)])
-		x.buf.b = b[:len(b)+n]
+		x.buf.B = b[:len(b)+n]
 		if err == io.EOF { //nolint:errorlint // body.Read returns it unwrapped
 			break
 		}
@@ -85,8 +92,18 @@ func (x *exchange) hold(limit int64) error {
 			return err
 		}
 	}
-	x.req.Body, x.req.BodyLen = x.buf.b, int64(len(x.buf.b))
+	x.req.Body, x.req.BodyLen = x.buf.B, int64(len(x.buf.B))
 	return nil
+}
+
+// unannounced is the room that a body of unknown length gets at first, in bytes.
+const unannounced = 16 << 10
+
+// refuseBody has err be the answer to a body that is not read to its end.
+func (x *exchange) refuseBody(err error) error {
+	boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
+	x.body.err = err
+	return err
 }
 
 // scan validates the body and finds the members that decide where it goes.

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	Logger  *slog.Logger // discards by default
 	Metrics llm.Handler  // answers /metrics; without it that is a 404
 	Version string       // goes into the Server header as "sluice/VERSION"
+
+	Buffers *memory.Buffers // lends buffers; makes its own by default
 
 	// Observers are told of every API request when it has ended. Those to
 	// /healthz, /readyz, /metrics and Pages are none.
@@ -188,6 +191,9 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
+	if s.buffers = o.Buffers; s.buffers == nil {
+		s.buffers = new(memory.Buffers)
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -1,12 +1,14 @@
 package front
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
 
 	"sluice/internal/front/merge"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/sse"
 )
 
@@ -17,14 +19,14 @@ import (
 // neither a goroutine nor a buffer.
 type stream struct {
 	mu      sync.Mutex
-	open    bool    // events have begun, a heartbeat included
-	pending *buffer // nil when nothing waits
-	joined  int     // bytes at the beginning of pending that were merged
-	ends    []int   // where each event after them ends
-	writing bool    // the goroutine is there; only it uses the ResponseWriter
-	err     error   // why a write failed; nothing is written after it
-	count   uint64  // events taken
-	ended   bool    // the event that ends a stream is among them
+	open    bool           // events have begun, a heartbeat included
+	pending *memory.Buffer // nil when nothing waits
+	joined  int            // bytes at the beginning of pending that were merged
+	ends    []int          // where each event after them ends
+	writing bool           // the goroutine is there; only it uses the ResponseWriter
+	err     error          // why a write failed; nothing is written after it
+	count   uint64         // events taken
+	ended   bool           // the event that ends a stream is among them
 	last    time.Time
 
 	// moved has room for one sign that the goroutine took pending or ended.
@@ -77,14 +79,20 @@ func (x *exchange) queue(events []llm.Event) error {
 	defer q.mu.Unlock()
 	slow := q.pending != nil
 	for i := range events {
-		x.append(events[i].Raw)
+		if err := x.append(events[i].Raw); err != nil {
+			if i > 0 {
+				x.wake()
+			}
+			q.ended = false
+			return cmp.Or(q.err, err)
+		}
+		q.count++
 	}
-	q.count += uint64(len(events))
 	if q.err != nil {
 		return q.err
 	}
 	x.wake()
-	if len(q.pending.b) <= limit {
+	if len(q.pending.B) <= limit {
 		return nil
 	}
 	if slow {
@@ -92,7 +100,7 @@ func (x *exchange) queue(events []llm.Event) error {
 	}
 	// A buffer that stays half full would be merged for every few events, so the
 	// client has to take it first.
-	for q.pending != nil && len(q.pending.b) > limit/2 {
+	for q.pending != nil && len(q.pending.B) > limit/2 {
 		if err := x.wait(); err != nil {
 			return err
 		}
@@ -126,17 +134,34 @@ func (x *exchange) countSend(events int) {
 	st.events.Add(uint64(events))
 }
 
-// append adds one event to what waits. The stream is locked.
-func (x *exchange) append(raw []byte) {
+// append adds one event to what waits, whole or, after an error, not at all. The
+// stream is locked.
+func (x *exchange) append(raw []byte) (err error) {
 	q := &x.stream
 	if q.pending == nil {
-		q.pending = x.s.buffers.get(int64(len(raw)))
+		if q.pending, err = x.s.buffers.Get(len(raw)); err != nil {
+			return err
+		}
 	}
-	for cap(q.pending.b)-len(q.pending.b) < len(raw) {
-		q.pending = x.s.buffers.grow(q.pending)
+	if need := len(q.pending.B) + len(raw); need > cap(q.pending.B) {
+		if q.pending, err = x.s.buffers.Grow(q.pending, roomier(cap(q.pending.B), need)); err != nil {
+			return err
+		}
 	}
-	q.pending.b = append(q.pending.b, raw...)
-	q.ends = append(q.ends, len(q.pending.b))
+	q.pending.B = append(q.pending.B, raw...)
+	q.ends = append(q.ends, len(q.pending.B))
+	return nil
+}
+
+// roomier is the size of the buffer that follows one of a size which cannot hold
+// what it needs to: few copies for what goes on growing, and of what is large no
+// more than twice as much.
+func roomier(size, need int) int {
+	next := 2 * size
+	if size < memory.Largest {
+		next = min(16*size, memory.Largest)
+	}
+	return max(next, need)
 }
 
 // wake makes sure that what waits is written. The stream is locked.
@@ -156,8 +181,8 @@ func (x *exchange) drain() {
 		q.pending, q.joined, q.ends = nil, 0, q.ends[:0]
 		x.sign()
 		q.mu.Unlock()
-		err := x.write(out.b)
-		x.s.buffers.put(out)
+		err := x.write(out.B)
+		x.s.buffers.Put(out)
 		q.mu.Lock()
 		q.err = err
 	}
@@ -201,7 +226,7 @@ func (x *exchange) settle() {
 		q.mu.Lock()
 	}
 	if q.pending != nil { // a write failed
-		x.s.buffers.put(q.pending)
+		x.s.buffers.Put(q.pending)
 		q.pending = nil
 	}
 	q.mu.Unlock()
@@ -239,8 +264,9 @@ func (x *exchange) heartbeat(d time.Duration) {
 	}
 	x.s.stats.heartbeats.Add(1)
 	if q.err == nil {
-		x.append([]byte(": keep-alive\n\n"))
-		x.wake()
+		if x.append([]byte(": keep-alive\n\n")) == nil { // else the next one may have room
+			x.wake()
+		}
 		q.beat.Reset(d)
 	}
 }
@@ -262,24 +288,24 @@ func (x *exchange) stopHeartbeat() bool {
 
 // merge makes what waits shorter without losing any of it, by joining text that
 // came in many events into few. What was joined before stays as it is, so every
-// event is looked at once. The stream is locked.
+// event is looked at once. Where there is no memory for it, it stays as it is. The
+// stream is locked.
 func (x *exchange) merge() {
 	q := &x.stream
+	out, err := x.s.buffers.Get(len(q.pending.B))
+	if err != nil {
+		return
+	}
 	events := make([][]byte, len(q.ends))
 	start := q.joined
 	for i, end := range q.ends {
-		events[i] = q.pending.b[start:end]
+		events[i] = q.pending.B[start:end]
 		start = end
 	}
-	size := int64(len(q.pending.b))
-	out := x.s.buffers.get(size)
-	if int64(cap(out.b)) < size {
-		out = &buffer{make([]byte, 0, size)}
-	}
-	out.b = append(out.b, q.pending.b[:q.joined]...)
+	out.B = append(out.B, q.pending.B[:q.joined]...)
 	var left int
-	out.b, left = merge.Events(out.b, events)
+	out.B, left = merge.Events(out.B, events)
 	x.s.stats.merged.Add(uint64(len(events) - left))
-	x.s.buffers.put(q.pending)
-	q.pending, q.joined, q.ends = out, len(out.b), q.ends[:0]
+	x.s.buffers.Put(q.pending)
+	q.pending, q.joined, q.ends = out, len(out.B), q.ends[:0]
 }

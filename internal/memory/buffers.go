@@ -40,7 +40,8 @@ type Buffer struct {
 // bodies do not hold the buffers that large ones grew. The zero value is ready
 // for use, by several goroutines; a nil one lends buffers and keeps none.
 type Buffers struct {
-	// Max bounds one buffer, in bytes; 0 is 4 GiB. More is refused.
+	// Max bounds one buffer, in bytes; 0 is 4 GiB, and below 0 none is lent. What
+	// is larger is refused.
 	Max int
 
 	pools   [classes]sync.Pool // of *Buffer
