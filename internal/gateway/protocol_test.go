@@ -19,6 +19,7 @@ import (
 
 	"sluice/internal/config"
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 	"sluice/internal/upstream"
 )
 
@@ -169,7 +170,7 @@ upstreams:
 		}
 		return cfg
 	}
-	var out syncBuffer
+	var out testkit.Buffer
 	first := must(text)
 	g, url := run(t, first, &out)
 	ask := func(said, cache, token string) {
