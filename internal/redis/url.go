@@ -153,7 +153,7 @@ func (q *query) truth(name string) bool {
 func (q *query) file(name string) ([]byte, error) {
 	b, err := os.ReadFile(name)
 	if err == nil {
-		fmt.Fprintf(q.sum, "\x00%d:%s", len(b), b)
+		_, _ = fmt.Fprintf(q.sum, "\x00%d:%s", len(b), b)
 	}
 	return b, err
 }
