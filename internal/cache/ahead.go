@@ -191,7 +191,7 @@ func (a *ahead) ask(ctx context.Context, key Key, req *llm.Request, why origin) 
 	if s == nil {
 		return
 	}
-	l := a.c.take(s, req)
+	l := a.c.borrow(s, req)
 	defer a.c.release(l)
 	if !l.identify() || l.own() != key { // another configuration than then
 		return

@@ -131,15 +131,15 @@ func (l *lookup) recall() {
 		if it.first != i || it.entry != nil {
 			continue
 		}
-		if e := l.c.store.get(it.key); e != nil && l.take(it, e, now) {
+		if e := l.c.store.get(it.key); e != nil && l.use(it, e, now) {
 			l.c.figures.items[0].Add(1)
 			l.c.touch(e)
 		}
 	}
 }
 
-// take uses an entry for an input, if the client's wishes allow.
-func (l *lookup) take(it *input, e *entry, now time.Duration) bool {
+// use has an entry stand for an input, if the client's wishes allow.
+func (l *lookup) use(it *input, e *entry, now time.Duration) bool {
 	ok, stale := e.usable(&l.req.Cache, now)
 	if _, sound := e.vector(); !ok || !sound {
 		return false
@@ -173,10 +173,10 @@ func (l *lookup) recallRemote(ctx context.Context) {
 	for i, f := range m.found {
 		e := l.c.received(m.places[i].Key, f)
 		if m.places[i].Key == m.whole && len(m.items) > 1 {
-			l.takeFrame(e, now)
+			l.useFrame(e, now)
 			continue
 		}
-		if e == nil || !l.take(&m.items[m.first[m.places[i].Key]], e, now) {
+		if e == nil || !l.use(&m.items[m.first[m.places[i].Key]], e, now) {
 			continue
 		}
 		l.c.store.put(m.places[i].Key, e, l.gen, nil)
@@ -262,8 +262,8 @@ func (l *lookup) reduced() (req llm.Request, asked []int, err error) {
 	return req, asked, err
 }
 
-// takeFrame uses an entry, which may be nil, for what stands around the items.
-func (l *lookup) takeFrame(e *entry, now time.Duration) {
+// useFrame uses an entry, which may be nil, for what stands around the items.
+func (l *lookup) useFrame(e *entry, now time.Duration) {
 	if e == nil || !e.frame().Sound(len(l.embeds.items)) {
 		return
 	}
@@ -287,7 +287,7 @@ func (l *lookup) compose(out llm.Sink) error {
 	}
 	if len(m.items) > 1 {
 		if e := l.c.store.get(m.whole); e != nil {
-			l.takeFrame(e, l.c.clock.Now())
+			l.useFrame(e, l.c.clock.Now())
 			l.c.touch(e)
 		} else if m.frame != nil {
 			l.c.store.put(m.whole, m.frame, l.gen, nil)

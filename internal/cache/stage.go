@@ -29,7 +29,7 @@ func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error
 	if req.Cache.NoStore {
 		return s.bypass(ctx, req, out)
 	}
-	l := s.cache.take(s, req)
+	l := s.cache.borrow(s, req)
 	defer s.cache.release(l)
 	if !l.identify() {
 		return s.bypass(ctx, req, out)
@@ -86,7 +86,7 @@ type lookup struct {
 	embeds  embedding
 }
 
-func (c *Cache) take(s *stage, req *llm.Request) *lookup {
+func (c *Cache) borrow(s *stage, req *llm.Request) *lookup {
 	l, ok := c.lookups.Get().(*lookup)
 	if !ok {
 		l = &lookup{c: c, keys: newKeyer()}

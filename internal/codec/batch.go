@@ -23,7 +23,7 @@ const (
 // batch is the items of one request. The first are with the workers before the
 // last have been found.
 type batch struct {
-	*call
+	*conversion
 	ctx  context.Context
 	body []byte
 	size int  // bytes of a chunk, about
@@ -58,8 +58,8 @@ type chunk struct {
 	scratch    scratch
 }
 
-func newBatch(ctx context.Context, k *call, body []byte) *batch {
-	return &batch{call: k, ctx: ctx, body: body, size: max(leastChunk, len(body)/(chunksPerWorker*k.c.workers)+1)}
+func newBatch(ctx context.Context, k *conversion, body []byte) *batch {
+	return &batch{conversion: k, ctx: ctx, body: body, size: max(leastChunk, len(body)/(chunksPerWorker*k.c.workers)+1)}
 }
 
 // flush hands the items up to end to the workers. The next one begins at next,
@@ -163,7 +163,7 @@ func (b *batch) recycle() {
 }
 
 // batch does a request with items, and makes the parts of its reply.
-func (k *call) batch(b *batch) error {
+func (k *conversion) batch(b *batch) error {
 	if k.data != nil {
 		return errParam("invalid_parameter", "data", "The request has both \"data\" and \"items\".")
 	}

@@ -104,7 +104,7 @@ func BenchmarkBatchSerial(b *testing.B) {
 // serialPart is how long a batch takes whose workers do nothing.
 func serialPart(b *testing.B, idle *Codec, req *llm.Request, d Direction) time.Duration {
 	start := time.Now()
-	k := idle.take(d)
+	k := idle.borrow(d)
 	_, all, err := k.begin(context.Background(), req)
 	if err == nil {
 		err = all.flush(all.end, all.end, true)

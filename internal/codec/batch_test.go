@@ -99,9 +99,9 @@ func TestCancelledBatch(t *testing.T) {
 func TestItemFails(t *testing.T) {
 	c, log := newCodec(t, nil), new(strings.Builder)
 	c.log = slog.New(slog.NewTextHandler(log, nil))
-	k := c.take(Encode)
+	k := c.borrow(Encode)
 	defer c.release(k)
-	b := &batch{call: k}
+	b := &batch{conversion: k}
 	b.left.Store(1 << 10)
 	b.target.plan = fake(func(dst, input []byte) ([]byte, error) {
 		switch string(input) {

@@ -12,7 +12,7 @@ import (
 const trusted = 64 << 10
 
 // read gives the request's whole body, at most MaxInputBytes of it.
-func (k *call) read(req *llm.Request) ([]byte, error) {
+func (k *conversion) read(req *llm.Request) ([]byte, error) {
 	most := k.c.cfg.MaxInputBytes
 	if req.BodyReader == nil {
 		if len(req.Body) > most {

@@ -21,16 +21,16 @@ type Options struct {
 // Codec answers the requests below /v1/protobuf/. Its methods are safe for
 // concurrent use.
 type Codec struct {
-	cfg     Config
-	log     *slog.Logger
-	schemas *catalog.Catalog
-	results *results // nil for none
-	ignore  func()   // ends following the schemas
-	pool    *pool
-	workers int
-	calls   sync.Pool // of *call
-	chunks  sync.Pool // of *chunk
-	figures figures
+	cfg         Config
+	log         *slog.Logger
+	schemas     *catalog.Catalog
+	results     *results // nil for none
+	ignore      func()   // ends following the schemas
+	pool        *pool
+	workers     int
+	conversions sync.Pool // of *conversion
+	chunks      sync.Pool // of *chunk
+	figures     figures
 }
 
 // New makes a Codec of a configuration that has been validated. Close ends it.

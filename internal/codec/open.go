@@ -9,7 +9,7 @@ import (
 
 // open finds out what an envelope says. The items of a batch go to the workers as
 // they are found, most often before the rest has been read.
-func (k *call) open(ctx context.Context, body []byte) (*batch, error) {
+func (k *conversion) open(ctx context.Context, body []byte) (*batch, error) {
 	said := k.ask
 	if i := itemsAt(body); i >= 0 {
 		b := newBatch(ctx, k, body)
@@ -33,7 +33,7 @@ func (k *call) open(ctx context.Context, body []byte) (*batch, error) {
 // split reads an envelope whose items begin at i. With neither an error nor ok it
 // is to be read by parse, most often for what is wrong with it.
 func (b *batch) split(i int) (ok bool, err error) {
-	k, said := b.call, b.call.ask
+	k, said := b.conversion, b.conversion.ask
 	envelope := append(slices.Clip(b.body[:i]), "[]}"...)
 	if k.parse(envelope, k.c.jsonDepth(), false) != nil {
 		return false, nil

@@ -40,7 +40,7 @@ func (c *Codec) serve(ctx context.Context, req *llm.Request, out llm.Sink) error
 			op = opDecode
 		}
 		if err = method(req, "POST"); err == nil {
-			err = c.serveCall(ctx, req, out, Direction(op))
+			err = c.serveConversion(ctx, req, out, Direction(op))
 		}
 	case "decode/stream":
 		op = opStream

@@ -62,7 +62,7 @@ func (c *Codec) serveStream(ctx context.Context, req *llm.Request, out llm.Sink)
 			return err
 		}
 		n, err := body.Read(buf)
-		if e := s.take(ctx, buf[:n]); e != nil {
+		if e := s.feed(ctx, buf[:n]); e != nil {
 			return e
 		}
 		if err == io.EOF {
@@ -109,8 +109,8 @@ func (s *stream) begin(req *llm.Request) error {
 	return nil
 }
 
-// take decodes and sends the messages that a piece of the stream completes.
-func (s *stream) take(ctx context.Context, piece []byte) error {
+// feed decodes and sends the messages that a piece of the stream completes.
+func (s *stream) feed(ctx context.Context, piece []byte) error {
 	err := s.source.put(piece)
 	for err == nil {
 		var ok bool

@@ -167,7 +167,7 @@ func (req *chatRequest) logs(tokens []string) *chatLogs {
 }
 
 // chat answers POST /v1/chat/completions.
-func chat(c *call) (answer, error) {
+func chat(c *exchange) (answer, error) {
 	var req chatRequest
 	if err := c.decode(&req); err != nil {
 		return answer{}, err
@@ -244,7 +244,7 @@ func value[T any](p *T, otherwise T) T {
 	return *p
 }
 
-func (req *chatRequest) prompt(c *call) *prompt {
+func (req *chatRequest) prompt(c *exchange) *prompt {
 	p := &prompt{
 		base: c.base, tokens: openingTokens, choice: req.ToolChoice, stop: req.Stop,
 		limit: value(req.limit(), 0), exact: c.fault.Tokens,

@@ -76,7 +76,7 @@ func numbered(numbers []int) string {
 }
 
 // completion answers POST /v1/completions.
-func completion(c *call) (answer, error) {
+func completion(c *exchange) (answer, error) {
 	var req completionRequest
 	if err := c.decode(&req); err != nil {
 		return answer{}, err
@@ -110,7 +110,7 @@ func completion(c *call) (answer, error) {
 }
 
 // generate makes n choices for each prompt.
-func (req *completionRequest) generate(c *call, n int) (outs []output, input int, err error) {
+func (req *completionRequest) generate(c *exchange, n int) (outs []output, input int, err error) {
 	for _, text := range req.Prompt {
 		p := &prompt{
 			base: c.base, lastUser: text, stop: req.Stop, limit: value(req.MaxTokens, 0), exact: c.fault.Tokens,

@@ -18,8 +18,8 @@ import (
 	"sluice/internal/sse"
 )
 
-// deliver sends ans, or err, in the way that the call's fault says.
-func (c *call) deliver(ans answer, err error) {
+// deliver sends ans, or err, in the way that the exchange's fault says.
+func (c *exchange) deliver(ans answer, err error) {
 	c.server.failures.resolve(&c.fault)
 	f := &c.fault
 	c.wait(f.Latency)
@@ -62,7 +62,7 @@ func (c *call) deliver(ans answer, err error) {
 
 // wait waits, and gives the reply up when the client leaves or the server
 // closes: what was sent so far must not look like all of it.
-func (c *call) wait(d time.Duration) {
+func (c *exchange) wait(d time.Duration) {
 	if d <= 0 {
 		return
 	}
@@ -76,14 +76,14 @@ func (c *call) wait(d time.Duration) {
 }
 
 // stall waits for the client to leave.
-func (c *call) stall() {
+func (c *exchange) stall() {
 	_ = http.NewResponseController(c.w).Flush()
 	<-c.r.Context().Done()
 	panic(http.ErrAbortHandler)
 }
 
 // reset ends the connection with an RST, or an HTTP/2 stream with RST_STREAM.
-func (c *call) reset() {
+func (c *exchange) reset() {
 	conn, _, err := http.NewResponseController(c.w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -95,13 +95,13 @@ func (c *call) reset() {
 }
 
 // abort closes the connection in the middle of a reply.
-func (c *call) abort() {
+func (c *exchange) abort() {
 	_ = http.NewResponseController(c.w).Flush() // the client may have gone
 	panic(http.ErrAbortHandler)
 }
 
 // unary sends a body that is there as a whole.
-func (c *call) unary(ans answer) {
+func (c *exchange) unary(ans answer) {
 	f := &c.fault
 	body := ans.body
 	if f.Malformed > 0 {
@@ -134,7 +134,7 @@ func (c *call) unary(ans answer) {
 
 // padded adds white space and compresses, a piece at a time, so that a bomb
 // costs nobody but its target.
-func (c *call) padded(body []byte) []byte {
+func (c *exchange) padded(body []byte) []byte {
 	var out bytes.Buffer
 	w := encoder(&out, c.fault.Encoding)
 	_, _ = w.Write(body) // to memory: no errors
@@ -181,7 +181,7 @@ func (plain) Flush() error { return nil }
 func (plain) Close() error { return nil }
 
 // pieces returns w, or a writer that flushes after every few bytes.
-func (c *call) pieces(w io.Writer) io.Writer {
+func (c *exchange) pieces(w io.Writer) io.Writer {
 	if c.fault.Split == 0 {
 		return w
 	}
@@ -212,7 +212,7 @@ func (s splitter) Write(b []byte) (int, error) {
 
 // stream sends events. Without pace it flushes after the first and then as
 // buffers fill, as a service that is faster than its network does.
-func (c *call) stream(ans answer) {
+func (c *exchange) stream(ans answer) {
 	f := &c.fault
 	control := http.NewResponseController(c.w)
 	c.w.Header().Set("Cache-Control", "no-cache")
@@ -258,7 +258,7 @@ func (c *call) stream(ans answer) {
 
 // atEvent does what is to happen after so many events, and reports whether
 // the stream is over by it.
-func (c *call) atEvent(sent int, ans *answer, w flushCloser) bool {
+func (c *exchange) atEvent(sent int, ans *answer, w flushCloser) bool {
 	f := &c.fault
 	switch sent {
 	case f.Cut:
@@ -291,7 +291,7 @@ func (f *Fault) lines(raw []byte) []byte {
 }
 
 // wrongLength writes the reply by hand, as net/http would not lie.
-func (c *call) wrongLength(ans answer) {
+func (c *exchange) wrongLength(ans answer) {
 	conn, buf, err := http.NewResponseController(c.w).Hijack()
 	if err != nil {
 		c.w.WriteHeader(http.StatusBadRequest)

@@ -34,7 +34,7 @@ type part struct {
 const maxField = 4096
 
 // receive reads the body to its end.
-func (c *call) receive() (received, error) {
+func (c *exchange) receive() (received, error) {
 	whole := sha256.New()
 	counted := &counter{r: io.TeeReader(c.r.Body, whole)}
 	c.r.Body = io.NopCloser(counted)
@@ -118,7 +118,7 @@ func (r *received) file() part {
 }
 
 // echo answers any method on /v1/sim/echo with the request as it arrived.
-func echo(c *call) (answer, error) {
+func echo(c *exchange) (answer, error) {
 	got, err := c.receive()
 	if err != nil {
 		return answer{}, err
@@ -138,7 +138,7 @@ func echo(c *call) (answer, error) {
 
 // transcription answers POST /v1/audio/transcriptions with the sizes and
 // hashes of what it was given.
-func transcription(c *call) (answer, error) {
+func transcription(c *exchange) (answer, error) {
 	got, err := c.receive()
 	if err != nil {
 		return answer{}, err
@@ -159,7 +159,7 @@ func transcription(c *call) (answer, error) {
 }
 
 // speech answers POST /v1/audio/speech with bytes that are no JSON.
-func speech(c *call) (answer, error) {
+func speech(c *exchange) (answer, error) {
 	var req struct {
 		Input string `json:"input"`
 	}
@@ -178,7 +178,7 @@ func speech(c *call) (answer, error) {
 }
 
 // upload answers POST /v1/files as if the file had been kept.
-func upload(c *call) (answer, error) {
+func upload(c *exchange) (answer, error) {
 	got, err := c.receive()
 	if err != nil {
 		return answer{}, err
@@ -203,17 +203,17 @@ func upload(c *call) (answer, error) {
 }
 
 // listFiles answers GET /v1/files: nothing is ever kept.
-func listFiles(*call) (answer, error) {
+func listFiles(*exchange) (answer, error) {
 	return jsonAnswer(map[string]any{"object": "list", "data": []string{}, "has_more": false})
 }
 
 // lostFile answers for any single file.
-func lostFile(c *call) (answer, error) {
+func lostFile(c *exchange) (answer, error) {
 	return answer{}, llm.Errorf(http.StatusNotFound, "", "No such File object: %s", strings.TrimPrefix(c.r.URL.Path, "/v1/files/"))
 }
 
 // moderation answers POST /v1/moderations: nothing is ever flagged.
-func moderation(c *call) (answer, error) {
+func moderation(c *exchange) (answer, error) {
 	var req struct {
 		Input inputs `json:"input"`
 		Model string `json:"model"`

@@ -37,7 +37,7 @@ type embedding struct {
 }
 
 // embeddings answers POST /v1/embeddings.
-func embeddings(c *call) (answer, error) {
+func embeddings(c *exchange) (answer, error) {
 	var req embeddingRequest
 	if err := c.decode(&req); err != nil {
 		return answer{}, err

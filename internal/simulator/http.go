@@ -22,7 +22,7 @@ const (
 )
 
 // route is one path of the API: how to answer it, by method.
-type route map[string]func(*call) (answer, error)
+type route map[string]func(*exchange) (answer, error)
 
 // routes are the paths that end where they are written. A path that holds an
 // id stands under the part before the id, with its slash.
@@ -47,8 +47,8 @@ func routes() map[string]route {
 	}
 }
 
-// call is one request on its way.
-type call struct {
+// exchange is one request on its way to its answer.
+type exchange struct {
 	server *Server
 	w      http.ResponseWriter
 	r      *http.Request
@@ -81,7 +81,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.end()
-	c := &call{server: s, w: w, r: r, fault: noFault()}
+	c := &exchange{server: s, w: w, r: r, fault: noFault()}
 	w.Header().Set("X-Request-Id", fmt.Sprintf("req_sim_%d", s.requests.Load()))
 	w.Header().Set("Openai-Version", "2020-10-01")
 
@@ -100,7 +100,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer finds the route and asks it.
-func (c *call) answer() (answer, error) {
+func (c *exchange) answer() (answer, error) {
 	path := c.r.URL.Path
 	rt, ok := c.server.routes[path]
 	if !ok {
@@ -129,7 +129,7 @@ func unknownURL(r *http.Request) error {
 }
 
 // decode reads the body into req.
-func (c *call) decode(req any) error {
+func (c *exchange) decode(req any) error {
 	if mt, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(mt), typeJSON) {
 		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_media_type",
 			"Unsupported content type: %q. This API method only accepts 'application/json' requests.", c.r.Header.Get("Content-Type"))
@@ -154,7 +154,7 @@ func (c *call) decode(req any) error {
 }
 
 // use takes the model that a request names, with the faults behind it.
-func (c *call) use(model, want string) error {
+func (c *exchange) use(model, want string) error {
 	if model == "" {
 		return badRequest("model", "missing_required_parameter", "you must provide a model parameter")
 	}

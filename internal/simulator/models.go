@@ -48,14 +48,14 @@ func findModel(id string) (model, bool) {
 	return model{}, false
 }
 
-func listModels(*call) (answer, error) {
+func listModels(*exchange) (answer, error) {
 	return jsonAnswer(struct {
 		Object string  `json:"object"`
 		Data   []model `json:"data"`
 	}{"list", models()})
 }
 
-func getModel(c *call) (answer, error) {
+func getModel(c *exchange) (answer, error) {
 	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
 		return answer{}, unknownURL(c.r)
 	}

@@ -137,7 +137,7 @@ func outputText(text string) textPart {
 }
 
 // responses answers POST /v1/responses.
-func responses(c *call) (answer, error) {
+func responses(c *exchange) (answer, error) {
 	var req responseRequest
 	if err := c.decode(&req); err != nil {
 		return answer{}, err
@@ -166,7 +166,7 @@ func responses(c *call) (answer, error) {
 	return jsonAnswer(w.reply)
 }
 
-func (req *responseRequest) prompt(c *call) (*prompt, error) {
+func (req *responseRequest) prompt(c *exchange) (*prompt, error) {
 	p := &prompt{
 		base: c.base, tokens: openingTokens + countTokens(req.Instructions), stop: nil,
 		limit: value(req.MaxOutputTokens, 0), exact: c.fault.Tokens,
@@ -210,7 +210,7 @@ func (req *responseRequest) prompt(c *call) (*prompt, error) {
 	return p, p.choice.check(p.tools)
 }
 
-func (req *responseRequest) reply(c *call, p *prompt) response {
+func (req *responseRequest) reply(c *exchange, p *prompt) response {
 	r := response{
 		ID: p.digest.identifier("resp_", purposeID), Object: "response", CreatedAt: created, Status: "in_progress",
 		MaxTokens: req.MaxOutputTokens, Model: c.model, Output: []any{}, Parallel: value(req.Parallel, true),

@@ -62,7 +62,7 @@ func (s *Splitter) Feed(piece []byte, dst []llm.Event) ([]llm.Event, error) {
 	start := 0
 	if !s.begun {
 		if start = s.mark(piece); start > 0 && s.begun {
-			dst = append(dst, llm.Event{Raw: s.take(piece[:start])})
+			dst = append(dst, llm.Event{Raw: s.complete(piece[:start])})
 		}
 	}
 	for i := start; i < len(piece); {
@@ -72,7 +72,7 @@ func (s *Splitter) Feed(piece []byte, dst []llm.Event) ([]llm.Event, error) {
 			return dst, ErrTooLarge
 		}
 		if complete {
-			dst = append(dst, llm.Event{Raw: s.take(piece[start:i])})
+			dst = append(dst, llm.Event{Raw: s.complete(piece[start:i])})
 			start = i
 		}
 	}
@@ -109,8 +109,8 @@ func (s *Splitter) reclaim() {
 	s.used = 0
 }
 
-// take returns the event that ends with end, the last bytes of the piece.
-func (s *Splitter) take(end []byte) []byte {
+// complete returns the event that ends with end, the last bytes of the piece.
+func (s *Splitter) complete(end []byte) []byte {
 	if s.len() == 0 {
 		return end[:len(end):len(end)]
 	}

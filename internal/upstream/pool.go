@@ -77,7 +77,7 @@ func (p *pool) acquire(ctx context.Context) (c *conn, reused bool, err error) {
 			return nil, false, p.client.over()
 		}
 		now := time.Now()
-		c, dead := p.take(now)
+		c, dead := p.reuse(now)
 		if c != nil {
 			idleFor := now.Sub(c.idleSince)
 			reused = c.lend()
@@ -98,8 +98,8 @@ func (p *pool) acquire(ctx context.Context) (c *conn, reused bool, err error) {
 	}
 }
 
-// take removes a free connection, and those that it finds expired. p.mu is held.
-func (p *pool) take(now time.Time) (c *conn, dead []*conn) {
+// reuse hands out a free connection, and removes those that it finds expired. p.mu is held.
+func (p *pool) reuse(now time.Time) (c *conn, dead []*conn) {
 	if p.queue.n > 0 {
 		return nil, nil
 	}

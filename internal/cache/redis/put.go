@@ -24,7 +24,7 @@ func (l *Level) Put(place cache.Place, value []byte, life time.Duration) {
 // write stores what is queued.
 func (l *Level) write() {
 	for {
-		b := l.queue.take(l.ended)
+		b := l.queue.await(l.ended)
 		if b == nil {
 			return
 		}

@@ -60,9 +60,9 @@ func (q *queue) signal() {
 	}
 }
 
-// take waits for something to store; nil when ended is closed. A batch has to be
+// await waits for something to store; nil when ended is closed. A batch has to be
 // finished.
-func (q *queue) take(ended <-chan struct{}) *batch {
+func (q *queue) await(ended <-chan struct{}) *batch {
 	for {
 		select {
 		case <-q.wake:

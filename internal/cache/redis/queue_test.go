@@ -27,18 +27,18 @@ func TestQueue(t *testing.T) {
 	add("n", "e", 2<<20)
 	add("n", "f", 1)
 	ended := make(chan struct{})
-	first := q.take(ended)
+	first := q.await(ended)
 	is(t, "a batch's bytes", keysOf(first), "abc")
 	is(t, "under way", q.forget(cache.Purge{Key: at("", "d").Key})[0], first)
-	second := q.take(ended)
+	second := q.await(ended)
 	is(t, "a large one alone, d forgotten", keysOf(second), "e")
 	q.finish(first)
 	is(t, "under way", q.forget(cache.Purge{Model: "m"})[0], second)
 	<-first.done
-	is(t, "rest", keysOf(q.take(ended)), "f")
+	is(t, "rest", keysOf(q.await(ended)), "f")
 	is(t, "bytes", q.bytes, 0)
 	close(ended)
-	is(t, "end", q.take(ended), nil)
+	is(t, "end", q.await(ended), nil)
 
 	is(t, "too many bytes", add("m", "a", maxQueuedBytes+1), false)
 	for range maxQueued {

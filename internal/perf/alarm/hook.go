@@ -124,8 +124,8 @@ func (h *hook) queue(e event) {
 	}
 }
 
-// take empties the queue.
-func (h *hook) take() []event {
+// drain empties the queue.
+func (h *hook) drain() []event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	batch := h.pending
@@ -155,7 +155,7 @@ func (h *hook) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			h.dropped.Add(uint64(len(h.take())))
+			h.dropped.Add(uint64(len(h.drain())))
 			return
 		case <-remind.C:
 			h.remind()
@@ -195,7 +195,7 @@ func (h *hook) send(ctx context.Context) {
 
 // try sends what is pending once.
 func (h *hook) try(ctx context.Context) (int, error) {
-	batch := h.take()
+	batch := h.drain()
 	if len(batch) == 0 {
 		return 0, nil
 	}

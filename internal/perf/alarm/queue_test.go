@@ -67,12 +67,12 @@ func TestMinInterval(t *testing.T) {
 func TestGiveUp(t *testing.T) {
 	h := newHooked("http://server.example", nil)
 	h.put(sample("tried", "raised"))
-	h.restore(h.take())
+	h.restore(h.drain())
 	h.put(sample("new", "raised"))
 	if names := h.giveUp(); len(names) != 1 || names[0] != "tried" || h.counts() != [4]uint64{0, 1} {
 		t.Errorf("gave up %v, counts %v", names, h.counts())
 	}
-	if left := h.take(); len(left) != 1 || left[0].key != "new" {
+	if left := h.drain(); len(left) != 1 || left[0].key != "new" {
 		t.Errorf("left is %v", left)
 	}
 }

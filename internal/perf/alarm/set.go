@@ -175,7 +175,7 @@ func (s *Set) judge(w *watch, value string, now time.Time) {
 	}
 	w.seen = w.seen || ok
 	s.mu.Lock()
-	what := a.take(v, samples, ok, now)
+	what := a.observe(v, samples, ok, now)
 	if what == raised {
 		s.raises[w.name]++
 	}
@@ -191,8 +191,8 @@ func (s *Set) judge(w *watch, value string, now time.Time) {
 	}
 }
 
-// take judges what was read.
-func (a *alarm) take(v float64, samples uint64, ok bool, now time.Time) change {
+// observe judges what was read.
+func (a *alarm) observe(v float64, samples uint64, ok bool, now time.Time) change {
 	w := a.watch
 	a.known = ok && samples >= w.minSamples
 	switch {

@@ -26,12 +26,12 @@ func TestAllocBeginAndObserve(t *testing.T) {
 		for range 100 {
 			record()
 		}
-		f.spans.take()
+		f.spans.drain()
 	}
 	if n := testing.AllocsPerRun(99, record); n > 0 {
 		t.Errorf("%v allocations for the spans of a request", n)
 	}
-	if _, spans := f.spans.take(); spans != 200 {
+	if _, spans := f.spans.drain(); spans != 200 {
 		t.Errorf("%d spans were recorded", spans)
 	}
 }
@@ -40,12 +40,12 @@ func BenchmarkObserve(b *testing.B) {
 	f := recording(b)
 	x := chat(f.Begin(perf.Trace{}))
 	f.Observe(x)
-	raw, _ := f.spans.take()
+	raw, _ := f.spans.drain()
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if i%100 == 0 {
-			f.spans.take()
+			f.spans.drain()
 		}
 		f.Observe(x)
 	}

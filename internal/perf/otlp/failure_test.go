@@ -165,7 +165,7 @@ func TestFullByBytes(t *testing.T) {
 	for range f.cfg.Queue / 2 {
 		f.Observe(x)
 	}
-	if raw, spans := f.spans.take(); len(raw) > f.spans.mostBytes || spans == f.cfg.Queue || spans == 0 {
+	if raw, spans := f.spans.drain(); len(raw) > f.spans.mostBytes || spans == f.cfg.Queue || spans == 0 {
 		t.Errorf("%d spans in %d bytes", spans, len(raw))
 	}
 }

@@ -50,8 +50,8 @@ func (q *queue) add(spans int, encode func([]byte) []byte) {
 	}
 }
 
-// take returns what has been added. It is valid until the next take.
-func (q *queue) take() (raw []byte, spans int) {
+// drain returns what has been added. It is valid until the next drain.
+func (q *queue) drain() (raw []byte, spans int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.filling, q.taken = q.taken[:0], q.filling

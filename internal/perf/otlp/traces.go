@@ -32,7 +32,7 @@ func (e *Exporter) sendSpans(ctx, work context.Context) {
 
 // flushSpans sends what has been recorded up to now.
 func (e *Exporter) flushSpans(work context.Context) {
-	raw, _ := e.spans.take()
+	raw, _ := e.spans.drain()
 	for len(raw) > 0 {
 		batch, spans, rest := cut(raw, e.cfg.Batch)
 		raw = rest

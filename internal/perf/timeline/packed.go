@@ -105,8 +105,8 @@ func uvarint(p packed) (n uint64, rest packed) {
 	return n, ""
 }
 
-// take gives the whole and empties m.
-func (m *merger) take() perf.Distribution {
+// drain gives the whole and empties m.
+func (m *merger) drain() perf.Distribution {
 	d := perf.Distribution{Sum: m.sum, Zero: m.zero, Count: m.zero}
 	used := 0
 	for i := m.from; i < m.to; i++ {

@@ -32,7 +32,7 @@ func TestPacked(t *testing.T) {
 			p, _ := pack(d, nil)
 			m.add(p)
 		}
-		got := m.take()
+		got := m.drain()
 		if !near(got.Sum, want.Sum) {
 			t.Fatalf("sum %g, want %g", got.Sum, want.Sum)
 		}

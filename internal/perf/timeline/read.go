@@ -188,7 +188,7 @@ func measure(kind Kind, list []*series, over stretch, m *merger) Stats {
 		}
 	}
 	if kind == Histogram {
-		out.Distribution = m.take()
+		out.Distribution = m.drain()
 		out.Count = float64(out.Distribution.Count)
 	}
 	return out

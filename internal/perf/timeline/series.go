@@ -127,7 +127,7 @@ func (s *series) fold(f fold, m *merger, buf []byte) []byte {
 		s.wholes[f.into] = whole
 	}
 	if s.packs != nil {
-		s.packs[f.into], buf = pack(m.take(), buf)
+		s.packs[f.into], buf = pack(m.drain(), buf)
 	}
 	return buf
 }
@@ -149,7 +149,7 @@ func (s *series) apply(o *observation, first bool, m *merger, buf []byte) []byte
 			if before := s.packs[open]; before != "" {
 				m.add(before)
 				m.add(p)
-				p, buf = pack(m.take(), buf)
+				p, buf = pack(m.drain(), buf)
 			}
 			s.packs[open] = p
 			s.reported += float64(o.total.Count - s.total.Count)

@@ -33,13 +33,13 @@ type Handler struct {
 	header  []llm.Field
 	secrets *secrets
 
-	calls   sync.Pool // *call
-	streams sync.Pool // *stream
-	wholes  sync.Pool // *whole
+	attempts sync.Pool // *attempt
+	streams  sync.Pool // *stream
+	wholes   sync.Pool // *whole
 }
 
-// call is what a request is turned into, kept for use again.
-type call struct {
+// attempt is what a request is turned into, kept for use again.
+type attempt struct {
 	upstream.Call
 	fields []llm.Field
 }
@@ -62,7 +62,7 @@ func New(cfg Config, name string, c *upstream.Client, s upstream.StreamConfig) (
 		base: strings.TrimRight(base.EscapedPath(), "/"), query: base.RawQuery,
 		header: configuredHeader(cfg), secrets: newSecrets(confidentials(cfg, base)),
 	}
-	h.calls.New = func() any { return new(call) }
+	h.attempts.New = func() any { return new(attempt) }
 	h.streams.New = func() any { return new(stream) }
 	h.wholes.New = func() any { return new(whole) }
 	return h, nil
@@ -138,11 +138,11 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 // do sends the request and waits for the reply's head. begun is when it handed
 // the request to the transport.
 func (h *Handler) do(ctx context.Context, req *llm.Request) (r *upstream.Reply, begun time.Time, err error) {
-	c := h.calls.Get().(*call)
+	c := h.attempts.Get().(*attempt)
 	defer func() {
 		c.Call = upstream.Call{}
 		clear(c.fields)
-		h.calls.Put(c)
+		h.attempts.Put(c)
 	}()
 	c.fields = h.appendHeader(c.fields[:0], req)
 	c.Call = upstream.Call{

@@ -7,8 +7,8 @@ import (
 	"sluice/internal/llm"
 )
 
-// call is one request to encode or decode. It is kept for use again.
-type call struct {
+// conversion is one request to encode or decode. It is kept for use again.
+type conversion struct {
 	ask
 	c         *Codec
 	direction Direction
@@ -25,30 +25,30 @@ type call struct {
 	parts  []llm.Event // of the reply to a batch
 }
 
-// keepCall is how much memory in bytes a call may keep for use again.
-const keepCall = 1 << 20
+// keepConversion is how much memory in bytes a conversion may keep for use again.
+const keepConversion = 1 << 20
 
-func (c *Codec) take(d Direction) *call {
-	k, ok := c.calls.Get().(*call)
+func (c *Codec) borrow(d Direction) *conversion {
+	k, ok := c.conversions.Get().(*conversion)
 	if !ok {
-		k = &call{}
+		k = &conversion{}
 	}
 	k.c, k.direction = c, d
 	return k
 }
 
-func (c *Codec) release(k *call) {
-	if cap(k.body)+cap(k.reply)+k.scratch.size() > keepCall {
+func (c *Codec) release(k *conversion) {
+	if cap(k.body)+cap(k.reply)+k.scratch.size() > keepConversion {
 		return
 	}
 	clear(k.parts)
-	*k = call{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
-	c.calls.Put(k)
+	*k = conversion{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
+	c.conversions.Put(k)
 }
 
-// serveCall answers a request to encode or decode.
-func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d Direction) error {
-	k := c.take(d)
+// serveConversion answers a request to encode or decode.
+func (c *Codec) serveConversion(ctx context.Context, req *llm.Request, out llm.Sink, d Direction) error {
+	k := c.borrow(d)
 	defer c.release(k)
 	size, b, err := k.begin(ctx, req)
 	defer b.release()
@@ -69,7 +69,7 @@ func (c *Codec) serveCall(ctx context.Context, req *llm.Request, out llm.Sink, d
 // begin reads the request: its query, its body of size bytes, and what that says.
 // The batch, nil for one message, has the items. It is to be released, after an
 // error too.
-func (k *call) begin(ctx context.Context, req *llm.Request) (size int, b *batch, err error) {
+func (k *conversion) begin(ctx context.Context, req *llm.Request) (size int, b *batch, err error) {
 	if err := k.parseQuery(req.RawQuery); err != nil {
 		return 0, nil, err
 	}
@@ -93,7 +93,7 @@ func (k *call) begin(ctx context.Context, req *llm.Request) (size int, b *batch,
 }
 
 // bare reports whether the body is a message and no envelope.
-func (k *call) bare(req *llm.Request) (bool, error) {
+func (k *conversion) bare(req *llm.Request) (bool, error) {
 	if err := checkCoding(req); err != nil {
 		return false, err
 	}
@@ -124,7 +124,7 @@ func errContent(req *llm.Request, want string) error {
 }
 
 // wantsBare reports whether the reply is to be a message and no envelope.
-func (k *call) wantsBare(accept string) bool {
+func (k *conversion) wantsBare(accept string) bool {
 	if k.wrap != unsaid {
 		return k.wrap == no
 	}
@@ -140,7 +140,7 @@ func (k *call) wantsBare(accept string) bool {
 }
 
 // single does the one message of a request whose body has size bytes.
-func (k *call) single(ctx context.Context, size int) error {
+func (k *conversion) single(ctx context.Context, size int) error {
 	if k.data == nil && !k.bareBody {
 		return errMissing("data", "The request has neither \"data\" nor \"items\".")
 	}
@@ -156,7 +156,7 @@ func (k *call) single(ctx context.Context, size int) error {
 
 // aside has a worker do it. It stands apart so that the variables that it shares
 // cost an allocation only here.
-func (k *call) aside(ctx context.Context, t target) (failed error) {
+func (k *conversion) aside(ctx context.Context, t target) (failed error) {
 	if err := k.c.pool.run(ctx, 1, func(int) { failed = k.message(t) }); err != nil {
 		return errUndone(err)
 	}
@@ -164,7 +164,7 @@ func (k *call) aside(ctx context.Context, t target) (failed error) {
 }
 
 // message makes the reply of the one message.
-func (k *call) message(t target) (err error) {
+func (k *conversion) message(t target) (err error) {
 	m := message{
 		target: t, direction: k.direction, options: k.options, data: k.data,
 		bareInput: k.bareBody, bareOutput: k.bareReply, limit: k.c.cfg.MaxOutputBytes,
@@ -182,7 +182,7 @@ func (k *call) message(t target) (err error) {
 }
 
 // send sends the reply.
-func (k *call) send(out llm.Sink) error {
+func (k *conversion) send(out llm.Sink) error {
 	k.fields[0] = llm.Field{Name: "Content-Type", Value: "application/json"}
 	if k.direction == Encode && k.bareReply && k.items.End == 0 {
 		k.fields[0].Value = "application/x-protobuf"
