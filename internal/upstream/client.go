@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // Options are the parts of a Client that no one configures by number.
@@ -32,6 +33,9 @@ type Options struct {
 	BaseURL *url.URL       // scheme (http or https) and host; the path is the caller's business
 	RootCAs *x509.CertPool // nil: the system's
 	Logger  *slog.Logger   // nil: no logs
+
+	// Buffers lends buffers; nil makes the Client its own.
+	Buffers *memory.Buffers
 
 	// Proxy finds the proxy for a URL, nil for none. Options.Proxy nil: the
 	// environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
@@ -91,7 +95,7 @@ type Client struct {
 	pool     *pool
 	dialer   *dialer
 	decoders decoders
-	buffers  bufferPool
+	buffers  *memory.Buffers
 	stats    stats
 	shortage atomic.Pointer[Shortage] // the last one
 
@@ -106,7 +110,10 @@ func New(cfg Config, o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, opts: o}
+	if o.Buffers == nil {
+		o.Buffers = new(memory.Buffers)
+	}
+	c := &Client{cfg: cfg, opts: o, buffers: o.Buffers}
 	d, err := newDialer(c)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 const (
@@ -29,7 +30,6 @@ const (
 // decoders keeps decoders for use again: making one costs up to 100 kB.
 type decoders struct {
 	gzip, flate, zlib, br, zstd sync.Pool
-	pieces                      sync.Pool
 }
 
 // unpack is one decoder: read gives the decoded bytes, free ends its use.
@@ -44,7 +44,7 @@ type decoder struct {
 	source pieces
 	chain  []string // codings, in the order to undo them; nil when set up
 	stack  []unpack
-	piece  *[decodedPiece]byte
+	piece  *memory.Buffer
 	got    int64
 	err    error // came with the last bytes
 }
@@ -83,12 +83,16 @@ func (d *decoder) next() ([]byte, error) {
 			d.err = io.EOF // nothing at all is an empty body, whatever its coding
 			return nil, d.err
 		}
+		var err error
+		if d.piece, err = d.reply.client.buffers.Get(decodedPiece); err != nil {
+			return nil, err
+		}
 		if err := d.open(); err != nil {
 			return nil, d.explain(err)
 		}
 	}
 	for range 100 {
-		n, err := d.stack[len(d.stack)-1].Read(d.piece[:])
+		n, err := d.stack[len(d.stack)-1].Read(d.piece.B[:decodedPiece])
 		if err != nil {
 			d.err = d.explain(err)
 		}
@@ -98,7 +102,7 @@ func (d *decoder) next() ([]byte, error) {
 			return nil, d.err
 		}
 		if n > 0 {
-			return d.piece[:n], nil
+			return d.piece.B[:n], nil
 		}
 		if d.err != nil {
 			return nil, d.err
@@ -112,10 +116,6 @@ func (d *decoder) next() ([]byte, error) {
 // beginning of the body.
 func (d *decoder) open() error {
 	pool := &d.reply.client.decoders
-	d.piece, _ = pool.pieces.Get().(*[decodedPiece]byte)
-	if d.piece == nil {
-		d.piece = new([decodedPiece]byte)
-	}
 	chain := d.chain
 	d.chain = nil
 	var in io.Reader = &d.source
@@ -152,9 +152,7 @@ func (d *decoder) free() {
 	for _, u := range d.stack {
 		u.free()
 	}
-	if d.piece != nil {
-		d.reply.client.decoders.pieces.Put(d.piece)
-	}
+	d.reply.client.buffers.Put(d.piece)
 	d.stack, d.piece = nil, nil
 }
 

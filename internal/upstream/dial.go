@@ -28,15 +28,14 @@ const sessionCache = 64
 
 // dialer makes connections to one upstream.
 type dialer struct {
-	client  *Client
-	base    *url.URL
-	addr    string // host:port
-	tls     *tls.Config
-	older   *tls.Config // offers HTTP/1.1 alone
-	h2      *http2.Transport
-	buffers http1.Buffers
-	proxy   func(*url.URL) (*url.URL, error)
-	net     net.Dialer // sets NODELAY and keep-alive probes, and tries IPv6 and IPv4 together
+	client *Client
+	base   *url.URL
+	addr   string // host:port
+	tls    *tls.Config
+	older  *tls.Config // offers HTTP/1.1 alone
+	h2     *http2.Transport
+	proxy  func(*url.URL) (*url.URL, error)
+	net    net.Dialer // sets NODELAY and keep-alive probes, and tries IPv6 and IPv4 together
 }
 
 func newDialer(c *Client) (*dialer, error) {
@@ -140,7 +139,7 @@ func (d *dialer) build(ctx context.Context, older bool) (*conn, error) {
 			return nil, err
 		}
 	} else {
-		cn.h1 = http1.NewConn(cn.nc, http1.Limits{MaxHead: maxReplyHead, Buffers: &d.buffers})
+		cn.h1 = http1.NewConn(cn.nc, http1.Limits{MaxHead: maxReplyHead, Buffers: d.client.buffers})
 	}
 	stats.created(h2)
 	return cn, nil
@@ -156,7 +155,7 @@ func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn, older bool
 	if older {
 		cfg = d.older
 	}
-	tc := tls.Client(http1.NewReceiver(sock, &d.buffers), cfg)
+	tc := tls.Client(http1.NewReceiver(sock, d.client.buffers), cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return false, fmt.Errorf("TLS handshake: %w", err)
 	}

@@ -74,6 +74,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*http1.BodyError](err); ok {
 		return e // the sender's fault, or the sender's error
 	}
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e // a buffer was refused
+	}
 	if e, ok := errors.AsType[*http1.ProtocolError](err); ok {
 		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply is malformed.", e)
 	}

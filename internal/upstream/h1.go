@@ -28,8 +28,7 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 	if err != nil {
 		live := stop()
 		again := reused && ctx.Err() == nil && out.resendable() && missed(cn.h1, call, whole, err)
-		_, unsent := err.(*http1.RequestError) //nolint:errorlint // sendH1 returns it unwrapped
-		c.pool.release(cn, unsent && live)
+		c.pool.release(cn, unsent(err) && live)
 		if again {
 			return nil, anew, c.explain(ctx, err)
 		}
@@ -53,6 +52,20 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 		return nil, never, err
 	}
 	return r, never, nil
+}
+
+// unsent reports whether nothing was sent of a call: it cannot be, or there was no
+// memory for it. Its connection is as good as before.
+func unsent(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // sendH1 returns them unwrapped
+	case *http1.RequestError:
+		return true
+	case *llm.Error:
+		e.Unprocessed = true
+		return true
+	default:
+		return false
+	}
 }
 
 // missed reports whether a call whose connection ended with err cannot have been

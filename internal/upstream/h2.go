@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/upstream/http1"
 )
 
@@ -205,36 +206,12 @@ func fields(h http.Header) []llm.Field {
 	return list
 }
 
-// bufferPool lends read buffers in two sizes: a stream that waits for a model
-// should not hold a large one.
-type bufferPool struct{ small, large sync.Pool }
-
+// What is read at a time, in bytes: a stream that waits for a model should not
+// hold a large buffer.
 const (
 	smallRead = 4 << 10
 	largeRead = 32 << 10
 )
-
-func (b *bufferPool) get(large bool) *[]byte {
-	pool, size := &b.small, smallRead
-	if large {
-		pool, size = &b.large, largeRead
-	}
-	if p, ok := pool.Get().(*[]byte); ok {
-		return p
-	}
-	p := make([]byte, size)
-	return &p
-}
-
-func (b *bufferPool) put(p *[]byte) {
-	switch {
-	case p == nil:
-	case len(*p) == largeRead:
-		b.large.Put(p)
-	default:
-		b.small.Put(p)
-	}
-}
 
 // h2Body is a reply body over HTTP/2.
 type h2Body struct {
@@ -244,7 +221,7 @@ type h2Body struct {
 	out    *outgoing
 	ctx    context.Context //nolint:containedctx // the stream's
 	cancel context.CancelCauseFunc
-	buf    *[]byte
+	buf    *memory.Buffer
 	err    error // came with the last bytes
 	full   bool  // the last read filled the buffer
 
@@ -285,14 +262,14 @@ func (b *h2Body) next(idle time.Duration) ([]byte, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	if large := b.full; b.buf == nil || large != (len(*b.buf) == largeRead) {
-		b.client.buffers.put(b.buf)
-		b.buf = b.client.buffers.get(large)
+	if err := b.fit(); err != nil {
+		return nil, err
 	}
+	buf := b.buf.B[:cap(b.buf.B)]
 	b.await(idle)
 	n, err := 0, error(nil)
 	for n == 0 && err == nil {
-		n, err = b.resp.Body.Read(*b.buf)
+		n, err = b.resp.Body.Read(buf)
 	}
 	b.rest()
 	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errStalled) { //nolint:errorlint // unwrapped
@@ -301,12 +278,35 @@ func (b *h2Body) next(idle time.Duration) ([]byte, error) {
 	if err == io.EOF { //nolint:errorlint // a body returns it so
 		err = b.checkTrailer()
 	}
-	b.full = n == smallRead || n > smallRead/2 && len(*b.buf) == largeRead
+	b.full = n == smallRead || n > smallRead/2 && len(buf) == largeRead
 	b.err = err
 	if n > 0 {
-		return (*b.buf)[:n], nil
+		return buf[:n], nil
 	}
 	return nil, err
+}
+
+// fit sees to a buffer of the right size; where that is refused the one that is
+// there does.
+func (b *h2Body) fit() error {
+	size := smallRead
+	if b.full {
+		size = largeRead
+	}
+	if b.buf != nil && cap(b.buf.B) == size {
+		return nil
+	}
+	buf, err := b.client.buffers.Get(size)
+	if err != nil {
+		if b.buf != nil {
+			return nil
+		}
+		b.err = err
+		return err
+	}
+	b.client.buffers.Put(b.buf)
+	b.buf = buf
+	return nil
 }
 
 func (b *h2Body) trailer() []llm.Field {
@@ -343,7 +343,7 @@ func (b *h2Body) finish(p *pool, _ bool) {
 	if s := b.out.sending; s != nil {
 		s.finished(errCallOver)
 	}
-	b.client.buffers.put(b.buf)
+	b.client.buffers.Put(b.buf)
 	b.buf = nil
 	p.release(b.cn, true)
 }

@@ -50,12 +50,17 @@ func (r *Reply) Switched() bool { return r.Status == switching && r.h1.cn != nil
 // waited for.
 func (r *Reply) Pour(src io.Reader) {
 	cn, timeout := r.h1.cn, r.client.cfg.IdleTimeout
-	buf := r.client.buffers.get(true)
-	defer r.client.buffers.put(buf)
+	lent, err := r.client.buffers.Get(largeRead)
+	if err != nil {
+		cn.cut()
+		return
+	}
+	defer r.client.buffers.Put(lent)
+	buf := lent.B[:largeRead]
 	_ = cn.nc.SetWriteDeadline(time.Time{}) // the handshake's
 	for {
-		n, err := src.Read(*buf)
-		if n > 0 && !cn.send((*buf)[:n], timeout) {
+		n, err := src.Read(buf)
+		if n > 0 && !cn.send(buf[:n], timeout) {
 			cn.cut()
 			return
 		}

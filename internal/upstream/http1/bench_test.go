@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // loop is a connection that gives the same pieces again after every request.
@@ -79,7 +80,7 @@ func TestAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	for name, reply := range map[string][][]byte{"unary": unary(), "stream": stream()} {
-		c := NewConn(&loop{reply: reply}, Limits{Buffers: new(Buffers)})
+		c := NewConn(&loop{reply: reply}, Limits{Buffers: new(memory.Buffers)})
 		r, h := request(), new(Head)
 		n := testing.AllocsPerRun(200, func() {
 			if err := once(c, r, h); err != nil {
@@ -97,7 +98,7 @@ func BenchmarkUnary(b *testing.B)  { benchmark(b, unary()) }
 func BenchmarkStream(b *testing.B) { benchmark(b, stream()) }
 
 func benchmark(b *testing.B, reply [][]byte) {
-	c := NewConn(&loop{reply: reply}, Limits{Buffers: new(Buffers)})
+	c := NewConn(&loop{reply: reply}, Limits{Buffers: new(memory.Buffers)})
 	r, h := request(), new(Head)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -14,6 +14,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"sluice/internal/memory"
 )
 
 const (
@@ -29,9 +31,10 @@ type Limits struct {
 	MaxChunkLine int // bytes of a chunk's size with its extensions; 1 KiB
 	MaxInterim   int // 1xx replies before the real one; 8
 
-	// Buffers lends large read buffers. Connections of one upstream share one;
-	// with nil each connection makes its own when it needs one.
-	Buffers *Buffers
+	// Buffers lends what is read into and written from; nil keeps none of it.
+	// Where one is refused that could not be done without, the error is an
+	// *llm.Error.
+	Buffers *memory.Buffers
 }
 
 func (l Limits) withDefaults() Limits {
@@ -83,12 +86,12 @@ type Conn struct {
 	// connection which waits holds none.
 	plain *Receiver
 
-	small []byte             // always there, but for plain
-	large *[largeBuffer]byte // lent while a body comes faster than small holds
-	buf   []byte             // the one in use: small, or all of large
-	r, w  int                // buf[r:w] was received and not yet used
-	last  int                // bytes that the last read brought
-	more  bool               // the last read left bytes behind, in TLS or beneath it
+	small []byte         // always there, but for plain
+	large *memory.Buffer // lent while a body comes faster than small holds
+	buf   []byte         // the one in use: small, or all of large
+	r, w  int            // buf[r:w] was received and not yet used
+	last  int            // bytes that the last read brought
+	more  bool           // the last read left bytes behind, in TLS or beneath it
 
 	phase   phase
 	framing framing
@@ -207,8 +210,7 @@ func (c *Conn) fill() error {
 	switch {
 	case c.plain != nil: // takes what it needs
 	case c.large == nil && expected >= smallBuffer:
-		c.large = c.limits.Buffers.get()
-		c.buf = c.large[:]
+		_ = c.grow() // else the small one has to do
 	case c.large != nil && expected < smallBuffer/2:
 		// A stream that goes on slowly must not hold 64 KiB while it waits.
 		c.giveBack()
@@ -268,16 +270,20 @@ func (c *Conn) readPlain() error {
 		return err
 	}
 	c.large, c.r, c.w = c.plain.release()
-	c.buf = c.large[:]
+	c.buf = c.large.B[:largeBuffer]
 	c.got = true
 	return nil
 }
 
 // grow goes over to a large buffer with what is in the small one.
-func (c *Conn) grow() {
-	c.large = c.limits.Buffers.get()
-	copy(c.large[:], c.buf[:c.w])
-	c.buf = c.large[:]
+func (c *Conn) grow() error {
+	large, err := c.limits.Buffers.Get(largeBuffer)
+	if err != nil {
+		return err
+	}
+	copy(large.B[:largeBuffer], c.buf[:c.w])
+	c.large, c.buf = large, large.B[:largeBuffer]
+	return nil
 }
 
 // giveBack returns the large buffer. The bytes in it are gone.
@@ -285,7 +291,7 @@ func (c *Conn) giveBack() {
 	if c.large == nil || c.r < c.w {
 		return
 	}
-	c.limits.Buffers.put(c.large)
+	c.limits.Buffers.Put(c.large)
 	c.large, c.buf = nil, c.small
 	c.r, c.w, c.last = 0, 0, 0
 }

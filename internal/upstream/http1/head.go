@@ -117,7 +117,9 @@ func (c *Conn) receive() error {
 	}
 	if c.w == len(c.buf) && c.plain == nil {
 		// Never so with the large one, since MaxHead is no more than its size.
-		c.grow()
+		if err := c.grow(); err != nil {
+			return err
+		}
 	}
 	err := c.read()
 	if err == io.EOF && c.got { //nolint:errorlint // a socket returns it unwrapped

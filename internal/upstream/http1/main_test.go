@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/testkit"
 )
 
@@ -28,7 +29,7 @@ func dial(t testing.TB, handler http.HandlerFunc) *Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close(); srv.Close() })
-	return NewConn(nc, Limits{Buffers: new(Buffers)})
+	return NewConn(nc, Limits{Buffers: new(memory.Buffers)})
 }
 
 // dialRaw connects to a peer that serve plays on a bare socket.

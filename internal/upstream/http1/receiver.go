@@ -3,10 +3,11 @@ package http1
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"syscall"
+
+	"sluice/internal/memory"
 )
 
 // Receiver is what a tls.Conn should stand on that a Conn is made of. A
@@ -25,20 +26,17 @@ type Receiver struct {
 
 	on      bool // a Conn reads
 	hold    bool // Read fails with errNothing where it would have to wait
-	buffers *Buffers
-	buf     *[largeBuffer]byte // nil: nothing is held
-	r, w    int                // buf[r:w] was received and not yet read
-	raw     syscall.RawConn    // nil: the connection is no socket, and Read reads it directly
+	buffers *memory.Buffers
+	buf     *memory.Buffer  // nil: nothing is held
+	r, w    int             // buf.B[r:w] was received and not yet read
+	raw     syscall.RawConn // nil: the connection is no socket, and Read reads it directly
 	take    func(fd uintptr) bool
 	err     error // of the last take
 }
 
 // NewReceiver makes a Receiver of a connection on which TLS has not begun. The
-// buffers are shared with Limits.Buffers; nil makes its own.
-func NewReceiver(nc net.Conn, b *Buffers) *Receiver {
-	if b == nil {
-		b = new(Buffers)
-	}
+// buffers are those of Limits.Buffers.
+func NewReceiver(nc net.Conn, b *memory.Buffers) *Receiver {
 	return &Receiver{Conn: nc, buffers: b}
 }
 
@@ -61,7 +59,7 @@ func receiverOf(nc net.Conn) *Receiver {
 
 // plainReceiver makes a Receiver of a connection that is a socket itself; nil
 // where it is not.
-func plainReceiver(nc net.Conn, b *Buffers) *Receiver {
+func plainReceiver(nc net.Conn, b *memory.Buffers) *Receiver {
 	if _, ok := nc.(syscall.Conn); !ok {
 		return nil
 	}
@@ -74,7 +72,7 @@ func plainReceiver(nc net.Conn, b *Buffers) *Receiver {
 }
 
 // release gives the buffer to the caller, with what was received in it.
-func (r *Receiver) release() (buf *[largeBuffer]byte, start, end int) {
+func (r *Receiver) release() (buf *memory.Buffer, start, end int) {
 	buf, r.buf = r.buf, nil
 	return buf, r.r, r.w
 }
@@ -118,9 +116,9 @@ func (r *Receiver) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, r.buf[r.r:r.w])
+	n := copy(p, r.buf.B[r.r:r.w])
 	if r.r += n; r.r == r.w {
-		r.buffers.put(r.buf)
+		r.buffers.Put(r.buf)
 		r.buf = nil
 	}
 	return n, nil
@@ -132,10 +130,10 @@ func (r *Receiver) Read(p []byte) (int, error) {
 func (r *Receiver) receive() error {
 	r.err = nil
 	err := r.raw.Read(r.take)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case r.err == nil || r.err == io.EOF: //nolint:errorlint // takeFrom sets it
+	}
+	if _, ok := r.err.(syscall.Errno); !ok { //nolint:errorlint // takeFrom sets it
 		return r.err
 	}
 	addr := r.RemoteAddr()
@@ -159,7 +157,10 @@ func (c *Conn) readOn() {
 			if c.more = c.large != nil; c.more {
 				break
 			}
-			c.grow()
+			if c.grow() != nil {
+				c.more = true // for the next read
+				break
+			}
 		}
 		n, err := c.nc.Read(c.buf[c.w:])
 		c.w += n

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/internal/memory"
 )
 
 // peer is the far end of a TLS connection: each write is a record, and what is
@@ -82,7 +84,7 @@ func dialTLS(t testing.TB, version uint16, serve func(*peer)) *Conn {
 			serve(p)
 		}
 	})
-	buffers := new(Buffers)
+	buffers := new(memory.Buffers)
 	tc := tls.Client(NewReceiver(c.NetConn(), buffers), &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: version})
 	if err := tc.Handshake(); err != nil {
 		t.Fatal(err)

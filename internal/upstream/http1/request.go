@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // maxCopy is the most that is copied to make one write of a request: beyond it
@@ -72,7 +73,11 @@ func (c *Conn) WriteRequest(r *Request) error {
 		size += length
 	}
 	// The read buffer is empty, so the request can be put together there.
-	buf, lent := c.scratch(size)
+	buf, lent, err := c.scratch(size)
+	if err != nil {
+		c.phase = idle // nothing was sent
+		return err
+	}
 	buf = r.appendHead(buf[:0], int64(length))
 	if whole {
 		for _, part := range r.Body {
@@ -85,24 +90,21 @@ func (c *Conn) WriteRequest(r *Request) error {
 		_, err = c.vec.WriteTo(c.nc)
 		c.vecArr = [4][]byte{}
 	}
-	if lent != nil {
-		c.limits.Buffers.put(lent)
-	}
+	c.limits.Buffers.Put(lent)
 	return c.written(err)
 }
 
-// scratch returns an empty buffer that holds n bytes, and the large buffer
-// behind it where it is one to give back.
-func (c *Conn) scratch(n int) ([]byte, *[largeBuffer]byte) {
-	switch {
-	case n <= len(c.small):
-		return c.small[:0], nil
-	case n <= largeBuffer:
-		b := c.limits.Buffers.get()
-		return b[:0], b
-	default:
-		return make([]byte, 0, n), nil
+// scratch returns an empty buffer that holds n bytes, and what is lent of it, to
+// be given back.
+func (c *Conn) scratch(n int) ([]byte, *memory.Buffer, error) {
+	if n <= len(c.small) {
+		return c.small[:0], nil, nil
 	}
+	lent, err := c.limits.Buffers.Get(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	return lent.B, lent, nil
 }
 
 // written turns the outcome of a write into WriteRequest's.
@@ -195,8 +197,13 @@ func (c *Conn) writeStreamed(r *Request, size int) error {
 		c.phase = idle
 		return &RequestError{"head too large"}
 	}
-	lent := c.limits.Buffers.get()
-	defer c.limits.Buffers.put(lent)
+	own, err := c.limits.Buffers.Get(largeBuffer)
+	if err != nil {
+		c.phase = idle // nothing was sent
+		return err
+	}
+	defer c.limits.Buffers.Put(own)
+	lent := own.B[:largeBuffer]
 	buf := r.appendHead(lent[:0], max(r.BodyLen, -1))
 	if r.BodyLen < 0 {
 		return c.writeChunks(r.BodyReader, buf, lent)
@@ -225,7 +232,7 @@ func (c *Conn) writeStreamed(r *Request, size int) error {
 
 // writeChunks writes what is in buf, which begins lent, and then the body in
 // the chunked coding.
-func (c *Conn) writeChunks(body io.Reader, buf []byte, lent *[largeBuffer]byte) error {
+func (c *Conn) writeChunks(body io.Reader, buf []byte, lent []byte) error {
 	const end = "0\r\n\r\n"
 	for {
 		at := len(buf)

@@ -125,16 +125,21 @@ const canTake = true
 // returns false to be called again when the socket is readable. It is package
 // syscall's Read since the race detector knows that one as net's.
 func (r *Receiver) takeFrom(fd uintptr) bool {
-	buf := r.buffers.get()
-	n, err := syscall.Read(int(fd), buf[:])
+	buf, refused := r.buffers.Get(largeBuffer)
+	if refused != nil {
+		r.err = refused
+		return true
+	}
+	room := buf.B[:largeBuffer]
+	n, err := syscall.Read(int(fd), room)
 	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), buf[:])
+		n, err = syscall.Read(int(fd), room)
 	}
 	if n > 0 && err == nil {
 		r.buf, r.r, r.w = buf, 0, n
 		return true
 	}
-	r.buffers.put(buf)
+	r.buffers.Put(buf)
 	if err == syscall.EAGAIN {
 		return false
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sluice/internal/memory"
 )
 
 // samples are replies of every framing, sound and not.
@@ -95,7 +97,7 @@ func TestPiecesOfLargeBodies(t *testing.T) {
 				pieces = append(pieces, rest[:n:n])
 				rest = rest[n:]
 			}
-			l := Limits{Buffers: new(Buffers)}
+			l := Limits{Buffers: new(memory.Buffers)}
 			if o := play("GET", l, pieces...); o.body != string(body) || o.bodErr != "" {
 				t.Fatalf("%d pieces: %d of %d bytes, %s", len(pieces), len(o.body), len(body), o.bodErr)
 			}
