@@ -22,6 +22,7 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 	"sluice/internal/redis"
 )
@@ -44,7 +45,8 @@ type Gateway struct {
 	figures *perf.Registry
 	monitor *monitor
 	started time.Time
-	redis   redis.Servers // that parts keep things in
+	redis   redis.Servers  // that parts keep things in
+	buffers memory.Buffers // that all parts read into and write from
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
@@ -100,6 +102,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 		return fmt.Errorf("set up dashboard: %w", err)
 	}
 	g.front, err = front.New(frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
+		Buffers: &g.buffers,
 		Logger:  g.log,
 		Metrics: g.figures,
 		Version: g.opts.Version,
