@@ -2,7 +2,6 @@ package codec
 
 import (
 	"io"
-	"slices"
 
 	"sluice/internal/llm"
 )
@@ -24,18 +23,25 @@ func (k *conversion) read(req *llm.Request) ([]byte, error) {
 		return nil, errBody(most)
 	}
 	// One byte more has room, so that the end shows without growing.
-	k.body = slices.Grow(k.body, 1+min(max(int(req.BodyLen), 4<<10), trusted))
+	var err error
+	if k.input, err = k.c.buffers.Get(1 + min(max(int(req.BodyLen), 4<<10), trusted)); err != nil {
+		return nil, err
+	}
 	for {
-		if len(k.body) == cap(k.body) {
-			k.body = slices.Grow(k.body, 1)
+		if n := len(k.input.B); n == cap(k.input.B) {
+			if k.input, err = k.c.buffers.Grow(k.input, 2*n); err != nil {
+				return nil, err
+			}
 		}
-		n, err := req.BodyReader.Read(k.body[len(k.body):cap(k.body)])
-		k.body = k.body[:len(k.body)+n]
+		body := k.input.B
+		n, err := req.BodyReader.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		k.input.B = body
 		switch {
-		case len(k.body) > most:
+		case len(body) > most:
 			return nil, errBody(most)
 		case err == io.EOF:
-			return k.body, nil
+			return body, nil
 		case err != nil:
 			return nil, err
 		}

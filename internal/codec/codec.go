@@ -7,12 +7,16 @@ import (
 	"sync"
 
 	"sluice/internal/jsonscan"
+	"sluice/internal/memory"
 	"sluice/internal/protobuf/catalog"
 )
 
 // Options are what a Codec needs besides its configuration.
 type Options struct {
 	Logger *slog.Logger // nil logs nothing
+
+	// Buffers lends buffers; nil makes the Codec its own.
+	Buffers *memory.Buffers
 
 	// Schemas are the messages that there are. They outlive the Codec.
 	Schemas *catalog.Catalog
@@ -28,6 +32,7 @@ type Codec struct {
 	ignore      func()   // ends following the schemas
 	pool        *pool
 	workers     int
+	buffers     *memory.Buffers
 	conversions sync.Pool // of *conversion
 	chunks      sync.Pool // of *chunk
 	figures     figures
@@ -35,7 +40,10 @@ type Codec struct {
 
 // New makes a Codec of a configuration that has been validated. Close ends it.
 func New(cfg Config, o Options) (*Codec, error) {
-	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas}
+	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas, buffers: o.Buffers}
+	if c.buffers == nil {
+		c.buffers = new(memory.Buffers)
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

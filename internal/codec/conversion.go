@@ -5,6 +5,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // conversion is one request to encode or decode. It is kept for use again.
@@ -15,8 +16,8 @@ type conversion struct {
 	bareBody  bool // the body is a message and no envelope
 	bareReply bool // and so is the reply
 
-	body    []byte // backs a body that is not held elsewhere
-	reply   []byte
+	input   *memory.Buffer // backs a body that is not held elsewhere
+	reply   []byte         // its own, as scratch is: the transcoder makes them grow
 	scratch scratch
 
 	head   llm.Head
@@ -38,11 +39,12 @@ func (c *Codec) borrow(d Direction) *conversion {
 }
 
 func (c *Codec) release(k *conversion) {
-	if cap(k.body)+cap(k.reply)+k.scratch.size() > keepConversion {
+	c.buffers.Put(k.input)
+	if cap(k.reply)+k.scratch.size() > keepConversion {
 		return
 	}
 	clear(k.parts)
-	*k = conversion{body: k.body[:0], reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
+	*k = conversion{reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
 	c.conversions.Put(k)
 }
 

@@ -56,7 +56,12 @@ func (c *Codec) serveStream(ctx context.Context, req *llm.Request, out llm.Sink)
 	if body == nil {
 		body = bytes.NewReader(req.Body)
 	}
-	buf := make([]byte, readBytes)
+	lent, err := c.buffers.Get(readBytes)
+	if err != nil {
+		return err
+	}
+	defer c.buffers.Put(lent)
+	buf := lent.B[:readBytes]
 	for !s.source.ended() {
 		if err := ctx.Err(); err != nil {
 			return err
