@@ -171,16 +171,16 @@ func (c *Conn) Next() ([]byte, error) {
 			}
 			continue // a close may have ended the body
 		}
-		if p := c.take(); len(p) > 0 {
+		if p := c.consume(); len(p) > 0 {
 			return p, nil
 		}
 	}
 }
 
-// take uses up what was received as far as it belongs to the body, and returns
+// consume uses up what was received as far as it belongs to the body, and returns
 // the body bytes in it. A fault is kept for the next call, because the bytes
 // before it are sound.
-func (c *Conn) take() []byte {
+func (c *Conn) consume() []byte {
 	switch c.framing {
 	case byChunks:
 		return c.dechunk()

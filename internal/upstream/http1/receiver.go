@@ -30,8 +30,8 @@ type Receiver struct {
 	buf     *memory.Buffer  // nil: nothing is held
 	r, w    int             // buf.B[r:w] was received and not yet read
 	raw     syscall.RawConn // nil: the connection is no socket, and Read reads it directly
-	take    func(fd uintptr) bool
-	err     error // of the last take
+	read    func(fd uintptr) bool
+	err     error // of the last read
 }
 
 // NewReceiver makes a Receiver of a connection on which TLS has not begun. The
@@ -53,7 +53,7 @@ func receiverOf(nc net.Conn) *Receiver {
 	}
 	r.on = true
 	r.raw = r.socket()
-	r.take = r.takeFrom
+	r.read = r.readSocket
 	return r
 }
 
@@ -67,7 +67,7 @@ func plainReceiver(nc net.Conn, b *memory.Buffers) *Receiver {
 	if r.raw = r.socket(); r.raw == nil {
 		return nil
 	}
-	r.on, r.take = true, r.takeFrom
+	r.on, r.read = true, r.readSocket
 	return r
 }
 
@@ -80,7 +80,7 @@ func (r *Receiver) release() (buf *memory.Buffer, start, end int) {
 // socket returns the socket that the Receiver stands on, nil when there is none
 // or the bytes are changed on their way (TLS to a proxy).
 func (r *Receiver) socket() syscall.RawConn {
-	if !canTake {
+	if !canReadSocket {
 		return nil
 	}
 	nc := r.Conn
@@ -129,11 +129,11 @@ func (r *Receiver) Read(p []byte) (int, error) {
 // Close interrupt both alike.
 func (r *Receiver) receive() error {
 	r.err = nil
-	err := r.raw.Read(r.take)
+	err := r.raw.Read(r.read)
 	if err != nil {
 		return err
 	}
-	if _, ok := r.err.(syscall.Errno); !ok { //nolint:errorlint // takeFrom sets it
+	if _, ok := r.err.(syscall.Errno); !ok { //nolint:errorlint // readSocket sets it
 		return r.err
 	}
 	addr := r.RemoteAddr()

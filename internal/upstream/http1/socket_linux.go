@@ -118,13 +118,13 @@ func (c *Conn) Gather(d time.Duration) {
 	_ = raw.Control(c.lowat)
 }
 
-// canTake says that takeFrom works.
-const canTake = true
+// canReadSocket says that readSocket works.
+const canReadSocket = true
 
-// takeFrom reads once from a socket, which never blocks since Go's do not. It
+// readSocket reads once from a socket, which never blocks since Go's do not. It
 // returns false to be called again when the socket is readable. It is package
 // syscall's Read since the race detector knows that one as net's.
-func (r *Receiver) takeFrom(fd uintptr) bool {
+func (r *Receiver) readSocket(fd uintptr) bool {
 	buf, refused := r.buffers.Get(largeBuffer)
 	if refused != nil {
 		r.err = refused

@@ -16,8 +16,8 @@ func (c *Conn) Unacknowledged() bool { return false }
 // refused reports false: an early reply is then seen when the write fails.
 func (c *Conn) refused() bool { return false }
 
-// canTake says that takeFrom does not work. TLS then reads on only as far as
+// canReadSocket says that readSocket does not work. TLS then reads on only as far as
 // its own buffer goes.
-const canTake = false
+const canReadSocket = false
 
-func (r *Receiver) takeFrom(uintptr) bool { return true }
+func (r *Receiver) readSocket(uintptr) bool { return true }
