@@ -128,6 +128,9 @@ func New(cfg Config, o Options) (*Client, error) {
 	return c, nil
 }
 
+// Buffers is what the Client takes its buffers from, for those who read its replies.
+func (c *Client) Buffers() *memory.Buffers { return c.buffers }
+
 // Do sends call and returns the reply once its head is there. The caller must
 // Close the reply. ctx governs the reply's body too.
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/sse"
 	"sluice/internal/upstream"
 )
@@ -16,13 +17,12 @@ const (
 	// maxUnary is the largest reply that is held whole, in bytes. A larger one
 	// goes on in pieces.
 	maxUnary = 1 << 20
-	// maxKept is the largest buffer that is kept for use again, in bytes.
-	maxKept = 256 << 10
+	// unannounced is the room that a reply of unknown length gets at first, in bytes.
+	unannounced = 16 << 10
 )
 
-// whole is a reply that is held whole, kept for use again.
+// whole is what goes out with a reply that is held whole, kept for use again.
 type whole struct {
-	body  []byte
 	head  llm.Head
 	event [1]llm.Event
 }
@@ -35,15 +35,17 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 		return h.pieces(r, read, out, begun)
 	}
 	w := h.wholes.Get().(*whole)
-	body, err := collect(r, append(w.body[:0], read...), maxUnary)
+	held, err := h.hold(r, read)
 	defer func() {
-		if cap(body) > maxKept {
-			body = nil
-		}
-		*w = whole{body: body}
+		h.client.Buffers().Put(held)
+		*w = whole{}
 		h.wholes.Put(w)
 	}()
-	if err == errLarger { //nolint:errorlint // collect returns it unwrapped
+	if held == nil {
+		return err
+	}
+	body := held.B
+	if err == errLarger { //nolint:errorlint // hold returns it unwrapped
 		return h.pieces(r, body, out, begun)
 	}
 	if err != nil {
@@ -92,6 +94,38 @@ var errLarger = larger{}
 type larger struct{}
 
 func (larger) Error() string { return "the body is larger than its limit" }
+
+// hold collects a reply, of which read has come already, as collect does. The
+// buffer is to be given back, after an error too; it is nil where none was lent.
+func (h *Handler) hold(r *upstream.Reply, read []byte) (*memory.Buffer, error) {
+	room := unannounced
+	if r.Length >= 0 {
+		room = int(r.Length)
+	}
+	lender := h.client.Buffers()
+	held, err := lender.Get(max(room, len(read)))
+	if err != nil {
+		return nil, err
+	}
+	held.B = append(held.B, read...)
+	for {
+		piece, err := r.Next()
+		if err == io.EOF { //nolint:errorlint // Next returns it unwrapped
+			return held, nil
+		}
+		if err != nil {
+			return held, err
+		}
+		if need := len(held.B) + len(piece); need > cap(held.B) {
+			if held, err = lender.Grow(held, max(4*cap(held.B), need)); err != nil {
+				return held, err
+			}
+		}
+		if held.B = append(held.B, piece...); len(held.B) > maxUnary {
+			return held, errLarger
+		}
+	}
+}
 
 // collect appends the rest of a body to dst until more than limit bytes came.
 func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
