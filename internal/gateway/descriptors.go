@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"slices"
+	"time"
 
 	"sluice/internal/config"
 	"sluice/internal/front"
+	"sluice/internal/perf"
+	"sluice/internal/perf/process"
 	"sluice/internal/upstream"
 )
 
@@ -17,7 +20,7 @@ const ownFiles = 64
 // than there are file descriptors for.
 func frontConfig(cfg *config.Config) front.Config {
 	fc := cfg.Server
-	if limit, ok := maxFiles(); ok {
+	if limit, ok := process.MaxFiles(); ok {
 		fc.MaxConnections = clientsWithin(limit, cfg)
 	}
 	if len(cfg.Upstreams) == 0 {
@@ -30,7 +33,7 @@ func frontConfig(cfg *config.Config) front.Config {
 // server.max_connections besides what upstreams need. Clients alone could take all
 // descriptors otherwise, and every request would fail.
 func (g *Gateway) tellFewer(cfg *config.Config) {
-	limit, ok := maxFiles()
+	limit, ok := process.MaxFiles()
 	if !ok {
 		return
 	}
@@ -57,6 +60,29 @@ func clientsWithin(limit uint64, cfg *config.Config) int {
 	}
 	shared := int(limit) - min(ownFiles, int(limit)/2)
 	return max(min(most, shared-min(upstreams, shared/2)), 1)
+}
+
+// sockets tells whether connections to upstreams could be made, as far as that is
+// the gateway's own affair. It has no figures: upstreams have them.
+type sockets struct {
+	shortage func() *upstream.Shortage // the last one, nil for none
+}
+
+// shortFor is how long a shortage of sockets is told of.
+const shortFor = time.Minute
+
+// Figures implements perf.Source.
+func (sockets) Figures(perf.Reporter) {}
+
+// Examine implements perf.Examined.
+func (s sockets) Examine(report func(perf.Condition)) {
+	c := perf.Condition{Component: "process/sockets"}
+	if last := s.shortage(); last != nil && time.Since(last.At) < shortFor {
+		c.State = perf.Degraded
+		c.Error = "no connection to an upstream could be made: " + last.Lack
+		c.Advice = last.Advice
+	}
+	report(c)
 }
 
 // shortage is the last of the upstreams' that says something about the gateway.

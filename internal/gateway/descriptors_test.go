@@ -33,7 +33,7 @@ func TestClientsWithin(t *testing.T) {
 // TestExamineSockets: a shortage is told of for a minute, with what to do.
 func TestExamineSockets(t *testing.T) {
 	var last *upstream.Shortage
-	p := &process{shortage: func() *upstream.Shortage { return last }}
+	p := &sockets{func() *upstream.Shortage { return last }}
 	for _, test := range []struct {
 		ago   time.Duration
 		state perf.State
@@ -41,8 +41,9 @@ func TestExamineSockets(t *testing.T) {
 		if test.ago >= 0 {
 			last = &upstream.Shortage{At: time.Now().Add(-test.ago), Lack: "too many open files", Advice: "Raise it."}
 		}
-		c := conditions(p.examineSockets)["process/sockets"]
-		if c.Component == "" || c.State != test.state || (c.Advice != "") != (test.state != perf.Healthy) {
+		var c perf.Condition
+		p.Examine(func(found perf.Condition) { c = found })
+		if c.Component != "process/sockets" || c.State != test.state || (c.Advice != "") != (test.state != perf.Healthy) {
 			t.Errorf("%v ago: %+v", test.ago, c)
 		}
 	}

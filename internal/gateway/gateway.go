@@ -24,6 +24,7 @@ import (
 	"sluice/internal/front"
 	"sluice/internal/memory"
 	"sluice/internal/perf"
+	"sluice/internal/perf/process"
 	"sluice/internal/redis"
 )
 
@@ -81,7 +82,8 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	}
 	g.tellFewer(cfg)
 	g.figures.Register("front", g.front)
-	g.figures.Register("process", &process{root: "/", start: g.started, shortage: g.shortage})
+	g.figures.Register("process", process.New(g.started))
+	g.figures.Register("process", &sockets{g.shortage})
 	g.live.Store(g.chain)
 	g.chain.commit(nil)
 	g.chain.enter(g.figures)

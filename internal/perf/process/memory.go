@@ -1,4 +1,4 @@
-package gateway
+package process
 
 import (
 	"fmt"
@@ -33,7 +33,7 @@ func nearest(list []allowance) (n *allowance) {
 // group and of the groups above it, at which it is killed, and GOMEMLIMIT, which
 // Go keeps to by collecting garbage more and more. known is false where no
 // control group tells what is used. p.mu is held.
-func (p *process) allowances() (list []allowance, known bool) {
+func (p *Process) allowances() (list []allowance, known bool) {
 	for _, folder := range p.controlGroups() {
 		used, ok := p.number(folder + "/memory.current")
 		known = known || ok
@@ -51,7 +51,7 @@ func (p *process) allowances() (list []allowance, known bool) {
 
 // controlGroups lists the folders of the process's control group (version 2) and
 // of those above it. They are read once: a process stays in its group.
-func (p *process) controlGroups() []string {
+func (p *Process) controlGroups() []string {
 	if p.groups != nil {
 		return p.groups
 	}
@@ -71,7 +71,7 @@ func (p *process) controlGroups() []string {
 }
 
 // examineMemory compares what is used with what may be.
-func (p *process) examineMemory(report func(perf.Condition)) {
+func (p *Process) examineMemory(report func(perf.Condition)) {
 	p.runtime.read()
 	list, known := p.allowances()
 	n := nearest(list)
@@ -87,7 +87,7 @@ func (p *process) examineMemory(report func(perf.Condition)) {
 }
 
 // number reads a file that holds one; "max" is none.
-func (p *process) number(name string) (n int64, ok bool) {
+func (p *Process) number(name string) (n int64, ok bool) {
 	b, err := os.ReadFile(p.root + name)
 	if err != nil {
 		return 0, false

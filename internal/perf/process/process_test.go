@@ -1,4 +1,4 @@
-package gateway
+package process
 
 import (
 	"math"
@@ -41,7 +41,7 @@ func (m machine) write(name, text string) {
 
 func TestProcess(t *testing.T) {
 	m := newMachine(t)
-	p := &process{root: m.root}
+	p := &Process{root: m.root}
 	if got := conditions(p.Examine); len(got) != 2 || got["process/clock"].State != perf.Healthy || got["process/goroutines"].State != perf.Healthy {
 		t.Errorf("with nothing to read: %+v", got)
 	}
@@ -61,7 +61,7 @@ func TestProcess(t *testing.T) {
 		}
 	}
 	// The machine that runs the tests has them all, or none that can be read.
-	for name, c := range conditions((&process{root: "/"}).Examine) {
+	for name, c := range conditions((&Process{root: "/"}).Examine) {
 		if c.State != perf.Healthy {
 			t.Errorf("%s: %+v", name, c)
 		}
@@ -73,7 +73,7 @@ func TestGoroutines(t *testing.T) {
 		n, files int
 		state    perf.State
 	}{{50_000, 10, perf.Healthy}, {50_001, 10, perf.Degraded}, {90_000, 9000, perf.Healthy}, {90_001, 9000, perf.Degraded}} {
-		new(process).examineGoroutines(func(c perf.Condition) {
+		new(Process).examineGoroutines(func(c perf.Condition) {
 			if c.State != test.state {
 				t.Errorf("%+v: %+v", test, c)
 			}
@@ -97,7 +97,7 @@ func TestGroups(t *testing.T) {
 		m.write("sys/fs/cgroup/a/memory.current", "600\n")
 		m.write("sys/fs/cgroup/a/b/memory.max", test.own+"\n")
 		m.write("sys/fs/cgroup/a/memory.max", test.above+"\n")
-		got := figuresOf(&process{root: m.root, start: time.Now()})
+		got := figuresOf(&Process{root: m.root, start: time.Now()})
 		if limit, ratio := got["process_memory_limit_bytes"], got["process_memory_used_ratio"]; limit != test.limit || ratio != test.degree {
 			t.Errorf("%+v: %v of %v", test, ratio, limit)
 		}
@@ -111,7 +111,7 @@ func TestGroups(t *testing.T) {
 func TestMemoryLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(1 << 20) // below what any program takes
 	defer debug.SetMemoryLimit(before)
-	p := &process{root: newMachine(t).root, start: time.Now()}
+	p := &Process{root: newMachine(t).root, start: time.Now()}
 	c, ok := conditions(p.Examine)["process/memory"]
 	if !ok || c.State != perf.Degraded || !strings.Contains(c.Error, " of 1 MiB are used") || !strings.Contains(c.Advice, "GOMEMLIMIT") {
 		t.Errorf("%+v", c)
@@ -145,7 +145,7 @@ func figuresOf(s perf.Source) reported {
 }
 
 func TestProcessFigures(t *testing.T) {
-	p := &process{root: "/", start: time.Now().Add(-time.Hour)}
+	p := &Process{root: "/", start: time.Now().Add(-time.Hour)}
 	runtime.GC()
 	before := figuresOf(p)
 	runtime.GC()
@@ -191,7 +191,7 @@ func TestProcessFigures(t *testing.T) {
 
 // What is not there is left out.
 func TestNoFigures(t *testing.T) {
-	got := figuresOf(&process{root: newMachine(t).root, start: time.Now()})
+	got := figuresOf(&Process{root: newMachine(t).root, start: time.Now()})
 	for _, name := range []string{"process_resident_bytes", "process_open_fds", "process_memory_limit_bytes", "process_memory_used_ratio"} {
 		if v, ok := got[name]; ok {
 			t.Errorf("%s is %v", name, v)
@@ -227,7 +227,7 @@ func (keepsNothing) Ratio(string, string, float64, float64, ...string)    {}
 func (keepsNothing) Histogram(string, string, *perf.Histogram, ...string) {}
 
 func BenchmarkProcessFigures(b *testing.B) {
-	p := &process{root: "/", start: time.Now()}
+	p := &Process{root: "/", start: time.Now()}
 	b.ReportAllocs()
 	for b.Loop() {
 		p.Figures(keepsNothing{})
@@ -235,7 +235,7 @@ func BenchmarkProcessFigures(b *testing.B) {
 }
 
 func TestClockJump(t *testing.T) {
-	p := &process{}
+	p := &Process{}
 	wall := time.Duration(0)
 	for _, step := range []struct {
 		mono, jump time.Duration

@@ -1,12 +1,12 @@
 //go:build !linux
 
-package gateway
+package process
 
 import "time"
 
-// maxFiles, openFiles and cpuTime are not known.
+// MaxFiles, openFiles and cpuTime are not known.
 
-func maxFiles() (n uint64, ok bool) { return 0, false }
+func MaxFiles() (n uint64, ok bool) { return 0, false }
 
 func openFiles(string) (n int, ok bool) { return 0, false }
 

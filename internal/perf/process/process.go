@@ -1,4 +1,7 @@
-package gateway
+// Package process measures the process itself: its files, memory, CPU time,
+// goroutines and clock, as far as /proc, the control group and the Go runtime tell.
+// Where they do not, a figure or a component is left out.
+package process
 
 import (
 	"fmt"
@@ -7,14 +10,11 @@ import (
 	"time"
 
 	"sluice/internal/perf"
-	"sluice/internal/upstream"
 )
 
-// process is how the process itself does, as far as /proc, the control group and
-// the Go runtime tell: where they do not, a figure or a component is left out.
-type process struct {
-	root     string                    // "/" but in tests
-	shortage func() *upstream.Shortage // the last one of sockets, nil for none
+// Process is how the process itself does. It is a perf.Source and perf.Examined.
+type Process struct {
+	root string // "/" but in tests
 
 	mu    sync.Mutex
 	start time.Time
@@ -29,6 +29,9 @@ type process struct {
 	runtime   runtimeFigures
 }
 
+// New makes a Process of this one, which has run since start.
+func New(start time.Time) *Process { return &Process{root: "/", start: start} }
+
 const (
 	// scarce is the part of a limit from which on it will soon be reached.
 	scarce = 0.9
@@ -41,20 +44,19 @@ const (
 )
 
 // Examine implements perf.Examined.
-func (p *process) Examine(report func(perf.Condition)) {
+func (p *Process) Examine(report func(perf.Condition)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	files, _ := openFiles(p.root + "proc/self/fd")
 	p.examineFiles(report, files)
-	p.examineSockets(report)
 	p.examineMemory(report)
 	p.examineGoroutines(report, runtime.NumGoroutine(), files)
 	mono := time.Since(p.start)
 	p.examineClock(report, mono, time.Now().Round(0).Sub(p.start.Round(0)))
 }
 
-func (*process) examineFiles(report func(perf.Condition), open int) {
-	limit, ok := maxFiles()
+func (*Process) examineFiles(report func(perf.Condition), open int) {
+	limit, ok := MaxFiles()
 	if open == 0 || !ok {
 		return
 	}
@@ -67,27 +69,9 @@ func (*process) examineFiles(report func(perf.Condition), open int) {
 	report(c)
 }
 
-// shortFor is how long a shortage of sockets is told of.
-const shortFor = time.Minute
-
-// examineSockets tells whether connections to upstreams could be made, as far as
-// that is the gateway's own affair.
-func (p *process) examineSockets(report func(perf.Condition)) {
-	if p.shortage == nil {
-		return
-	}
-	c := perf.Condition{Component: "process/sockets"}
-	if s := p.shortage(); s != nil && time.Since(s.At) < shortFor {
-		c.State = perf.Degraded
-		c.Error = "no connection to an upstream could be made: " + s.Lack
-		c.Advice = s.Advice
-	}
-	report(c)
-}
-
 // examineGoroutines tells of more than the open files, connections mostly, can
 // keep busy. files is 0 where it is not known.
-func (*process) examineGoroutines(report func(perf.Condition), n, files int) {
+func (*Process) examineGoroutines(report func(perf.Condition), n, files int) {
 	c := perf.Condition{Component: "process/goroutines"}
 	if n > max(manyGoroutines, perFile*files) {
 		c.State = perf.Degraded
@@ -101,7 +85,7 @@ func (*process) examineGoroutines(report func(perf.Condition), n, files int) {
 // examineClock tells of jumps of the wall clock, given the time since the start
 // by the monotonic clock and by that one. Time-outs and caches do not go by it,
 // but logs, certificates and the state directory do.
-func (p *process) examineClock(report func(perf.Condition), mono, wall time.Duration) {
+func (p *Process) examineClock(report func(perf.Condition), mono, wall time.Duration) {
 	ahead := wall - mono
 	if drift := ahead - p.last; p.seen && drift.Abs() > maxDrift {
 		p.since, p.jump = mono, drift

@@ -1,4 +1,4 @@
-package gateway
+package process
 
 import (
 	"os"
@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFiles is how many file descriptors may be open.
-func maxFiles() (n uint64, ok bool) {
+// MaxFiles is how many file descriptors may be open; ok is false where that is not
+// known.
+func MaxFiles() (n uint64, ok bool) {
 	var limit unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	return limit.Cur, err == nil

@@ -1,4 +1,4 @@
-package gateway
+package process
 
 import (
 	"math"
@@ -11,7 +11,7 @@ import (
 )
 
 // Figures implements perf.Source. It takes some tens of microseconds.
-func (p *process) Figures(r perf.Reporter) {
+func (p *Process) Figures(r perf.Reporter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := &p.runtime
@@ -21,7 +21,7 @@ func (p *process) Figures(r perf.Reporter) {
 	if n, ok := openFiles(p.root + "proc/self/fd"); ok {
 		r.Gauge("process_open_fds", "File descriptors that are open.", float64(n))
 	}
-	if n, ok := maxFiles(); ok {
+	if n, ok := MaxFiles(); ok {
 		r.Gauge("process_max_fds", "File descriptors that may be open.", float64(n))
 	}
 	r.Gauge("process_threads", "Threads of the operating system.", f.number(goThreads))
@@ -39,7 +39,7 @@ func (p *process) Figures(r perf.Reporter) {
 }
 
 // cpu reports the CPU time, and how much of it there was. p.mu is held.
-func (p *process) cpu(r perf.Reporter) {
+func (p *Process) cpu(r perf.Reporter) {
 	cpus := p.runtime.number(goProcs)
 	r.Gauge("process_cpus", "CPUs that the process uses at once at most: GOMAXPROCS.", cpus)
 	now := time.Now()
@@ -59,7 +59,7 @@ func (p *process) cpu(r perf.Reporter) {
 }
 
 // memory reports what is used beside what may be. p.mu is held.
-func (p *process) memory(r perf.Reporter) {
+func (p *Process) memory(r perf.Reporter) {
 	if b, err := os.ReadFile(p.root + "proc/self/statm"); err == nil {
 		// The second field is the resident pages.
 		if fields := strings.Fields(string(b)); len(fields) > 1 {
