@@ -87,20 +87,3 @@ func TestAcceptShortage(t *testing.T) {
 		}
 	})
 }
-
-// TestEncipheredIsNotSearched: over TLS all that is read would be searched for a
-// length that cannot be found.
-func TestEncipheredIsNotSearched(t *testing.T) {
-	for _, cert := range []string{"", "cert.pem"} {
-		s := &Server{log: slog.New(slog.DiscardHandler)}
-		s.state.Store(&state{cfg: Config{MaxConnections: 1, TLS: TLSConfig{Cert: cert}}})
-		c, err := (&listener{Listener: &scriptedListener{}, server: s}).Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, ok := c.(*conn); !ok || got.sized.Load() != (cert != "") {
-			t.Errorf("with certificate %q: %T", cert, c)
-		}
-		_ = c.Close()
-	}
-}

@@ -3,7 +3,6 @@ package front
 import (
 	"context"
 	"io"
-	"net/http"
 	"strings"
 
 	"sluice/internal/llm"
@@ -11,8 +10,8 @@ import (
 
 // Route is a request that only administrators may make, such as DELETE /v1/cache.
 type Route struct {
-	// Method and Path are the request's; GET stands for HEAD too, to which net/http
-	// sends no body. Path is decoded, begins with "/v1/" and
+	// Method and Path are the request's; GET stands for HEAD too, to which no body
+	// is sent. Path is decoded, begins with "/v1/" and
 	// is none that leads to a handler of models. One that ends in "/" stands for
 	// every path with one more segment.
 	Method, Path string
@@ -69,63 +68,63 @@ func (s *Server) ownRoutes(path string) []Route {
 }
 
 // routeAdmin finds the one of a path's routes that has the request's method.
-func (x *exchange) routeAdmin(routes []Route) error {
+func (in *request) routeAdmin(routes []Route) error {
 	// The methods, too, are for those only who may use them.
-	if err := x.checkAdmin(); err != nil {
+	if err := in.checkAdmin(); err != nil {
 		return err
 	}
 	var allow []string
 	for i := range routes {
-		if method := routes[i].Method; method == x.r.Method || method == http.MethodGet && reads(x.r.Method) {
-			x.own = &routes[i]
+		if method := routes[i].Method; method == in.q.Method || method == "GET" && reads(in.q.Method) {
+			in.own = &routes[i]
 			return nil
 		}
-		if allow = append(allow, routes[i].Method); routes[i].Method == http.MethodGet {
-			allow = append(allow, http.MethodHead)
+		if allow = append(allow, routes[i].Method); routes[i].Method == "GET" {
+			allow = append(allow, "HEAD")
 		}
 	}
-	return x.wrongMethod(strings.Join(allow, ", "))
+	return in.wrongMethod(strings.Join(allow, ", "))
 }
 
 // checkAdmin lets administrators pass. With no key configured that is who runs
 // programs on this machine, even where --insecure has others served too.
-func (x *exchange) checkAdmin() error {
+func (in *request) checkAdmin() error {
 	const code = "admin_key_required"
 	switch {
-	case x.tenant.admin:
+	case in.tenant.admin:
 		return nil
-	case len(x.st.keys.sums) > 0:
-		return llm.Errorf(http.StatusForbidden, code, "%s %s takes the key of an administrator, which that of %q is not. "+
-			"A key becomes one with admin: true beside its hash, under server.api_keys.", x.r.Method, x.r.URL.EscapedPath(), x.req.Tenant)
-	case senderOf(x.r) != ownMachine: // who is served for --insecure
-		return llm.Errorf(http.StatusForbidden, code, "%s %s is for administrators. With no API key configured it is answered only to programs on the gateway's own machine "+
-			"that ask for localhost. For others configure a key with admin: true under server.api_keys (sluice key hash).", x.r.Method, x.r.URL.EscapedPath())
+	case len(in.st.keys.sums) > 0:
+		return llm.Errorf(403, code, "%s %s takes the key of an administrator, which that of %q is not. "+
+			"A key becomes one with admin: true beside its hash, under server.api_keys.", in.q.Method, in.q.EscapedPath(), in.req.Tenant)
+	case senderOf(in.q) != ownMachine: // who is served for --insecure
+		return llm.Errorf(403, code, "%s %s is for administrators. With no API key configured it is answered only to programs on the gateway's own machine "+
+			"that ask for localhost. For others configure a key with admin: true under server.api_keys (sluice key hash).", in.q.Method, in.q.EscapedPath())
 	}
 	return nil
 }
 
 // serveOwn answers with the route that was found.
 func (x *exchange) serveOwn() error {
-	x.forwardHeader()
-	q := &x.req
-	q.Method, q.Path, q.RawQuery = x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery
-	x.body.open(x)
-	if x.body.limit = x.own.MaxBody; x.own.MaxBody > 0 {
-		q.BodyReader, q.BodyLen = &x.body, x.r.ContentLength
+	in := &x.in
+	in.forwardHeader()
+	in.req.Method, in.req.Path, in.req.RawQuery = x.q.Method, x.q.EscapedPath(), x.q.RawQuery
+	in.body.open(in.given)
+	if in.body.limit = in.own.MaxBody; in.own.MaxBody > 0 {
+		in.req.BodyReader, in.req.BodyLen = &in.body, x.q.Length
 	} else {
-		x.body.limit = maxIgnored
-		if _, err := io.Copy(io.Discard, &x.body); err != nil {
+		in.body.limit = maxIgnored
+		if _, err := io.Copy(io.Discard, &in.body); err != nil {
 			return err
 		}
 	}
-	if reads(x.r.Method) {
+	if reads(x.q.Method) {
 		x.s.endings.wait(endingPatience) // what it tells of may just have ended
 	}
 	switch {
-	case !x.own.Live:
-		return x.own.Handler.Serve(x.r.Context(), q, x)
-	case x.r.Method == http.MethodHead:
-		x.startLive()
+	case !in.own.Live:
+		return in.own.Handler.Serve(x.e.Context(), &in.req, &x.out)
+	case x.q.Method == "HEAD":
+		x.out.startLive()
 		return nil
 	default:
 		return x.serveLive()

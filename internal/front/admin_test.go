@@ -70,7 +70,7 @@ func ask(s *Server, method, peer, host string, header http.Header, body string) 
 	r := httptest.NewRequest(method, ownPath, strings.NewReader(body))
 	r.RemoteAddr, r.Host, r.Header = peer, host, header
 	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
+	serve(s, w, r)
 	return w
 }
 

@@ -90,7 +90,7 @@ func directly(t testing.TB, head *llm.Head) func() {
 	return func() {
 		body.Reset(benchBody)
 		clear(w.h)
-		s.ServeHTTP(w, r)
+		serve(s, w, r)
 	}
 }
 

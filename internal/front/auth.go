@@ -5,9 +5,9 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"strings"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -55,7 +55,7 @@ func newKeyring(cfg *Config) (keyring, error) {
 const maxKey = 512
 
 // tenant returns whose key a request was sent with.
-func (k *keyring) tenant(h http.Header) (*tenant, error) {
+func (k *keyring) tenant(h engine.Header) (*tenant, error) {
 	if len(k.sums) == 0 {
 		return &k.nobody, nil
 	}
@@ -83,8 +83,8 @@ func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 }
 
 // bearer gives the hash of the key that a request was sent with.
-func bearer(h http.Header) (sum [sha256.Size]byte, err error) {
-	values := h["Authorization"]
+func bearer(h engine.Header) (sum [sha256.Size]byte, err error) {
+	values := h.Values("Authorization")
 	if key := protocolKey(h); len(values) == 0 && key != "" {
 		values = []string{"Bearer " + key}
 	}
@@ -102,7 +102,7 @@ func bearer(h http.Header) (sum [sha256.Size]byte, err error) {
 
 // mayReadFigures lets a request for /metrics pass: the figures tell who asks for
 // what, and how much.
-func (st *state) mayReadFigures(h http.Header) error {
+func (st *state) mayReadFigures(h engine.Header) error {
 	if st.cfg.OpenMetrics || len(st.keys.sums) == 0 && st.metricsKey == nil {
 		return nil
 	}
@@ -115,12 +115,12 @@ func (st *state) mayReadFigures(h http.Header) error {
 	}
 	who, err := st.keys.find(&sum)
 	if err == nil && !who.admin {
-		err = llm.Errorf(http.StatusForbidden, "metrics_key_required", "GET /metrics takes the key of an administrator, which that of %q is not, "+
+		err = llm.Errorf(403, "metrics_key_required", "GET /metrics takes the key of an administrator, which that of %q is not, "+
 			"or the one of server.metrics_key. server.open_metrics: true opens it to everybody.", who.name)
 	}
 	return err
 }
 
 func unauthorised(code, message string) error {
-	return &llm.Error{Status: http.StatusUnauthorized, Type: llm.TypeInvalidRequest, Code: code, Message: message}
+	return &llm.Error{Status: 401, Type: llm.TypeInvalidRequest, Code: code, Message: message}
 }

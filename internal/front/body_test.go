@@ -1,14 +1,22 @@
 package front
 
 import (
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sluice/internal/front/engine"
 )
 
 // drip is a body that gives a byte a second.
-type drip struct{ until time.Time }
+type drip struct {
+	engine.Exchange
+	until time.Time
+}
+
+var errBroken = errors.New("broken pipe")
 
 func (d *drip) Read(p []byte) (int, error) {
 	time.Sleep(time.Second)
@@ -19,9 +27,7 @@ func (d *drip) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-func (*drip) Close() error { return nil }
-
-func (d *drip) SetReadDeadline(t time.Time) error { d.until = t; return nil }
+func (d *drip) SetReadDeadline(t time.Time) { d.until = t }
 
 // A body has to arrive at some rate on average, but for one whose messages are
 // made while it is sent. That one's pauses alone are bounded.
@@ -29,7 +35,7 @@ func TestSlowBody(t *testing.T) {
 	for live, want := range map[bool]int64{false: 10, true: 100} {
 		synctest.Test(t, func(t *testing.T) {
 			d := &drip{}
-			b := body{src: d, control: d, timeout: 10 * time.Second, limit: 100, began: time.Now(), live: live}
+			b := body{e: d, src: d, timeout: 10 * time.Second, limit: 100, began: time.Now(), live: live}
 			_, err := io.Copy(io.Discard, &b)
 			if err == nil || b.n != want && b.n != want+1 {
 				t.Errorf("live %v: %d bytes, %v", live, b.n, err)

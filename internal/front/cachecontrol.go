@@ -1,10 +1,10 @@
 package front
 
 import (
-	"net/http"
 	"strings"
 	"time"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -16,11 +16,11 @@ const maxDelta = (1 << 31) * time.Second
 // Of directives that are given twice the strictest holds, and an argument that
 // cannot be read is taken for the strictest there is: that costs a stored reply,
 // where the other way the client would get one that it did not want.
-func cachePolicy(h http.Header) llm.CachePolicy {
+func cachePolicy(h engine.Header) llm.CachePolicy {
 	var d directives
-	lines, old := h["Cache-Control"], false
+	lines, old := h.Values("Cache-Control"), false
 	if len(lines) == 0 {
-		lines, old = h["Pragma"], true // RFC 9111, section 5.4
+		lines, old = h.Values("Pragma"), true // RFC 9111, section 5.4
 	}
 	for _, rest := range lines {
 		for rest != "" {

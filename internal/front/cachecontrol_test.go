@@ -2,11 +2,11 @@ package front
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"testing"
 	"time"
 
+	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 )
 
@@ -65,7 +65,7 @@ func TestCachePolicy(t *testing.T) {
 		{[]string{`x="a, no-store`}, llm.CachePolicy{NoStore: true}},
 		{[]string{`x=a", no-store, y="`}, llm.CachePolicy{NoStore: true}},
 	} {
-		if got := cachePolicy(http.Header{"Cache-Control": c.lines}); got != c.want {
+		if got := cachePolicy(nethttp.Header{"Cache-Control": c.lines}); got != c.want {
 			t.Errorf("%q: %+v, want %+v", c.lines, got, c.want)
 		}
 	}
@@ -81,9 +81,9 @@ func TestPragma(t *testing.T) {
 		{"no-store, max-age=1", "", llm.CachePolicy{}},
 		{"no-cache", "no-store", llm.CachePolicy{NoStore: true}},
 	} {
-		h := http.Header{"Pragma": {c.pragma}}
+		h := nethttp.Header{"Pragma": {c.pragma}}
 		if c.control != "" {
-			h.Set("Cache-Control", c.control)
+			h["Cache-Control"] = []string{c.control}
 		}
 		if got := cachePolicy(h); got != c.want {
 			t.Errorf("%q, %q: %+v, want %+v", c.pragma, c.control, got, c.want)
@@ -125,9 +125,9 @@ func FuzzCachePolicy(f *testing.F) {
 	f.Add(`max-stale="1`, `max-stale`)
 	f.Add("max-age=99999999999", `no-cache="\",`)
 	f.Fuzz(func(t *testing.T, a, b string) {
-		one := cachePolicy(http.Header{"Cache-Control": {a}})
-		both := cachePolicy(http.Header{"Cache-Control": {a, b}})
-		if turned := cachePolicy(http.Header{"Cache-Control": {b, a}}); turned != both {
+		one := cachePolicy(nethttp.Header{"Cache-Control": {a}})
+		both := cachePolicy(nethttp.Header{"Cache-Control": {a, b}})
+		if turned := cachePolicy(nethttp.Header{"Cache-Control": {b, a}}); turned != both {
 			t.Errorf("%+v or %+v by the order of the lines", both, turned)
 		}
 		if one.NoStore && !both.NoStore || one.NoCache && !both.NoCache || one.OnlyIfCached && !both.OnlyIfCached ||
@@ -138,14 +138,14 @@ func FuzzCachePolicy(f *testing.F) {
 			both.MaxStale < 0 || both.MaxStale > maxDelta && both.MaxStale != llm.AnyStale {
 			t.Errorf("out of range: %+v", both)
 		}
-		if !cachePolicy(http.Header{"Cache-Control": {a + ", no-store"}}).NoStore {
+		if !cachePolicy(nethttp.Header{"Cache-Control": {a + ", no-store"}}).NoStore {
 			t.Errorf("%q hides no-store", a)
 		}
 	})
 }
 
 func BenchmarkCachePolicy(b *testing.B) {
-	h := http.Header{"Cache-Control": {`max-age=60, max-stale="30"`}}
+	h := nethttp.Header{"Cache-Control": {`max-age=60, max-stale="30"`}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if !cachePolicy(h).HasMaxAge {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -246,7 +246,7 @@ func checkForward(name string) error {
 	if bare == "" || !httpguts.ValidHeaderFieldName(bare) {
 		return fmt.Errorf("%q is not a header name, or the beginning of one and \"*\"", name)
 	}
-	if bare == name && withheld(http.CanonicalHeaderKey(name)) {
+	if bare == name && withheld(textproto.CanonicalMIMEHeaderKey(name)) {
 		return fmt.Errorf("%q is never forwarded", name)
 	}
 	return nil

@@ -3,11 +3,11 @@ package front
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -62,43 +62,45 @@ func (st *state) lets(origin string) bool {
 
 // allowOrigin tells a browser that the page which asks may read the reply, errors
 // too. It comes before the upstream's fields, none of which speaks of this.
-func (x *exchange) allowOrigin(h http.Header) {
-	if len(x.st.cfg.CORSOrigins) == 0 || !strings.HasPrefix(x.r.URL.Path, "/v1/") {
+func (out *reply) allowOrigin() {
+	if len(out.st.cfg.CORSOrigins) == 0 || !strings.HasPrefix(out.q.Path, "/v1/") {
 		return
 	}
-	x.set(h, "Vary", "Origin")
-	if origin := x.r.Header["Origin"]; len(origin) == 1 && x.st.lets(origin[0]) {
-		x.set(h, "Access-Control-Allow-Origin", origin[0])
-		x.set(h, "Access-Control-Expose-Headers", exposed)
+	h := &out.head.Fields
+	h.Set("Vary", "Origin")
+	if origin := out.q.Header.Values("Origin"); len(origin) == 1 && out.st.lets(origin[0]) {
+		h.Set("Access-Control-Allow-Origin", origin[0])
+		h.Set("Access-Control-Expose-Headers", exposed)
 	}
 }
 
 // isPreflight reports whether a browser asks if a page may send a request. It
 // sends no key with that.
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && len(r.Header["Origin"]) > 0 && len(r.Header["Access-Control-Request-Method"]) > 0 && strings.HasPrefix(r.URL.Path, "/v1/")
+func isPreflight(q *engine.Request) bool {
+	return q.Method == "OPTIONS" && len(q.Header.Values("Origin")) > 0 && len(q.Header.Values("Access-Control-Request-Method")) > 0 && strings.HasPrefix(q.Path, "/v1/")
 }
 
 // servePreflight answers that question. Which of the headers that a page sends
 // reach an upstream is not decided here, so it may send any.
-func (s *Server) servePreflight(w http.ResponseWriter, r *http.Request, st *state) {
-	h := w.Header()
-	h["Vary"] = []string{"Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network"}
-	origin := r.Header["Origin"]
+func (a *aside) servePreflight(st *state) {
+	asked := a.q.Header
+	a.head.Fields.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network")
+	origin := asked.Values("Origin")
 	if len(origin) != 1 || !st.lets(origin[0]) {
-		refuse(w, llm.Errorf(http.StatusForbidden, "origin_refused", "Web pages of this origin may not use the gateway. To let them name the origin under server.cors_origins; they need a key as well."))
+		a.refuse(llm.Errorf(403, "origin_refused", "Web pages of this origin may not use the gateway. To let them name the origin under server.cors_origins; they need a key as well."))
 		return
 	}
+	headers := corsHeaders
+	if names := strings.Join(asked.Values("Access-Control-Request-Headers"), ", "); names != "" && len(names) <= maxAskedHeaders {
+		headers = names
+	}
+	h := &a.head.Fields
 	h.Set("Access-Control-Allow-Origin", origin[0])
 	h.Set("Access-Control-Allow-Methods", corsMethods)
 	h.Set("Access-Control-Max-Age", corsMaxAge)
-	headers := corsHeaders
-	if asked := strings.Join(r.Header["Access-Control-Request-Headers"], ", "); asked != "" && len(asked) <= maxAskedHeaders {
-		headers = asked
-	}
 	h.Set("Access-Control-Allow-Headers", headers)
-	if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
+	if engine.Get(asked, "Access-Control-Request-Private-Network") == "true" {
 		h.Set("Access-Control-Allow-Private-Network", "true")
 	}
-	w.WriteHeader(http.StatusNoContent)
+	a.bare(204)
 }

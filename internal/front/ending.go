@@ -61,20 +61,20 @@ func (e *endings) wait(patience time.Duration) {
 }
 
 // mayEnd is called before bytes are written after which the client need not wait
-// for more. Replies that net/http writes only when the handler has returned need
-// no such call: their observers come first.
-func (x *exchange) mayEnd() {
-	if x.ending == 0 && x.own == nil && len(x.s.observers) > 0 {
-		place := x.s.endings.turn.Load() % 2
-		x.s.endings.count[place].Add(1)
-		x.ending = uint8(place) + 1
+// for more. Replies that the engine holds until the handler has returned need no
+// such call: their observers come first.
+func (rec *record) mayEnd() {
+	if rec.ending == 0 && rec.in.own == nil && len(rec.s.observers) > 0 {
+		place := rec.s.endings.turn.Load() % 2
+		rec.s.endings.count[place].Add(1)
+		rec.ending = uint8(place) + 1
 	}
 }
 
 // ended is called when observers have been told.
-func (x *exchange) ended() {
-	if x.ending > 0 {
-		x.s.endings.count[x.ending-1].Add(-1)
-		x.ending = 0
+func (rec *record) ended() {
+	if rec.ending > 0 {
+		rec.s.endings.count[rec.ending-1].Add(-1)
+		rec.ending = 0
 	}
 }

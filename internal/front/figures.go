@@ -28,15 +28,6 @@ var abortNames = [abortCauses]string{
 	perf.AbortIdle, perf.AbortLimit,
 }
 
-// The causes for which an HTTP/2 connection is closed.
-const (
-	cutResets  = iota // the client reset too many streams
-	cutStalled        // not even the reset of a stream that stands still leaves
-	cutCauses
-)
-
-var cutNames = [cutCauses]string{"resets", "stalled"}
-
 // byStatus counts requests by the class of their status: 1xx … 5xx, 0 where the
 // client left first, and broken where the reply began well and ended in an error.
 type byStatus [7]atomic.Uint64
@@ -56,7 +47,6 @@ func (c *byStatus) count(status int, e *perf.Exchange) {
 type stats struct {
 	connections atomic.Int64
 	rejected    atomic.Uint64
-	cuts        [cutCauses]atomic.Uint64
 	notAccepted atomic.Uint64
 	lacked      atomic.Pointer[acceptFailure]
 	requests    [llm.Operations]byStatus
@@ -101,10 +91,7 @@ func (s *Server) Figures(r perf.Reporter) {
 	st := &s.stats
 	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
 	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
-	for cause := range st.cuts {
-		r.Counter("client_connections_cut_total", "HTTP/2 connections closed for what their clients did, by cause.",
-			float64(st.cuts[cause].Load()), "cause", cutNames[cause])
-	}
+	s.engine.Figures(r)
 	r.Counter("client_accept_failures_total", "Times that a client connection could not be accepted, for want of file descriptors or memory.", float64(st.notAccepted.Load()))
 	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
 	r.Gauge("side_requests_in_flight", "Requests under way for /healthz, /readyz, /metrics and the dashboard's page, and live streams of figures.", float64(s.aside.Load()))

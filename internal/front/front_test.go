@@ -19,7 +19,10 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/http2"
 
+	"sluice/internal/front/engine"
+	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -79,8 +82,8 @@ func testConfig(settings ...setting) (Config, StreamConfig) {
 	return cfg, sc
 }
 
-// engine is one way to speak to the site.
-type engine struct {
+// speaker is one way to speak to the site.
+type speaker struct {
 	name   string
 	client func(t testing.TB, s *site) *http.Client
 }
@@ -99,7 +102,7 @@ func h2c(t testing.TB, _ *site) *http.Client {
 	return &http.Client{Transport: tr}
 }
 
-var engines = []engine{{"h1", h1}, {"h2c", h2c}}
+var engines = []speaker{{"h1", h1}, {"h2c", h2c}}
 
 func (s *site) url(path string) string { return "http://" + s.addr + path }
 
@@ -128,6 +131,28 @@ func do(t testing.TB, c *http.Client, req *http.Request) (*http.Response, string
 	}
 	return resp, string(b)
 }
+
+// serve has s answer a request that comes over no connection.
+func serve(s *Server, w http.ResponseWriter, r *http.Request) {
+	h, _ := s.engine.(http.Handler)
+	h.ServeHTTP(w, r)
+}
+
+// counters are those that s reports, by name and labels.
+type counters map[string]float64
+
+func countersOf(s *Server) counters {
+	c := make(counters)
+	s.Figures(c)
+	return c
+}
+
+func (c counters) Counter(name, _ string, value float64, labels ...string) {
+	c[strings.Join(append([]string{name}, labels...), " ")] = value
+}
+func (counters) Gauge(string, string, float64, ...string)             {}
+func (counters) Histogram(string, string, *perf.Histogram, ...string) {}
+func (counters) Ratio(string, string, float64, float64, ...string)    {}
 
 // apiError reads an error reply.
 func apiError(t testing.TB, body string) (e struct{ Message, Type, Param, Code string }) {
@@ -615,14 +640,15 @@ func FuzzUnclean(f *testing.F) {
 }
 
 func TestBaseURL(t *testing.T) {
-	for want, r := range map[string]*http.Request{
-		"http://ADDRESS/v1":   {},
-		"http://a:1/v1":       {Host: "a:1"},
-		"https://a/v1":        {Host: "a", TLS: new(tls.ConnectionState)},
-		"https://gw.local/v1": {Host: "gw.local", Header: http.Header{"X-Forwarded-Proto": {"https"}}},
+	none := nethttp.Header{}
+	for want, q := range map[string]*engine.Request{
+		"http://ADDRESS/v1":   {Header: none},
+		"http://a:1/v1":       {Host: "a:1", Header: none},
+		"https://a/v1":        {Host: "a", TLS: true, Header: none},
+		"https://gw.local/v1": {Host: "gw.local", Header: nethttp.Header{"X-Forwarded-Proto": {"https"}}},
 	} {
-		if got := baseURL(r); got != want {
-			t.Errorf("%+v: %s, want %s", r, got, want)
+		if got := baseURL(q); got != want {
+			t.Errorf("%+v: %s, want %s", q, got, want)
 		}
 	}
 }

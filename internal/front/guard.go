@@ -1,11 +1,11 @@
 package front
 
 import (
-	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -28,33 +28,31 @@ const (
 // harmless is taken for the worst: odd spellings and repeated fields are.
 //
 // A page is told from all else first, because --insecure lets all else in.
-func senderOf(r *http.Request) sender {
+func senderOf(q *engine.Request) sender {
 	site := ""
-	if values := r.Header["Sec-Fetch-Site"]; len(values) > 0 {
+	if values := q.Header.Values("Sec-Fetch-Site"); len(values) > 0 {
 		site = values[0]
-		byHand := site == "none" && reads(r.Method)
+		byHand := site == "none" && reads(q.Method)
 		if len(values) > 1 || site != "same-origin" && !byHand {
 			return foreignPage
 		}
 	}
-	if values := r.Header["Origin"]; len(values) > 0 && (len(values) > 1 || !ownOrigin(r, values[0])) {
+	if values := q.Header.Values("Origin"); len(values) > 0 && (len(values) > 1 || !ownOrigin(q, values[0])) {
 		// No page can say same-origin, but a proxy can have changed the Host since.
 		if len(values) > 1 || site != "same-origin" || values[0] == "null" {
 			return foreignPage
 		}
 		return behindProxy
 	}
-	for name := range r.Header {
-		if ofProxy(name) {
-			return behindProxy
-		}
+	if !q.Header.Each(func(name string, _ []string) bool { return !ofProxy(name) }) {
+		return behindProxy
 	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	peer, err := netip.ParseAddrPort(q.Remote)
 	if err != nil || !peer.Addr().Unmap().IsLoopback() {
 		return elsewhere
 	}
-	// Over HTTP/2 a Host may stand beside :authority, which is r.Host.
-	if second := r.Header["Host"]; !loopbackAuthority(r.Host) || len(second) > 0 && (len(second) > 1 || !loopbackAuthority(second[0])) {
+	// Over HTTP/2 a Host may stand beside :authority, which is q.Host.
+	if second := q.Header.Values("Host"); !loopbackAuthority(q.Host) || len(second) > 0 && (len(second) > 1 || !loopbackAuthority(second[0])) {
 		return foreignName
 	}
 	return ownMachine
@@ -62,12 +60,12 @@ func senderOf(r *http.Request) sender {
 
 // ownOrigin reports whether an Origin is that of the server itself under the
 // name that it is asked for by.
-func ownOrigin(r *http.Request, origin string) bool {
+func ownOrigin(q *engine.Request, origin string) bool {
 	scheme := "http://"
-	if r.TLS != nil {
+	if q.TLS {
 		scheme = "https://"
 	}
-	return len(origin) > len(scheme) && strings.EqualFold(origin[:len(scheme)], scheme) && strings.EqualFold(origin[len(scheme):], r.Host)
+	return len(origin) > len(scheme) && strings.EqualFold(origin[:len(scheme)], scheme) && strings.EqualFold(origin[len(scheme):], q.Host)
 }
 
 // ofProxy reports whether only a proxy sends a field. name is canonical.
@@ -121,36 +119,36 @@ func cutPort(host string) (name, port string, ok bool) {
 // only who is on this machine. With --insecure others are served too, but not
 // the pages that a person on some machine happens to look at: a browser would
 // send their requests from inside whatever network keeps strangers out.
-func (st *state) admit(r *http.Request) error {
+func (st *state) admit(q *engine.Request) error {
 	if len(st.keys.sums) > 0 {
 		return nil
 	}
-	who := senderOf(r)
+	who := senderOf(q)
 	if who == ownMachine || st.cfg.Insecure && who != foreignPage {
 		return nil
 	}
-	return errNotLocal(r, who)
+	return errNotLocal(q, who)
 }
 
 // errNotLocal refuses a request that is not from this machine.
-func errNotLocal(r *http.Request, who sender) error {
+func errNotLocal(q *engine.Request, who sender) error {
 	const without = "The gateway has no API key configured and so serves only programs on its own machine. "
 	const key = "configure a key under server.api_keys (sluice key hash)"
 	switch who {
 	case foreignPage:
-		return llm.Errorf(http.StatusForbidden, "web_page_refused", without+
+		return llm.Errorf(403, "web_page_refused", without+
 			"This request is a web page's, or a link's on one: any page could use up the upstream's key. To look at the gateway type its address into the browser; "+
 			"to let a page in, %s and name its origin under server.cors_origins.", key)
 	case behindProxy:
-		return llm.Errorf(http.StatusForbidden, "proxy_refused", without+
+		return llm.Errorf(403, "proxy_refused", without+
 			"This request has come through a proxy, whose clients may be anywhere. To serve them %s, or start with --insecure to serve whoever the proxy lets through.", key)
 	case elsewhere:
-		return llm.Errorf(http.StatusForbidden, "remote_refused", without+
+		return llm.Errorf(403, "remote_refused", without+
 			"This request has come from another one. To serve it %s, or start with --insecure to serve everybody.", key)
 	default:
-		return llm.Errorf(http.StatusForbidden, "host_refused", without+
+		return llm.Errorf(403, "host_refused", without+
 			"This request asks for the host %q. Ask for localhost, 127.0.0.1 or [::1]; to be reached by another name %s, or start with --insecure to serve everybody.",
-			clip(r.Host, maxHostShown), key)
+			clip(q.Host, maxHostShown), key)
 	}
 }
 

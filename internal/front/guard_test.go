@@ -2,7 +2,6 @@ package front
 
 import (
 	"context"
-	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/front/engine"
+	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 )
 
@@ -88,15 +89,15 @@ var senders = func() (list []struct {
 
 func TestSenderOf(t *testing.T) {
 	for _, c := range senders {
-		r := &http.Request{Method: c.method, RemoteAddr: c.peer, Host: c.host, Header: c.header}
-		if got := senderOf(r); got != c.sender {
+		q := &engine.Request{Method: c.method, Remote: c.peer, Host: c.host, Header: nethttp.Header(c.header)}
+		if got := senderOf(q); got != c.sender {
 			t.Errorf("%+v: taken for %d", c, got)
 		}
 	}
-	r := &http.Request{Method: "DELETE", RemoteAddr: "127.0.0.1:5", Host: "localhost", TLS: &tls.ConnectionState{}}
+	q := &engine.Request{Method: "DELETE", Remote: "127.0.0.1:5", Host: "localhost", TLS: true}
 	for origin, want := range map[string]sender{"https://localhost": ownMachine, "http://localhost": foreignPage} {
-		r.Header = http.Header{"Origin": {origin}}
-		if got := senderOf(r); got != want {
+		q.Header = nethttp.Header{"Origin": {origin}}
+		if got := senderOf(q); got != want {
 			t.Errorf("over TLS, from %s: %d", origin, got)
 		}
 	}
@@ -142,7 +143,7 @@ func TestGuard(t *testing.T) {
 			r := httptest.NewRequest(method, target, strings.NewReader(`{"model":"m"}`))
 			r.RemoteAddr, r.Host, r.Header = c.peer, c.host, c.header.Clone()
 			w := httptest.NewRecorder()
-			s.ServeHTTP(w, r)
+			serve(s, w, r)
 			if c.sender == ownMachine {
 				if w.Code == 403 {
 					t.Errorf("%s, %+v: refused: %s", route, c, w.Body)
@@ -177,7 +178,7 @@ func TestGuardLifted(t *testing.T) {
 				r.RemoteAddr, r.Host, r.Header = c.peer, c.host, c.header.Clone()
 				r.Header.Set("Authorization", "Bearer key-team")
 				w := httptest.NewRecorder()
-				s.ServeHTTP(w, r)
+				serve(s, w, r)
 				if want := name == "insecure" && c.sender == foreignPage; (w.Code == 403) != want {
 					t.Errorf("%s: %s, %+v: %d %s", name, route, c, w.Code, w.Body)
 				}
@@ -250,10 +251,10 @@ func TestGuardAllocations(t *testing.T) {
 	var reached int
 	st := guarded(t, &reached).state.Load()
 	for _, peer := range []string{"127.0.0.1:50000", "[::1]:50000"} {
-		r := &http.Request{Method: "POST", RemoteAddr: peer, Host: "localhost:28888", Header: http.Header{
+		q := &engine.Request{Method: "POST", Remote: peer, Host: "localhost:28888", Header: nethttp.Header{
 			"Authorization": {"Bearer x"}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}, "Accept": {"*/*"}, "X-Stainless-Lang": {"python"}}}
 		if n := testing.AllocsPerRun(100, func() {
-			if err := st.admit(r); err != nil {
+			if err := st.admit(q); err != nil {
 				t.Fatal(err)
 			}
 		}); n > 0 {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,72 +15,8 @@ import (
 	"sluice/internal/llm"
 )
 
-// recorder is a connection that notes what is written to it. After limit bytes
-// it fails.
-type recorder struct {
-	net.Conn
-	writes []string
-	limit  int
-}
-
-var errBroken = errors.New("broken pipe")
-
-func (r *recorder) Write(b []byte) (int, error) {
-	n := min(len(b), r.limit)
-	r.limit -= n
-	r.writes = append(r.writes, string(b[:n]))
-	if n < len(b) {
-		return n, errBroken
-	}
-	return n, nil
-}
-
-func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
-
-// What was to leave with the next write leaves before it, or by itself, once,
-// and what is counted is what the caller gave.
-func TestJoin(t *testing.T) {
-	head, rest, long := []byte("head"), []byte("rest"), bytes.Repeat([]byte("x"), maxWrite+10)
-	for _, test := range []struct {
-		name   string
-		limit  int
-		second []byte
-		n      int
-		fails  bool
-		want   []string
-	}{
-		{"both", 100, rest, 4, false, []string{"head", "rest"}},
-		{"no second", 100, nil, 0, false, []string{"head"}},
-		{"long", 1 << 20, long, len(long), false, []string{"head", string(long[:maxWrite]), "xxxxxxxxxx"}},
-		{"breaks in the first", 2, rest, 0, true, []string{"he"}},
-		{"breaks in the second", 6, rest, 2, true, []string{"head", "re"}},
-	} {
-		r := &recorder{limit: test.limit}
-		c := &conn{Conn: r, timeout: time.Minute, stats: new(stats)}
-		c.join()
-		if n, err := c.Write(head); n != len(head) || err != nil || len(r.writes) > 0 {
-			t.Errorf("%s: %d, %v, %q", test.name, n, err, r.writes)
-		}
-		n, err := 0, error(nil)
-		if test.second != nil {
-			n, err = c.Write(test.second)
-		}
-		if e := c.settle(); err == nil {
-			err = e
-		}
-		if n != test.n || (err != nil) != test.fails || fmt.Sprint(r.writes) != fmt.Sprint(test.want) {
-			t.Errorf("%s: %d, %v, wrote %.40q", test.name, n, err, r.writes)
-		}
-		if c.joins || c.head != nil {
-			t.Errorf("%s: something is still held back", test.name)
-		}
-		if !test.fails { // and it writes as before
-			if n, err := c.Write(rest); n != 4 || err != nil || r.writes[len(r.writes)-1] != "rest" {
-				t.Errorf("%s: after that %d, %v", test.name, n, err)
-			}
-		}
-	}
-}
+// What net/http holds back of a reply, and what is written under one deadline.
+const engineBuffer, maxWrite = 4 << 10, 256 << 10
 
 // Bodies of every size around net/http's buffer arrive whole, one after the
 // other on a connection.

@@ -37,7 +37,7 @@ func liveRoute(more <-chan []byte, ended chan<- error) []Route {
 	})}}
 }
 
-func (s *site) live(t *testing.T, ctx context.Context, e engine, key string) *http.Response {
+func (s *site) live(t *testing.T, ctx context.Context, e speaker, key string) *http.Response {
 	t.Helper()
 	req := newRequest(t, ctx, "GET", s.url(livePage), "")
 	req.Header.Set("Authorization", "Bearer "+key)

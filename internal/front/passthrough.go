@@ -6,10 +6,10 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/http"
 	"os"
 	"strings"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -33,63 +33,59 @@ const livePath = codecPaths + "decode/stream"
 // readPassthrough prepares a request that is handed on untouched. A JSON body
 // is held, so that it can be sent again. Of a form only as much is read as it
 // takes to find the model; any other body is not looked into.
-func (x *exchange) readPassthrough() error {
-	r := x.r
-	if r.Body == nil || r.Body == http.NoBody {
+func (in *request) readPassthrough() error {
+	q := in.q
+	if q.Body == nil {
 		return nil
 	}
-	contentType := r.Header.Get("Content-Type")
-	if isJSON(contentType) && r.Header.Get("Content-Encoding") == "" {
-		err := x.hold(x.st.cfg.MaxBodyBytes)
-		if err != nil || strings.HasPrefix(x.req.Path, codecPaths) {
+	contentType, coding := engine.Get(q.Header, "Content-Type"), engine.Get(q.Header, "Content-Encoding")
+	if isJSON(contentType) && coding == "" {
+		err := in.hold(in.st.cfg.MaxBodyBytes)
+		if err != nil || strings.HasPrefix(in.req.Path, codecPaths) {
 			return err
 		}
-		return x.peekJSON()
+		return in.peekJSON()
 	}
-	x.body.limit = x.st.cfg.MaxUploadBytes
-	x.body.live = x.req.Path == livePath
-	if r.ContentLength > x.body.limit {
-		x.body.err = errTooLarge(x.body.limit)
-		return x.body.err
+	in.body.limit = in.st.cfg.MaxUploadBytes
+	in.body.live = in.req.Path == livePath
+	if q.Length > in.body.limit {
+		in.body.err = errTooLarge(in.body.limit)
+		return in.body.err
 	}
-	x.req.BodyReader, x.req.BodyLen = &x.body, r.ContentLength
-	// What is read as it comes may be answered as it comes. Without this net/http
-	// reads the rest of the body before it writes anything of a reply.
-	if c, ok := x.w.(interface{ EnableFullDuplex() error }); ok {
-		_ = c.EnableFullDuplex()
-	}
+	in.req.BodyReader, in.req.BodyLen = &in.body, q.Length
+	in.e.Duplex() // what is read as it comes may be answered as it comes
 	kind, params, err := mime.ParseMediaType(contentType)
-	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || r.Header.Get("Content-Encoding") != "" {
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || coding != "" {
 		return nil
 	}
-	return x.peekForm(params["boundary"])
+	return in.peekForm(params["boundary"])
 }
 
 // peekJSON finds the model in a body that need not be JSON: what it is, the
 // upstream decides.
-func (x *exchange) peekJSON() error {
-	err := jsonscan.Members(x.req.Body, x.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
+func (in *request) peekJSON() error {
+	err := jsonscan.Members(in.req.Body, in.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
 		switch string(key) {
 		case "model":
-			return x.setModel(x.req.Body, value)
+			return in.setModel(in.req.Body, value)
 		case "stream":
-			return x.setStream(x.req.Body[value.Start:value.End])
+			return in.setStream(in.req.Body[value.Start:value.End])
 		}
 		return nil
 	})
 	if err != nil {
-		x.req.Model, x.req.ModelSpan, x.req.Stream = "", llm.Span{}, false
+		in.req.Model, in.req.ModelSpan, in.req.Stream = "", llm.Span{}, false
 	}
 	return nil
 }
 
 // peekForm reads a form up to the part that names the model. The bytes that
 // were read are sent on before the rest.
-func (x *exchange) peekForm(boundary string) error {
-	x.spool = &spool{}
-	form := multipart.NewReader(io.TeeReader(&x.body, x.spool), boundary)
+func (in *request) peekForm(boundary string) error {
+	in.spool = &spool{}
+	form := multipart.NewReader(io.TeeReader(&in.body, in.spool), boundary)
 	var err error
-	for x.req.Model == "" {
+	for in.req.Model == "" {
 		var part *multipart.Part
 		if part, err = form.NextRawPart(); err != nil {
 			break
@@ -101,20 +97,20 @@ func (x *exchange) peekForm(boundary string) error {
 		if model, err = io.ReadAll(io.LimitReader(part, maxModel+1)); err != nil || len(model) > maxModel {
 			break
 		}
-		x.req.Model = string(model)
+		in.req.Model = string(model)
 	}
-	if x.body.err != nil {
-		return x.body.err
+	if in.body.err != nil {
+		return in.body.err
 	}
-	if x.spool.err != nil {
-		return x.spool.err
+	if in.spool.err != nil {
+		return in.spool.err
 	}
 	// A form that cannot be read goes on as it is; the upstream says what is wrong.
-	held, err := x.spool.reader()
+	held, err := in.spool.reader()
 	if err != nil {
 		return err
 	}
-	x.req.BodyReader = io.MultiReader(held, &x.body)
+	in.req.BodyReader = io.MultiReader(held, &in.body)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package front
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -90,7 +89,7 @@ func parsePattern(text string) (p pattern, err error) {
 	path := text
 	if method, rest, ok := strings.Cut(text, " "); ok {
 		p.method, path = method, rest
-		if !slices.Contains([]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}, method) {
+		if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, method) {
 			return p, fmt.Errorf("%q: %q is none of GET, POST, PUT, PATCH, DELETE", text, method)
 		}
 	}
@@ -108,7 +107,7 @@ func parsePattern(text string) (p pattern, err error) {
 }
 
 func (p *pattern) matches(method, path string) bool {
-	if p.method != "" && p.method != method && !(p.method == http.MethodGet && method == http.MethodHead) {
+	if p.method != "" && p.method != method && !(p.method == "GET" && method == "HEAD") {
 		return false
 	}
 	rest, ok := strings.CutPrefix(path, "/v1/")
@@ -133,15 +132,15 @@ func (p *pattern) matches(method, path string) bool {
 
 // mayPassOn refuses what an upstream would be asked for and the key's holder may
 // not ask it for.
-func (x *exchange) mayPassOn() error {
-	if x.req.Op != llm.Passthrough || x.tenant.passthrough.allows(x.r.Method, x.req.Path) {
+func (in *request) mayPassOn() error {
+	if in.req.Op != llm.Passthrough || in.tenant.passthrough.allows(in.q.Method, in.req.Path) {
 		return nil
 	}
-	if x.st.answers != nil && x.st.answers(x.req.Path) {
+	if in.st.answers != nil && in.st.answers(in.req.Path) {
 		return nil // the gateway's own
 	}
-	return llm.Errorf(http.StatusForbidden, "passthrough_refused", "%s %s would be handed on to the upstream's account, which this gateway's configuration does not allow. "+
-		"What may be is set by passthrough, beside the key under server.api_keys or under server for all.", x.r.Method, x.r.URL.EscapedPath())
+	return llm.Errorf(403, "passthrough_refused", "%s %s would be handed on to the upstream's account, which this gateway's configuration does not allow. "+
+		"What may be is set by passthrough, beside the key under server.api_keys or under server for all.", in.q.Method, in.q.EscapedPath())
 }
 
 // Warnings returns what is no fault and yet a risk, each as "key: what it is",

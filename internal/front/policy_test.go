@@ -110,7 +110,7 @@ func TestPassthroughPolicy(t *testing.T) {
 				r := httptest.NewRequest(method, target, strings.NewReader(`{"model":"m"}`))
 				r.Header.Set("Authorization", "Bearer "+key)
 				w := httptest.NewRecorder()
-				s.ServeHTTP(w, r)
+				serve(s, w, r)
 				if w.Code == 405 { // where there is no HEAD
 					continue
 				}
@@ -177,7 +177,7 @@ func TestMetricsKey(t *testing.T) {
 					r.Header.Set("Authorization", auth)
 				}
 				w := httptest.NewRecorder()
-				s.ServeHTTP(w, r)
+				serve(s, w, r)
 				if w.Code != want || (reached == 1) != (want == 200) || (want == 401) != (w.Result().Header.Get("Www-Authenticate") == "Bearer") {
 					t.Errorf("%s, %q: %d %s", c.name, auth, w.Code, w.Body)
 				}
@@ -191,7 +191,7 @@ func TestMetricsKey(t *testing.T) {
 		r.RemoteAddr, r.Host = "192.0.2.1:5", "gateway.example"
 		r.Header.Set("Authorization", "Bearer key-metrics")
 		w := httptest.NewRecorder()
-		if s.ServeHTTP(w, r); w.Code != 401 && w.Code != 403 {
+		if serve(s, w, r); w.Code != 401 && w.Code != 403 {
 			t.Errorf("%s: the metrics key gets a chat: %d", c.name, w.Code)
 		}
 	}

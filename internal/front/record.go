@@ -1,11 +1,13 @@
 package front
 
 import (
-	"net/http"
+	"context"
+	"log/slog"
 	"strings"
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 	"sluice/internal/perf/usage"
 )
@@ -13,60 +15,101 @@ import (
 // maxKeptReply bounds a reply that is copied for observers, in bytes.
 const maxKeptReply = 64 << 10
 
+// record is what observers are told of an exchange, and what is counted of it.
+type record struct {
+	*given
+	in *request
+	perf.Exchange
+
+	pieces usage.Reader   // reads a reply in pieces
+	json   bool           // is to
+	kept   *memory.Buffer // backs Reply
+	ending uint8          // place among the Server's endings and one more; 0 for none
+}
+
+// reset forgets the exchange.
+func (rec *record) reset() {
+	rec.Exchange, rec.kept = perf.Exchange{}, nil
+	if rec.json {
+		rec.pieces, rec.json = usage.Reader{}, false
+	}
+}
+
+// logFailure logs an error with which an exchange ends.
+func (rec *record) logFailure(e *llm.Error) {
+	level := slog.LevelDebug
+	if e.Status >= 500 && e.Fault != llm.ShuttingDown {
+		level = slog.LevelWarn
+	}
+	ctx, q, log := context.Background(), &rec.in.req, rec.s.log
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	if id := rec.in.trace.ID; id != (perf.TraceID{}) {
+		log = log.With("trace_id", id.String())
+	}
+	log.Log(ctx, level, "request failed", "request_id", q.ID, "model", perf.Label(q.Model), "status", e.Status, "code", perf.Label(e.Code), "error", e)
+}
+
+// abort takes note of why a reply does not reach its end.
+func (rec *record) abort(cause int) {
+	rec.s.stats.aborts[cause].Add(1)
+	rec.Aborted = abortNames[cause]
+}
+
 // noteHead takes from a reply's head what observers are told.
-func (x *exchange) noteHead(h *llm.Head) {
-	e := &x.record
-	e.Upstream, e.Attempts, e.Cache, e.Saved = h.Upstream, h.Attempts, h.Cache, h.Saved
-	e.Waiting = max(h.Waited, 0)
-	x.json = h.Kind == llm.Pieces && x.tells() && speaksJSON(h.Get("Content-Type"))
+func (rec *record) noteHead(h *llm.Head) {
+	rec.Upstream, rec.Attempts, rec.Cache, rec.Saved = h.Upstream, h.Attempts, h.Cache, h.Saved
+	rec.Waiting = max(h.Waited, 0)
+	rec.json = h.Kind == llm.Pieces && rec.tells() && speaksJSON(h.Get("Content-Type"))
 	// A body that is sent on while it comes in is waited for on both sides.
-	e.HasOverhead = h.Waited >= 0 && h.Status < 400 && x.own == nil && x.req.BodyReader == nil
+	rec.HasOverhead = h.Waited >= 0 && h.Status < 400 && rec.in.own == nil && rec.in.req.BodyReader == nil
 }
 
 // noteWhole is told of a reply that is held whole, before it is written.
-func (x *exchange) noteWhole(b []byte) {
-	x.answered(time.Since(x.begun))
-	if x.tells() {
-		x.noteUsage(usage.Whole(b))
+func (rec *record) noteWhole(b []byte) {
+	rec.answered(time.Since(rec.begun))
+	if rec.tells() {
+		rec.noteUsage(usage.Whole(b))
 	}
-	if x.own == nil && x.s.keepReplies != nil && len(b) <= maxKeptReply && x.s.keepReplies() {
-		kept, err := x.s.buffers.Get(len(b))
+	if rec.in.own == nil && rec.s.keepReplies != nil && len(b) <= maxKeptReply && rec.s.keepReplies() {
+		kept, err := rec.s.buffers.Get(len(b))
 		if err != nil {
 			return // the reply is more to the client than to observers
 		}
 		kept.B = append(kept.B, b...)
-		x.kept, x.record.Reply = kept, kept.B
+		rec.kept, rec.Reply = kept, kept.B
 	}
 }
 
 // tells reports whether a reply may say how many tokens it took. One that was asked
 // for with GET says what another took.
-func (x *exchange) tells() bool {
-	return len(x.s.observers) > 0 && x.own == nil && x.r.Method == http.MethodPost
+func (rec *record) tells() bool {
+	return len(rec.s.observers) > 0 && rec.in.own == nil && rec.q.Method == "POST"
 }
 
 // noteUsage takes note of what a reply says it took. The last that says so counts.
-func (x *exchange) noteUsage(u perf.Usage) {
+func (rec *record) noteUsage(u perf.Usage) {
 	if u.Known {
-		x.record.Usage = u
+		rec.Usage = u
 	}
 }
 
 // noteEvents is told of events of a stream, before they are written.
-func (x *exchange) noteEvents(events []llm.Event) {
-	if !x.tells() {
+func (rec *record) noteEvents(events []llm.Event) {
+	if !rec.tells() {
 		return
 	}
 	for i := range events {
-		x.noteUsage(usage.Event(events[i].Raw))
+		rec.noteUsage(usage.Event(events[i].Raw))
 	}
 }
 
 // notePiece is told of a piece of a reply, before it is written.
-func (x *exchange) notePiece(b []byte) {
-	if x.json {
-		x.pieces.Feed(b)
-		x.record.Usage = x.pieces.Usage()
+func (rec *record) notePiece(b []byte) {
+	if rec.json {
+		rec.pieces.Feed(b)
+		rec.Usage = rec.pieces.Usage()
 	}
 }
 
@@ -78,65 +121,65 @@ func speaksJSON(contentType string) bool {
 }
 
 // noteError is told of a reply that is an error, before it is written.
-func (x *exchange) noteError(told *llm.Error, body []byte) {
-	e := &x.record
-	e.Code, e.Fault, e.HasOverhead, e.Reply = told.Code, told.Fault, false, body
+func (rec *record) noteError(told *llm.Error, body []byte) {
+	rec.Code, rec.Fault, rec.HasOverhead, rec.Reply = told.Code, told.Fault, false, body
 	if told.Upstream != "" {
-		e.Upstream = told.Upstream
+		rec.Upstream = told.Upstream
 	}
-	after := time.Since(x.begun)
-	e.Attempts = max(e.Attempts, told.Attempts)
-	e.Waiting = max(e.Waiting, min(told.Waited, after)) // it may be another's, whose call it joined
-	x.answered(after)
+	after := time.Since(rec.begun)
+	rec.Attempts = max(rec.Attempts, told.Attempts)
+	rec.Waiting = max(rec.Waiting, min(told.Waited, after)) // it may be another's, whose call it joined
+	rec.answered(after)
 }
 
-// noteLate is told of an error that ends a reply which has begun.
-func (x *exchange) noteLate(told *llm.Error) {
-	e := &x.record
-	e.Code, e.Fault, e.Late, e.Status = told.Code, told.Fault, told.Status, x.status
+// noteLate is told of an error that ends a reply which has begun, with a status.
+func (rec *record) noteLate(told *llm.Error, status int) {
+	rec.Code, rec.Fault, rec.Late, rec.Status = told.Code, told.Fault, told.Status, status
 	if told.Upstream != "" {
-		e.Upstream = told.Upstream
+		rec.Upstream = told.Upstream
 	}
-	e.Attempts = max(e.Attempts, told.Attempts)
+	rec.Attempts = max(rec.Attempts, told.Attempts)
 }
 
 // answered takes note of how long after the request the reply began. Only the
 // first call counts.
-func (x *exchange) answered(after time.Duration) {
-	if x.record.First == 0 {
-		x.record.First = max(after, 1)
+func (rec *record) answered(after time.Duration) {
+	if rec.First == 0 {
+		rec.First = max(after, 1)
 	}
 }
 
-// conclude counts the exchange, which has ended, and tells the observers of it.
-func (x *exchange) conclude() {
-	e, q := &x.record, &x.req
-	if e.Status == 0 {
-		e.Status = x.status
+// conclude counts the exchange, which has ended, and tells the observers of it. status
+// is the reply's, 0 where nobody waited for one.
+func (rec *record) conclude(status int, stream bool) {
+	q := &rec.in.req
+	if rec.Status == 0 {
+		rec.Status = status
 	}
-	if x.own != nil {
-		x.s.stats.own.count(x.status, e)
+	if rec.in.own != nil {
+		rec.s.stats.own.count(status, &rec.Exchange)
 	} else {
-		x.s.stats.requests[q.Op.Known()].count(x.status, e)
+		rec.s.stats.requests[q.Op.Known()].count(status, &rec.Exchange)
 	}
-	if len(x.s.observers) == 0 {
+	if len(rec.s.observers) == 0 {
 		return
 	}
-	e.ID, e.Tenant, e.Op, e.Model, e.Body = q.ID, q.Tenant, q.Op, perf.Label(q.Model), q.Body
-	e.Client, e.Method, e.Path = x.r.RemoteAddr, x.r.Method, q.Path
-	if e.Path == "" { // no route was found for it
-		e.Path = x.r.URL.EscapedPath()
+	rec.Trace = rec.in.trace
+	rec.ID, rec.Tenant, rec.Op, rec.Model, rec.Body = q.ID, q.Tenant, q.Op, perf.Label(q.Model), q.Body
+	rec.Client, rec.Method, rec.Path = rec.q.Remote, rec.q.Method, q.Path
+	if rec.Path == "" { // no route was found for it
+		rec.Path = rec.q.EscapedPath()
 	}
 	// Nothing that shows figures has to fear a name from outside.
-	e.Method, e.Path, e.Code = perf.Label(e.Method), perf.Label(e.Path), perf.Label(e.Code)
-	e.Own = x.own != nil
-	e.Stream = e.Stream || x.stream.open
-	e.Begun, e.Total = x.begun, time.Since(x.begun)
-	e.BytesIn = x.body.n
-	if e.HasOverhead = e.HasOverhead && e.First > 0; e.HasOverhead {
-		e.Overhead = max(e.First-e.Receiving-e.Waiting, 0)
+	rec.Method, rec.Path, rec.Code = perf.Label(rec.Method), perf.Label(rec.Path), perf.Label(rec.Code)
+	rec.Own = rec.in.own != nil
+	rec.Stream = rec.Stream || stream
+	rec.Begun, rec.Total = rec.begun, time.Since(rec.begun)
+	rec.BytesIn = rec.in.body.n
+	if rec.HasOverhead = rec.HasOverhead && rec.First > 0; rec.HasOverhead {
+		rec.Overhead = max(rec.First-rec.Receiving-rec.Waiting, 0)
 	}
-	for _, o := range x.s.observers {
-		o.Observe(e)
+	for _, o := range rec.s.observers {
+		o.Observe(&rec.Exchange)
 	}
 }

@@ -92,22 +92,23 @@ func TestNoMemory(t *testing.T) {
 
 // What cannot be merged for want of memory waits for the client, as it is.
 func TestMergeRefused(t *testing.T) {
-	x := &exchange{s: &Server{}}
-	x.s.buffers = &memory.Buffers{}
+	s := new(Server)
+	s.buffers = new(memory.Buffers)
+	out := &s.newExchange().out
 	for _, e := range []string{"data: 1\n\n", "data: 2\n\n"} {
-		if err := x.append([]byte(e)); err != nil {
+		if err := out.append([]byte(e)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	x.s.buffers = &memory.Buffers{Max: 1}
-	x.merge()
-	if got := string(x.stream.pending.B); got != "data: 1\n\ndata: 2\n\n" || len(x.stream.ends) != 2 {
-		t.Errorf("%q, %v", got, x.stream.ends)
+	s.buffers = &memory.Buffers{Max: 1}
+	out.merge()
+	if got := string(out.stream.pending.B); got != "data: 1\n\ndata: 2\n\n" || len(out.stream.ends) != 2 {
+		t.Errorf("%q, %v", got, out.stream.ends)
 	}
-	if err := x.append(make([]byte, 4096)); err == nil {
+	if err := out.append(make([]byte, 4096)); err == nil {
 		t.Error("grown beyond what may be lent")
 	}
-	if got := string(x.stream.pending.B); got != "data: 1\n\ndata: 2\n\n" {
+	if got := string(out.stream.pending.B); got != "data: 1\n\ndata: 2\n\n" {
 		t.Errorf("%q", got)
 	}
 }

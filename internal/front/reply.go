@@ -1,211 +1,332 @@
 package front
 
 import (
-	"container/list"
-	"net/http"
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"math"
 	"os"
-	"sync"
-	"sync/atomic"
+	"strconv"
+	"strings"
 	"time"
+
+	"sluice/internal/front/engine"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
-// reply is the ResponseWriter of a request that one connection may have many of
-// (HTTP/2), or that takes no key. Over HTTP/1.1 conn sees how far a reply has
-// come; an HTTP/2 stream can stand still on a connection that lives, and net/http
-// would wait for it without end. So a write is done in steps, each has to leave
-// within timeout, and nothing is left for net/http to write after the handler,
-// where no time is measured and the request counts as ended.
+// errMisuse is a handler's fault.
+var errMisuse = errors.New("the handler broke the order of Start and Send")
+
+// reply is the writing of a reply. It is the Sink of the handlers.
 type reply struct {
-	http.ResponseWriter
-	conn    *conn // nil in tests without one
-	many    bool  // HTTP/2
-	timeout time.Duration
+	*given
+	in  *request
+	rec *record
 
-	mu      sync.Mutex
-	timer   *time.Timer
-	due     time.Time // of the step under way; zero for none
-	stalled atomic.Bool
+	head    engine.Head // that is being made
+	kind    llm.ReplyKind
+	length  int64 // of the body, -1 for one that is not known
+	status  int   // 0 before there is one, and where nobody waits for it
+	started bool  // the handler gave a head
+	wrote   bool  // the head is on its way
+	last    bool  // on its connection
+	unsent  error // why the client has not all of it; see also stream.err
 
-	crowd *crowd        // that it is in; nil for none
-	place *list.Element // there, nil once it was ended for another
-
-	left bool  // what was written has, the head too
-	err  error // of a write
+	stream stream
+	tunnel *tunnel // of a request for a WebSocket, else nil
+	unfit  bool    // a timer may still refer to it: not to be used again
+	place  place
 }
 
-// slowest is how fast a client that is never given up takes a reply over HTTP/2,
-// in bytes a second. Of a write only the end can be seen, so a step is as long
-// as such a client takes within the time-out, and no longer than a frame.
-const slowest = 256
+var _ llm.Sink = (*reply)(nil)
 
-func stepSize(timeout time.Duration) int {
-	return int(min(max(timeout.Seconds()*slowest, 128), 16<<10))
+// reset forgets the reply.
+func (out *reply) reset() {
+	out.head.Fields.Clear()
+	out.head.Status, out.head.Length, out.head.Close = 0, 0, false
+	out.kind, out.length, out.status, out.started, out.wrote, out.last = llm.Unary, 0, 0, false, false, false
+	out.unsent, out.tunnel, out.place = nil, nil, place{}
+	out.stream.reset()
 }
 
-// reply makes p the writer of a request's reply.
-func (p *reply) open(w http.ResponseWriter, r *http.Request, timeout time.Duration) {
-	p.ResponseWriter, p.many, p.timeout = w, r.ProtoMajor > 1, timeout
-	p.conn = connOf(r.Context())
-}
-
-// reset forgets the request.
-func (p *reply) reset() {
-	p.ResponseWriter, p.conn = nil, nil
-	p.stalled.Store(false)
-	p.left, p.err = false, nil
-}
-
-// Write sends b now.
-func (p *reply) Write(b []byte) (n int, err error) {
-	step := len(b)
-	if p.many {
-		step = stepSize(p.timeout)
+// Start implements llm.Sink. Nothing is written before the first Send, so an
+// error up to then still becomes a whole error reply.
+func (out *reply) Start(h *llm.Head) error {
+	if out.started {
+		return errMisuse
 	}
-	for {
-		m, err := p.write(b[:min(len(b), step)])
-		n += m
-		if b = b[m:]; err != nil || len(b) == 0 {
-			p.err = err
-			return n, err
+	committed := out.stopHeartbeat()
+	out.started = true
+	out.kind, out.length = h.Kind, h.Length
+	out.rec.noteHead(h)
+	if committed {
+		return out.startCommitted(h)
+	}
+	out.status = h.Status
+	fields := &out.head.Fields
+	fields.Set("X-Request-Id", out.in.req.ID)
+	out.allowOrigin()
+	if h.Upstream != "" {
+		fields.Set("X-Sluice-Upstream", h.Upstream)
+	}
+	out.attemptsHeader(h.Attempts)
+	out.timingHeader(time.Since(out.begun))
+	out.copyHeader(h.Header, h.Status) // a Server-Timing of the upstream's after ours
+	if out.in.own != nil {
+		fields.Set("Cache-Control", "no-store")
+	}
+	out.cacheHeader(h)
+	if h.Kind == llm.EventStream {
+		// An upstream's own type stays, right or wrong, and so does it that there is none.
+		theirs, typed := fields.Get("Content-Type")
+		out.streamHeader()
+		switch {
+		case !typed:
+			fields.Del("Content-Type")
+		case !hasFold(theirs, eventStream):
+			fields.Set("Content-Type", theirs)
 		}
+		out.openStream()
 	}
-}
-
-func (p *reply) write(b []byte) (n int, err error) {
-	if err := p.watch(); err != nil {
-		return 0, err
-	}
-	defer p.unwatch()
-	if n, err = p.ResponseWriter.Write(b); err != nil || len(b) == 0 {
-		return n, err
-	}
-	err = flush(p.ResponseWriter)
-	p.left = err == nil
-	if p.left && p.crowd != nil {
-		p.crowd.moved(p)
-	}
-	return n, err
-}
-
-// FlushError sends the head, where nothing has been written yet: each write has
-// sent what there was.
-func (p *reply) FlushError() error {
-	if p.left {
-		return nil
-	}
-	if err := p.watch(); err != nil {
-		return err
-	}
-	defer p.unwatch()
-	return flush(p.ResponseWriter)
-}
-
-// Unwrap is for http.ResponseController.
-func (p *reply) Unwrap() http.ResponseWriter { return p.ResponseWriter }
-
-// SetReadDeadline bounds the reading of the request's body.
-func (p *reply) SetReadDeadline(t time.Time) error {
-	if c, ok := p.ResponseWriter.(interface{ SetReadDeadline(time.Time) error }); ok {
-		return c.SetReadDeadline(t)
-	}
-	return http.ErrNotSupported
-}
-
-// watch begins a step, unless the client has been given up.
-func (p *reply) watch() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stalled.Load() {
-		return os.ErrDeadlineExceeded
-	}
-	if !p.many {
-		return nil // conn watches
-	}
-	p.due = time.Now().Add(p.timeout)
-	if p.timer == nil {
-		p.timer = time.AfterFunc(p.timeout, p.expire)
-	} else {
-		p.timer.Reset(p.timeout)
+	if h.Status == 101 {
+		return out.startTunnel()
 	}
 	return nil
 }
 
-func (p *reply) unwatch() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.due.IsZero() {
-		p.due = time.Time{}
-		p.timer.Stop()
+// hasFold reports whether s begins with prefix, whatever its case.
+func hasFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// copyHeader takes over an upstream's fields. status is that of its reply.
+func (out *reply) copyHeader(fields []llm.Field, status int) {
+	for i := range fields {
+		f := &fields[i]
+		switch {
+		case !llm.ForClient(f.Name, status):
+		case f.Name == "X-Request-Id":
+			out.head.Fields.Set("X-Upstream-Request-Id", f.Value)
+		default:
+			out.head.Fields.Add(f.Name, f.Value)
+		}
 	}
 }
 
-// expire gives the client up. Where not even the reset leaves, because the
-// connection takes a byte now and then, the connection ends.
-func (p *reply) expire() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// attemptsHeader tells of a request that was sent to upstreams more than once.
+func (out *reply) attemptsHeader(n int) {
+	if n > 1 {
+		out.head.Fields.Set("X-Sluice-Attempts", strconv.Itoa(n))
+	}
+}
+
+// closes reports whether the connection is closed after the reply.
+func (out *reply) closes() bool {
+	return out.last || out.s.draining.Load() || out.answersEarly()
+}
+
+// answersEarly reports whether a reply begins while its request still comes. Where
+// the rest does not come in time an engine may go on all the same, and take what
+// does for the next request.
+func (out *reply) answersEarly() bool {
+	in := out.in
+	return in.req.BodyReader != nil && in.own == nil && out.q.Length != 0 && !out.q.Many() && !in.body.whole.Load()
+}
+
+// cacheHeader says what a cache had to do with the reply. An Age that came with
+// it is of another cache further up and is not the age any more.
+func (out *reply) cacheHeader(h *llm.Head) {
+	if h.Cache == 0 {
+		return
+	}
+	fields := &out.head.Fields
+	fields.Set("X-Cache", h.Cache.String())
+	fields.Del("Age")
+	// Both values stand in one string, for one allocation.
+	var space [2*len(h.CacheKey) + 20]byte
+	text := space[:0]
+	if h.CacheKey != [32]byte{} {
+		text = hex.AppendEncode(text, h.CacheKey[:])
+	}
+	n := len(text)
+	if h.Age > 0 || h.Cache == llm.CacheHit || h.Cache == llm.CacheStale {
+		text = strconv.AppendInt(text, int64(max(h.Age, 0)/time.Second), 10)
+	}
+	both := string(text)
+	if n > 0 {
+		fields.Set("X-Cache-Key", both[:n])
+	}
+	if n < len(both) {
+		fields.Set("Age", both[n:])
+	}
+}
+
+// startCommitted begins a reply after a heartbeat has begun the stream.
+func (out *reply) startCommitted(h *llm.Head) error {
+	if h.Kind == llm.Pieces || h.Status != 200 {
+		return llm.Errorf(502, "unexpected_reply", "The model service answered with something that is not an event stream.")
+	}
+	return nil
+}
+
+// Send implements llm.Sink.
+func (out *reply) Send(events []llm.Event) error {
+	if !out.started {
+		return errMisuse
+	}
+	if out.kind == llm.EventStream {
+		return out.queue(events)
+	}
+	for i := range events {
+		var err error
+		out.rec.Told = out.rec.Told || events[i].Failed
+		switch {
+		case out.status == 101:
+			err = out.tunnel.send(events[i].Raw)
+		case out.stream.open:
+			// A whole reply to a client to which a heartbeat has promised events.
+			err = out.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw), Failed: events[i].Failed}})
+		case out.kind == llm.Unary:
+			err = out.sendWhole(events[i].Raw)
+		default:
+			err = out.sendPiece(events[i].Raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (out *reply) sendWhole(b []byte) error {
+	if out.wrote {
+		return errMisuse
+	}
+	out.rec.noteWhole(b)
+	return out.whole(b)
+}
+
+// whole writes the head and the body.
+func (out *reply) whole(b []byte) error {
+	out.wrote = true
+	out.head.Status, out.head.Close = out.status, out.closes()
+	if !out.e.Holds(len(b)) {
+		out.rec.mayEnd()
+	}
+	n, err := out.e.Whole(&out.head, b)
+	out.wroteBody(n)
+	out.unsent = err
+	return err
+}
+
+// begin writes the head, where that was not done, of a body of length bytes, -1 for
+// a length that is not known.
+func (out *reply) begin(length int64) {
+	if !out.wrote {
+		out.wrote = true
+		out.head.Status, out.head.Length, out.head.Close = out.status, length, out.closes()
+		out.e.Begin(&out.head)
+	}
+}
+
+func (out *reply) sendPiece(b []byte) error {
+	if !out.wrote {
+		out.rec.answered(time.Since(out.begun))
+		out.begin(out.length)
+	}
+	out.rec.notePiece(b)
+	if out.length >= 0 && out.rec.BytesOut+int64(len(b)) >= out.length {
+		out.rec.mayEnd()
+	}
+	n, err := out.e.Write(b)
+	out.wroteBody(n)
+	if err == nil && out.length < 0 {
+		err = out.e.Flush()
+	}
+	out.unsent = err
+	return err
+}
+
+// wroteBody counts n bytes of a body. Those of a reply to HEAD stay here.
+func (out *reply) wroteBody(n int) {
+	if out.q.Method != "HEAD" {
+		out.rec.BytesOut += int64(n)
+	}
+}
+
+// undelivered takes note of a reply that its client did not take to its end.
+func (out *reply) undelivered() {
+	cause := abortClient
+	if errors.Is(cmp.Or(out.stream.err, out.unsent), os.ErrDeadlineExceeded) || out.e.GivenUp() {
+		cause = abortSlow
+	}
+	out.rec.Status = out.status
+	out.rec.abort(cause)
+}
+
+// replyError sends e as the whole reply. Nothing has been written before.
+func (out *reply) replyError(e *llm.Error) {
+	stranger := out.q.Many() && out.in.tenant == nil
+	if stranger {
+		out.place.take(out.e, &out.s.strangers, out.st.cfg.MaxConnections)
+		defer out.place.leave()
+	}
+	h := &out.head.Fields
+	h.Clear()
+	h.Set("X-Request-Id", out.in.req.ID)
+	out.allowOrigin()
+	if e.Upstream != "" {
+		h.Set("X-Sluice-Upstream", e.Upstream)
+	}
+	out.attemptsHeader(e.Attempts)
+	var body []byte
+	if e.Reply != nil {
+		out.copyHeader(e.Reply.Header, e.Status)
+		body = e.Reply.Body
+	} else {
+		body = append(jsonscan.AppendError(nil, e), '\n')
+	}
+	h.Set("Content-Type", "application/json")
+	if _, theirs := h.Get("Retry-After"); e.RetryAfter > 0 && !theirs {
+		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
+	}
+	switch e.Advice { // in place of what the upstream's reply says
+	case llm.SendAgain:
+		h.Set("X-Should-Retry", "true")
+	case llm.DoNotRetry:
+		h.Set("X-Should-Retry", "false")
+	}
 	switch {
-	case p.due.IsZero() || time.Now().Before(p.due): // it was of an earlier step
-	case p.stalled.Load():
-		p.conn.cut(cutStalled)
-	default:
-		p.giveUp()
-		p.due = time.Now().Add(p.timeout)
-		p.timer.Reset(p.timeout)
+	case e.Status == 401 && e.Upstream == "":
+		h.Set("Www-Authenticate", "Bearer")
+	case e.Allow != "":
+		h.Set("Allow", e.Allow)
+	}
+	// What is left of a body that was refused is not worth reading.
+	out.last = out.last || out.in.body.err != nil && !out.q.Many()
+	if out.in.body.e == nil {
+		boundUnread(out.e, out.st.cfg.BodyTimeout)
+	}
+	out.status = e.Status
+	out.rec.noteError(e, body)
+	if stranger {
+		out.in.forget()
+	}
+	if err := out.whole(body); err != nil {
+		out.undelivered()
+		out.status = 0
 	}
 }
 
-// giveUp ends a reply. p is locked, and its handler has not returned: net/http's
-// writer must not be used any more then.
-func (p *reply) giveUp() {
-	p.stalled.Store(true)
-	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
-}
-
-// flush sends what net/http holds back.
-func flush(w http.ResponseWriter) error {
-	if f, ok := w.(interface{ FlushError() error }); ok {
-		return f.FlushError()
-	}
-	return http.ErrNotSupported
-}
-
-// crowd bounds how many replies are on their way at once, so that those who need
-// no key to ask cannot hold memory without bound by taking nothing. One more ends
-// the one that has gone longest without progress.
-type crowd struct {
-	mu   sync.Mutex
-	list list.List // of *reply, by their last progress
-}
-
-func (c *crowd) enter(p *reply, most int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if first := c.list.Front(); first != nil && c.list.Len() >= most {
-		slow, _ := c.list.Remove(first).(*reply)
-		slow.place = nil
-		// It cannot leave while c is locked, so its handler is still there.
-		slow.mu.Lock()
-		slow.giveUp()
-		slow.mu.Unlock()
-	}
-	p.crowd, p.place = c, c.list.PushBack(p)
-}
-
-// moved takes note of progress.
-func (c *crowd) moved(p *reply) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p.place != nil {
-		c.list.MoveToBack(p.place)
-	}
-}
-
-func (c *crowd) leave(p *reply) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p.place != nil {
-		c.list.Remove(p.place)
-	}
-	p.crowd, p.place = nil, nil
+// sendError ends a stream with an event that tells of e.
+func (out *reply) sendError(e *llm.Error) {
+	q := &out.stream
+	q.mu.Lock()
+	// Where there is no memory for it the way the stream ends says so too.
+	_ = out.append(appendErrorEvent(nil, out.in.req.Op, e, q.count))
+	out.wake()
+	q.mu.Unlock()
+	out.settle()
 }

@@ -5,51 +5,72 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"net/http"
-	"os"
+	"net/textproto"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"time"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/perf"
 )
 
+// request is the reading of a request: whose it is, where it goes, its header and its
+// body.
+type request struct {
+	*given
+	req        llm.Request   // what the handlers are given
+	fields     [16]llm.Field // backs req.Header
+	streamSeen bool
+	body       body
+	buf        *memory.Buffer // backs req.Body
+	spool      *spool
+	tenant     *tenant // whose key it is; nil before that is known
+	own        *Route  // answers instead of the handlers
+	trace      perf.Trace
+}
+
+// reset forgets the request.
+func (in *request) reset() {
+	clear(in.fields[:])
+	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
+	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
+}
+
 // readRequest reads and checks what the handlers need of the request.
-func (x *exchange) readRequest() error {
-	x.forwardHeader()
-	x.req.Method, x.req.RawQuery = x.r.Method, x.r.URL.RawQuery
-	x.req.Cache = cachePolicy(x.r.Header)
-	x.body.open(x)
-	switch x.req.Op {
+func (in *request) readRequest() error {
+	in.forwardHeader()
+	in.req.Method, in.req.RawQuery = in.q.Method, in.q.RawQuery
+	in.req.Cache = cachePolicy(in.q.Header)
+	in.body.open(in.given)
+	switch in.req.Op {
 	case llm.ListModels, llm.GetModel:
-		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
+		boundUnread(in.e, in.st.cfg.BodyTimeout)
 		return nil
 	case llm.Passthrough:
-		boundUnread(x.w, x.r, x.st.cfg.BodyTimeout) // upstreams may answer before they take it
-		return x.readPassthrough()
+		boundUnread(in.e, in.st.cfg.BodyTimeout) // upstreams may answer before they take it
+		return in.readPassthrough()
 	}
-	if err := checkContentType(x.r.Header); err != nil {
+	if err := checkContentType(in.q.Header); err != nil {
 		return err
 	}
-	if err := x.hold(x.st.cfg.MaxBodyBytes); err != nil {
+	if err := in.hold(in.st.cfg.MaxBodyBytes); err != nil {
 		return err
 	}
-	return x.scan()
+	return in.scan()
 }
 
 // checkContentType accepts JSON. A body without a type is taken for JSON too.
-func checkContentType(h http.Header) error {
-	if values := h["Content-Encoding"]; len(values) > 0 && values[0] != "identity" {
-		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_content_encoding", "The body's Content-Encoding %q is not supported. Send it as it is.", values[0])
+func checkContentType(h engine.Header) error {
+	if values := h.Values("Content-Encoding"); len(values) > 0 && values[0] != "identity" {
+		return llm.Errorf(415, "unsupported_content_encoding", "The body's Content-Encoding %q is not supported. Send it as it is.", values[0])
 	}
-	values := h["Content-Type"]
+	values := h.Values("Content-Type")
 	if len(values) == 0 || values[0] == "application/json" || isJSON(values[0]) {
 		return nil
 	}
-	return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_content_type", "The Content-Type %q is not supported here. Send the header Content-Type: application/json", values[0])
+	return llm.Errorf(415, "unsupported_content_type", "The Content-Type %q is not supported here. Send the header Content-Type: application/json", values[0])
 }
 
 // isJSON goes by the media type alone: JSON has no parameters, and those that
@@ -60,11 +81,11 @@ func isJSON(contentType string) bool {
 }
 
 // hold reads the whole body, at most limit bytes.
-func (x *exchange) hold(limit int64) error {
-	x.body.limit = limit
-	length := x.r.ContentLength
+func (in *request) hold(limit int64) error {
+	in.body.limit = limit
+	length := in.q.Length
 	if length > limit {
-		return x.refuseBody(errTooLarge(limit))
+		return in.refuseBody(errTooLarge(limit))
 	}
 	// One byte more, so that the end is seen without another buffer; and no more
 	// than is kept, since what a client announces is not what it sends.
@@ -73,18 +94,18 @@ func (x *exchange) hold(limit int64) error {
 		room = unannounced
 	}
 	var err error
-	if x.buf, err = x.s.buffers.Get(room); err != nil {
-		return x.refuseBody(err)
+	if in.buf, err = in.s.buffers.Get(room); err != nil {
+		return in.refuseBody(err)
 	}
 	for {
-		if n := len(x.buf.B); n == cap(x.buf.B) {
-			if x.buf, err = x.s.buffers.Grow(x.buf, roomier(n, n+1)); err != nil {
-				return x.refuseBody(err)
+		if n := len(in.buf.B); n == cap(in.buf.B) {
+			if in.buf, err = in.s.buffers.Grow(in.buf, roomier(n, n+1)); err != nil {
+				return in.refuseBody(err)
 			}
 		}
-		b := x.buf.B
-		n, err := x.body.Read(b[len(b):cap(b)])
-		x.buf.B = b[:len(b)+n]
+		b := in.buf.B
+		n, err := in.body.Read(b[len(b):cap(b)])
+		in.buf.B = b[:len(b)+n]
 		if err == io.EOF { //nolint:errorlint // body.Read returns it unwrapped
 			break
 		}
@@ -92,7 +113,7 @@ func (x *exchange) hold(limit int64) error {
 			return err
 		}
 	}
-	x.req.Body, x.req.BodyLen = x.buf.B, int64(len(x.buf.B))
+	in.req.Body, in.req.BodyLen = in.buf.B, int64(len(in.buf.B))
 	return nil
 }
 
@@ -100,22 +121,22 @@ func (x *exchange) hold(limit int64) error {
 const unannounced = 16 << 10
 
 // refuseBody has err be the answer to a body that is not read to its end.
-func (x *exchange) refuseBody(err error) error {
-	boundUnread(x.w, x.r, x.st.cfg.BodyTimeout)
-	x.body.err = err
+func (in *request) refuseBody(err error) error {
+	boundUnread(in.e, in.st.cfg.BodyTimeout)
+	in.body.err = err
 	return err
 }
 
 // scan validates the body and finds the members that decide where it goes.
-func (x *exchange) scan() error {
-	body := x.req.Body
+func (in *request) scan() error {
+	body := in.req.Body
 	prompt := false // /v1/responses: a stored prompt names its own model
-	err := jsonscan.Members(body, x.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
+	err := jsonscan.Members(body, in.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
 		switch string(key) {
 		case "model":
-			return x.setModel(body, value)
+			return in.setModel(body, value)
 		case "stream":
-			return x.setStream(body[value.Start:value.End])
+			return in.setStream(body[value.Start:value.End])
 		case "prompt":
 			prompt = true
 		}
@@ -127,102 +148,41 @@ func (x *exchange) scan() error {
 	if err != nil {
 		return err
 	}
-	if x.req.Model == "" && !(x.req.Op == llm.Response && prompt) {
+	if in.req.Model == "" && !(in.req.Op == llm.Response && prompt) {
 		return errParam("missing_required_parameter", "model", "The request names no model. Give one as \"model\".")
 	}
 	return nil
 }
 
-func (x *exchange) setModel(body []byte, value llm.Span) error {
-	if x.req.ModelSpan.End > 0 {
+func (in *request) setModel(body []byte, value llm.Span) error {
+	if in.req.ModelSpan.End > 0 {
 		return errParam("duplicate_parameter", "model", "\"model\" is given twice.")
 	}
 	model, err := jsonscan.String(body[value.Start:value.End])
 	if err != nil {
 		return errParam("invalid_type", "model", "\"model\" is not a string.")
 	}
-	x.req.Model, x.req.ModelSpan = model, value
+	in.req.Model, in.req.ModelSpan = model, value
 	return nil
 }
 
-func (x *exchange) setStream(value []byte) error {
-	if x.streamSeen {
+func (in *request) setStream(value []byte) error {
+	if in.streamSeen {
 		return errParam("duplicate_parameter", "stream", "\"stream\" is given twice.")
 	}
-	x.streamSeen = true
+	in.streamSeen = true
 	on, ok := jsonscan.Bool(value)
 	if !ok && string(value) != "null" {
 		return errParam("invalid_type", "stream", "\"stream\" is neither true nor false.")
 	}
-	x.req.Stream = on && x.req.Op != llm.Embedding
+	in.req.Stream = on && in.req.Op != llm.Embedding
 	return nil
-}
-
-// body reads a request's body under its limits of size and time.
-type body struct {
-	src      io.ReadCloser
-	control  interface{ SetReadDeadline(time.Time) error }
-	timeout  time.Duration
-	limit, n int64
-	began    time.Time
-	live     bool        // it comes as slowly as its messages are made
-	whole    atomic.Bool // it was read to its end
-	err      error       // why it could not be read to its end
-}
-
-// leastRate is how fast a body has to arrive on average, in bytes a second.
-const leastRate = 1 << 10
-
-func (b *body) open(x *exchange) {
-	b.src, b.began, b.timeout = x.r.Body, x.begun, x.st.cfg.BodyTimeout
-	b.control, _ = x.w.(interface{ SetReadDeadline(time.Time) error })
-}
-
-// Read implements io.Reader. Its errors are io.EOF and those meant for a client.
-func (b *body) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
-	}
-	if b.control != nil {
-		// A deadline would end net/http's watch for the client's leaving as well,
-		// which begins with the body's end, so it is taken back then.
-		due := time.Now().Add(b.timeout)
-		if earned := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate); earned.Before(due) && !b.live {
-			due = earned
-		}
-		_ = b.control.SetReadDeadline(due)
-	}
-	n, err := b.src.Read(p)
-	b.n += int64(n)
-	switch {
-	case b.n > b.limit:
-		b.err = errTooLarge(b.limit)
-		return 0, b.err
-	case err == nil:
-		return n, nil
-	}
-	// After a fault the deadline stays: net/http reads what is left of a body
-	// before it writes the reply, and would wait for it.
-	if err == io.EOF {
-		b.whole.Store(true)
-		if b.control != nil {
-			_ = b.control.SetReadDeadline(time.Time{})
-		}
-		return n, io.EOF
-	}
-	e := llm.Errorf(http.StatusBadRequest, "incomplete_body", "The request's body ended before its announced end.")
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		e = llm.Errorf(http.StatusRequestTimeout, "request_timeout", "The request's body came too slowly.")
-	}
-	e.Err = err
-	b.err = e
-	return n, b.err
 }
 
 // requestID returns the client's id for the request if it is fit for a header
 // and a log, else a new one.
-func requestID(h http.Header) string {
-	if values := h["X-Request-Id"]; len(values) == 1 && saneID(values[0]) {
+func requestID(h engine.Header) string {
+	if values := h.Values("X-Request-Id"); len(values) == 1 && saneID(values[0]) {
 		return values[0]
 	}
 	const prefix = "req_"
@@ -261,8 +221,8 @@ func newForwarding(list []string) forwarding {
 	var f forwarding
 	for _, name := range list {
 		if prefix, ok := strings.CutSuffix(name, "*"); ok {
-			f.prefixes = append(f.prefixes, http.CanonicalHeaderKey(prefix))
-		} else if name = http.CanonicalHeaderKey(name); !slices.Contains(forwarded(), name) {
+			f.prefixes = append(f.prefixes, textproto.CanonicalMIMEHeaderKey(prefix))
+		} else if name = textproto.CanonicalMIMEHeaderKey(name); !slices.Contains(forwarded(), name) {
 			f.names = append(f.names, name)
 		}
 	}
@@ -289,43 +249,44 @@ func withheld(name string) bool {
 }
 
 // forwardHeader copies the fields that an upstream may see.
-func (x *exchange) forwardHeader() {
-	h := x.r.Header
-	x.req.Header = x.fields[:0]
-	x.forwardTrace()
-	for _, name := range x.s.forwarded {
-		x.forwardField(h, name)
+func (in *request) forwardHeader() {
+	h := in.q.Header
+	in.req.Header = in.fields[:0]
+	in.forwardTrace()
+	for _, name := range in.s.forwarded {
+		in.forwardField(h, name)
 	}
-	if x.req.Op == llm.Passthrough {
-		x.forwardField(h, "Content-Encoding")
-		x.forwardField(h, "Range")
+	if in.req.Op == llm.Passthrough {
+		in.forwardField(h, "Content-Encoding")
+		in.forwardField(h, "Range")
 	}
-	f := &x.st.forward
+	f := &in.st.forward
 	for _, name := range f.names {
-		x.forwardField(h, name)
+		in.forwardField(h, name)
 	}
 	if len(f.prefixes) == 0 {
 		return
 	}
-	for name := range h {
+	h.Each(func(name string, _ []string) bool {
 		if slices.ContainsFunc(f.prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) &&
-			!withheld(name) && x.req.Get(name) == "" {
-			x.forwardField(h, name)
+			!withheld(name) && in.req.Get(name) == "" {
+			in.forwardField(h, name)
 		}
-	}
+		return true
+	})
 }
 
-func (x *exchange) forwardField(h http.Header, name string) {
-	values := h[name]
-	if len(values) == 0 || name == "X-Request-Id" && values[0] != x.req.ID || x.dropsTrace(name) {
+func (in *request) forwardField(h engine.Header, name string) {
+	values := h.Values(name)
+	if len(values) == 0 || name == "X-Request-Id" && values[0] != in.req.ID || in.dropsTrace(name) {
 		return
 	}
-	for _, options := range h["Connection"] {
+	for _, options := range h.Values("Connection") {
 		if llm.Nominates(options, name) {
 			return
 		}
 	}
 	for _, v := range values {
-		x.req.Header = append(x.req.Header, llm.Field{Name: name, Value: v})
+		in.req.Header = append(in.req.Header, llm.Field{Name: name, Value: v})
 	}
 }

@@ -17,13 +17,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/front/engine"
+	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/perf"
@@ -67,7 +68,7 @@ type Options struct {
 type Server struct {
 	log     *slog.Logger
 	metrics llm.Handler
-	server  []string // value of the Server header
+	server  string // value of the Server header
 	routes  map[string][]Route
 	ready   func() error
 	pages   llm.Handler
@@ -76,7 +77,7 @@ type Server struct {
 	observers   []perf.Observer
 	keepReplies func() bool
 
-	engine *http.Server
+	engine engine.Engine
 	certs  *certificates
 	state  atomic.Pointer[state]
 
@@ -174,7 +175,7 @@ func (st *state) retire() {
 
 // errShutdown is the cause with which requests end that outlast the drain.
 var errShutdown = &llm.Error{
-	Fault: llm.ShuttingDown, Status: http.StatusServiceUnavailable, Type: llm.TypeServer, Code: "shutting_down",
+	Fault: llm.ShuttingDown, Status: 503, Type: llm.TypeServer, Code: "shutting_down",
 	Message: "The gateway is shutting down and the request took too long to finish. Send it again.", RetryAfter: time.Second,
 }
 
@@ -188,7 +189,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		log: o.Logger, metrics: o.Metrics, ready: o.Ready, pages: o.Pages, tracer: o.Tracer,
 		observers: o.Observers, keepReplies: o.KeepReplies,
 		endings: newEndings(), rendering: make(chan struct{}, 1),
-		server: []string{"sluice"}, routes: routesByPath(o.Routes), forwarded: forwarded(),
+		server: "sluice", routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
 	if s.buffers = o.Buffers; s.buffers == nil {
@@ -198,7 +199,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if o.Version != "" {
-		s.server[0] += "/" + o.Version
+		s.server += "/" + o.Version
 	}
 	s.state.Store(st)
 	s.base, s.cutShort = context.WithCancelCause(context.Background())
@@ -222,32 +223,17 @@ func (s *Server) loadCertificates(cfg TLSConfig) error {
 	return nil
 }
 
-func (s *Server) newEngine(cfg Config) *http.Server {
-	e := &http.Server{
-		Handler:           s,
-		MaxHeaderBytes:    cfg.MaxHeaderBytes,
-		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
-		IdleTimeout:       cfg.IdleTimeout,
-		BaseContext:       func(net.Listener) context.Context { return s.base },
-		ConnContext:       withConn,
-		// What net/http logs is the doing of clients: failed handshakes, garbage.
-		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		Protocols: new(http.Protocols),
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 250,
-			// A dead peer of an idle connection is found within 45 s.
-			SendPingTimeout: 30 * time.Second,
-			PingTimeout:     15 * time.Second,
-		},
+// newEngine makes what speaks HTTP. It is the only place that says which that is.
+func (s *Server) newEngine(cfg Config) engine.Engine {
+	o := engine.Options{
+		Handler: s, Log: s.log, Buffers: s.buffers, Base: s.base,
+		MaxHeaderBytes: cfg.MaxHeaderBytes, ReadHeaderTimeout: cfg.ReadHeaderTimeout, IdleTimeout: cfg.IdleTimeout,
+		WriteTimeout: func() time.Duration { return s.state.Load().stream.WriteTimeout },
 	}
-	e.Protocols.SetHTTP1(true)
-	if s.certs == nil {
-		e.Protocols.SetUnencryptedHTTP2(true)
-		return e
+	if s.certs != nil {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certs.get}
 	}
-	e.Protocols.SetHTTP2(true)
-	e.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certs.get}
-	return e
+	return nethttp.New(o)
 }
 
 // Listen opens the listening socket and returns its address.
@@ -275,7 +261,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.serve() }()
+	go func() { ended <- s.engine.Serve(s.listener) }()
 	var drained error
 	select {
 	case err := <-ended:
@@ -286,18 +272,6 @@ func (s *Server) Serve(ctx context.Context) error {
 		drained = s.Drain(limit)
 	}
 	return errors.Join(drained, <-ended)
-}
-
-func (s *Server) serve() (err error) {
-	if s.certs != nil {
-		err = s.engine.ServeTLS(s.listener, "", "")
-	} else {
-		err = s.engine.Serve(s.listener)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("accept connections: %w", err)
 }
 
 // Prepared is another configuration and handler for a Server, checked and read in
@@ -410,7 +384,7 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.listener != nil {
-		// Where Serve was never called net/http does not know the listener.
+		// Where Serve was never called the engine does not know the listener.
 		if lerr := s.listener.Close(); !errors.Is(lerr, net.ErrClosed) {
 			err = errors.Join(err, lerr)
 		}

@@ -2,7 +2,6 @@ package front
 
 import (
 	"cmp"
-	"net/http"
 	"sync"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 	"sluice/internal/sse"
 )
 
-// stream is the part of an exchange that writes an event stream. Events are
+// stream is the part of a reply that writes an event stream. Events are
 // copied into pending; a goroutine that lives only as long as there is
 // something to write takes all of it and writes it at once. So events that come
 // during a write leave together with the next one, and an idle stream holds
@@ -23,7 +22,7 @@ type stream struct {
 	pending *memory.Buffer // nil when nothing waits
 	joined  int            // bytes at the beginning of pending that were merged
 	ends    []int          // where each event after them ends
-	writing bool           // the goroutine is there; only it uses the ResponseWriter
+	writing bool           // the goroutine is there; only it writes
 	err     error          // why a write failed; nothing is written after it
 	count   uint64         // events taken
 	ended   bool           // the event that ends a stream is among them
@@ -47,41 +46,49 @@ func (q *stream) reset() {
 
 const eventStream = "text/event-stream"
 
-func (x *exchange) streamHeader(h http.Header) {
-	x.set(h, "Content-Type", eventStream)
-	x.set(h, "Cache-Control", "no-cache")
-	x.set(h, "X-Accel-Buffering", "no")
+func (out *reply) streamHeader() {
+	h := &out.head.Fields
+	h.Set("Content-Type", eventStream)
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no")
 }
 
-func (x *exchange) openStream() {
-	x.stream.open = true
-	x.s.stats.streams.Add(1)
+// streamHead is the head of a stream that no handler gives one for.
+func (out *reply) streamHead() {
+	out.head.Fields.Set("X-Request-Id", out.in.req.ID)
+	out.allowOrigin()
+	out.streamHeader()
+}
+
+func (out *reply) openStream() {
+	out.stream.open = true
+	out.s.stats.streams.Add(1)
 }
 
 // queue takes events to be written. It blocks while the client is so slow that
 // the buffer is full even after merging.
-func (x *exchange) queue(events []llm.Event) error {
-	q := &x.stream
+func (out *reply) queue(events []llm.Event) error {
+	q := &out.stream
 	if len(events) == 0 {
 		return nil
 	}
-	x.countSend(len(events))
-	x.noteEvents(events)
+	out.countSend(len(events))
+	out.rec.noteEvents(events)
 	for i := range events {
-		x.record.Told = x.record.Told || events[i].Failed
+		out.rec.Told = out.rec.Told || events[i].Failed
 	}
 	q.ended = q.ended || sse.MayEnd(events[len(events)-1].Raw)
-	if x.record.Told || q.ended {
-		x.mayEnd()
+	if out.rec.Told || q.ended {
+		out.rec.mayEnd()
 	}
-	limit := x.st.stream.BufferBytes
+	limit := out.st.stream.BufferBytes
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	slow := q.pending != nil
 	for i := range events {
-		if err := x.append(events[i].Raw); err != nil {
+		if err := out.append(events[i].Raw); err != nil {
 			if i > 0 {
-				x.wake()
+				out.wake()
 			}
 			q.ended = false
 			return cmp.Or(q.err, err)
@@ -91,17 +98,17 @@ func (x *exchange) queue(events []llm.Event) error {
 	if q.err != nil {
 		return q.err
 	}
-	x.wake()
+	out.wake()
 	if len(q.pending.B) <= limit {
 		return nil
 	}
 	if slow {
-		x.merge()
+		out.merge()
 	}
 	// A buffer that stays half full would be merged for every few events, so the
 	// client has to take it first.
 	for q.pending != nil && len(q.pending.B) > limit/2 {
-		if err := x.wait(); err != nil {
+		if err := out.wait(); err != nil {
 			return err
 		}
 	}
@@ -109,24 +116,24 @@ func (x *exchange) queue(events []llm.Event) error {
 }
 
 // wait unlocks the stream until the writer has moved on or the client has left.
-func (x *exchange) wait() error {
-	ctx := x.r.Context()
-	x.stream.mu.Unlock()
-	defer x.stream.mu.Lock()
+func (out *reply) wait() error {
+	ctx := out.e.Context()
+	out.stream.mu.Unlock()
+	defer out.stream.mu.Lock()
 	select {
-	case <-x.stream.moved:
+	case <-out.stream.moved:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (x *exchange) countSend(events int) {
-	q, st := &x.stream, &x.s.stats
+func (out *reply) countSend(events int) {
+	q, st := &out.stream, &out.s.stats
 	now := time.Now()
 	if q.last.IsZero() {
-		x.answered(now.Sub(x.begun))
-		st.firstEvent.Observe(x.record.First)
+		out.rec.answered(now.Sub(out.begun))
+		st.firstEvent.Observe(out.rec.First)
 	} else {
 		st.betweenSend.Observe(now.Sub(q.last))
 	}
@@ -136,15 +143,15 @@ func (x *exchange) countSend(events int) {
 
 // append adds one event to what waits, whole or, after an error, not at all. The
 // stream is locked.
-func (x *exchange) append(raw []byte) (err error) {
-	q := &x.stream
+func (out *reply) append(raw []byte) (err error) {
+	q := &out.stream
 	if q.pending == nil {
-		if q.pending, err = x.s.buffers.Get(len(raw)); err != nil {
+		if q.pending, err = out.s.buffers.Get(len(raw)); err != nil {
 			return err
 		}
 	}
 	if need := len(q.pending.B) + len(raw); need > cap(q.pending.B) {
-		if q.pending, err = x.s.buffers.Grow(q.pending, roomier(cap(q.pending.B), need)); err != nil {
+		if q.pending, err = out.s.buffers.Grow(q.pending, roomier(cap(q.pending.B), need)); err != nil {
 			return err
 		}
 	}
@@ -165,60 +172,57 @@ func roomier(size, need int) int {
 }
 
 // wake makes sure that what waits is written. The stream is locked.
-func (x *exchange) wake() {
-	if !x.stream.writing {
-		x.stream.writing = true
-		go x.drain()
+func (out *reply) wake() {
+	if !out.stream.writing {
+		out.stream.writing = true
+		go out.drain()
 	}
 }
 
 // drain writes until nothing waits.
-func (x *exchange) drain() {
-	q := &x.stream
+func (out *reply) drain() {
+	q := &out.stream
 	q.mu.Lock()
 	for q.pending != nil && q.err == nil {
-		out := q.pending
+		b := q.pending
 		q.pending, q.joined, q.ends = nil, 0, q.ends[:0]
-		x.sign()
+		out.sign()
 		q.mu.Unlock()
-		err := x.write(out.B)
-		x.s.buffers.Put(out)
+		err := out.write(b.B)
+		out.s.buffers.Put(b)
 		q.mu.Lock()
 		q.err = err
 	}
 	q.writing = false
-	x.sign()
+	out.sign()
 	q.mu.Unlock()
 }
 
 // sign tells the handler's goroutine, if it waits, to look again.
-func (x *exchange) sign() {
+func (out *reply) sign() {
 	select {
-	case x.stream.moved <- struct{}{}:
+	case out.stream.moved <- struct{}{}:
 	default:
 	}
 }
 
 // write sends b, and before the first one the head, in one flush.
-func (x *exchange) write(b []byte) error {
-	if !x.wrote {
-		x.wrote = true
-		x.w.WriteHeader(x.status)
-	}
-	if _, err := x.w.Write(b); err != nil {
+func (out *reply) write(b []byte) error {
+	out.begin(-1)
+	if _, err := out.e.Write(b); err != nil {
 		return err
 	}
-	x.s.stats.writes.Add(1)
-	x.s.stats.bytes.Add(uint64(len(b)))
-	x.record.BytesOut += int64(len(b))
-	return flush(x.w)
+	out.s.stats.writes.Add(1)
+	out.s.stats.bytes.Add(uint64(len(b)))
+	out.rec.BytesOut += int64(len(b))
+	return out.e.Flush()
 }
 
 // settle waits until the writer has nothing left to do. Each of its writes is
 // bounded by the write time-out.
-func (x *exchange) settle() {
-	x.stopHeartbeat()
-	q := &x.stream
+func (out *reply) settle() {
+	out.stopHeartbeat()
+	q := &out.stream
 	q.mu.Lock()
 	for q.writing {
 		q.mu.Unlock()
@@ -226,54 +230,50 @@ func (x *exchange) settle() {
 		q.mu.Lock()
 	}
 	if q.pending != nil { // a write failed
-		x.s.buffers.Put(q.pending)
+		out.s.buffers.Put(q.pending)
 		q.pending = nil
 	}
 	q.mu.Unlock()
 }
 
 // startHeartbeat arms the heartbeat of a request that wants a stream.
-func (x *exchange) startHeartbeat() {
-	d := x.st.stream.Heartbeat
-	if d == 0 || !x.req.Stream {
+func (out *reply) startHeartbeat() {
+	d := out.st.stream.Heartbeat
+	if d == 0 || !out.in.req.Stream {
 		return
 	}
-	q := &x.stream
+	q := &out.stream
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.beat = time.AfterFunc(d, func() { x.heartbeat(d) })
+	q.beat = time.AfterFunc(d, func() { out.heartbeat(d) })
 }
 
 // heartbeat sends a comment if there is no reply yet. The first one makes the
 // reply an event stream of status 200, whatever comes later.
-func (x *exchange) heartbeat(d time.Duration) {
-	q := &x.stream
+func (out *reply) heartbeat(d time.Duration) {
+	q := &out.stream
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.answered {
 		return
 	}
 	if !q.open {
-		h := x.w.Header()
-		x.set(h, "X-Request-Id", x.req.ID)
-		x.allowOrigin(h)
-		x.connectionHeader(h)
-		x.streamHeader(h)
-		x.status = http.StatusOK
-		x.openStream()
+		out.streamHead()
+		out.status = 200
+		out.openStream()
 	}
-	x.s.stats.heartbeats.Add(1)
+	out.s.stats.heartbeats.Add(1)
 	if q.err == nil {
-		if x.append([]byte(": keep-alive\n\n")) == nil { // else the next one may have room
-			x.wake()
+		if out.append([]byte(": keep-alive\n\n")) == nil { // else the next one may have room
+			out.wake()
 		}
 		q.beat.Reset(d)
 	}
 }
 
 // stopHeartbeat ends heartbeats and reports whether there was one.
-func (x *exchange) stopHeartbeat() bool {
-	q := &x.stream
+func (out *reply) stopHeartbeat() bool {
+	q := &out.stream
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.beat == nil {
@@ -281,7 +281,7 @@ func (x *exchange) stopHeartbeat() bool {
 	}
 	q.answered = true
 	if !q.beat.Stop() {
-		x.unfit = true
+		out.unfit = true
 	}
 	return q.open
 }
@@ -290,9 +290,9 @@ func (x *exchange) stopHeartbeat() bool {
 // came in many events into few. What was joined before stays as it is, so every
 // event is looked at once. Where there is no memory for it, it stays as it is. The
 // stream is locked.
-func (x *exchange) merge() {
-	q := &x.stream
-	out, err := x.s.buffers.Get(len(q.pending.B))
+func (out *reply) merge() {
+	q := &out.stream
+	to, err := out.s.buffers.Get(len(q.pending.B))
 	if err != nil {
 		return
 	}
@@ -302,10 +302,10 @@ func (x *exchange) merge() {
 		events[i] = q.pending.B[start:end]
 		start = end
 	}
-	out.B = append(out.B, q.pending.B[:q.joined]...)
+	to.B = append(to.B, q.pending.B[:q.joined]...)
 	var left int
-	out.B, left = merge.Events(out.B, events)
-	x.s.stats.merged.Add(uint64(len(events) - left))
-	x.s.buffers.Put(q.pending)
-	q.pending, q.joined, q.ends = out, len(out.B), q.ends[:0]
+	to.B, left = merge.Events(to.B, events)
+	out.s.stats.merged.Add(uint64(len(events) - left))
+	out.s.buffers.Put(q.pending)
+	q.pending, q.joined, q.ends = to, len(to.B), q.ends[:0]
 }

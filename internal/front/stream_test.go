@@ -18,7 +18,7 @@ import (
 )
 
 // open sends a streaming request and returns its reply once it has begun.
-func (s *site) open(t testing.TB, ctx context.Context, e engine, path string) *http.Response {
+func (s *site) open(t testing.TB, ctx context.Context, e speaker, path string) *http.Response {
 	t.Helper()
 	resp, err := e.client(t, s).Do(newRequest(t, ctx, "POST", s.url(path), streamBody))
 	if err != nil {

@@ -1,14 +1,13 @@
 package front
 
 import (
-	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 )
 
 // timings are the texts of one metric of Server-Timing (W3C Server Timing,
-// section 2). net/http reads a reply's fields after the exchange has gone back
+// section 2). An engine may read a reply's fields after the exchange has gone back
 // to its pool, so they are strings of their own; those that were needed once are
 // kept, which three significant digits bound.
 type timings struct {
@@ -46,17 +45,14 @@ func (t *timings) text(d time.Duration) string {
 
 // timingHeader says how much of the time since the request, so far, was the
 // gateway's and how much an upstream's, where that is known.
-func (x *exchange) timingHeader(h http.Header, since time.Duration) {
-	e := &x.record
-	if !e.HasOverhead || x.used+2 > len(x.values) {
+func (out *reply) timingHeader(since time.Duration) {
+	const name = "Server-Timing"
+	rec, h := out.rec, &out.head.Fields
+	if !rec.HasOverhead {
 		return
 	}
-	first := x.used
-	x.values[first] = x.s.gatewayTime.text(since - e.Receiving - e.Waiting)
-	x.used++
-	if e.Waiting > 0 {
-		x.values[x.used] = x.s.upstreamTime.text(e.Waiting)
-		x.used++
+	h.Add(name, out.s.gatewayTime.text(since-rec.Receiving-rec.Waiting))
+	if rec.Waiting > 0 {
+		h.Add(name, out.s.upstreamTime.text(rec.Waiting))
 	}
-	h["Server-Timing"] = x.values[first:x.used:x.used]
 }

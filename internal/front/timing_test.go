@@ -97,7 +97,7 @@ func TestOverhead(t *testing.T) {
 					r.Header.Set("Content-Type", "text/plain")
 				}
 				w := &flushing{discard: discard{make(http.Header)}}
-				s.ServeHTTP(w, r)
+				serve(s, w, r)
 				x := seen.next(t)
 				want := max(c.work, 0)
 				if !c.known {

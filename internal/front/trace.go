@@ -15,12 +15,12 @@ const parentLength = 2 + 1 + 32 + 1 + 16 + 1 + 2
 const sampled = 1
 
 // beginTrace finds the request's place in a trace.
-func (x *exchange) beginTrace() {
-	if values := x.r.Header["Traceparent"]; len(values) == 1 {
-		x.record.Trace, _ = parseParent(values[0])
+func (in *request) beginTrace() {
+	if values := in.q.Header.Values("Traceparent"); len(values) == 1 {
+		in.trace, _ = parseParent(values[0])
 	}
-	if x.s.tracer != nil {
-		x.record.Trace = x.s.tracer.Begin(x.record.Trace)
+	if in.s.tracer != nil {
+		in.trace = in.s.tracer.Begin(in.trace)
 	}
 }
 
@@ -83,17 +83,17 @@ func formatParent(t *perf.Trace) string {
 
 // forwardTrace has the upstream see the gateway's span of the call, where there
 // is one, as its parent.
-func (x *exchange) forwardTrace() {
-	if t := &x.record.Trace; t.Call != (perf.SpanID{}) {
-		x.req.Header = append(x.req.Header, llm.Field{Name: "Traceparent", Value: formatParent(t)})
+func (in *request) forwardTrace() {
+	if t := &in.trace; t.Call != (perf.SpanID{}) {
+		in.req.Header = append(in.req.Header, llm.Field{Name: "Traceparent", Value: formatParent(t)})
 	}
 }
 
 // dropsTrace reports whether a field is one of the client's trace context that
 // does not go on: one that is not valid, or in whose place the gateway's own
 // goes. A tracestate without a valid traceparent means nothing (section 3.3).
-func (x *exchange) dropsTrace(name string) bool {
-	t := &x.record.Trace
+func (in *request) dropsTrace(name string) bool {
+	t := &in.trace
 	switch name {
 	case "Traceparent":
 		return t.Parent == perf.SpanID{} || t.Call != perf.SpanID{}

@@ -108,7 +108,7 @@ func TestTraceContext(t *testing.T) {
 		r := newRequest(t, t.Context(), "POST", chatPath, chatBody)
 		r.RemoteAddr, r.Host = "127.0.0.1:5", "localhost"
 		r.Header["Traceparent"], r.Header["Tracestate"] = c.parents, []string{"a=1", "b=2"}
-		s.ServeHTTP(&discard{make(http.Header)}, r)
+		serve(s, &discard{make(http.Header)}, r)
 		values := map[string][]string{}
 		for _, f := range got {
 			values[f.Name] = append(values[f.Name], f.Value)

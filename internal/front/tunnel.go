@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,11 @@ type TunnelConfig struct {
 // that it is over.
 const goodbyeTime = time.Second
 
+// takeIn is how long a client has for the last bytes of a connection that is
+// closed while there is something in it that nobody has read: the kernel then
+// resets it, and whatever is on its way is lost.
+const takeIn = 500 * time.Millisecond
+
 // farewell is why the gateway ends a WebSocket.
 type farewell struct {
 	code   uint16 // of the Close frames (RFC 6455 section 7.4.1)
@@ -48,12 +52,12 @@ func byeDrain() *farewell {
 
 func byeIdle() *farewell {
 	return &farewell{1001, "nothing was sent for too long", abortIdle,
-		&llm.Error{Status: http.StatusRequestTimeout, Code: "tunnel_idle", Message: "Nothing was sent for server.tunnels.idle_timeout."}}
+		&llm.Error{Status: 408, Code: "tunnel_idle", Message: "Nothing was sent for server.tunnels.idle_timeout."}}
 }
 
 func byeLimit() *farewell {
 	return &farewell{1008, "more was sent than one connection may carry", abortLimit,
-		&llm.Error{Status: http.StatusRequestEntityTooLarge, Code: "tunnel_too_large", Message: "More was sent than server.tunnels.max_bytes."}}
+		&llm.Error{Status: 413, Code: "tunnel_too_large", Message: "More was sent than server.tunnels.max_bytes."}}
 }
 
 var (
@@ -100,22 +104,23 @@ func (x *exchange) serveTunnel() error {
 	defer open.Add(-1)
 	if open.Add(1) > int64(cfg.MaxOpen) {
 		x.s.stats.tunnelsRejected.Add(1)
-		e := llm.Errorf(http.StatusServiceUnavailable, "overloaded", "The gateway has as many WebSockets open as it may have (server.tunnels.max_open). Try again.")
+		e := llm.Errorf(503, "overloaded", "The gateway has as many WebSockets open as it may have (server.tunnels.max_open). Try again.")
 		e.Fault, e.RetryAfter = llm.Busy, time.Second
 		return e
 	}
-	x.forwardHeader()
-	x.forwardUpgrade()
-	x.req.Method, x.req.RawQuery = x.r.Method, x.r.URL.RawQuery
-	x.req.Cache = cachePolicy(x.r.Header)
-	ctx, cancel := context.WithCancelCause(x.r.Context())
+	in := &x.in
+	in.forwardHeader()
+	in.forwardUpgrade()
+	in.req.Method, in.req.RawQuery = x.q.Method, x.q.RawQuery
+	in.req.Cache = cachePolicy(x.q.Header)
+	ctx, cancel := context.WithCancelCause(x.e.Context())
 	defer cancel(errOver)
 	t := &tunnel{cfg: cfg, cancel: cancel}
-	x.tunnel = t
+	x.out.tunnel = t
 	defer t.end()
-	x.req.BodyReader, x.req.BodyLen = t, -1
-	x.record.Receiving = time.Since(x.begun)
-	err := x.st.handler.Serve(ctx, &x.req, x)
+	in.req.BodyReader, in.req.BodyLen = t, -1
+	x.rec.Receiving = time.Since(x.begun)
+	err := x.st.handler.Serve(ctx, &in.req, &x.out)
 	if t.conn == nil {
 		return err
 	}
@@ -124,38 +129,35 @@ func (x *exchange) serveTunnel() error {
 }
 
 // startTunnel takes the connection over and says that HTTP is over.
-func (x *exchange) startTunnel(header http.Header) error {
-	t := x.tunnel
-	if t == nil || x.kind != llm.Pieces {
+func (out *reply) startTunnel() error {
+	t := out.tunnel
+	if t == nil || out.kind != llm.Pieces {
 		return errMisuse
 	}
-	nc, rw, err := http.NewResponseController(x.w).Hijack()
+	nc, early, err := out.e.Hijack()
 	if err != nil {
 		return err
 	}
-	x.wrote = true
-	// Deadlines of the request's are over.
-	_ = nc.SetDeadline(time.Time{})
+	out.wrote = true
 	t.conn, t.src = nc, nc
-	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n)
-		t.src = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
+	if len(early) > 0 {
+		t.src = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	header["Server"] = x.s.server
-	header["Connection"], header["Upgrade"] = []string{"Upgrade"}, []string{x.req.Upgrade}
-	var head bytes.Buffer
-	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = header.Write(&head)
-	head.WriteString("\r\n")
-	x.openStream()
-	x.answered(time.Since(x.begun))
-	if _, t.err = nc.Write(head.Bytes()); t.err != nil {
+	h := &out.head.Fields
+	h.Set("Server", out.s.server)
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", out.in.req.Upgrade)
+	out.head.Status = out.status
+	head := out.head.AppendHTTP1(nil, "Switching Protocols")
+	out.openStream()
+	out.rec.answered(time.Since(out.begun))
+	if _, t.err = nc.Write(head); t.err != nil {
 		return t.err
 	}
 	t.moved.Store(time.Now().UnixNano())
 	t.timer = time.AfterFunc(math.MaxInt64, t.checkIdle)
 	t.timer.Reset(t.cfg.IdleTimeout)
-	t.undrain = context.AfterFunc(x.s.leaving, func() { t.sayBye(byeDrain()) })
+	t.undrain = context.AfterFunc(out.s.leaving, func() { t.sayBye(byeDrain()) })
 	return nil
 }
 
@@ -306,8 +308,8 @@ func (t *tunnel) end() {
 // concludeTunnel takes note of how a WebSocket ended. err is what the handlers
 // returned.
 func (x *exchange) concludeTunnel(err error) {
-	t := x.tunnel
-	x.body.n, x.record.BytesOut = t.in.Load(), t.out.Load()
+	t := x.out.tunnel
+	x.in.body.n, x.rec.BytesOut = t.in.Load(), t.out.Load()
 	stats := &x.s.stats
 	stats.tunnelIn.Add(uint64(t.in.Load()))
 	stats.tunnelOut.Add(uint64(t.out.Load()))
@@ -318,24 +320,24 @@ func (x *exchange) concludeTunnel(err error) {
 	switch f := t.bye.Load(); {
 	case f != nil:
 		e, cause = f.err, f.abort
-	case errors.Is(context.Cause(x.r.Context()), errShutdown):
+	case errors.Is(context.Cause(x.e.Context()), errShutdown):
 		e, cause = errShutdown, abortShutdown
 	case errors.Is(unsent, os.ErrDeadlineExceeded):
-		x.abort(abortSlow)
+		x.rec.abort(abortSlow)
 		return
 	case t.left.Load() || unsent != nil:
-		x.abort(abortClient)
+		x.rec.abort(abortClient)
 		return
 	case t.closed.Load():
 		return // how the connections end after it is nobody's concern
 	case err == nil:
-		e = &llm.Error{Fault: llm.Cut, Status: http.StatusBadGateway, Type: llm.TypeUpstream, Code: "upstream_cut", Upstream: x.record.Upstream,
+		e = &llm.Error{Fault: llm.Cut, Status: 502, Type: llm.TypeUpstream, Code: "upstream_cut", Upstream: x.rec.Upstream,
 			Message: "The upstream ended the connection without a Close frame."}
 		cause = abortUpstream
 	default:
 		cause = abortCause(e)
 	}
-	x.logFailure(e)
-	x.noteLate(e)
-	x.abort(cause)
+	x.rec.logFailure(e)
+	x.rec.noteLate(e, x.out.status)
+	x.rec.abort(cause)
 }

@@ -1,11 +1,12 @@
 package front
 
 import (
-	"net/http"
+	"net/url"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -15,13 +16,13 @@ const webSocket = "websocket"
 // the one that is tunnelled. Whoever offers HTTP/2 or TLS goes on in HTTP/1.1
 // where that is passed over (RFC 9110 section 7.8), and so it is: a tunnel for it
 // would lead past every check. Who asks for anything else is told.
-func (x *exchange) readUpgrade() error {
-	r := x.r
-	values := r.Header["Upgrade"]
-	if len(values) == 0 || r.ProtoMajor != 1 || r.ProtoMinor == 0 {
+func (in *request) readUpgrade() error {
+	q := in.q
+	values := q.Header.Values("Upgrade")
+	if len(values) == 0 || q.Major != 1 || q.Minor == 0 {
 		return nil
 	}
-	asked := httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade")
+	asked := httpguts.HeaderValuesContainsToken(q.Header.Values("Connection"), "upgrade")
 	switch protocol := wanted(values); {
 	case protocol == "":
 		return nil
@@ -29,21 +30,22 @@ func (x *exchange) readUpgrade() error {
 		if !asked {
 			return nil
 		}
-		return llm.Errorf(http.StatusNotImplemented, "upgrade_not_supported", "The gateway does not go over to the protocol %q. It tunnels WebSocket alone.", clip(protocol, 64))
+		return llm.Errorf(501, "upgrade_not_supported", "The gateway does not go over to the protocol %q. It tunnels WebSocket alone.", clip(protocol, 64))
 	case !asked:
-		return llm.Errorf(http.StatusBadRequest, "invalid_upgrade", "The request has Upgrade: websocket but not Connection: Upgrade. A proxy on the way may have dropped it.")
-	case x.own != nil || x.req.Op != llm.Passthrough || strings.HasPrefix(x.req.Path, codecPaths):
-		return llm.Errorf(http.StatusBadRequest, "upgrade_not_supported", "There is no WebSocket at %s.", r.URL.EscapedPath())
-	case r.Method != http.MethodGet || r.ContentLength != 0:
-		return llm.Errorf(http.StatusBadRequest, "invalid_upgrade", "A WebSocket is asked for with GET and without a body.")
+		return llm.Errorf(400, "invalid_upgrade", "The request has Upgrade: websocket but not Connection: Upgrade. A proxy on the way may have dropped it.")
+	case in.own != nil || in.req.Op != llm.Passthrough || strings.HasPrefix(in.req.Path, codecPaths):
+		return llm.Errorf(400, "upgrade_not_supported", "There is no WebSocket at %s.", q.EscapedPath())
+	case q.Method != "GET" || q.Length != 0:
+		return llm.Errorf(400, "invalid_upgrade", "A WebSocket is asked for with GET and without a body.")
 	}
-	x.req.Upgrade = webSocket
-	models := r.URL.Query()["model"]
+	in.req.Upgrade = webSocket
+	query, _ := url.ParseQuery(q.RawQuery) // what of it can be read
+	models := query["model"]
 	if len(models) > 1 {
 		return errParam("duplicate_parameter", "model", "\"model\" is given twice.")
 	}
 	if len(models) == 1 {
-		x.req.Model = models[0]
+		in.req.Model = models[0]
 	}
 	return nil
 }
@@ -78,11 +80,11 @@ const (
 )
 
 // protocolKey gives the key among a WebSocket's subprotocols, "" for none.
-func protocolKey(h http.Header) string {
-	if len(h["Upgrade"]) == 0 {
+func protocolKey(h engine.Header) string {
+	if len(h.Values("Upgrade")) == 0 {
 		return ""
 	}
-	for _, value := range h["Sec-Websocket-Protocol"] {
+	for _, value := range h.Values("Sec-Websocket-Protocol") {
 		for protocol := range strings.SplitSeq(value, ",") {
 			if key, ok := strings.CutPrefix(strings.Trim(protocol, " \t"), keyProtocol); ok {
 				return key
@@ -95,13 +97,13 @@ func protocolKey(h http.Header) string {
 // forwardUpgrade copies the fields of a WebSocket's handshake, which is between
 // the client and the upstream, but for what says whose the client is: the
 // upstream gets its own key, and the account is that key's.
-func (x *exchange) forwardUpgrade() {
-	h := x.r.Header
-	x.forwardField(h, "Sec-Websocket-Key")
-	x.forwardField(h, "Sec-Websocket-Version")
-	x.forwardField(h, "Sec-Websocket-Extensions")
+func (in *request) forwardUpgrade() {
+	h := in.q.Header
+	in.forwardField(h, "Sec-Websocket-Key")
+	in.forwardField(h, "Sec-Websocket-Version")
+	in.forwardField(h, "Sec-Websocket-Extensions")
 	var kept []string
-	for _, value := range h["Sec-Websocket-Protocol"] {
+	for _, value := range h.Values("Sec-Websocket-Protocol") {
 		for protocol := range strings.SplitSeq(value, ",") {
 			protocol = strings.Trim(protocol, " \t")
 			lower := strings.ToLower(protocol)
@@ -111,6 +113,6 @@ func (x *exchange) forwardUpgrade() {
 		}
 	}
 	if len(kept) > 0 {
-		x.req.Header = append(x.req.Header, llm.Field{Name: "Sec-Websocket-Protocol", Value: strings.Join(kept, ", ")})
+		in.req.Header = append(in.req.Header, llm.Field{Name: "Sec-Websocket-Protocol", Value: strings.Join(kept, ", ")})
 	}
 }

@@ -1,0 +1,221 @@
+package nethttp
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"sluice/internal/front/engine"
+)
+
+// exchange is an engine.Exchange. It is used again for later requests, so that one
+// costs no allocation.
+type exchange struct {
+	w   http.ResponseWriter
+	r   *http.Request
+	req engine.Request
+
+	// framing are the values of Connection and Content-Length, which net/http takes
+	// as slices.
+	framing [2]string
+
+	steps
+}
+
+var _ engine.Exchange = (*exchange)(nil)
+
+// ServeHTTP has the Handler answer.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x, ok := s.exchanges.Get().(*exchange)
+	if !ok {
+		x = new(exchange)
+	}
+	x.w, x.r = w, r
+	x.req = requestOf(r)
+	x.steps.open(w, r, x.req.Many(), s.o.WriteTimeout)
+	ending := s.o.Handler.Answer(x)
+	if x.many {
+		x.conn.ended(r.Context().Err() == nil)
+	}
+	if ending != engine.Whole {
+		x.abort(ending)
+	}
+	x.reset()
+	s.exchanges.Put(x)
+}
+
+// abort ends a reply that is not whole. It does not return: net/http knows no other
+// way.
+func (x *exchange) abort(ending engine.Ending) {
+	if c, ok := x.r.Context().Value(connKey{}).(interface{ CloseWrite() error }); ok && ending == engine.Broken && !x.many {
+		_ = c.CloseWrite()
+		time.Sleep(takeIn)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// takeIn is how long a client has for the last bytes of a connection that is
+// closed while there is something in it that nobody has read.
+const takeIn = 500 * time.Millisecond
+
+// reset forgets the request, so that a pooled exchange keeps none of it alive.
+func (x *exchange) reset() {
+	x.w, x.r, x.req, x.framing = nil, nil, engine.Request{}, [2]string{}
+	x.steps.reset()
+}
+
+// requestOf is what a handler is told of a request.
+func requestOf(r *http.Request) engine.Request {
+	q := engine.Request{
+		Method: r.Method, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery,
+		Host: r.Host, Remote: r.RemoteAddr, TLS: r.TLS != nil, Major: r.ProtoMajor, Minor: r.ProtoMinor,
+		Header: Header(r.Header), Length: r.ContentLength, Last: lastOn(r),
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		q.Body = r.Body
+	}
+	return q
+}
+
+// Header is the header of a request of net/http's as an engine.Header.
+type Header http.Header
+
+// Values implements engine.Header.
+func (h Header) Values(name string) []string { return h[name] }
+
+// Each implements engine.Header.
+func (h Header) Each(visit func(name string, values []string) bool) bool {
+	for name, values := range h {
+		if !visit(name, values) {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *exchange) Request() *engine.Request { return &x.req }
+func (x *exchange) Context() context.Context { return x.r.Context() }
+
+// SetReadDeadline implements engine.Exchange. Any deadline would also end net/http's
+// watch for the client's leaving, which begins with the body's end: whoever has
+// read that takes the deadline back.
+func (x *exchange) SetReadDeadline(t time.Time) {
+	if c, ok := x.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = c.SetReadDeadline(t)
+	}
+}
+
+// Duplex implements engine.Exchange. Without it net/http reads the rest of the body
+// before it writes anything of a reply.
+func (x *exchange) Duplex() {
+	if c, ok := x.w.(interface{ EnableFullDuplex() error }); ok {
+		_ = c.EnableFullDuplex()
+	}
+}
+
+// Forget implements engine.Exchange.
+func (x *exchange) Forget(keep func(name string, values []string) bool) {
+	r := x.r
+	maps.DeleteFunc(r.Header, func(name string, values []string) bool { return !keep(name, values) })
+	r.URL, r.RequestURI, r.Host, r.Trailer = &url.URL{}, "", "", nil
+}
+
+// engineCounts is the length in bytes up to which net/http finds out the
+// Content-Length by itself, without an allocation, where the reply leaves only after
+// the handler.
+const engineCounts = 2 << 10
+
+func (x *exchange) Begin(h *engine.Head) {
+	length := h.Length
+	if length >= 0 {
+		x.contentLength(length)
+	}
+	x.begin(h)
+}
+
+func (x *exchange) contentLength(n int64) {
+	x.framing[1] = strconv.FormatInt(n, 10)
+	x.w.Header()["Content-Length"] = x.framing[1:]
+}
+
+func (x *exchange) begin(h *engine.Head) {
+	header := x.w.Header()
+	typed := false
+	for i := 0; i < h.Fields.Len(); {
+		name, values := h.Fields.Run(i)
+		header[name] = values
+		typed = typed || name == "Content-Type"
+		i += len(values)
+	}
+	if !typed {
+		// Else net/http would look at the body and make one up (RFC 9110 section 8.3).
+		header["Content-Type"] = nil
+	}
+	if h.Close {
+		x.framing[0] = "close"
+		header["Connection"] = x.framing[:1:1]
+	}
+	x.w.WriteHeader(h.Status)
+}
+
+func (x *exchange) Whole(h *engine.Head, b []byte) (int, error) {
+	if len(b) > engineCounts || x.through && len(b) > 0 {
+		x.contentLength(int64(len(b)))
+	}
+	x.begin(h)
+	if len(b) >= engineBuffer && !x.through {
+		return x.writeLarge(b)
+	}
+	return x.Write(b)
+}
+
+// Holds implements engine.Exchange.
+func (x *exchange) Holds(n int) bool { return n < engineBuffer && !x.through }
+
+// writeLarge writes a body that does not fit into net/http's buffer together
+// with the reply's head.
+func (x *exchange) writeLarge(b []byte) (int, error) {
+	c, plain := x.r.Context().Value(connKey{}).(*conn)
+	if plain { // else it is TLS, which makes records of its own
+		c.join()
+	}
+	n, err := x.w.Write(b)
+	if plain {
+		if e := c.settle(); err == nil {
+			err = e
+		}
+	}
+	return n, err
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	if x.through {
+		return x.steps.write(b)
+	}
+	return x.w.Write(b)
+}
+
+func (x *exchange) Flush() error {
+	if x.through {
+		return x.steps.flush()
+	}
+	return flush(x.w)
+}
+
+// Hijack implements engine.Exchange.
+func (x *exchange) Hijack() (c net.Conn, early []byte, err error) {
+	c, rw, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = c.SetDeadline(time.Time{})
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ = rw.Reader.Peek(n)
+	}
+	return c, bytes.Clone(early), nil
+}
