@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"sluice/internal/perf"
 	"sluice/internal/state"
 )
@@ -40,7 +38,7 @@ type hotSet struct {
 	aside func() []byte
 
 	mu       sync.Mutex // one writes or discards
-	lock     *flock.Flock
+	lock     *state.Lock
 	closed   bool
 	restored []byte           // what was aside
 	ids      map[Key]struct{} // of the entries in the file, and of some that are not
@@ -51,7 +49,7 @@ type hotSet struct {
 }
 
 func newHotSet(dir string, limit int64, aside func() []byte) *hotSet {
-	return &hotSet{dir: dir, limit: limit, aside: aside, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(state.FileMode))}
+	return &hotSet{dir: dir, limit: limit, aside: aside, lock: state.NewLock(dir, lockName)}
 }
 
 // own takes the lock, if no other process has it. h.mu is held.
@@ -59,13 +57,7 @@ func (h *hotSet) own() (bool, error) {
 	if h.closed {
 		return false, errRetired
 	}
-	if h.lock.Locked() {
-		return true, nil
-	}
-	if err := os.MkdirAll(h.dir, state.FolderMode); err != nil {
-		return false, err
-	}
-	return h.lock.TryLock()
+	return h.lock.Take()
 }
 
 // errRetired says that another cache has taken over. It is no failure.

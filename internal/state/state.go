@@ -1,5 +1,5 @@
 // Package state writes files of the state directory, where a restart finds what
-// the process before it knew.
+// the process before it knew, and says which process does.
 package state
 
 import (

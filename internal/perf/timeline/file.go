@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/gofrs/flock"
-
 	"sluice/internal/state"
 )
 
@@ -48,23 +46,20 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.
 // goroutine.
 type stateFile struct {
 	dir    string
-	lock   *flock.Flock
+	lock   *state.Lock
 	unread bool // since the lock was taken
 }
 
 func newStateFile(dir string) *stateFile {
-	return &stateFile{dir: dir, lock: flock.New(filepath.Join(dir, lockName), flock.SetPermissions(state.FileMode))}
+	return &stateFile{dir: dir, lock: state.NewLock(dir, lockName)}
 }
 
 // own takes the lock, if no other process has it.
 func (f *stateFile) own() (bool, error) {
-	if f.lock.Locked() {
+	if f.lock.Held() {
 		return true, nil
 	}
-	if err := os.MkdirAll(f.dir, state.FolderMode); err != nil {
-		return false, err
-	}
-	mine, err := f.lock.TryLock()
+	mine, err := f.lock.Take()
 	f.unread = mine
 	return mine, err
 }
@@ -93,7 +88,7 @@ func (f *stateFile) read() ([]Point, error) {
 // can look at it.
 func (f *stateFile) setAside() {
 	name := filepath.Join(f.dir, fileName)
-	if f.lock.Locked() {
+	if f.lock.Held() {
 		_ = os.Rename(name, name+".damaged") // else the next writing replaces it
 	}
 }
