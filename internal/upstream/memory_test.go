@@ -30,7 +30,7 @@ func TestMemoryRefused(t *testing.T) {
 	large := strings.Repeat("x", 300_000)
 	for name, kind := range map[string]func(*httptest.Server){"h1": nil, "h1 TLS": withTLS, "h2": withH2} {
 		t.Run(name, func(t *testing.T) {
-			srv, open := serve(t, http.HandlerFunc(echo), kind)
+			srv, open := serve(t, echo, kind)
 			var buffers memory.Buffers
 			c := newClient(t, srv.URL, func(_ *Config, o *Options) {
 				if kind != nil {
