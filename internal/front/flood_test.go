@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // takesAll reads what the site sends until the connection ends.
@@ -45,7 +46,7 @@ func TestResets(t *testing.T) {
 				return // the connection is closed
 			}
 		}
-		become(t, "requests end", func() bool {
+		testkit.Until(t, "requests end", func() bool {
 			return resets() > 0 || quiet() && s.stats.requests[llm.Chat][0].Load()+s.stats.requests[llm.Chat][2].Load() == before+n
 		})
 	}
@@ -64,7 +65,7 @@ func TestResets(t *testing.T) {
 	if n := resets(); n != 1 {
 		t.Errorf("%v connections closed for resets", n)
 	}
-	become(t, "all is given back", func() bool { return quiet() && s.stats.connections.Load() == 0 })
+	testkit.Until(t, "all is given back", func() bool { return quiet() && s.stats.connections.Load() == 0 })
 }
 
 // TestRapidResets resets each request at once, without a key. It ends with one of
@@ -86,7 +87,7 @@ func TestRapidResets(t *testing.T) {
 	if sent == 200_000 {
 		t.Error("the connection stays open")
 	}
-	become(t, "all is given back", func() bool { return s.inFlight.Load() == 0 && s.stats.connections.Load() == 0 })
+	testkit.Until(t, "all is given back", func() bool { return s.inFlight.Load() == 0 && s.stats.connections.Load() == 0 })
 }
 
 // TestFloods sends what costs a client little, and takes no answer to it. Either
@@ -139,7 +140,7 @@ func TestFloods(t *testing.T) {
 				t.Errorf("%d sent: %v", sent, err)
 			}
 			if c.ends {
-				become(t, "all is given back", func() bool { return s.inFlight.Load()+s.aside.Load()+s.stats.connections.Load() == 0 })
+				testkit.Until(t, "all is given back", func() bool { return s.inFlight.Load()+s.aside.Load()+s.stats.connections.Load() == 0 })
 			}
 		})
 	}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // held is a handler whose stream goes on until it is released.
@@ -272,11 +273,7 @@ func TestTLS(t *testing.T) {
 		return c.ConnectionState().PeerCertificates[0].Subject.CommonName
 	}
 	await := func(want string) {
-		for deadline := time.Now().Add(patience); name() != want; time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("the certificate is still %q, not %q", name(), want)
-			}
-		}
+		testkit.Until(t, "the certificate is "+want, func() bool { return name() == want })
 	}
 	await("first")
 	writeCert(t, dir, "second")

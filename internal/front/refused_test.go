@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/testkit"
 )
 
 // A buffer that is refused ends its request with a 503, or its stream with an
@@ -87,7 +88,7 @@ func TestNoMemory(t *testing.T) {
 			t.Errorf("%s: status %d, %.200s", path, resp.StatusCode, body)
 		}
 	}
-	become(t, "nothing is left", func() bool { return s.inFlight.Load() == 0 })
+	testkit.Until(t, "nothing is left", func() bool { return s.inFlight.Load() == 0 })
 }
 
 // What cannot be merged for want of memory waits for the client, as it is.

@@ -19,6 +19,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // peer is an HTTP/2 client that does what a test tells it, right or wrong.
@@ -87,15 +88,6 @@ func frame[T http2.Frame](p *peer, id uint32) T {
 		}
 		if got, ok := f.(T); ok && f.Header().StreamID == id {
 			return got
-		}
-	}
-}
-
-func become(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }
@@ -180,7 +172,7 @@ func TestNothingTaken(t *testing.T) {
 		if f := frame[*http2.RSTStreamFrame](p, id); f.ErrCode != http2.ErrCodeInternal {
 			t.Errorf("%s: reset with %v", r.name, f.ErrCode)
 		}
-		become(t, r.name+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
+		testkit.Until(t, r.name+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
 		if n := s.stats.aborts[abortSlow].Load(); n != uint64(i+1) {
 			t.Errorf("%s: %d counted as slow", r.name, n)
 		}
@@ -222,7 +214,7 @@ func TestHeldIsSeen(t *testing.T) {
 		}
 		if r.name == "live" {
 			p.conn.Close()
-			become(t, "live: end", func() bool { return s.aside.Load() == 0 })
+			testkit.Until(t, "live: end", func() bool { return s.aside.Load() == 0 })
 			continue
 		}
 		_ = p.WriteWindowUpdate(id, 1<<20)
@@ -232,7 +224,7 @@ func TestHeldIsSeen(t *testing.T) {
 				break
 			}
 		}
-		become(t, r.name+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
+		testkit.Until(t, r.name+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
 	}
 	for cause := range s.stats.aborts {
 		if n := s.stats.aborts[cause].Load(); n > 0 {
@@ -295,9 +287,9 @@ func TestCrowd(t *testing.T) {
 			p.ask("GET", path, "", key...)
 			frame[*http2.RSTStreamFrame](p, ids[i])
 		}
-		become(t, path+": three fewer", func() bool { return int(s.inFlight.Load()+s.aside.Load()) == room })
+		testkit.Until(t, path+": three fewer", func() bool { return int(s.inFlight.Load()+s.aside.Load()) == room })
 		p.conn.Close()
-		become(t, path+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
+		testkit.Until(t, path+": end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
 	}
 	// One with a key is in no crowd.
 	p := dialPeer(t, s, 0)
@@ -346,8 +338,8 @@ func TestNothingTakenOverOne(t *testing.T) {
 		}
 		defer c.Close()
 		_, _ = io.WriteString(c, request)
-		become(t, request, func() bool { return s.stats.aborts[abortSlow].Load() == uint64(i+1) })
-		become(t, request, func() bool { return s.inFlight.Load()+s.aside.Load()+s.stats.connections.Load() == 0 })
+		testkit.Until(t, request, func() bool { return s.stats.aborts[abortSlow].Load() == uint64(i+1) })
+		testkit.Until(t, request, func() bool { return s.inFlight.Load()+s.aside.Load()+s.stats.connections.Load() == 0 })
 	}
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
@@ -378,7 +370,7 @@ func TestUnreadPipeline(t *testing.T) {
 			t.Fatal("the connection stays open")
 		}
 	}
-	become(t, "all is given back", func() bool { return s.inFlight.Load()+s.stats.connections.Load() == 0 })
+	testkit.Until(t, "all is given back", func() bool { return s.inFlight.Load()+s.stats.connections.Load() == 0 })
 }
 
 // TestRefusedIsForgotten: many may be refused, or told that all is well, and take
@@ -400,7 +392,7 @@ func TestRefusedIsForgotten(t *testing.T) {
 				t.Errorf("%s %.20s: each holds %d bytes", method, path, n)
 			}
 			p.conn.Close()
-			become(t, "end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
+			testkit.Until(t, "end", func() bool { return s.inFlight.Load()+s.aside.Load() == 0 })
 			_ = s.Close()
 		}
 	}

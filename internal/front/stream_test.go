@@ -15,6 +15,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // open sends a streaming request and returns its reply once it has begun.
@@ -368,11 +369,7 @@ func TestDeadClient(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the dead client was not noticed")
 			}
-			for deadline := time.Now().Add(patience); s.stats.aborts[abortSlow].Load() != 1; time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("not counted as slow")
-				}
-			}
+			testkit.Until(t, "counted as slow", func() bool { return s.stats.aborts[abortSlow].Load() == 1 })
 		})
 	}
 }
