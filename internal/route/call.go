@@ -256,14 +256,14 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
 	switch {
-	case o == unreachable || o == busy || o == lacking:
+	case o == unreachable || o == busy:
 		return again
 	case e.Fault == llm.Answered:
 		if e.Advice == llm.SendAgain || slices.Contains(c.router.cfg.Retry.Statuses, e.Status) {
 			return again
 		}
 		return final
-	case o == timedOut || o == cut:
+	case o == timedOut || o == cut || o == lacking:
 		if e.Unprocessed || reads {
 			return again
 		}
@@ -283,7 +283,7 @@ func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
 	if e == nil || e.Fault == llm.Answered || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
 		return false
 	}
-	return o == timedOut || o == cut || o == failed
+	return o == timedOut || o == cut || o == lacking || o == failed
 }
 
 // learn keeps what a failure says about later requests.

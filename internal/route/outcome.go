@@ -17,7 +17,7 @@ const (
 	failed              // a status of 500 to 599
 	unreachable         // no connection, or the request was refused unread
 	busy                // no connection came free
-	lacking             // the gateway could not connect, for want of its own resources
+	lacking             // the gateway could not connect, or read the reply, for want of its own resources
 	timedOut            // nothing came in time
 	cut                 // the reply ended early or was malformed
 	cancelled           // the client left

@@ -501,6 +501,7 @@ func TestShouldRetry(t *testing.T) {
 		{"not to be used", transport(502, codeBadReply, false), nil, 1, llm.DoNotRetry},
 		{"cut, not to be told", transport(502, codeCut, false), func(c *Config) { c.Retry.TellClients = false }, 1, llm.NoAdvice},
 		{"the gateway's own lack", lacks, nil, 3, llm.NoAdvice},
+		{"the gateway's own lack, of room for the reply", func() error { return &llm.Error{Fault: llm.Lacking, Status: 503} }, nil, 1, llm.DoNotRetry},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := Default()
