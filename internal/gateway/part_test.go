@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -301,5 +302,27 @@ func TestStageNames(t *testing.T) {
 			t.Errorf("two parts are called %q", s.name)
 		}
 		seen[s.name] = true
+	}
+}
+
+// docs/ARCHITECTURE.md draws the way of a request as it is.
+func TestStagesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(load(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	way := []string{"client", "front"}
+	for _, p := range g.chain.parts {
+		if p.stage != nil {
+			way = append(way, p.name)
+		}
+	}
+	if want := strings.Join(way, " ─▶ ") + " ─▶ upstream"; !strings.Contains(string(page), want) {
+		t.Errorf("docs/ARCHITECTURE.md does not have %s", want)
 	}
 }
