@@ -36,7 +36,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x = new(exchange)
 	}
 	x.w, x.r = w, r
-	x.req = requestOf(r)
+	x.read(r)
 	x.steps.open(w, r, x.req.Many(), s.o.WriteTimeout)
 	ending := s.o.Handler.Answer(x)
 	if x.many {
@@ -69,17 +69,16 @@ func (x *exchange) reset() {
 	x.steps.reset()
 }
 
-// requestOf is what a handler is told of a request.
-func requestOf(r *http.Request) engine.Request {
-	q := engine.Request{
-		Method: r.Method, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery,
-		Host: r.Host, Remote: r.RemoteAddr, TLS: r.TLS != nil, Major: r.ProtoMajor, Minor: r.ProtoMinor,
-		Header: Header(r.Header), Length: r.ContentLength, Last: lastOn(r),
-	}
+// read takes over what a handler is told of a request. It is called for each, and
+// sets one field after the other because a whole Request would be copied.
+func (x *exchange) read(r *http.Request) {
+	q := &x.req
+	q.Method, q.Path, q.RawPath, q.RawQuery = r.Method, r.URL.Path, r.URL.RawPath, r.URL.RawQuery
+	q.Host, q.Remote, q.TLS, q.Major, q.Minor = r.Host, r.RemoteAddr, r.TLS != nil, r.ProtoMajor, r.ProtoMinor
+	q.Header, q.Length, q.Last = Header(r.Header), r.ContentLength, lastOn(r)
 	if r.Body != nil && r.Body != http.NoBody {
 		q.Body = r.Body
 	}
-	return q
 }
 
 // Header is the header of a request of net/http's as an engine.Header.
@@ -131,9 +130,8 @@ func (x *exchange) Forget(keep func(name string, values []string) bool) {
 const engineCounts = 2 << 10
 
 func (x *exchange) Begin(h *engine.Head) {
-	length := h.Length
-	if length >= 0 {
-		x.contentLength(length)
+	if h.Length >= 0 {
+		x.contentLength(h.Length)
 	}
 	x.begin(h)
 }
