@@ -98,11 +98,6 @@ func TestPoolTimeout(t *testing.T) {
 	if e := llm.AsError(err); e.RetryAfter != time.Second {
 		t.Errorf("RetryAfter %v", e.RetryAfter)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	time.AfterFunc(5*time.Millisecond, cancel)
-	if _, _, err := fetch(ctx, c, post("gives up")); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled in the queue: %v", err)
-	}
 	if n := waiting(c); n != 0 {
 		t.Errorf("%d still wait", n)
 	}
@@ -110,6 +105,35 @@ func TestPoolTimeout(t *testing.T) {
 	wg.Wait()
 	if c.stats.poolTimeouts.Load() != 1 {
 		t.Error("time-out not counted")
+	}
+}
+
+func TestQueueIsLeft(t *testing.T) {
+	url, arrived, release := gate(t)
+	c := newClient(t, url, func(cfg *Config, _ *Options) {
+		cfg.MaxConnections, cfg.MaxKeepaliveConnections, cfg.PoolTimeout = 1, 1, time.Hour
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _, _ = fetch(context.Background(), c, post("holds it")) })
+	<-arrived
+	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error, 1)
+	wg.Go(func() {
+		_, _, err := fetch(ctx, c, post("gives up"))
+		left <- err
+	})
+	testkit.Until(t, "call waits", func() bool { return waiting(c) == 1 })
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled in the queue: %v", err)
+	}
+	if n := waiting(c); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	release <- struct{}{}
+	wg.Wait()
+	if n := c.stats.poolTimeouts.Load(); n != 0 {
+		t.Errorf("%d time-outs counted", n)
 	}
 }
 
