@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 const patience = 30 * time.Second
@@ -176,10 +178,11 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	p.stream(t)
 	p.signal(t, syscall.SIGTERM)
 	await(t, p.stderr, "finishing the requests under way")
-	p.signal(t, syscall.SIGHUP) // is no second one
-	if status, _ := tryGet(p.base + "/readyz"); status == 200 {
-		t.Error("ready while draining")
-	}
+	p.signal(t, syscall.SIGHUP)                                // is no second one
+	testkit.Until(t, "not ready while draining", func() bool { // which begins after the line
+		status, _ := tryGet(p.base + "/readyz")
+		return status != 200
+	})
 	p.signal(t, syscall.SIGTERM)
 	if code := p.code(t); code != 1 {
 		t.Errorf("exit code %d", code)
