@@ -13,11 +13,11 @@ import (
 
 // isAside reports whether a request is none of the API's.
 func (s *Server) isAside(q *engine.Request) bool {
-	switch path := q.Path; {
-	case path == "/healthz", path == "/readyz", path == "/metrics":
+	switch q.Path {
+	case "/healthz", "/readyz", "/metrics":
 		return true
 	default:
-		return s.pages != nil && isPage(path) || isPreflight(q)
+		return s.pages != nil && isPage(q.Path) || isPreflight(q)
 	}
 }
 
