@@ -41,6 +41,32 @@ func stepSize(timeout time.Duration) int {
 	return int(min(max(timeout.Seconds()*slowest, 128), 16<<10))
 }
 
+// A write of more than maxLast bytes over HTTP/2 ends with a step of lastStep.
+// net/http says of a frame that fits into the buffer of its connection, of 4 KiB,
+// that it is written before it leaves, and of a larger one after: a client that has
+// everything and resets the stream may be heard before that, and the write fails as
+// if something were missing.
+const (
+	maxLast  = 2 << 10
+	lastStep = 128
+)
+
+// step is the length of the next step of a write of n bytes.
+func (p *steps) step(n int) int {
+	if !p.many {
+		return n
+	}
+	most := stepSize(p.timeout)
+	switch {
+	case n > most:
+		return most
+	case n > maxLast:
+		return n - lastStep
+	default:
+		return n
+	}
+}
+
 func (p *steps) open(w http.ResponseWriter, r *http.Request, many bool, timeout func() time.Duration) {
 	p.out, p.many, p.through = w, many, many
 	if many {
@@ -60,12 +86,8 @@ func (p *steps) Follow(f engine.Follower) { p.follower, p.through = f, true }
 
 // write sends b now.
 func (p *steps) write(b []byte) (n int, err error) {
-	step := len(b)
-	if p.many {
-		step = stepSize(p.timeout)
-	}
 	for {
-		m, err := p.writeStep(b[:min(len(b), step)])
+		m, err := p.writeStep(b[:p.step(len(b))])
 		n += m
 		if b = b[m:]; err != nil || len(b) == 0 {
 			return n, err

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -75,6 +76,41 @@ func TestStepSize(t *testing.T) {
 	} {
 		if got := stepSize(timeout); got != want {
 			t.Errorf("%v: %d, want %d", timeout, got, want)
+		}
+	}
+}
+
+// pieces keeps how long each write was.
+type pieces struct {
+	flushes
+	sizes []int
+}
+
+func (w *pieces) Write(b []byte) (int, error) {
+	w.sizes = append(w.sizes, len(b))
+	return len(b), nil
+}
+
+// TestLastStep: what a write over HTTP/2 ends with fits into the connection's
+// buffer.
+func TestLastStep(t *testing.T) {
+	for _, c := range []struct {
+		many bool
+		size int
+		want []int
+	}{
+		{true, 0, []int{0}},
+		{true, 2 << 10, []int{2 << 10}},
+		{true, 2<<10 + 1, []int{2<<10 + 1 - lastStep, lastStep}},
+		{true, 16 << 10, []int{16<<10 - lastStep, lastStep}},
+		{true, 16<<10 + 1, []int{16 << 10, 1}},
+		{true, 20 << 10, []int{16 << 10, 4<<10 - lastStep, lastStep}},
+		{false, 20 << 10, []int{20 << 10}},
+	} {
+		w := &pieces{flushes: flushes{discard: discard{http.Header{}}}}
+		p := &steps{out: w, many: c.many, through: true, timeout: time.Hour}
+		if n, err := p.write(make([]byte, c.size)); n != c.size || err != nil || !slices.Equal(w.sizes, c.want) {
+			t.Errorf("%d bytes, many %v: in %v, %d, %v; want %v", c.size, c.many, w.sizes, n, err, c.want)
 		}
 	}
 }
