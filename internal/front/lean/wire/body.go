@@ -108,7 +108,7 @@ func (b *Body) framing(c byte) *Refusal {
 		return b.begin()
 	case chunkCR:
 		if c != '\r' {
-			return malformed("A chunk is longer than its size.")
+			return malformed("A chunk does not end where its size says.")
 		}
 		b.state = chunkLF
 	case chunkLF:

@@ -190,7 +190,7 @@ func (h *Head) take(b, line []byte) (whole bool, r *Refusal) {
 // section 3).
 func (h *Head) requestLine(line []byte) *Refusal {
 	method := bytes.IndexByte(line, ' ')
-	if method <= 0 {
+	if method < 0 {
 		return malformed("The request line has no target.")
 	}
 	for _, c := range line[:method] {

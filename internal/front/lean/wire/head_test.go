@@ -102,6 +102,8 @@ func TestRefused(t *testing.T) {
 		{"2.3", "no minor", "GET / HTTP/1\r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
 		{"2.3", "other protocol", "GET / ICAP/1.1\r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
 		{"2.3", "no digit", "GET / HTTP/1.x\r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
+		{"2.3", "no digit at first", "GET / HTTP/x.1\r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
+		{"2.3", "no point", "GET / HTTP/1,1\r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
 		{"2.3", "space after the version", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400, "The request line does not end in a version of HTTP."},
 		{"9110 15.6.6", "HTTP/2", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "Only HTTP/1.0 and HTTP/1.1 are spoken here, and HTTP/2 by its own rules."},
 		{"9110 15.6.6", "HTTP/0", "GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505, "Only HTTP/1.0 and HTTP/1.1 are spoken here, and HTTP/2 by its own rules."},
@@ -243,6 +245,7 @@ func TestTaken(t *testing.T) {
 		{"own method", "M-SEARCH!#$%&'*+.^_`|~ / HTTP/1.1\r\nHost: a\r\n\r\n", "\"M-SEARCH!#$%&'*+.^_`|~\" \"/\" \"/\" \"\" \"\" \"a\" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false"},
 		{"query", "GET /v1/files?limit=2&x=/?%00 HTTP/1.1\r\nHost: a:80\r\n\r\n", `"GET" "/v1/files?limit=2&x=/?%00" "/v1/files" "" "limit=2&x=/?%00" "a:80" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false`},
 		{"encoded", "GET /a%2Fb%20c HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", `"GET" "/a%2Fb%20c" "/a/b c" "/a%2Fb%20c" "" "[::1]:80" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false`},
+		{"last port", "GET / HTTP/1.1\r\nHost: a%0f%F0:65535\r\n\r\n", `"GET" "/" "/" "" "" "a%0f%F0:65535" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false`},
 		{"odd path", "GET //a/../b(c)|d HTTP/1.1\r\nHost: a_b.c%2a:\r\n\r\n", `"GET" "//a/../b(c)|d" "//a/../b(c)|d" "//a/../b(c)|d" "" "a_b.c%2a:" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false`},
 		{"absolute", "GET HTTP://b:8080/c?d HTTP/1.1\r\nHost: a\r\n\r\n", `"GET" "HTTP://b:8080/c?d" "/c" "" "d" "b:8080" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false`},
 		{"absolute without a path", "GET https://b HTTP/1.0\r\n\r\n", `"GET" "https://b" "" "" "" "b" 1.0, 0 bytes, persistent false, last false, continue false, upgrade false`},
@@ -256,6 +259,8 @@ func TestTaken(t *testing.T) {
 		{"close and keep-alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", `"GET" "/" "/" "" "" "" 1.0, 0 bytes, persistent false, last false, continue false, upgrade false` + "\nConnection: [\"keep-alive\" \"close\"]"},
 		{"keep-alive in HTTP/1.0", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", `"GET" "/" "/" "" "" "" 1.0, 1 bytes, persistent true, last false, continue false, upgrade false` + "\nConnection: [\"Keep-Alive\"]\nExpect: [\"100-continue\"]\nContent-Length: [\"1\"]"},
 		{"upgrade", getHost + "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n", `"GET" "/" "/" "" "" "a" 1.1, 0 bytes, persistent true, last false, continue false, upgrade true` + "\nUpgrade: [\"websocket\"]\nConnection: [\"keep-alive, Upgrade\"]"},
+		{"upgrade to nothing", getHost + "Upgrade:\r\nConnection: upgrade\r\n\r\n", `"GET" "/" "/" "" "" "a" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false` + "\nUpgrade: [\"\"]\nConnection: [\"upgrade\"]"},
+		{"upgrade in HTTP/1.0", "GET / HTTP/1.0\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n", `"GET" "/" "/" "" "" "" 1.0, 0 bytes, persistent false, last false, continue false, upgrade false` + "\nUpgrade: [\"a\"]\nConnection: [\"upgrade\"]"},
 		{"upgrade without Connection", getHost + "Upgrade: websocket\r\n\r\n", `"GET" "/" "/" "" "" "a" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false` + "\nUpgrade: [\"websocket\"]"},
 		{"one name in several fields", getHost + "x-a: 1\r\nB: 2\r\nX-A: 3\r\nC: \r\nb:\t4\r\nx-A:5\r\n\r\n", `"GET" "/" "/" "" "" "a" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false` + "\nX-A: [\"1\" \"3\" \"5\"]\nB: [\"2\" \"4\"]\nC: [\"\"]"},
 		{"what a value may have", getHost + "A!#$%&'*+-.^_`|~9: \"a\tb\" é\x80\r\n\r\n", `"GET" "/" "/" "" "" "a" 1.1, 0 bytes, persistent true, last false, continue false, upgrade false` + "\nA!#$%&'*+-.^_`|~9: [\"\\\"a\\tb\\\" é\\x80\"]"},
@@ -309,6 +314,11 @@ func TestLimits(t *testing.T) {
 			_, err := parse(h, text, Limits{})
 			if (err == nil) != (n <= 128) || err == nil && len(h.Values("A")) != n-1 {
 				t.Errorf("%d fields: %v, %d values", n, err, len(h.Values("A")))
+			}
+			h.Reset(Limits{})
+			left := slices.Concat(h.room[0][:], h.room[1][:], h.names[:cap(h.names)], h.values[:cap(h.values)])
+			if len(left) != 4*usualFields || strings.Join(left, "") != "" || cap(h.spots) != usualFields {
+				t.Errorf("%d fields: something is kept", n)
 			}
 		}
 	}
