@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"sluice/internal/front/lean"
 )
 
 // Config is the configuration of the listening side, the key `server`.
@@ -21,6 +23,11 @@ type Config struct {
 	// Insecure allows a host other than loopback with no API key configured, and
 	// has whoever asks served, but for web pages of other sites.
 	Insecure bool `yaml:"insecure"`
+
+	// Engine is what speaks HTTP/1.0 and 1.1 in cleartext with clients: EngineLean,
+	// which costs less and is stricter, or EngineNetHTTP, which speaks all else in
+	// either case.
+	Engine string `yaml:"engine"`
 
 	// TLS names the certificate. Without it the listener speaks cleartext.
 	TLS TLSConfig `yaml:"tls"`
@@ -75,6 +82,12 @@ type Config struct {
 	ForwardHeaders []string `yaml:"forward_headers"`
 }
 
+// The values of Config.Engine.
+const (
+	EngineNetHTTP = "nethttp"
+	EngineLean    = "lean"
+)
+
 // TLSConfig names a certificate chain and its key, both PEM files. They are
 // read again when they change.
 type TLSConfig struct {
@@ -116,6 +129,7 @@ func Default() Config {
 	return Config{
 		Host:              "127.0.0.1",
 		Port:              28888,
+		Engine:            EngineNetHTTP,
 		Passthrough:       Passthrough{passAll},
 		MaxBodyBytes:      32 << 20,
 		MaxUploadBytes:    512 << 20,
@@ -142,6 +156,12 @@ func (c Config) Validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.Port < 0 || c.Port > 65535 {
 		fault("port: %d is not between 0 and 65535", c.Port)
+	}
+	switch {
+	case c.Engine != EngineNetHTTP && c.Engine != EngineLean:
+		fault("engine: %q is neither %s nor %s", c.Engine, EngineNetHTTP, EngineLean)
+	case c.Engine == EngineLean && !lean.Available:
+		fault("engine: %s is there on Linux only; give %s", EngineLean, EngineNetHTTP)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		fault("tls: cert and key go together; give both or none")

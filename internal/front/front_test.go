@@ -7,12 +7,14 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +27,21 @@ import (
 	"sluice/internal/perf"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// testEngine is the engine that all tests are run with, one after the other.
+var testEngine = EngineNetHTTP
+
+// TestMain runs all tests with each engine.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(eachEngine{m}) }
+
+type eachEngine struct{ *testing.M }
+
+func (m eachEngine) Run() (code int) {
+	for _, testEngine = range []string{EngineNetHTTP, EngineLean} {
+		fmt.Println("engine:", testEngine)
+		code = max(code, m.M.Run())
+	}
+	return code
+}
 
 const patience = 10 * time.Second
 
@@ -75,7 +91,7 @@ func startWith(t testing.TB, h llm.HandlerFunc, o Options, settings ...setting) 
 
 func testConfig(settings ...setting) (Config, StreamConfig) {
 	cfg, sc := Default(), DefaultStream()
-	cfg.Port = 0
+	cfg.Port, cfg.Engine = 0, testEngine
 	for _, set := range settings {
 		set(&cfg, &sc)
 	}
@@ -132,11 +148,19 @@ func do(t testing.TB, c *http.Client, req *http.Request) (*http.Response, string
 	return resp, string(b)
 }
 
-// serve has s answer a request that comes over no connection.
+// serve has s answer a request that comes over no connection, as net/http has them.
 func serve(s *Server, w http.ResponseWriter, r *http.Request) {
-	h, _ := s.engine.(http.Handler)
+	made, ok := unconnected.Load(s)
+	if !ok {
+		cfg := s.state.Load().cfg
+		cfg.Engine = EngineNetHTTP
+		made, _ = unconnected.LoadOrStore(s, s.newEngine(cfg))
+	}
+	h, _ := made.(http.Handler)
 	h.ServeHTTP(w, r)
 }
+
+var unconnected sync.Map // of engines by *Server
 
 // counters are those that s reports, by name and labels.
 type counters map[string]float64

@@ -307,6 +307,7 @@ func TestValidate(t *testing.T) {
 		"any":              func(c *Config, _ *StreamConfig) { c.Host = "" },
 		"port":             func(c *Config, _ *StreamConfig) { c.Port = 70000 },
 		"tls":              func(c *Config, _ *StreamConfig) { c.TLS.Cert = "x" },
+		"engine":           func(c *Config, _ *StreamConfig) { c.Engine = "fast" },
 		"api_keys[0].hash": func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: "sk-plain"}} },
 		"api_keys[1].name": func(c *Config, _ *StreamConfig) {
 			c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a")}, {Name: "a", Hash: HashKey("b")}}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/front/lean"
 	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
@@ -233,7 +234,11 @@ func (s *Server) newEngine(cfg Config) engine.Engine {
 	if s.certs != nil {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certs.get}
 	}
-	return nethttp.New(o)
+	library := nethttp.New(o)
+	if cfg.Engine == EngineNetHTTP || s.certs != nil {
+		return library
+	}
+	return lean.New(o, library)
 }
 
 // Listen opens the listening socket and returns its address.
@@ -283,7 +288,7 @@ type Prepared struct {
 }
 
 // Prepare checks a configuration and a handler that are to replace those in use.
-// It changes nothing. The address, whether TLS is used, and the limits of the
+// It changes nothing. The address, the engine, whether TLS is used, and the limits of the
 // listener itself (max_header_bytes, read_header_timeout, idle_timeout) cannot
 // change without a restart: the error says so where they differ.
 func (s *Server) Prepare(cfg Config, sc StreamConfig, h llm.Handler) (*Prepared, error) {
@@ -324,7 +329,7 @@ func restartNeeded(old, cfg *Config) error {
 		key     string
 		changed bool
 	}{
-		{"host", old.Host != cfg.Host}, {"port", old.Port != cfg.Port},
+		{"host", old.Host != cfg.Host}, {"port", old.Port != cfg.Port}, {"engine", old.Engine != cfg.Engine},
 		{"tls", (old.TLS.Cert == "") != (cfg.TLS.Cert == "")},
 		{"max_header_bytes", old.MaxHeaderBytes != cfg.MaxHeaderBytes},
 		{"read_header_timeout", old.ReadHeaderTimeout != cfg.ReadHeaderTimeout},

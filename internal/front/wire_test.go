@@ -66,9 +66,10 @@ func TestSmuggling(t *testing.T) {
 	post := "POST " + chatPath + " HTTP/1.1\r\nHost: localhost\r\n"
 	size := fmt.Sprintf("Content-Length: %d\r\n", len(chatBody))
 	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(chatBody), chatBody)
+	lenient := map[string]bool{"the same length twice": true, "folded length": true}
 	for _, c := range []struct {
 		name, text string
-		once       bool // the first request is sound
+		once       bool // the first request is sound, for an engine that repairs what it can
 	}{
 		{"sound", post + size + "\r\n" + chatBody, true},
 		{"two lengths", post + size + "Content-Length: 5\r\n\r\n" + chatBody + hidden, false},
@@ -105,6 +106,9 @@ func TestSmuggling(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			served = nil
+			if testEngine == EngineLean && lenient[c.name] {
+				c.once = false
+			}
 			reply := s.raw(t, c.text)
 			mu.Lock()
 			defer mu.Unlock()
@@ -138,6 +142,10 @@ func TestLengthAndChunked(t *testing.T) {
 		return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n" + chunks(body)
 	}
 	sound := request(chatPath, coding, chatBody)
+	lenient := "200"
+	if testEngine == EngineLean {
+		lenient = "400"
+	}
 	for _, c := range []struct {
 		name, text, status string
 		last               bool
@@ -146,14 +154,14 @@ func TestLengthAndChunked(t *testing.T) {
 		{"length before", request(chatPath, length+coding, chatBody), "200", true},
 		{"length after", request(chatPath, coding+length, chatBody), "200", true},
 		{"any case", request(chatPath, "tRANSFER-eNCODING: CHUNKED\r\ncONTENT-lENGTH: 4\r\n", chatBody), "200", true},
-		{"two lengths", request(chatPath, length+coding+length, chatBody), "200", true},
+		{"two lengths", request(chatPath, length+coding+length, chatBody), lenient, true},
 		{"the right length", request(chatPath, fmt.Sprintf("Content-Length: %d\r\n", len(chunks(chatBody)))+coding, chatBody), "200", true},
-		{"folded coding", request(chatPath, "Transfer-Encoding:\r\n chunked\r\n"+length, chatBody), "200", true},
+		{"folded coding", request(chatPath, "Transfer-Encoding:\r\n chunked\r\n"+length, chatBody), lenient, true},
 		{"long head", request(chatPath, length+"X-A: "+strings.Repeat("a", 6<<10)+"\r\n"+coding, chatBody), "200", true},
 		{"stream", request(chatPath, length+coding, streamBody), "200", true},
 		{"error", request("/nothing", length+coding, chatBody), "404", true},
 		{"probe", request("/healthz", length+coding, chatBody), "405", true},
-		{"length in an earlier request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" + sound, "200", true},
+		{"length in an earlier request", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" + sound, "200", testEngine == EngineNetHTTP},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			reply := s.send(t, c.text+request("/after", "Connection: close\r\n"+coding, "x"), false)
@@ -182,15 +190,21 @@ func TestChunkedOverTLS(t *testing.T) {
 	}
 }
 
-// TestOldVersion: of HTTP/1.0 net/http does not tell whether a Transfer-Encoding
-// was there, so that nothing that follows a request is one.
+// TestOldVersion: HTTP/1.0 has no Transfer-Encoding, so that nothing that follows a
+// request with one is a request. net/http does not tell whether it was there, and so
+// ends with each; lean refuses it, and keeps a connection that is to be kept.
 func TestOldVersion(t *testing.T) {
 	s := start(t, unary(`{}`))
-	hidden := "POST /hidden HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+	next := "POST /hidden HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 	for _, fields := range []string{"", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n"} {
 		for _, path := range []string{chatPath, "/healthz"} {
-			reply := s.send(t, "POST "+path+" HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n"+fields+"\r\n"+hidden, false)
-			if strings.Count(reply, "HTTP/1.0 ")+strings.Count(reply, "HTTP/1.1 ") != 1 || strings.Contains(reply, "hidden") {
+			reply := s.send(t, "POST "+path+" HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n"+fields+"\r\n"+next, false)
+			count, kept := strings.Count(reply, "\r\n\r\n"), strings.Count(reply, "Connection: keep-alive\r\n")
+			if testEngine == EngineLean && fields == "" {
+				if count != 2 || kept != 1 || !strings.Contains(reply, "hidden") {
+					t.Errorf("%s: %q", path, reply)
+				}
+			} else if count != 1 || kept != 0 || strings.Contains(reply, "hidden") {
 				t.Errorf("%s %q: %q", path, fields, reply)
 			}
 		}

@@ -13,3 +13,6 @@ func New() Clock { return Clock{time.Now()} }
 
 // Now is the time on the clock.
 func (c Clock) Now() time.Duration { return time.Since(c.start) }
+
+// At is what the clock shows at t.
+func (c Clock) At(t time.Time) time.Duration { return t.Sub(c.start) }
