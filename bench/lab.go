@@ -118,12 +118,13 @@ func (l *lab) startSluice(ctx context.Context) (*proxy, error) {
 	_, port, _ := net.SplitHostPort(addr)
 	conf := fmt.Sprintf(`server:
   port: %s
+  engine: %s
   api_keys: [{name: bench, hash: "sha256:%x"}]
 http_client: {max_connections: %d}
 upstreams:
   - {name: mock, base_url: "http://%s/v1", api_key: upstream-key}
 log: {level: warn}
-%s`, port, sha256.Sum256([]byte(apiKey)), l.streams+200, l.mockAddr, l.sections)
+%s`, port, l.engine, sha256.Sum256([]byte(apiKey)), l.streams+200, l.mockAddr, l.sections)
 	file := filepath.Join(l.dir, "sluice.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err

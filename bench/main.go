@@ -35,6 +35,7 @@ type plan struct {
 	rounds   int           // how often each load is repeated, the proxies in turn
 	streams  int           // open at once when memory is measured
 	conns    int           // of the load
+	engine   string        // server.engine of Sluice
 }
 
 func main() {
@@ -70,6 +71,7 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 3, "rounds; the median is printed")
 	flag.IntVar(&p.streams, "streams", 2000, "open streams when memory is measured")
 	flag.IntVar(&p.conns, "c", 32, "connections of the load")
+	flag.StringVar(&p.engine, "engine", "nethttp", "what speaks HTTP in Sluice: nethttp or lean")
 	flag.CommandLine.Parse(args)
 	if err := run(ctx, p); err != nil {
 		log.Fatal(err)
