@@ -11,6 +11,7 @@ import (
 	"sluice/bench/shapes"
 	"sluice/internal/codec"
 	"sluice/internal/llm"
+	"sluice/internal/protobuf/catalog"
 )
 
 // chatType is the name of the type of chat.
@@ -23,7 +24,11 @@ func newCodec(change func(*codec.Config)) (*codec.Codec, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c, err := codec.New(cfg, codec.Options{})
+	schemas, err := catalog.New(context.Background(), catalog.Default(), catalog.Options{})
+	if err != nil {
+		return nil, err
+	}
+	c, err := codec.New(cfg, codec.Options{Schemas: schemas})
 	if err != nil {
 		return nil, err
 	}
