@@ -39,6 +39,7 @@ func TestDeadlineOfWhatIsOver(t *testing.T) {
 					return
 				default:
 					d.pass(10)
+					runtime.Gosched() // where there is one processor
 				}
 			}
 		})
