@@ -724,7 +724,7 @@ func TestUnread(t *testing.T) {
 				t.Errorf("%d %q", res.StatusCode, got)
 			}
 			if size > maxUnread {
-				if _, err := r.ReadByte(); err != io.EOF { //nolint:errorlint // a reset is another
+				if _, err := r.ReadByte(); err != io.EOF { // a reset is another error
 					t.Errorf("%d bytes: %v", size, err)
 				}
 				break
@@ -805,7 +805,7 @@ func TestShutdown(t *testing.T) {
 	<-begun
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(t.Context()) }()
-	if _, err := waits.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // a reset is another
+	if _, err := waits.Read(make([]byte, 1)); err != io.EOF { // a reset is another error
 		t.Errorf("one that waits: %v", err)
 	}
 	close(release)
