@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/front/lean"
 	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
@@ -37,6 +38,9 @@ type eachEngine struct{ *testing.M }
 
 func (m eachEngine) Run() (code int) {
 	for _, testEngine = range []string{EngineNetHTTP, EngineLean} {
+		if testEngine == EngineLean && !lean.Available {
+			continue
+		}
 		fmt.Println("engine:", testEngine)
 		code = max(code, m.M.Run())
 	}

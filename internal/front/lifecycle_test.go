@@ -107,6 +107,17 @@ func (s *Server) Swap(cfg Config, sc StreamConfig, h llm.Handler) (idle <-chan s
 	return p.Commit(), nil
 }
 
+// TestEngineTakesARestart: connections are an engine's, and stay it.
+func TestEngineTakesARestart(t *testing.T) {
+	s := start(t, unary(`{}`))
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) {
+		c.Engine = map[string]string{EngineLean: EngineNetHTTP, EngineNetHTTP: EngineLean}[testEngine]
+	})
+	if _, err := s.Prepare(cfg, sc, unary(`{}`)); err == nil || !strings.Contains(err.Error(), "engine: a change takes a restart") {
+		t.Error(err)
+	}
+}
+
 // What is prepared changes nothing until it is committed.
 func TestPrepareChangesNothing(t *testing.T) {
 	s := start(t, unary(`"old"`))
