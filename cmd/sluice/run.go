@@ -93,6 +93,7 @@ func (c *cli) checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration and print what is in effect, secrets redacted",
 		Long: `Check reads the configuration as serve does: defaults, file, environment, flags.
+It opens the files that the configuration names, changes none, and asks nobody.
 It prints every fault, one line each, and exits with 2, or prints the
 configuration that is in effect, with secrets redacted, and warns of what is no
 fault and yet a risk.`,
@@ -102,7 +103,9 @@ fault and yet a risk.`,
 	}
 	options := c.configFlags(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		cfg, err := config.Load(options())
+		o := options()
+		o.Files = true
+		cfg, err := config.Load(o)
 		if err != nil {
 			return err
 		}

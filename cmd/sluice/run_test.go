@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +76,50 @@ func TestUsage(t *testing.T) {
 		if strings.Contains(stdout+stderr, "hidden") {
 			t.Errorf("sluice %s prints a secret:\n%s", strings.Join(c.args, " "), stdout)
 		}
+	}
+}
+
+// check opens what the configuration names and tells of all that is wrong with it at
+// once, with what is wrong with the configuration itself; so does a start that fails
+// for some of it. Neither changes anything.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	cfg, none, file := filepath.Join(dir, "c.yaml"), filepath.Join(dir, "none"), filepath.Join(dir, "file")
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(cfg, []byte(text), 0o600), os.WriteFile(file, []byte("x"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	faulty := "server:\n  tls:\n    cert: " + none + "\n    key: " + none + "\n" +
+		"state_dir: " + file + "/state\nprotobuf:\n  schemas:\n    - " + none + ".proto\n    - " + file + "\n    - grpc://127.0.0.1:1\n"
+	secret := "upstreams:\n  - {name: a, base_url: \"http://127.0.0.1:1\", api_key: \"file:" + none + "\"}\nlog:\n  level: loud\n"
+	faults := []string{"c.yaml:3: server.tls.cert: ", "c.yaml:4: server.tls.key: ", "c.yaml:5: state_dir: ",
+		"c.yaml:8: protobuf.schemas[0]: ", "c.yaml:9: protobuf.schemas[1]: "}
+	own := append(slices.Clone(faults), "c.yaml:12: upstreams[0].api_key: ", "c.yaml:14: log.level: ")
+	for _, c := range []struct {
+		command, text string
+		want          []string
+	}{
+		{"check", faulty + secret, own},
+		{"check", faulty, faults},
+		{"serve", faulty, faults},
+	} {
+		write(c.text)
+		code, _, stderr := call(t, nil, "", c.command, "--config", cfg)
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSuffix(stderr, "\n"), "\n"), func(l string) bool { return !strings.HasPrefix(l, "sluice: ") })
+		if code != exitUsage || !slices.EqualFunc(lines, c.want, func(l, want string) bool { return strings.HasPrefix(l, "sluice: "+want) }) {
+			t.Errorf("%s: code %d\n%s\nwant %q", c.command, code, stderr, c.want)
+		}
+	}
+	// What a start does by itself is not done, and what it would ask is named.
+	write("state_dir: " + none + "/state\nprotobuf:\n  schemas:\n    - grpc://127.0.0.1:1\n")
+	code, _, stderr := call(t, nil, "", "check", "--config", cfg)
+	if code != exitOK || stderr != "sluice: warning: protobuf.schemas[0]: grpc://127.0.0.1:1 is asked at the start, and was not asked now\n" {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 2 {
+		t.Errorf("%v, %v", list, err)
 	}
 }
 

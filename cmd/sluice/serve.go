@@ -85,13 +85,23 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 	s.warn(cfg)
 	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})
 	if err != nil {
-		return failure{err}
+		return c.explainStart(o, err)
 	}
 	if _, err := s.gateway.Listen(); err != nil {
 		err = failure{explainListen(err, cfg.Server.Host, cfg.Server.Port)}
 		return errors.Join(err, s.gateway.Close())
 	}
 	return s.run(ctx, signals)
+}
+
+// explainStart gives all that is wrong with what the configuration names, where a
+// start failed for some of it, and the reason of the failure otherwise.
+func (c *cli) explainStart(o config.LoadOptions, err error) error {
+	o.Files = true
+	if _, all := config.Load(o); all != nil {
+		return all
+	}
+	return failure{err}
 }
 
 func (c *cli) logger(l config.Log, level *slog.LevelVar) *slog.Logger {

@@ -11,6 +11,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"sluice/internal/perf/timeline"
 	"sluice/internal/protobuf/catalog"
 	"sluice/internal/route"
+	"sluice/internal/state"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
 )
@@ -55,6 +57,8 @@ type Config struct {
 	// ACME_API_KEY, with no address to send it to: ACME_BASE_URL is not set. They
 	// are looked for only where no upstream is listed.
 	Unaddressed []string `yaml:"-"`
+
+	doubts []string // that checkFiles found, each as "key: why"
 }
 
 // Stream is how event streams are read and written.
@@ -184,7 +188,30 @@ func (c Config) Warnings() []string {
 	if len(c.Upstreams) > 0 {
 		list = append(list, c.Route.Doubts(c.routed())...)
 	}
-	return list
+	return append(list, c.doubts...)
+}
+
+// checkFiles looks at what the configuration names on disk, as a start would, and
+// changes nothing. What a start goes on without is a doubt. Files that secrets and
+// cache.redis_url name were read before.
+func (c *Config) checkFiles(ctx context.Context) error {
+	faults := []error{within("server", c.Server.CheckFiles())}
+	if c.Protobuf.Enabled {
+		unasked, err := c.Protobuf.Catalog.CheckFiles(ctx)
+		faults = append(faults, within("protobuf", err))
+		for _, one := range unasked {
+			c.doubts = append(c.doubts, join("protobuf", one))
+		}
+	}
+	if c.StateDir != "" {
+		switch err := state.Check(c.StateDir); {
+		case errors.Is(err, state.ErrUnwritable):
+			c.doubts = append(c.doubts, "state_dir: nothing will be kept for a restart: "+err.Error())
+		case err != nil:
+			faults = append(faults, fmt.Errorf("state_dir: %w", err))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // Validate returns all faults joined, each as "key: what is wrong".

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,10 @@ type LoadOptions struct {
 	File  string   // YAML; "" for none
 	Env   []string // as os.Environ gives it
 	Flags []Flag   // the flags that were given
+
+	// Files has what the configuration names on disk looked at too, certificates
+	// and schemas, which a start does itself. Nothing is changed, and nobody asked.
+	Files bool
 
 	// Protocols that an upstream's entry can name, one at least; nil: those of
 	// Protocols.
@@ -69,6 +74,9 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	d.upstreams(root, &cfg, protocols) // each begins with the final http_client
 	registerFromEnv(&cfg, protocols[0], env, f)
 	f.addChecked(cfg.Validate(), d.file)
+	if o.Files {
+		f.addChecked(cfg.checkFiles(context.Background()), d.file)
+	}
 	if err := f.err(); err != nil {
 		return nil, err
 	}

@@ -236,6 +236,10 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// CheckFiles opens the files that the configuration names, as a start would, and
+// changes nothing. It returns all faults as Validate does.
+func (c Config) CheckFiles() error { return errors.Join(c.TLS.checkFiles()...) }
+
 // Validate returns all faults, each as "key: what is wrong", the key below
 // `stream`.
 func (c StreamConfig) Validate() error {

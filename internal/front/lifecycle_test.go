@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -256,6 +257,33 @@ func writeCert(t *testing.T, dir, name string) TLSConfig {
 		}
 	}
 	return cfg
+}
+
+// Every file that cannot be used is told of, under its key.
+func TestCheckFiles(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	good, foreign := writeCert(t, dir, "a"), writeCert(t, other, "b")
+	none := filepath.Join(dir, "none")
+	for _, c := range []struct {
+		cfg  TLSConfig
+		want []string // how each fault begins
+	}{
+		{TLSConfig{}, nil},
+		{good, nil},
+		{TLSConfig{Cert: none}, nil}, // Validate's
+		{TLSConfig{Cert: none, Key: none}, []string{"tls.cert: open " + none, "tls.key: open " + none}},
+		{TLSConfig{Cert: good.Cert, Key: none}, []string{"tls.key: open " + none}},
+		{TLSConfig{Cert: dir, Key: good.Key}, []string{"tls.cert: read " + dir}},
+		{TLSConfig{Cert: good.Cert, Key: foreign.Key}, []string{"tls: " + good.Cert + " and " + foreign.Key + " cannot be used"}},
+	} {
+		var got []string
+		if err := (Config{TLS: c.cfg}).CheckFiles(); err != nil {
+			got = strings.Split(err.Error(), "\n")
+		}
+		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%+v: %q, want %q", c.cfg, got, c.want)
+		}
+	}
 }
 
 func TestTLS(t *testing.T) {

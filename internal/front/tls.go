@@ -62,6 +62,29 @@ func readCertificate(cfg TLSConfig) (*certificate, error) {
 	return &certificate{cfg, pair, version}, nil
 }
 
+// checkFiles opens the files that c names, without keeping anything of them. It
+// returns all faults, each as "key: what is wrong", the key below `server`.
+func (c TLSConfig) checkFiles() (faults []error) {
+	if c.Cert == "" || c.Key == "" {
+		return nil // none, or a fault that Validate tells of
+	}
+	cert, err := os.ReadFile(c.Cert)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("tls.cert: %w", err))
+	}
+	key, err := os.ReadFile(c.Key)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("tls.key: %w", err))
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		faults = append(faults, fmt.Errorf("tls: %s and %s cannot be used: %w", c.Cert, c.Key, err))
+	}
+	return faults
+}
+
 func versions(cfg TLSConfig) (v [2]fileVersion, err error) {
 	for i, name := range [2]string{cfg.Cert, cfg.Key} {
 		info, err := os.Stat(name)

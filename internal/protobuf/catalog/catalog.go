@@ -8,6 +8,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -104,7 +105,7 @@ func load(ctx context.Context, list []string, l schema.Limits) (loaded []*schema
 	for _, entry := range list {
 		name, location := nameOf(entry)
 		if other, ok := seen[name]; ok {
-			return nil, fmt.Errorf("load schemas: %q and %q are both named %q; give one another name, as other=%s", other, entry, name, location)
+			return nil, fmt.Errorf("load schemas: %w", sameName(other, entry, name, location))
 		}
 		seen[name] = entry
 		s, err := schema.Load(ctx, schema.Source{Name: name, Locations: []string{location}}, l)
@@ -114,6 +115,43 @@ func load(ctx context.Context, list []string, l schema.Limits) (loaded []*schema
 		loaded = append(loaded, s)
 	}
 	return loaded, nil
+}
+
+// CheckFiles loads the schemas that the configuration names, as a start would, and
+// keeps nothing of them. Servers that reflect are not asked: they are in unasked,
+// each as "key: why". It returns all faults as Validate does.
+func (c Config) CheckFiles(ctx context.Context) (unasked []string, err error) {
+	var faults []error
+	seen := make(map[string]string)
+	for i, entry := range c.Schemas {
+		if entry == "" {
+			continue // a fault that Validate tells of
+		}
+		key := fmt.Sprintf("schemas[%d]", i)
+		name, location := nameOf(entry)
+		if other, ok := seen[name]; ok {
+			faults = append(faults, fmt.Errorf("%s: %w", key, sameName(other, entry, name, location)))
+			continue
+		}
+		seen[name] = entry
+		src := schema.Source{Name: name, Locations: []string{location}}
+		if src.Remote() {
+			unasked = append(unasked, fmt.Sprintf("%s: %s is asked at the start, and was not asked now", key, location))
+			continue
+		}
+		if _, err := schema.Load(ctx, src, limits(int64(c.MaxSchemaBytes))); err != nil {
+			// A compiler's faults, one a line, are of this one entry.
+			faults = append(faults, errors.New(key+": "+strings.ReplaceAll(err.Error(), "\n", "; ")))
+		}
+	}
+	if n := len(c.Schemas); n > c.MaxSchemas && c.MaxSchemas > 0 {
+		faults = append(faults, fmt.Errorf("schemas: there are %d, and max_schemas is %d", n, c.MaxSchemas))
+	}
+	return unasked, errors.Join(faults...)
+}
+
+func sameName(one, other, name, location string) error {
+	return fmt.Errorf("%q and %q are both named %q; give one another name, as other=%s", one, other, name, location)
 }
 
 // nameOf splits an entry of the configuration's schemas. One that names none is

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,6 +194,46 @@ func TestFollow(t *testing.T) {
 	upload(t, c, "a", "A")
 	if err := c.Remove("a"); err != nil || n != 1 {
 		t.Errorf("after stop: %d, %v", n, err)
+	}
+}
+
+// All schemas that cannot be used are told of, and no server is asked.
+func TestCheckFiles(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan bool, 1)
+	go func() {
+		_, err := l.Accept()
+		asked <- err == nil
+	}()
+	dir := t.TempDir()
+	good, bad, none := filepath.Join(dir, "good.proto"), filepath.Join(dir, "bad.proto"), filepath.Join(dir, "none.proto")
+	file(t, good, "A")
+	if err := os.WriteFile(bad, []byte(`syntax = "proto3"; message A { B b = 1; C c = 2; }`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.Schemas, cfg.MaxSchemas = []string{good, bad, "grpc://" + l.Addr().String(), none, "good=" + good, "ftp://x"}, 5
+	unasked, err := cfg.CheckFiles(t.Context())
+	_ = l.Close()
+	if <-asked {
+		t.Error("the server was asked")
+	}
+	if len(unasked) != 1 || !strings.HasPrefix(unasked[0], "schemas[2]: "+cfg.Schemas[2]) {
+		t.Errorf("not asked: %q", unasked)
+	}
+	if err == nil {
+		t.Fatal("no fault")
+	}
+	got, want := strings.Split(err.Error(), "\n"), []string{"schemas[1]: ", "schemas[3]: ", "schemas[4]: ", "schemas[5]: ", "schemas: there are 6"}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) || !strings.Contains(got[0], "unknown type C") {
+		t.Errorf("%q, want %q", got, want)
+	}
+	cfg.Schemas = []string{good}
+	if unasked, err := cfg.CheckFiles(t.Context()); len(unasked) > 0 || err != nil {
+		t.Errorf("%q, %v", unasked, err)
 	}
 }
 

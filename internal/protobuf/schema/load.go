@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -25,6 +26,15 @@ type Source struct {
 	ImportPaths []string
 	// TLS is for grpcs. Nil trusts the system's authorities.
 	TLS *tls.Config
+}
+
+// Remote reports whether a server has to be asked.
+func (src Source) Remote() bool { return slices.ContainsFunc(src.Locations, reflects) }
+
+// reflects reports whether a location is a server with a reflection service.
+func reflects(location string) bool {
+	scheme, _, ok := strings.Cut(location, "://")
+	return ok && (scheme == "grpc" || scheme == "grpcs")
 }
 
 // Load loads a schema, in Limits.Timeout and as long as ctx lasts.
@@ -59,7 +69,7 @@ func (src Source) files(ctx context.Context, l Limits) ([]*descriptorpb.FileDesc
 		var err error
 		scheme, target, isURL := strings.Cut(location, "://")
 		switch {
-		case isURL && (scheme == "grpc" || scheme == "grpcs"):
+		case reflects(location):
 			more, err = fromServer(ctx, target, credentialsFor(scheme, src.TLS), &d)
 		case isURL:
 			err = fmt.Errorf("unknown scheme %q: grpc and grpcs are known", scheme)
