@@ -31,7 +31,7 @@ const (
 
 	// These are its own errors. Status is that of the reply's head, so one such as
 	// 503 means that it did not process the request; or what its stream's event, or
-	// a reply of status 200, told of after it had begun to.
+	// a reply of status 200, told of after it had begun to, or that this is no answer.
 	Answered
 	Told
 

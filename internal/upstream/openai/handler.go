@@ -131,7 +131,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	case req.Method != "HEAD" && isJSON(contentType, req.Op):
 		return h.unary(req.Op, r, nil, out, begun)
 	default:
-		return h.pieces(r, nil, out, begun)
+		return h.pieces(r, nil, out, begun, isPage(req.Op, r))
 	}
 }
 

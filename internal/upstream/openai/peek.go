@@ -33,13 +33,15 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 		return err
 	}
 	await(&h.stream, r, begun, true)
+	json := isJSON(r.Get("Content-Type"), req.Op)
 	switch {
 	case is == events:
 		return h.relay(req.Op, r, read, out, begun)
-	case is != other && isJSON(r.Get("Content-Type"), req.Op):
+	case is != other && json:
 		return h.unary(req.Op, r, read, out, begun)
 	default:
-		return h.pieces(r, read, out, begun)
+		unfit := isPage(req.Op, r) || json && answers(req.Op) && r.Status == 200 && kindOf(read) == other
+		return h.pieces(r, read, out, begun, unfit)
 	}
 }
 

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ type whole struct {
 // is what was already read of it.
 func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
 	if r.Length > maxUnary {
-		return h.pieces(r, read, out, begun)
+		return h.pieces(r, read, out, begun, false)
 	}
 	w := h.wholes.Get().(*whole)
 	held, err := h.hold(r, read)
@@ -46,7 +47,7 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	}
 	body := held.B
 	if err == errLarger { //nolint:errorlint // hold returns it unwrapped
-		return h.pieces(r, body, out, begun)
+		return h.pieces(r, body, out, begun, false)
 	}
 	if err != nil {
 		return err
@@ -73,14 +74,37 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	if err := out.Start(&w.head); err != nil {
 		return err
 	}
-	w.event[0] = llm.Event{Raw: body, Failed: failed}
+	unfit := answers(op) && r.Status == 200 && !failed && !bracketed(body)
+	w.event[0] = llm.Event{Raw: body, Failed: failed || unfit}
 	err = out.Send(w.event[:])
-	if failed { // which goes before that the client may have left
+	switch {
+	case unfit:
+		return unreadable(h.name)
+	case failed: // which goes before that the client may have left
 		e := told(body, h.name, h.secrets)
 		e.Ended = err == nil
 		return e
 	}
 	return err
+}
+
+// bracketed reports whether a body begins and ends as an object or an array does.
+// That tells a page, and nearly every answer that was cut, from one that is whole,
+// at no cost: whoever keeps a reply looks at all of it.
+func bracketed(body []byte) bool {
+	if kindOf(body) != object {
+		return false
+	}
+	end := bytes.TrimRight(body, " \t\r\n")
+	return end[len(end)-1] == '}' || end[len(end)-1] == ']'
+}
+
+// unreadable is the fault of a reply of status 200, which went on as it came, that
+// is none of a model.
+func unreadable(name string) *llm.Error {
+	e := fault(name, llm.Told, 502, "upstream_bad_reply", "The upstream answered with status 200 and something that is not JSON.", nil)
+	e.Advice, e.Ended = llm.DoNotRetry, true
+	return e
 }
 
 // answers reports whether the replies to an operation are a model's.
@@ -147,12 +171,22 @@ func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
 	}
 }
 
-// pieces hands a body on as it comes, after the part that was already read.
-func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
+// isPage reports whether a page, such as a proxy's, stands in the place of a model's
+// answer.
+func isPage(op llm.Operation, r *upstream.Reply) bool {
+	return answers(op) && r.Status == 200 && mediaType(r.Get("Content-Type"), "text/html")
+}
+
+// pieces hands a body on as it comes, after the part that was already read. One that
+// is unfit goes on too, and is a failure.
+func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun time.Time, unfit bool) error {
 	if err := h.startPieces(r, out, begun); err != nil {
 		return err
 	}
-	return handOn(r, read, out)
+	if err := handOn(r, read, out, unfit); err != nil || !unfit {
+		return err
+	}
+	return unreadable(h.name)
 }
 
 func (h *Handler) startPieces(r *upstream.Reply, out llm.Sink, begun time.Time) error {
@@ -168,12 +202,13 @@ func (h *Handler) tunnel(r *upstream.Reply, from io.Reader, out llm.Sink, begun 
 		return err
 	}
 	go r.Pour(from)
-	return handOn(r, nil, out)
+	return handOn(r, nil, out, false)
 }
 
-// handOn hands on what was read and then the rest.
-func handOn(r *upstream.Reply, read []byte, out llm.Sink) error {
-	var event [1]llm.Event
+// handOn hands on what was read and then the rest, marked as a failure where it is
+// one.
+func handOn(r *upstream.Reply, read []byte, out llm.Sink, failed bool) error {
+	event := [1]llm.Event{{Failed: failed}}
 	piece := read
 	for {
 		if len(piece) > 0 {

@@ -61,7 +61,7 @@ func TestRequestGoesOutAsItCame(t *testing.T) {
 }
 
 func TestUnaryAndPieces(t *testing.T) {
-	small, large := strings.Repeat("x", 1000), strings.Repeat("0123456789abcdef", 200_000)
+	small, large := "{"+strings.Repeat("x", 1000)+"}", strings.Repeat("0123456789abcdef", 200_000)
 	tests := []struct {
 		name, contentType, body string
 		length                  bool
@@ -74,8 +74,9 @@ func TestUnaryAndPieces(t *testing.T) {
 		{"large", "application/json", large, true, llm.Embedding, llm.Pieces},
 		{"large chunked", "application/json", large, false, llm.Embedding, llm.Pieces},
 		{"audio", "audio/mpeg", small, true, llm.Passthrough, llm.Pieces},
-		{"html", "text/html", small, true, llm.Chat, llm.Pieces},
-		{"empty", "application/json", "", true, llm.Chat, llm.Unary},
+		{"text", "text/plain", small, true, llm.Chat, llm.Pieces},
+		{"html", "text/html", small, true, llm.Passthrough, llm.Pieces},
+		{"empty", "application/json", "", true, llm.Passthrough, llm.Unary},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -236,7 +237,7 @@ func TestUnaryTold(t *testing.T) {
 		{"text about one", `{"choices":[{"message":{"content":"{\"error\":{}}"}}]}`, llm.Chat, 0, true},
 		{"a member of a member", `{"choices":[{"message":{"error":{}}}]}`, llm.Chat, 0, true},
 		{"not a model's", busy, llm.Passthrough, 0, true},
-		{"no JSON", "error", llm.Chat, 0, true},
+		{"no JSON", "error", llm.Chat, 502, true},
 	} {
 		h := replies(t, 200, "application/json", c.body)
 		req := chat(`{}`, false)
@@ -250,6 +251,43 @@ func TestUnaryTold(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, e)
 		case c.passes && out.text() != c.body || !c.passes && out.starts != 0:
 			t.Errorf("%s: the client got %q", c.name, out.text())
+		}
+	}
+}
+
+// A reply of status 200 that is no answer of a model goes on as it came, and is a
+// failure.
+func TestUnreadable(t *testing.T) {
+	const page = "<!DOCTYPE html><title>Log in</title>"
+	for _, c := range []struct {
+		contentType, body string
+		op                llm.Operation
+		failed            bool
+	}{
+		{"text/html; charset=utf-8", page, llm.Chat, true},
+		{"application/json", page, llm.Chat, true},
+		{"application/json", "", llm.Chat, true},
+		{"application/json", " \n", llm.Response, true},
+		{"", "OK", llm.Completion, true},
+		{"application/json", `{"choices":[{"message":{"content":"a`, llm.Chat, true},
+		{"application/json", `"text"`, llm.Embedding, true},
+		{"application/json", "{} \r\n", llm.Chat, false},
+		{"application/json", "[]", llm.Embedding, false},
+		{"application/json", "\ufeff{}", llm.Chat, false},
+		{"application/json", page, llm.Passthrough, false},
+		{"text/html", page, llm.Passthrough, false},
+	} {
+		for _, stream := range []bool{false, true} {
+			req := chat(`{}`, stream)
+			req.Op = c.op
+			out, err := serve(t, replies(t, 200, c.contentType, c.body, "Content-Length", fmt.Sprint(len(c.body))), req)
+			e, _ := err.(*llm.Error) // it is the type itself that is promised
+			if (e != nil) != c.failed || err != nil && e == nil || out.text() != c.body || out.head.Status != 200 {
+				t.Errorf("%s %q, stream %v: %q, %v", c.contentType, c.body, stream, out.text(), err)
+			}
+			if e != nil && (e.Fault != llm.Told || !e.Ended || e.Status != 502 || out.failed == 0) {
+				t.Errorf("%s %q: %+v, %d events marked", c.contentType, c.body, e, out.failed)
+			}
 		}
 	}
 }
