@@ -241,8 +241,8 @@ func TestErrorEventShape(t *testing.T) {
 	}))
 	in := start(t, fmt.Sprintf(upConfig, up+"/v1", false))
 	for path, want := range map[string]string{
-		"/v1/chat/completions": "data: {\"error\":{\"message\":\"The upstream ended the connection before its reply was complete.\",\"type\":\"upstream_error\",\"param\":null,\"code\":\"upstream_cut\"}}\n\n",
-		"/v1/responses":        "event: error\ndata: {\"type\":\"error\",\"code\":\"upstream_cut\",\"message\":\"The upstream ended the connection before its reply was complete.\",\"param\":null,\"sequence_number\":1}\n\n",
+		"/v1/chat/completions": "data: {\"error\":{\"message\":\"Upstream `up` ended the connection before its reply was complete.\",\"type\":\"upstream_error\",\"param\":null,\"code\":\"upstream_cut\"}}\n\n",
+		"/v1/responses":        "event: error\ndata: {\"type\":\"error\",\"code\":\"upstream_cut\",\"message\":\"Upstream `up` ended the connection before its reply was complete.\",\"param\":null,\"sequence_number\":1}\n\n",
 	} {
 		got, err := post(in.url+path, `{"model":"m","stream":true,"messages":[],"input":"x"}`)
 		if !errors.Is(err, io.ErrUnexpectedEOF) {

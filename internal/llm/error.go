@@ -3,6 +3,7 @@ package llm
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -86,7 +87,7 @@ type ErrorReply struct {
 // Error gives the message and the cause, for logs.
 func (e *Error) Error() string {
 	s := e.Message
-	if e.Upstream != "" {
+	if e.Upstream != "" && !strings.Contains(s, "`"+e.Upstream+"`") {
 		s = "upstream " + e.Upstream + ": " + s
 	}
 	if e.Err != nil {
@@ -106,6 +107,16 @@ func (e *Error) Named() bool { return e.Code != "" && e.Code != CodeUpstream }
 // Declined: whoever means another one sets it.
 func Errorf(status int, code, format string, args ...any) *Error {
 	return &Error{Status: status, Type: TypeOf(status), Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// UpstreamError makes the Error of an upstream that failed. message has a %s where
+// the upstream's name belongs: a client that may be answered by several has to know
+// which one it was.
+func UpstreamError(name string, f Fault, status int, code, message string, cause error) *Error {
+	return &Error{
+		Fault: f, Status: status, Type: TypeUpstream, Code: code, Message: strings.Replace(message, "%s", "`"+name+"`", 1),
+		Upstream: name, Err: cause,
+	}
 }
 
 // TypeOf gives the error type that OpenAI uses with a status.

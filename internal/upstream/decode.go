@@ -58,7 +58,7 @@ func (r *Reply) decode(coding string) error {
 		case "gzip", "x-gzip", "deflate", "br", "zstd":
 			chain = append([]string{part}, chain...)
 		default:
-			return r.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply has a coding that was not asked for.",
+			return r.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s has a coding that was not asked for.",
 				fmt.Errorf("content coding %q", part))
 		}
 	}
@@ -66,7 +66,7 @@ func (r *Reply) decode(coding string) error {
 		return nil
 	}
 	if len(chain) > maxCodings {
-		return r.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply is coded too many times over.", nil)
+		return r.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s is coded too many times over.", nil)
 	}
 	r.Length = -1
 	r.coded = &decoder{reply: r, source: pieces{reply: r}, chain: chain}
@@ -97,7 +97,7 @@ func (d *decoder) next() ([]byte, error) {
 			d.err = d.explain(err)
 		}
 		if d.got += int64(n); d.got > d.reply.client.cfg.MaxReplyBytes {
-			d.err = d.reply.client.failure(llm.TooLarge, 502, "upstream_reply_too_large", "The upstream's reply is too large.",
+			d.err = d.reply.client.failure(llm.TooLarge, 502, "upstream_reply_too_large", "The reply of upstream %s is too large.",
 				fmt.Errorf("more than %d bytes after decoding", d.reply.client.cfg.MaxReplyBytes))
 			return nil, d.err
 		}
@@ -145,7 +145,7 @@ func (d *decoder) explain(err error) error {
 		}
 		err = errors.New("bytes after the end")
 	}
-	return d.reply.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply cannot be decoded.", err)
+	return d.reply.client.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s cannot be decoded.", err)
 }
 
 func (d *decoder) free() {

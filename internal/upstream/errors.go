@@ -21,10 +21,7 @@ var errStalled = errors.New("nothing came in time")
 
 // failure makes the error that a caller gets.
 func (c *Client) failure(f llm.Fault, status int, code, message string, cause error) *llm.Error {
-	return &llm.Error{
-		Fault: f, Status: status, Type: llm.TypeUpstream, Code: code, Message: message,
-		Upstream: c.opts.Name, Err: cause,
-	}
+	return llm.UpstreamError(c.opts.Name, f, status, code, message, cause)
 }
 
 func (c *Client) unprocessed(f llm.Fault, status int, code, message string, cause error) *llm.Error {
@@ -36,14 +33,14 @@ func (c *Client) unprocessed(f llm.Fault, status int, code, message string, caus
 // over ends the calls of a Client that was closed: a new configuration took
 // its place.
 func (c *Client) over() error {
-	e := c.unprocessed(llm.Replaced, 503, "upstream_closed", "The upstream was reconfigured. Try again.", nil)
+	e := c.unprocessed(llm.Replaced, 503, "upstream_closed", "Upstream %s was reconfigured. Try again.", nil)
 	e.RetryAfter = time.Second
 	return e
 }
 
 // busy says that no connection came free in time.
 func (c *Client) busy() error {
-	e := c.unprocessed(llm.Busy, 503, "upstream_busy", "All connections to the upstream are in use. Try again shortly.", nil)
+	e := c.unprocessed(llm.Busy, 503, "upstream_busy", "All connections to upstream %s are in use. Try again shortly.", nil)
 	e.RetryAfter = time.Second
 	return e
 }
@@ -56,9 +53,9 @@ func (c *Client) dialFailure(err error) error {
 	}
 	c.stats.dialFailures.Add(1)
 	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
-		return c.unprocessed(llm.TimedOut, 504, "upstream_timeout", "The upstream did not accept a connection in time.", err)
+		return c.unprocessed(llm.TimedOut, 504, "upstream_timeout", "Upstream %s did not accept a connection in time.", err)
 	}
-	return c.unprocessed(llm.Unreachable, 502, "upstream_unreachable", "The upstream could not be reached.", err)
+	return c.unprocessed(llm.Unreachable, 502, "upstream_unreachable", "Upstream %s could not be reached.", err)
 }
 
 // explain turns an error of an exchange into the caller's. The context comes
@@ -78,15 +75,15 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return e // a buffer was refused
 	}
 	if e, ok := errors.AsType[*http1.ProtocolError](err); ok {
-		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The upstream's reply is malformed.", e)
+		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s is malformed.", e)
 	}
 	if isTimeout(err) || errors.Is(err, errStalled) {
-		return c.failure(llm.TimedOut, 504, "upstream_timeout", "The upstream did not answer in time.", err)
+		return c.failure(llm.TimedOut, 504, "upstream_timeout", "Upstream %s did not answer in time.", err)
 	}
 	if notProcessed(err) {
-		return c.unprocessed(llm.Refused, 502, "upstream_refused", "The upstream refused the request unread.", err)
+		return c.unprocessed(llm.Refused, 502, "upstream_refused", "Upstream %s refused the request unread.", err)
 	}
-	return c.failure(llm.Cut, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", err)
+	return c.failure(llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection before its reply was complete.", err)
 }
 
 func isTimeout(err error) bool {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -90,6 +91,9 @@ func wantError(t *testing.T, err error, status int, code string, unprocessed boo
 	}[code]
 	if !ok || !known || e.Status != status || e.Code != code || e.Fault != fault || e.Unprocessed != unprocessed {
 		t.Errorf("error %#v (%v), want %d %s %v unprocessed=%v", err, err, status, code, fault, unprocessed)
+	}
+	if ok && (!strings.Contains(e.Message, "pstream `test`") || strings.Contains(e.Message, "127.0.0.1")) {
+		t.Errorf("the message is %q", e.Message)
 	}
 }
 

@@ -23,7 +23,7 @@ const switching = 101
 func (c *Client) upgrade(ctx context.Context, call *Call) (*Reply, error) {
 	if c.opts.BaseURL.Scheme == "http" && c.cfg.H2C {
 		return nil, c.failure(llm.Declined, 501, "upgrade_not_supported",
-			"The upstream is spoken to in HTTP/2 alone (http_client.h2c), which cannot be left for another protocol.", nil)
+			"Upstream %s is spoken to in HTTP/2 alone (http_client.h2c), which cannot be left for another protocol.", nil)
 	}
 	cn, err := c.dialer.connect(ctx, true)
 	if err != nil {

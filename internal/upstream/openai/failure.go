@@ -50,7 +50,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	}
 	e.Message = message(body, contentType, sound)
 	if e.Message == "" {
-		e.Message = fmt.Sprintf("The upstream answered with status %d and no explanation.", r.Status)
+		e.Message = fmt.Sprintf("Upstream `%s` answered with status %d and no explanation.", h.name, r.Status)
 	}
 	if code, ok := text(body, sound, "error", "code"); ok {
 		e.Code = code
@@ -66,8 +66,8 @@ func (h *Handler) failure(r *upstream.Reply) error {
 // upstream's key would go where no one configured it to go.
 func (h *Handler) redirected(r *upstream.Reply) error {
 	to := h.secrets.redactField(r.Get("Location"))
-	return fault(h.name, llm.Unusable, 502, "upstream_redirect",
-		"The upstream answered with a redirection, which is not followed. Its base_url may be wrong.",
+	return llm.UpstreamError(h.name, llm.Unusable, 502, "upstream_redirect",
+		"Upstream %s answered with a redirection, which is not followed. Its base_url may be wrong.",
 		fmt.Errorf("status %d, location %q", r.Status, to))
 }
 

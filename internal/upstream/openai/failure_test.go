@@ -78,13 +78,13 @@ func TestErrorShapes(t *testing.T) {
 		{"application/json", `{"detail":[{"loc":["body"],"msg":"field required"}]}`, "field required", "upstream_error", false},
 		{"application/json", `[{"error":{"message":"in a list"}}]`, "in a list", "upstream_error", false},
 		{"application/json", `{"errors":[{"message":"e0"}]}`, "e0", "upstream_error", false},
-		{"application/json", `{"error":{"message":"cut`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
-		{"application/json", `{"error":{}}`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
-		{"text/html", `<h1>502 Bad Gateway</h1>`, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"application/json", `{"error":{"message":"cut`, "Upstream `up` answered with status 400 and no explanation.", "upstream_error", false},
+		{"application/json", `{"error":{}}`, "Upstream `up` answered with status 400 and no explanation.", "upstream_error", false},
+		{"text/html", `<h1>502 Bad Gateway</h1>`, "Upstream `up` answered with status 400 and no explanation.", "upstream_error", false},
 		{"text/plain; charset=utf-8", "  slow down\n", "slow down", "upstream_error", false},
-		{"text/plain", "\xff\xfe", "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"text/plain", "\xff\xfe", "Upstream `up` answered with status 400 and no explanation.", "upstream_error", false},
 		{"text/plain", long, long[:1022] + "…", "upstream_error", false},
-		{"application/json", ``, "The upstream answered with status 400 and no explanation.", "upstream_error", false},
+		{"application/json", ``, "Upstream `up` answered with status 400 and no explanation.", "upstream_error", false},
 	}
 	for i, test := range tests {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestErrorBodyCutStalledOrLarge(t *testing.T) {
 
 func TestNoUpstream(t *testing.T) {
 	out, err := serve(t, newHandler(t, "http://"+testkit.Vacant(t), nil), chat(`{}`, false))
-	if e := wantError(t, out, err, 502, "upstream_unreachable"); !e.Unprocessed || out.starts != 0 {
+	if e := wantError(t, out, err, 502, "upstream_unreachable"); !e.Unprocessed || out.starts != 0 || e.Message != "Upstream `up` could not be reached." {
 		t.Errorf("%+v", e)
 	}
 }

@@ -102,7 +102,7 @@ func bracketed(body []byte) bool {
 // unreadable is the fault of a reply of status 200, which went on as it came, that
 // is none of a model.
 func unreadable(name string) *llm.Error {
-	e := fault(name, llm.Told, 502, "upstream_bad_reply", "The upstream answered with status 200 and something that is not JSON.", nil)
+	e := llm.UpstreamError(name, llm.Told, 502, "upstream_bad_reply", "Upstream %s answered with status 200 and something that is not JSON.", nil)
 	e.Advice, e.Ended = llm.DoNotRetry, true
 	return e
 }

@@ -111,7 +111,7 @@ func (s *stream) relay(body source, out llm.Sink, name string) error {
 			return err
 		}
 		if tooLarge != nil {
-			return fault(name, llm.TooLarge, 502, "upstream_event_too_large", "The upstream sent an event that is too large.", tooLarge)
+			return llm.UpstreamError(name, llm.TooLarge, 502, "upstream_event_too_large", "Upstream %s sent an event that is too large.", tooLarge)
 		}
 		s.pace(body)
 	}
@@ -231,7 +231,7 @@ func (s *stream) finish(out llm.Sink, name string) error {
 		return cutOff(name)
 	}
 	if !s.started && sse.IsComment(tail) && sse.EndKnown(s.op) {
-		return fault(name, llm.Unusable, 502, "upstream_empty", "The upstream ended its stream without an event.", nil)
+		return llm.UpstreamError(name, llm.Unusable, 502, "upstream_empty", "Upstream %s ended its stream without an event.", nil)
 	}
 	if len(tail) > 0 {
 		s.events = append(s.events, llm.Event{Raw: tail})
@@ -244,11 +244,5 @@ func (s *stream) finish(out llm.Sink, name string) error {
 
 // cutOff is the fault of a reply without a length that its connection's end cut.
 func cutOff(name string) *llm.Error {
-	return fault(name, llm.Cut, 502, "upstream_cut", "The upstream ended the connection before its reply was complete.", nil)
-}
-
-func fault(name string, f llm.Fault, status int, code, message string, cause error) *llm.Error {
-	return &llm.Error{
-		Fault: f, Status: status, Type: llm.TypeUpstream, Code: code, Message: message, Upstream: name, Err: cause,
-	}
+	return llm.UpstreamError(name, llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection before its reply was complete.", nil)
 }

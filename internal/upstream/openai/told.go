@@ -38,7 +38,7 @@ func told(data []byte, name string, hidden *secrets) *llm.Error {
 		}
 	}
 	if e.Message == "" {
-		e.Message = "The upstream answered with an error and no explanation."
+		e.Message = "Upstream `" + name + "` answered with an error and no explanation."
 	}
 	return e
 }
