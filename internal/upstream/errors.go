@@ -83,6 +83,9 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if notProcessed(err) {
 		return c.unprocessed(llm.Refused, 502, "upstream_refused", "Upstream %s refused the request unread.", err)
 	}
+	if malformed(err) {
+		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s is malformed.", err)
+	}
 	return c.failure(llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection before its reply was complete.", err)
 }
 
@@ -109,6 +112,9 @@ const (
 	textGoAway   = "http2: Transport received Server's graceful shutdown GOAWAY"
 	textNotMade  = "http2: client conn could not be established"
 
+	textTooMuch = "net/http: server replied with more than declared Content-Length; truncated"
+	textOfPeer  = "received from peer" // the cause of a reset that the upstream sent
+
 	textNeedsHTTP1 = "http2: Transport received GOAWAY from server ErrCode:HTTP_1_1_REQUIRED"
 )
 
@@ -119,6 +125,17 @@ func notProcessed(err error) bool {
 		return se.Code == http2.ErrCodeRefusedStream || se.Code == http2.ErrCodeHTTP11Required
 	}
 	return connectionOver(err) || needsHTTP1(err)
+}
+
+// malformed reports whether an HTTP/2 error is what the library says of frames or
+// fields that no upstream may send, and not what an upstream or the network did to
+// the stream or the connection.
+func malformed(err error) bool {
+	if se, ok := errors.AsType[http2.StreamError](err); ok {
+		return se.Cause == nil || se.Cause.Error() != textOfPeer
+	}
+	_, ok := errors.AsType[http2.ConnectionError](err)
+	return ok || errors.Is(err, http2.ErrFrameTooLarge) || hasText(err, textTooMuch)
 }
 
 // needsHTTP1 reports whether the upstream refused a request because it was sent

@@ -239,6 +239,66 @@ func TestReadIsNotStaleH2(t *testing.T) {
 	}
 }
 
+// What no upstream may send is a malformed reply; what it ends early is a cut one.
+func TestMalformedH2(t *testing.T) {
+	field := func(pairs ...string) (list []hpack.HeaderField) {
+		for i := 0; i < len(pairs); i += 2 {
+			list = append(list, hpack.HeaderField{Name: pairs[i], Value: pairs[i+1]})
+		}
+		return list
+	}
+	head := func(pairs ...string) func(*peer, uint32) {
+		return func(p *peer, s uint32) { p.trailers(s, false, field(pairs...)...) }
+	}
+	raw := func(text string) func(*peer, uint32) {
+		return func(p *peer, _ uint32) { _, _ = io.WriteString(p.nc, text) }
+	}
+	for name, tt := range map[string]struct {
+		answer func(p *peer, stream uint32)
+		code   string
+	}{
+		"no status":             {head("content-type", "text/plain"), "upstream_bad_reply"},
+		"no number":             {head(":status", "ok"), "upstream_bad_reply"},
+		"two of them":           {head(":status", "200", ":status", "200"), "upstream_bad_reply"},
+		"a field in upper case": {head(":status", "200", "X-A", "b"), "upstream_bad_reply"},
+		"a pseudo-field later":  {head(":status", "200", "a", "b", ":status", "200"), "upstream_bad_reply"},
+		"a foreign one":         {head(":path", "/"), "upstream_bad_reply"},
+		"data before the head":  {func(p *peer, s uint32) { _ = p.WriteData(s, true, []byte("x")) }, "upstream_bad_reply"},
+		"more than the length": {func(p *peer, s uint32) {
+			p.trailers(s, false, field(":status", "200", "content-length", "1")...)
+			_ = p.WriteData(s, true, []byte("xyz"))
+		}, "upstream_bad_reply"},
+		"no HPACK": {func(p *peer, s uint32) {
+			_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: s, BlockFragment: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, EndHeaders: true})
+		}, "upstream_bad_reply"},
+		"data of no stream":    {raw("\x00\x00\x00\x00\x00\x00\x00\x00\x00"), "upstream_bad_reply"},
+		"a frame too large":    {raw("\xff\xff\xff\x00\x00\x00\x00\x00\x01"), "upstream_bad_reply"},
+		"settings in disorder": {raw("\x00\x00\x01\x04\x00\x00\x00\x00\x00x"), "upstream_bad_reply"},
+		"another protocol":     {raw("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "upstream_bad_reply"},
+
+		"less than the length": {func(p *peer, s uint32) {
+			p.trailers(s, false, field(":status", "200", "content-length", "9")...)
+			_ = p.WriteData(s, true, []byte("xyz"))
+		}, "upstream_cut"},
+		"reset":               {func(p *peer, s uint32) { _ = p.WriteRSTStream(s, http2.ErrCodeProtocol) }, "upstream_cut"},
+		"closed":              {func(p *peer, _ uint32) { _ = p.nc.Close() }, "upstream_cut"},
+		"closed within frame": {func(p *peer, _ uint32) { _, _ = p.nc.Write([]byte{0, 0}); _ = p.nc.Close() }, "upstream_cut"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := listenH2(t, nil, func(_ int, p *peer) {
+				s, err := p.request()
+				if err != nil {
+					return
+				}
+				tt.answer(p, s)
+				_, _ = p.request()
+			})
+			_, _, err := fetch(context.Background(), newH2Client(t, url, nil), post("x"))
+			wantError(t, err, 502, tt.code, false)
+		})
+	}
+}
+
 func TestH2ClosesAtOnce(t *testing.T) {
 	url := listen(t, func(int, net.Conn) {})
 	c := newH2Client(t, url, nil)

@@ -168,13 +168,13 @@ func TestHostileTrailersH2(t *testing.T) {
 		}, "", "upstream_bad_reply"},
 		"far too large": {func(p *peer, s uint32) {
 			p.trailers(s, true, one, hpack.HeaderField{Name: "a", Value: strings.Repeat("b", 2*maxReplyHead)})
-		}, "", "upstream_cut"},
+		}, "", "upstream_bad_reply"},
 		// The library leaves out what is beyond its bound.
 		"too large together": {func(p *peer, s uint32) {
 			p.trailers(s, true, slices.Repeat([]hpack.HeaderField{{Name: "a", Value: strings.Repeat("b", 1000)}}, 100)...)
 		}, "63", ""},
-		"a pseudo-field":   {func(p *peer, s uint32) { p.trailers(s, true, hpack.HeaderField{Name: ":status", Value: "200"}) }, "", "upstream_cut"},
-		"not the end":      {func(p *peer, s uint32) { p.trailers(s, false, one) }, "", "upstream_cut"},
+		"a pseudo-field":   {func(p *peer, s uint32) { p.trailers(s, true, hpack.HeaderField{Name: ":status", Value: "200"}) }, "", "upstream_bad_reply"},
+		"not the end":      {func(p *peer, s uint32) { p.trailers(s, false, one) }, "", "upstream_bad_reply"},
 		"none, and reset":  {func(p *peer, s uint32) { _ = p.WriteRSTStream(s, http2.ErrCodeInternal) }, "", "upstream_cut"},
 		"none, and closed": {func(p *peer, _ uint32) { _ = p.nc.Close() }, "", "upstream_cut"},
 		"cut amid": {func(p *peer, s uint32) {
