@@ -314,10 +314,12 @@ func (x *exchange) concludeTunnel(err error) {
 	stats.tunnelIn.Add(uint64(t.in.Load()))
 	stats.tunnelOut.Add(uint64(t.out.Load()))
 	t.mu.Lock() // a drain may be saying goodbye
-	unsent := t.err
+	unsent, told := t.err, t.said || t.down.closed
 	t.mu.Unlock()
 	e, cause := llm.AsError(err), 0
 	switch f := t.bye.Load(); {
+	case f != nil && f.abort == abortShutdown && told && unsent == nil:
+		return // a drain ends WebSockets in good order
 	case f != nil:
 		e, cause = f.err, f.abort
 	case errors.Is(context.Cause(x.e.Context()), errShutdown):
@@ -331,8 +333,7 @@ func (x *exchange) concludeTunnel(err error) {
 	case t.closed.Load():
 		return // how the connections end after it is nobody's concern
 	case err == nil:
-		e = &llm.Error{Fault: llm.Cut, Status: 502, Type: llm.TypeUpstream, Code: "upstream_cut", Upstream: x.rec.Upstream,
-			Message: "The upstream ended the connection without a Close frame."}
+		e = llm.UpstreamError(x.rec.Upstream, llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection without a Close frame.", nil)
 		cause = abortUpstream
 	default:
 		cause = abortCause(e)

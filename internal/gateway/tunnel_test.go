@@ -448,13 +448,14 @@ func TestTunnelsAreBounded(t *testing.T) {
 }
 
 // TestTunnelDrains: both sides hear of a drain, which does not wait for clients
-// who would stay for hours.
+// who would stay for hours. That is an end in good order.
 func TestTunnelDrains(t *testing.T) {
 	up := newRealtime()
 	srv := httptest.NewServer(up)
 	defer srv.Close()
 	cfg := load(t, "UP_API_KEY="+upstreamKey, "UP_BASE_URL="+srv.URL+"/v1")
-	g, err := New(cfg, Options{Version: "test"})
+	var lines bytes.Buffer
+	g, err := New(cfg, Options{Version: "test", AccessLog: &lines})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -478,6 +479,9 @@ func TestTunnelDrains(t *testing.T) {
 	}
 	if err := awaited(t, "drain", ended); err != nil {
 		t.Error(err)
+	}
+	if line := lines.String(); !strings.Contains(line, "status=101") || strings.Contains(line, "error=") || strings.Contains(line, "aborted=") {
+		t.Errorf("the access log says %s", line)
 	}
 }
 
