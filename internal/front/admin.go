@@ -77,6 +77,7 @@ func (in *request) routeAdmin(routes []Route) error {
 	for i := range routes {
 		if method := routes[i].Method; method == in.q.Method || method == "GET" && reads(in.q.Method) {
 			in.own = &routes[i]
+			in.s.asking.Add(1)
 			return nil
 		}
 		if allow = append(allow, routes[i].Method); routes[i].Method == "GET" {

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 )
 
 const ownPath = "/v1/cache"
@@ -72,6 +74,64 @@ func ask(s *Server, method, peer, host string, header http.Header, body string) 
 	w := httptest.NewRecorder()
 	serve(s, w, r)
 	return w
+}
+
+// figuresOf are the counters and gauges that a Source reports, by name and labels.
+func figuresOf(s perf.Source) map[string]float64 {
+	all := make(counted)
+	s.Figures(all)
+	return all
+}
+
+type counted map[string]float64
+
+func (c counted) Counter(name, _ string, v float64, labels ...string) {
+	c[strings.Join(append([]string{name}, labels...), " ")] = v
+}
+func (c counted) Gauge(name, _ string, v float64, labels ...string) {
+	c.Counter(name, "", v, labels...)
+}
+func (c counted) Histogram(string, string, *perf.Histogram, ...string) {}
+func (c counted) Ratio(string, string, float64, float64, ...string)    {}
+
+// Who asks for figures is not in them as a request under way, whatever becomes of it.
+func TestAskerIsNotCounted(t *testing.T) {
+	var s *Server
+	inFlight := func() float64 { return figuresOf(s)["requests_in_flight"] }
+	var seen []float64
+	figures := llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		seen = append(seen, inFlight())
+		switch len(seen) {
+		case 2:
+			return errors.New("no figures")
+		case 3:
+			panic("no figures")
+		}
+		return llm.SendWhole(out, "text/plain", []byte("x"))
+	})
+	cfg, sc := testConfig()
+	model := llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		seen = append(seen, inFlight())
+		return llm.SendWhole(out, "application/json", []byte("{}"))
+	})
+	var err error
+	s, err = New(cfg, sc, model, Options{Routes: []Route{{Method: "GET", Path: ownPath, Handler: figures}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 4 {
+		ask(s, "GET", "127.0.0.1:5", "localhost", http.Header{}, "")
+	}
+	ask(s, "PUT", "127.0.0.1:5", "localhost", http.Header{}, "") // refused
+	ask(s, "GET", "127.0.0.1:5", "localhost", http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}, "")
+	r := httptest.NewRequest("POST", chatPath, strings.NewReader(`{"model":"m","messages":[]}`))
+	r.RemoteAddr, r.Host = "127.0.0.1:5", "localhost"
+	r.Header.Set("Content-Type", "application/json")
+	serve(s, httptest.NewRecorder(), r)
+	if n := len(seen); n < 5 || seen[n-1] != 1 || slices.Max(seen[:n-1]) != 0 || s.asking.Load() != 0 || s.inFlight.Load() != 0 {
+		t.Errorf("under way: %v, in the end %d of %d", seen, s.asking.Load(), s.inFlight.Load())
+	}
 }
 
 func TestAdminKey(t *testing.T) {

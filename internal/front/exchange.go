@@ -89,7 +89,7 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 		x.in.spool.close()
 	}
 	x.st.release()
-	live := x.live
+	live, own := x.live, x.in.own != nil
 	if ending == engine.Whole && !x.out.unfit {
 		x.reset()
 		s.exchanges.Put(x)
@@ -97,6 +97,9 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 	if live {
 		s.aside.Add(-1)
 	} else {
+		if own {
+			s.asking.Add(-1)
+		}
 		s.inFlight.Add(-1)
 	}
 	return ending

@@ -93,7 +93,8 @@ func (s *Server) Figures(r perf.Reporter) {
 	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
 	s.engine.Figures(r)
 	r.Counter("client_accept_failures_total", "Times that a client connection could not be accepted, for want of file descriptors or memory.", float64(st.notAccepted.Load()))
-	r.Gauge("requests_in_flight", "API requests under way.", float64(s.inFlight.Load()))
+	asking := s.asking.Load() // first, so that there are not more of them than in all
+	r.Gauge("requests_in_flight", "API requests under way, but for those to the gateway itself.", float64(max(s.inFlight.Load()-asking, 0)))
 	r.Gauge("side_requests_in_flight", "Requests under way for /healthz, /readyz, /metrics and the dashboard's page, and live streams of figures.", float64(s.aside.Load()))
 	for op := range llm.Operations {
 		st.requests[op].report(r, "requests_total", "API requests answered, by operation and class of status; broken: the reply began well and ended in an error.", "operation", op.String())

@@ -16,6 +16,7 @@ func (x *exchange) serveLive() error {
 	stop := context.AfterFunc(x.st.ended, cancel)
 	defer stop()
 	x.live = true
+	x.s.asking.Add(-1)
 	x.s.inFlight.Add(-1)
 	x.s.aside.Add(1)
 	out := live{out: &x.out, ctx: ctx}

@@ -87,6 +87,7 @@ type Server struct {
 
 	draining atomic.Bool
 	inFlight atomic.Int64 // API requests
+	asking   atomic.Int64 // of these, those to the gateway itself
 	aside    atomic.Int64 // other requests, and live streams
 	endings  endings
 	base     context.Context
