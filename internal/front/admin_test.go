@@ -94,6 +94,26 @@ func (c counted) Gauge(name, _ string, v float64, labels ...string) {
 func (c counted) Histogram(string, string, *perf.Histogram, ...string) {}
 func (c counted) Ratio(string, string, float64, float64, ...string)    {}
 
+// Before the first request it is known that there was none.
+func TestNoneIsZero(t *testing.T) {
+	var fail error
+	s := newOwn(t, new(int), &fail)
+	for name, want := range map[string]float64{
+		"requests_total operation chat status 2xx": 0, "requests_total operation passthrough status 2xx": 0, "own_requests_total status 2xx": 0,
+	} {
+		if got, ok := figuresOf(s)[name]; !ok || got != want {
+			t.Errorf("%s: %v, there: %v", name, got, ok)
+		}
+	}
+	if _, ok := figuresOf(s)["requests_total operation chat status 5xx"]; ok {
+		t.Error("a status is told of that there was not")
+	}
+	ask(s, "GET", "127.0.0.1:5", "localhost", http.Header{}, "")
+	if got := figuresOf(s)["own_requests_total status 2xx"]; got != 1 {
+		t.Errorf("%v requests of its own", got)
+	}
+}
+
 // Who asks for figures is not in them as a request under way, whatever becomes of it.
 func TestAskerIsNotCounted(t *testing.T) {
 	var s *Server

@@ -119,9 +119,11 @@ func (s *Server) Figures(r perf.Reporter) {
 	}
 }
 
+// report tells of the statuses that there were, and of those that are to be hoped
+// for in any case: before the first request there were none, which is known.
 func (c *byStatus) report(r perf.Reporter, name, help string, labels ...string) {
 	for class, status := range [...]string{"client_left", "1xx", "2xx", "3xx", "4xx", "5xx", "broken"} {
-		if n := c[class].Load(); n > 0 {
+		if n := c[class].Load(); n > 0 || class == 2 {
 			r.Counter(name, help, float64(n), append(slices.Clip(labels), "status", status)...)
 		}
 	}
