@@ -13,7 +13,7 @@ import (
 )
 
 // keyVersion begins what is digested. It changes with the rules below.
-const keyVersion = "sluice/2"
+const keyVersion = "sluice/3"
 
 // keyer makes keys. It is kept for use again.
 type keyer struct {
@@ -74,7 +74,8 @@ func newKeyer() *keyer {
 
 // leaveOut reports whether a member of a request neither changes the answer nor
 // stands in it: it says how the answer is delivered, or who asks. The model is
-// in the key as the group that answers for it. docs/caching.md has the list.
+// in the key as the group that answers for it. docs/caching.md has the list. What
+// is null is left out besides: to the API it is as if it were absent.
 func (k *keyer) leaveOut(key []byte) bool {
 	var m members
 	response := k.op == llm.Response
@@ -243,10 +244,18 @@ func (k *keyer) sharedKey(key Key, body []byte) Key {
 	}
 	k.digest.Reset()
 	k.part = append(append(k.part[:0], "asker"...), key[:]...)
+	none := true
 	for _, name := range [...]string{"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"} {
-		v, _ := jsonscan.Get(body, name)
+		v, ok := jsonscan.Get(body, name)
+		if ok && null(body, v) {
+			v = llm.Span{}
+		}
+		none = none && v == llm.Span{}
 		k.part = binary.AppendUvarint(k.part, uint64(v.End-v.Start))
 		k.part = append(k.part, body[v.Start:v.End]...)
+	}
+	if none {
+		return key
 	}
 	k.digest.Write(k.part)
 	k.digest.Sum(k.sum[:0])
@@ -313,8 +322,8 @@ func repeats(op llm.Operation, reply []byte) (yes bool) {
 	if op == llm.Response {
 		return false // none is left out
 	}
-	_ = jsonscan.Members(reply, maxReplyDepth, func(key []byte, _ llm.Span) error {
-		yes = yes || asker(key) != 0
+	_ = jsonscan.Members(reply, maxReplyDepth, func(key []byte, v llm.Span) error {
+		yes = yes || asker(key) != 0 && !null(reply, v)
 		return nil
 	})
 	return yes

@@ -58,10 +58,13 @@ func TestKey(t *testing.T) {
 		"prompt cache": func(r *llm.Request) {
 			set(r, body[:len(body)-1]+`,"prompt_cache_key":"k","prompt_cache_retention":"24h"}`)
 		},
-		"stream false":    func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream":false}`) },
-		"alias":           func(r *llm.Request) { r.Model = "alias" },
-		"id and trace":    func(r *llm.Request) { r.ID = "2"; r.Header = []llm.Field{{Name: "Traceparent", Value: "x"}} },
-		"stream options":  func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream_options":null}`) },
+		"stream false":   func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream":false}`) },
+		"alias":          func(r *llm.Request) { r.Model = "alias" },
+		"id and trace":   func(r *llm.Request) { r.ID = "2"; r.Header = []llm.Field{{Name: "Traceparent", Value: "x"}} },
+		"stream options": func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stream_options":null}`) },
+		"null": func(r *llm.Request) {
+			set(r, `{"tools":null,`+body[1:len(body)-1]+` , "user":null,"store": null ,"stop":null}`)
+		},
 		"idempotency key": func(r *llm.Request) { r.Header = []llm.Field{{Name: "Idempotency-Key", Value: "x"}} },
 	}
 	for name, change := range same {
@@ -74,19 +77,22 @@ func TestKey(t *testing.T) {
 		}
 	}
 	differs := map[string]func(*llm.Request){
-		"text":        func(r *llm.Request) { set(r, strings.Replace(body, "hi", "ho", 1)) },
-		"number":      func(r *llm.Request) { set(r, strings.Replace(body, "1}", "1.0}", 1)) },
-		"metadata":    func(r *llm.Request) { set(r, body[:len(body)-1]+`,"metadata":{"a":1}}`) },
-		"member":      func(r *llm.Request) { set(r, body[:len(body)-1]+`,"seed":1}`) },
-		"inner user":  func(r *llm.Request) { set(r, strings.Replace(body, `"hi"`, `"hi","user":"x"`, 1)) },
-		"model":       func(r *llm.Request) { r.Model = "gpt-5" },
-		"tenant":      tenant("other"),
-		"path":        func(r *llm.Request) { r.Path = "/v1/completions" },
-		"query":       func(r *llm.Request) { r.RawQuery = "x=1" },
-		"operation":   func(r *llm.Request) { r.Op = llm.Completion },
-		"header":      func(r *llm.Request) { r.Header = []llm.Field{{Name: "Openai-Beta", Value: "x"}} },
-		"duplicate":   func(r *llm.Request) { set(r, body[:len(body)-1]+`,"temperature":1}`) },
-		"array order": func(r *llm.Request) { set(r, strings.Replace(body, `[{`, `[{"role":"system","content":""},{`, 1)) },
+		"text":         func(r *llm.Request) { set(r, strings.Replace(body, "hi", "ho", 1)) },
+		"number":       func(r *llm.Request) { set(r, strings.Replace(body, "1}", "1.0}", 1)) },
+		"metadata":     func(r *llm.Request) { set(r, body[:len(body)-1]+`,"metadata":{"a":1}}`) },
+		"member":       func(r *llm.Request) { set(r, body[:len(body)-1]+`,"seed":1}`) },
+		"inner user":   func(r *llm.Request) { set(r, strings.Replace(body, `"hi"`, `"hi","user":"x"`, 1)) },
+		"model":        func(r *llm.Request) { r.Model = "gpt-5" },
+		"tenant":       tenant("other"),
+		"path":         func(r *llm.Request) { r.Path = "/v1/completions" },
+		"query":        func(r *llm.Request) { r.RawQuery = "x=1" },
+		"operation":    func(r *llm.Request) { r.Op = llm.Completion },
+		"header":       func(r *llm.Request) { r.Header = []llm.Field{{Name: "Openai-Beta", Value: "x"}} },
+		"inner null":   func(r *llm.Request) { set(r, strings.Replace(body, `"hi"`, `"hi","name":null`, 1)) },
+		"null twice":   func(r *llm.Request) { set(r, body[:len(body)-1]+`,"temperature":null}`) },
+		"null as text": func(r *llm.Request) { set(r, body[:len(body)-1]+`,"stop":"null"}`) },
+		"duplicate":    func(r *llm.Request) { set(r, body[:len(body)-1]+`,"temperature":1}`) },
+		"array order":  func(r *llm.Request) { set(r, strings.Replace(body, `[{`, `[{"role":"system","content":""},{`, 1)) },
 	}
 	for name, change := range differs {
 		f := newFixture(t, nil)
@@ -244,6 +250,7 @@ func TestNotStored(t *testing.T) {
 		stored     bool
 	}{
 		{"chat", chatReply("x"), llm.Chat, true},
+		{"a user that is null", strings.Replace(chatReply("x"), "{", `{"user":null,"safety_identifier":null,`, 1), llm.Chat, true},
 		{"null error", strings.Replace(chatReply("x"), "{", `{"error":null,`, 1), llm.Chat, true},
 		{"error", strings.Replace(chatReply("x"), "{", `{"error":{"message":"x"},`, 1), llm.Chat, false},
 		{"no choices", `{"object":"chat.completion","choices":[]}`, llm.Chat, false},

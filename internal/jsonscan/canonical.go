@@ -40,7 +40,10 @@ type piece struct {
 
 // member is a member of an object by its first and last piece. Its key is a
 // span of the document or, complemented, of Canonical.keys.
-type member struct{ key, keyEnd, first, last int32 }
+type member struct {
+	key, keyEnd, first, last int32
+	null                     bool // and may be left out
+}
 
 // Write writes the canonical form of b to w. White space between tokens is
 // dropped and the members of each object are sorted by their decoded keys,
@@ -51,7 +54,8 @@ type member struct{ key, keyEnd, first, last int32 }
 // own form.
 //
 // skip, if not nil, is asked with the decoded key of each member of b itself
-// whether to leave it out. The key is lent for the call.
+// whether to leave it out. The key is lent for the call. Those of b itself that are
+// null are left out then too, as if they were absent, unless their key stands twice.
 //
 // The error is an *Error, and nothing was written, where b is not JSON, nests
 // more than 10,000 deep or has 2 GiB or more; else it is w's.
@@ -78,7 +82,7 @@ func (c *Canonical) Write(w io.Writer, b []byte, skip func(key []byte) bool) err
 // release readies c for the next document.
 func (c *Canonical) release() {
 	c.s = scanner{} // which holds the document
-	c.pieces, c.open, c.keys = kept(c.pieces, 16), kept(c.open, 16), kept(c.keys, 1)
+	c.pieces, c.open, c.keys = kept(c.pieces, 16), kept(c.open, 20), kept(c.keys, 1)
 	c.buf = c.buf[:0]
 }
 
@@ -160,6 +164,7 @@ func (c *Canonical) object(i, depth int, ordered bool, skip func([]byte) bool) i
 		if i = c.member(i, depth, &m); i < 0 {
 			return -1
 		}
+		m.null = skip != nil && string(c.s.b[i-len("null"):i]) == "null"
 		i = c.space(i)
 		c.cut(i, i)
 		m.last = int32(len(c.pieces) - 1)
@@ -170,6 +175,7 @@ func (c *Canonical) object(i, depth int, ordered bool, skip func([]byte) bool) i
 				c.pieces[m.first].comma = true
 				inOrder = inOrder && (ordered || bytes.Compare(c.key(c.open[n-1]), key) <= 0)
 			}
+			inOrder = inOrder && !m.null
 			c.open = append(c.open, m)
 		}
 		switch c.s.at(i) {
@@ -219,7 +225,8 @@ func (c *Canonical) key(m member) []byte {
 }
 
 // sort links the members of an object in order between the piece head, which
-// ends with its brace, and the piece that comes next.
+// ends with its brace, and the piece that comes next. Those that may be left out
+// are, where nothing else has their key: of two, a reader may take either.
 func (c *Canonical) sort(head int, members []member) {
 	slices.SortFunc(members, func(a, b member) int {
 		if order := bytes.Compare(c.key(a), c.key(b)); order != 0 {
@@ -228,9 +235,15 @@ func (c *Canonical) sort(head int, members []member) {
 		return int(a.first - b.first)
 	})
 	last := head
+	same := func(n, other int) bool {
+		return other >= 0 && other < len(members) && bytes.Equal(c.key(members[n]), c.key(members[other]))
+	}
 	for n, m := range members {
+		if m.null && !same(n, n-1) && !same(n, n+1) {
+			continue
+		}
 		c.pieces[last].next = m.first
-		c.pieces[m.first].comma = n > 0
+		c.pieces[m.first].comma = last != head
 		last = int(m.last)
 	}
 	c.pieces[last].next = int32(len(c.pieces))

@@ -157,6 +157,33 @@ func (m *maker) scalar() string {
 	return strconv.Itoa(n)
 }
 
+// With skip, what is null is as if it were absent, at the top and where it is alone.
+func TestCanonicalNull(t *testing.T) {
+	var c Canonical
+	skip := func(key []byte) bool { return string(key) == "skip" }
+	for doc, want := range map[string]string{
+		`{"a":null}`:                             `{}`,
+		`{"a":null,"b":1}`:                       `{"b":1}`,
+		`{"a":1, "b" : null }`:                   `{"a":1}`,
+		`{"b":1,"a":null,"c":2}`:                 `{"b":1,"c":2}`,
+		`{"skip":null,"a":1}`:                    `{"a":1}`,
+		`{"a":null,"b":1,"a":2}`:                 `{"a":null,"a":2,"b":1}`,
+		`{"a":1,"\u0061":null}`:                  `{"a":1,"\u0061":null}`,
+		`{"a":null,"a":null}`:                    `{"a":null,"a":null}`,
+		`{"a":"null","b":[null],"c":{"d":null}}`: `{"a":"null","b":[null],"c":{"d":null}}`,
+		`[{"a":null}]`:                           `[{"a":null}]`,
+	} {
+		var b bytes.Buffer
+		if err := c.Write(&b, []byte(doc), skip); err != nil || b.String() != want {
+			t.Errorf("%s: %s, %v, want %s", doc, b.String(), err, want)
+		}
+	}
+	var b bytes.Buffer
+	if err := c.Write(&b, []byte(`{"a":null}`), nil); err != nil || b.String() != `{"a":null}` {
+		t.Errorf("without skip: %s, %v", b.String(), err)
+	}
+}
+
 // TestCanonicalLarge would take minutes if the work were quadratic.
 func TestCanonicalLarge(t *testing.T) {
 	var c Canonical
@@ -174,7 +201,7 @@ func TestCanonicalLarge(t *testing.T) {
 	if got, err := canonical(&c, deep); err != nil || got != want {
 		t.Errorf("a deep object: %v, %.100s", err, got)
 	}
-	if n := cap(c.pieces)*16 + cap(c.open)*16 + cap(c.keys) + cap(c.buf); n > 3*keepScratch+2*gather || c.s.b != nil {
+	if n := cap(c.pieces)*16 + cap(c.open)*20 + cap(c.keys) + cap(c.buf); n > 3*keepScratch+2*gather || c.s.b != nil {
 		t.Errorf("keeps %d bytes", n)
 	}
 }
