@@ -22,7 +22,7 @@ type RunOptions struct {
 }
 
 // Run is the command line's encode and decode: it reads messages of a type from in
-// and writes their other form to out. The schema's paths are read together. It is
+// and writes their other form to out. The schema's paths are read together; with none there are the well-known types. It is
 // one message, with a line end after it where that is JSON. Delimited, binary
 // messages have their length before them as a varint, and JSON is one message a
 // line. What was written before an error is whole messages.
@@ -41,17 +41,24 @@ func Run(ctx context.Context, d Direction, schemaPaths []string, typeName string
 		return err
 	}
 	defer c.Close()
-	s, err := schema.Load(ctx, schema.Source{Name: "schema", Locations: schemaPaths}, schema.Limits{MaxBytes: bounds.MaxSchemaBytes})
-	if err != nil {
+	name := "" // all that there are
+	if len(schemaPaths) > 0 {
+		s, err := schema.Load(ctx, schema.Source{Name: "schema", Locations: schemaPaths}, schema.Limits{MaxBytes: bounds.MaxSchemaBytes})
+		if err != nil {
+			return err
+		}
+		if err := schemas.Add(s); err != nil {
+			return err
+		}
+		name = s.Name
+	}
+	if _, err := schemas.Find(name, typeName); err != nil {
+		if name == "" {
+			return fmt.Errorf("%w: give its schema (--schema)", err)
+		}
 		return err
 	}
-	if err := schemas.Add(s); err != nil {
-		return err
-	}
-	if _, err := schemas.Find(s.Name, typeName); err != nil {
-		return err
-	}
-	t, err := c.find(typeName, s.Name)
+	t, err := c.find(typeName, name)
 	if err != nil {
 		return err
 	}

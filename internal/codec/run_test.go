@@ -59,3 +59,26 @@ func TestRun(t *testing.T) {
 		}
 	}
 }
+
+// The well-known types need no schema.
+func TestRunWithoutSchema(t *testing.T) {
+	o := RunOptions{Config: Default()}
+	for name, text := range map[string]string{
+		"google.protobuf.Struct":    `{"a":[1,"x"]}`,
+		"google.protobuf.Timestamp": `"2024-01-01T00:00:00Z"`,
+		"google.protobuf.Any":       `{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}`,
+	} {
+		var wire, back bytes.Buffer
+		err := Run(t.Context(), Encode, nil, name, false, strings.NewReader(text), &wire, o)
+		if err == nil {
+			err = Run(t.Context(), Decode, nil, name, false, &wire, &back, o)
+		}
+		if err != nil || back.String() != text+"\n" {
+			t.Errorf("%s: %q, %v", name, back.String(), err)
+		}
+	}
+	err := Run(t.Context(), Encode, nil, "demo.A", false, strings.NewReader("{}"), &bytes.Buffer{}, o)
+	if err == nil || !strings.Contains(err.Error(), "demo.A") || !strings.Contains(err.Error(), "--schema") {
+		t.Errorf("a type of no schema: %v", err)
+	}
+}
