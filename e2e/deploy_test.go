@@ -190,6 +190,27 @@ func TestDeployNames(t *testing.T) {
 	}
 }
 
+// TestDashboardStates: each state that a part of the gateway can be in, such as that of a
+// breaker, is on the dashboard.
+func TestDashboardStates(t *testing.T) {
+	b, err := os.ReadFile(dashFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for name := range documentedNames(t) {
+		if !strings.HasSuffix(name, "_state") {
+			continue
+		}
+		if n++; !strings.Contains(string(b), "sluice_"+name+"{") {
+			t.Errorf("%s is on no panel", name)
+		}
+	}
+	if n < 2 {
+		t.Errorf("%d states are documented", n)
+	}
+}
+
 // TestDeployConfig: the configuration of the compose file takes the key that its
 // README makes, and lets nobody in without.
 func TestDeployConfig(t *testing.T) {
