@@ -51,12 +51,12 @@ func clientsWithin(limit uint64, cfg *config.Config) int {
 	if limit > 1<<30 { // no limit
 		return most
 	}
-	upstreams := 0
+	upstreams := cfg.Server.Tunnels.MaxOpen // each has a connection beside the pools
 	for _, u := range cfg.Upstreams {
 		upstreams += u.HTTPClient.MaxConnections
 	}
 	if len(cfg.Upstreams) == 0 {
-		upstreams = 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
+		upstreams += 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
 	}
 	shared := int(limit) - min(ownFiles, int(limit)/2)
 	return max(min(most, shared-min(upstreams, shared/2)), 1)

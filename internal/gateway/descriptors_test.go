@@ -14,13 +14,15 @@ func TestClientsWithin(t *testing.T) {
 		limit           uint64
 		clients         int
 		upstreams, each int
+		tunnels         int
 		want            int
 	}{
-		{1 << 63, 10_000, 1, 200, 10_000}, {20_000, 10_000, 1, 200, 10_000}, {1024, 10_000, 1, 200, 760}, {1024, 500, 1, 200, 500},
-		{4096, 10_000, 30, 200, 2016}, {256, 10_000, 1, 200, 96}, {64, 10_000, 1, 200, 16}, {1, 10_000, 1, 200, 1}, {1024, 10_000, 0, 200, 560},
+		{1 << 63, 10_000, 1, 200, 0, 10_000}, {20_000, 10_000, 1, 200, 0, 10_000}, {1024, 10_000, 1, 200, 0, 760}, {1024, 500, 1, 200, 0, 500},
+		{4096, 10_000, 30, 200, 0, 2016}, {256, 10_000, 1, 200, 0, 96}, {64, 10_000, 1, 200, 0, 16}, {1, 10_000, 1, 200, 0, 1}, {1024, 10_000, 0, 200, 0, 560},
+		{20_000, 10_000, 1, 200, 500, 10_000}, {10_000, 10_000, 1, 200, 500, 9236}, {1024, 10_000, 1, 200, 500, 480}, {1024, 10_000, 1, 200, 50, 710}, {1024, 10_000, 0, 100, 50, 710},
 	} {
 		cfg := &config.Config{}
-		cfg.Server.MaxConnections, cfg.HTTPClient.MaxConnections = test.clients, test.each
+		cfg.Server.MaxConnections, cfg.HTTPClient.MaxConnections, cfg.Server.Tunnels.MaxOpen = test.clients, test.each, test.tunnels
 		for range test.upstreams {
 			cfg.Upstreams = append(cfg.Upstreams, config.Upstream{HTTPClient: cfg.HTTPClient})
 		}
