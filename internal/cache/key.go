@@ -39,6 +39,7 @@ const (
 	withConversation
 	withPrevious
 	withPrompt
+	withTools
 	withUser
 	withSafetyIdentifier
 	withPromptCacheKey
@@ -99,6 +100,10 @@ func (k *keyer) leaveOut(key []byte) bool {
 	case "prompt":
 		if response { // elsewhere it is the text
 			m = withPrompt
+		}
+	case "tools":
+		if response {
+			m = withTools
 		}
 	default:
 		if !response {
@@ -281,7 +286,32 @@ func (k *keyer) stateful(body []byte) bool {
 			return true
 		}
 	}
-	return refers(body)
+	return k.seen&withTools != 0 && acts(body) || refers(body)
+}
+
+// acts reports whether a request may have its upstream do something outside of the
+// reply, as code and the tools of an MCP server do. Some tools only read, and of
+// some it is the client that acts; whatever else there is may act.
+func acts(body []byte) (yes bool) {
+	v, ok := jsonscan.Get(body, "tools")
+	if !ok || null(body, v) {
+		return false
+	}
+	tools := body[v.Start:v.End]
+	if tools[0] != '[' {
+		return true
+	}
+	jsonscan.Elements(tools, func(v llm.Span) bool {
+		switch kind := text(tools[v.Start:v.End], "type"); kind {
+		case "function", "custom", "namespace", "apply_patch", "local_shell", "computer", "computer_use_preview", // the client's
+			"web_search", "web_search_preview", "file_search", "image_generation", "tool_search":
+		default:
+			// A later version of one, as web_search_2025_08_26, reads as well.
+			yes = !strings.HasPrefix(kind, "web_search_") && !strings.HasPrefix(kind, "computer_use_preview_")
+		}
+		return !yes
+	})
+	return yes
 }
 
 // refers reports whether the input may have an item that stands for one that the

@@ -331,27 +331,33 @@ func TestBypass(t *testing.T) {
 		change func(*llm.Request)
 		want   llm.CacheStatus
 	}{
-		"another operation": {func(r *llm.Request) { r.Op = llm.Passthrough }, 0},
-		"model list":        {func(r *llm.Request) { r.Op = llm.ListModels }, 0},
-		"unknown model":     {func(r *llm.Request) { r.Model = "unknown" }, llm.CacheBypass},
-		"conversation":      {responses(`"conversation":"c","store":false`), llm.CacheBypass},
-		"background":        {responses(`"background":true,"store":false`), llm.CacheBypass},
-		"odd background":    {responses(`"background":1,"store":false`), llm.CacheBypass},
-		"previous response": {responses(`"previous_response_id":"r","store":false`), llm.CacheBypass},
-		"latest template":   {responses(`"prompt":{"id":"p"},"store":false`), llm.CacheBypass},
-		"null version":      {responses(`"prompt":{"id":"p","version":null},"store":false`), llm.CacheBypass},
-		"kept item":         {responses(`"input":[{"type":"item_reference","id":"i"}],"store":false`), llm.CacheBypass},
-		"kept item, bare":   {responses(`"input":[{"role":"user","content":"x"},{"id":"i"}],"store":false`), llm.CacheBypass},
-		"kept item, null":   {responses(`"input":[{"type":null,"id":"i"}],"store":false`), llm.CacheBypass},
-		"kept by default":   {responses(`"input":"x"`), llm.CacheBypass},
-		"kept":              {responses(`"store":true`), llm.CacheBypass},
-		"kept, null":        {responses(`"store":null`), llm.CacheBypass},
-		"kept or not":       {responses(`"store":false,"store":true`), llm.CacheBypass},
-		"twice":             {responses(`"conversation":null,"conversation":"c","store":false`), llm.CacheBypass},
-		"kept stream":       {func(r *llm.Request) { responses(`"input":"x"`)(r); streamed(r) }, llm.CacheBypass},
-		"kept chat":         {func(r *llm.Request) { set(r, `{"messages":[],"store":true}`) }, llm.CacheBypass},
-		"who asks twice":    {func(r *llm.Request) { set(r, `{"user":"a","user":"b"}`) }, llm.CacheBypass},
-		"options twice":     {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
+		"another operation":  {func(r *llm.Request) { r.Op = llm.Passthrough }, 0},
+		"model list":         {func(r *llm.Request) { r.Op = llm.ListModels }, 0},
+		"unknown model":      {func(r *llm.Request) { r.Model = "unknown" }, llm.CacheBypass},
+		"conversation":       {responses(`"conversation":"c","store":false`), llm.CacheBypass},
+		"background":         {responses(`"background":true,"store":false`), llm.CacheBypass},
+		"odd background":     {responses(`"background":1,"store":false`), llm.CacheBypass},
+		"previous response":  {responses(`"previous_response_id":"r","store":false`), llm.CacheBypass},
+		"latest template":    {responses(`"prompt":{"id":"p"},"store":false`), llm.CacheBypass},
+		"null version":       {responses(`"prompt":{"id":"p","version":null},"store":false`), llm.CacheBypass},
+		"kept item":          {responses(`"input":[{"type":"item_reference","id":"i"}],"store":false`), llm.CacheBypass},
+		"kept item, bare":    {responses(`"input":[{"role":"user","content":"x"},{"id":"i"}],"store":false`), llm.CacheBypass},
+		"kept item, null":    {responses(`"input":[{"type":null,"id":"i"}],"store":false`), llm.CacheBypass},
+		"code":               {responses(`"store":false,"tools":[{"type":"function","name":"f"},{"type":"code_interpreter","container":{"type":"auto"}}]`), llm.CacheBypass},
+		"an MCP server":      {responses(`"store":false,"tools":[{"server_url":"https://a.example","type":"m\u0063p"}]`), llm.CacheBypass},
+		"a hosted shell":     {responses(`"store":false,"tools":[{"type":"shell"}]`), llm.CacheBypass},
+		"a tool of no type":  {responses(`"store":false,"tools":[{}]`), llm.CacheBypass},
+		"tools as an object": {responses(`"store":false,"tools":{"type":"mcp"}`), llm.CacheBypass},
+		"tools twice":        {responses(`"store":false,"tools":[],"tools":[{"type":"mcp"}]`), llm.CacheBypass},
+		"kept by default":    {responses(`"input":"x"`), llm.CacheBypass},
+		"kept":               {responses(`"store":true`), llm.CacheBypass},
+		"kept, null":         {responses(`"store":null`), llm.CacheBypass},
+		"kept or not":        {responses(`"store":false,"store":true`), llm.CacheBypass},
+		"twice":              {responses(`"conversation":null,"conversation":"c","store":false`), llm.CacheBypass},
+		"kept stream":        {func(r *llm.Request) { responses(`"input":"x"`)(r); streamed(r) }, llm.CacheBypass},
+		"kept chat":          {func(r *llm.Request) { set(r, `{"messages":[],"store":true}`) }, llm.CacheBypass},
+		"who asks twice":     {func(r *llm.Request) { set(r, `{"user":"a","user":"b"}`) }, llm.CacheBypass},
+		"options twice":      {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
 	} {
 		for range 2 {
 			if c := f.ask(t, chat("hi", test.change)); c.head.Cache != test.want {
@@ -365,6 +371,7 @@ func TestBypass(t *testing.T) {
 	// What looks like it and is none of it.
 	for _, more := range []string{
 		`"store":false`, `"store":false,"background":false,"conversation":null,"previous_response_id":null,"prompt":null`, `"store":false,"prompt":{"id":"p","version":"2"}`,
+		`"store":false,"tools":null,"input":"1"`, `"store":false,"tools":[]`, `"store":false,"tools":[{"type":"function","name":"mcp"},{"type":"web_search_2025_08_26"},{"type":"file_search"}]`,
 	} {
 		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
 			return answer(out, `{"output":[],"status":"completed"}`)
