@@ -185,10 +185,11 @@ func unaddressed(env map[string]string) (names []string) {
 }
 
 // NearProvider gives the variable of a known service that a variable's name may
-// have been meant for, "" where none is near.
+// have been meant for, "" where none is near. A short name has many neighbours
+// that are services of their own.
 func NearProvider(name string) string {
 	for _, p := range providersKnown() {
-		if known := p.prefix + keySuffix; distance(name, known, 3) < 3 {
+		if known := p.prefix + keySuffix; distance(name, known, 3) < min(3, 1+len(p.prefix)/3) {
 			return known
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"sluice/internal/config"
@@ -31,6 +32,10 @@ func (g *Gateway) announce(w io.Writer, addr net.Addr) {
 			names[i] = m.cfg.Name + " (" + address(m.cfg) + ")"
 		}
 		_, _ = fmt.Fprintf(w, "Upstreams: %s\n", strings.Join(names, ", "))
+		announceNear(w, slices.DeleteFunc(slices.Clone(g.cfg.Unaddressed), func(name string) bool {
+			prefix, _ := strings.CutSuffix(config.NearProvider(name), "_API_KEY")
+			return slices.ContainsFunc(ups, func(m *member) bool { return strings.EqualFold(m.cfg.Name, prefix) })
+		}))
 	}
 	_, _ = fmt.Fprintf(w, "Dashboard: %s/dashboard\n", base)
 	key := ""
@@ -47,11 +52,8 @@ func announceUnused(w io.Writer, names []string) {
 	if len(names) == 0 {
 		return
 	}
-	for _, name := range names {
-		if meant := config.NearProvider(name); meant != "" {
-			_, _ = fmt.Fprintf(w, "%s is not used; did you mean %s?\n", name, meant)
-			return
-		}
+	if announceNear(w, names) {
+		return
 	}
 	more := ""
 	if len(names) > most {
@@ -60,6 +62,18 @@ func announceUnused(w io.Writer, names []string) {
 	}
 	address := strings.TrimSuffix(names[0], "_API_KEY") + "_BASE_URL"
 	_, _ = fmt.Fprintf(w, "Not used for want of an address: %s%s. To use one say where it belongs, as %s=https://...\n", strings.Join(names, ", "), more, address)
+}
+
+// announceNear names the first key that is nearly the one of a known service, and
+// reports whether there was one.
+func announceNear(w io.Writer, names []string) bool {
+	for _, name := range names {
+		if meant := config.NearProvider(name); meant != "" {
+			_, _ = fmt.Fprintf(w, "%s is not used; did you mean %s?\n", name, meant)
+			return true
+		}
+	}
+	return false
 }
 
 // address tells where an upstream is, without what may be a key.

@@ -105,19 +105,26 @@ func TestNothingConfigured(t *testing.T) {
 // A key that nobody is asked with is named: the model would else be simulated in
 // silence.
 func TestUnusedKeysAreNamed(t *testing.T) {
+	_, base := model(t)
 	for _, c := range []struct {
-		env  []string
-		want string
+		env   []string
+		want  string
+		using string // whom; "" for none, so that the model is simulated
 	}{
-		{[]string{"MISTRALL_API_KEY=sk-hidden"}, "MISTRALL_API_KEY is not used; did you mean MISTRAL_API_KEY?"},
-		{[]string{"ACME_API_KEY=sk-hidden", "STRIPE_API_KEY=sk-hidden"}, "for want of an address: ACME_API_KEY, STRIPE_API_KEY. To use one say where it belongs, as ACME_BASE_URL=https://"},
+		{[]string{"MISTRALL_API_KEY=sk-hidden"}, "MISTRALL_API_KEY is not used; did you mean MISTRAL_API_KEY?", ""},
+		{[]string{"MISTRALL_API_KEY=sk-hidden", "ACME_API_KEY=sk-hidden", "ONE_API_KEY=sk-hidden", "ONE_BASE_URL=" + base}, "MISTRALL_API_KEY is not used; did you mean MISTRAL_API_KEY?", "one"},
+		{[]string{"ACME_API_KEY=sk-hidden", "EXA_API_KEY=sk-hidden", "OPENAI2_API_KEY=sk-hidden", "OPENAI_API_KEY=sk-hidden", "OPENAI_BASE_URL=" + base}, "", "openai"},
+		{[]string{"ACME_API_KEY=sk-hidden", "STRIPE_API_KEY=sk-hidden"}, "for want of an address: ACME_API_KEY, STRIPE_API_KEY. To use one say where it belongs, as ACME_BASE_URL=https://", ""},
 	} {
 		var text testkit.Buffer
 		_, url := run(t, load(t, c.env...), &text)
-		if status, body, err := chat(url, "sim-echo"); err != nil || status != 200 { // it was said before
+		model := strings.TrimPrefix(c.using+"/sim-echo", "/")
+		if status, body, err := chat(url, model); err != nil || status != 200 { // it was said before
 			t.Fatalf("%d %s %v", status, body, err)
 		}
-		if out := text.String(); !strings.Contains(out, c.want) || !strings.Contains(out, "SIMULATED") || strings.Contains(out, "hidden") {
+		out := text.String()
+		if !strings.Contains(out, c.want) || strings.Contains(out, "not used") != (c.want != "" && c.want[0] == 'M') ||
+			strings.Contains(out, "SIMULATED") != (c.using == "") || strings.Contains(out, "hidden") || c.using != "" && strings.Contains(out, "ACME") {
 			t.Errorf("no %q in %q", c.want, out)
 		}
 	}
