@@ -284,7 +284,7 @@ func TestExit(t *testing.T) {
 		"no YAML":          {[]string{"--config", file("server: [\n")}, 2, "sluice.yaml"},
 		"empty address":    {[]string{"--config", file("upstreams: [{name: a}]\n")}, 2, "base_url"},
 		"open to everyone": {[]string{"--host", "0.0.0.0"}, 2, "insecure"},
-		"no certificate":   {[]string{"--port", "0", "--config", file("server: {tls: {cert: /nonexistent/c.pem, key: /nonexistent/k.pem}}\n")}, 0, "c.pem"},
+		"no certificate":   {[]string{"--port", "0", "--config", file("server: {tls: {cert: /nonexistent/c.pem, key: " + binary + "}}\n")}, 2, "c.pem"},
 	} {
 		var stdout, stderr bytes.Buffer
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
