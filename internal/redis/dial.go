@@ -43,6 +43,9 @@ func (c *conn) Close() error {
 
 // dial connects within Patience.
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := d.ctx.Err(); err != nil { // AfterFunc is too late to stop a quick attempt
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	defer context.AfterFunc(d.ctx, cancel)()
