@@ -291,26 +291,50 @@ func TestStaleConnections(t *testing.T) {
 	for name, linger := range map[string]int{"closed": -1, "reset": 0} {
 		for _, cert := range [][]tls.Certificate{nil, secure.TLS.Certificates} {
 			t.Run(fmt.Sprintf("%s, tls %v", name, cert != nil), func(t *testing.T) {
-				// Each connection serves one call, then ends without a word.
+				// Each connection serves one call, stands idle until it is told
+				// to end, and ends without a word.
+				end, ended, over := make(chan struct{}), make(chan struct{}, 1), t.Context().Done()
 				url := listenMaybeTLS(t, cert, func(_ int, nc, socket net.Conn) {
-					if _, err := answer(nc, bufio.NewReader(nc)); err == nil && linger == 0 {
+					if _, err := answer(nc, bufio.NewReader(nc)); err != nil {
+						return
+					}
+					select {
+					case <-end:
+					case <-over:
+						return
+					}
+					if linger == 0 {
 						_ = socket.(*net.TCPConn).SetLinger(0)
 						socket.Close()
 					}
+					nc.Close()
+					ended <- struct{}{}
 				})
 				c := newClient(t, url, func(_ *Config, o *Options) { o.RootCAs = roots(secure) })
-				for i := range 30 {
+				const calls = 30
+				for i := range calls {
 					if _, body, err := fetch(context.Background(), c, post("hello")); err != nil || body != "hello" {
 						t.Fatalf("call %d: %q %v", i, body, err)
 					}
-					testkit.Until(t, "closed", func() bool {
-						c.pool.mu.Lock()
-						defer c.pool.mu.Unlock()
-						return len(c.pool.idle) == 0 || c.pool.idle[0].h1.Stale()
-					})
+					// All that touch an idle connection hold the lock.
+					idle := func(is func(*conn) bool) func() bool {
+						return func() bool {
+							c.pool.mu.Lock()
+							defer c.pool.mu.Unlock()
+							return len(c.pool.idle) == 1 && is(c.pool.idle[0])
+						}
+					}
+					testkit.Until(t, "idle", idle(func(cn *conn) bool {
+						cn.idleSince = time.Now().Add(time.Hour) // however slow the test is, the pool does not look
+						return true
+					}))
+					end <- struct{}{}
+					<-ended
+					testkit.Until(t, "closed", idle(func(cn *conn) bool { return cn.h1.Stale() }))
 				}
-				if n := c.stats.staleRetries.Load(); n == 0 {
-					t.Error("no call was sent over a stale connection, so nothing was tested")
+				// All but the first call met the connection of the one before.
+				if n := c.stats.staleRetries.Load(); n != calls-1 {
+					t.Errorf("%d calls were sent over a stale connection, want %d", n, calls-1)
 				}
 			})
 		}
