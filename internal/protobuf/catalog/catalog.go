@@ -48,8 +48,8 @@ type Catalog struct {
 }
 
 // New makes a Catalog of a configuration that has been validated, with the schemas
-// that it names, which takes as long as a server among them takes to answer (10 s
-// at most), and the uploads that were kept. It writes nothing; see Begin.
+// that it names, which takes as long as the servers among them take to answer, one
+// after the other (10 s each at most), and the uploads that were kept. It writes nothing; see Begin.
 func New(ctx context.Context, cfg Config, o Options) (*Catalog, error) {
 	c := &Catalog{log: o.Logger, plans: protobuf.NewPlans(maxPlans)}
 	if c.log == nil {
@@ -73,10 +73,10 @@ func New(ctx context.Context, cfg Config, o Options) (*Catalog, error) {
 func limits(bytes int64) schema.Limits { return schema.Limits{MaxBytes: int(bytes)} }
 
 // Begin makes the directory for uploads, and removes what a crash left there. What
-// cannot be done is logged: uploads are then not kept.
+// cannot be done is logged: uploads then fail.
 func (c *Catalog) Begin() {
 	if err := c.schemas.Tidy(); err != nil {
-		c.log.Warn("uploaded schemas cannot be kept", "error", err)
+		c.log.Warn("uploaded schemas cannot be kept: uploads will fail", "error", err)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"sluice/internal/state"
 )
 
 // Options say how a Registry is. Zero means the default, which is in brackets.
@@ -65,7 +67,7 @@ func NewRegistry(o Options) (*Registry, error) {
 	if o.Dir == "" {
 		return r, nil
 	}
-	if err := r.restore(); err != nil {
+	if err := cmp.Or(state.CanMake(o.Dir), r.restore()); err != nil {
 		return nil, fmt.Errorf("read kept schemas: %w", err)
 	}
 	return r, nil
