@@ -136,7 +136,7 @@ func (c *chain) join() {
 			answers = append(answers, a)
 		}
 	}
-	if _, ok := c.handler.(answerer); !ok && answers != nil {
+	if _, ok := c.handler.(answerer); !ok && answers != nil || len(answers) > 1 {
 		c.handler = answering{c.handler, answers}
 	}
 }
@@ -144,8 +144,8 @@ func (c *chain) join() {
 // answerer is a stage that answers requests for paths of its own.
 type answerer interface{ Answers(path string) bool }
 
-// answering is a chain whose first stage has no paths of its own, and a later one
-// has.
+// answering is a chain of which other stages than the first have paths of their
+// own.
 type answering struct {
 	llm.Handler
 	stages []answerer

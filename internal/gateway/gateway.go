@@ -134,6 +134,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return nil
+	}
 	g.chain.start()
 	if g.opts.Stdout != nil {
 		g.announce(g.opts.Stdout, addr)

@@ -326,3 +326,56 @@ func TestStagesAreDocumented(t *testing.T) {
 		t.Errorf("docs/ARCHITECTURE.md does not have %s", want)
 	}
 }
+
+// answerable is a stage with paths of its own.
+type answerable struct {
+	llm.Handler
+	path string
+}
+
+func (a answerable) Answers(path string) bool { return path == a.path }
+
+// Each stage's own paths are the chain's, wherever it stands.
+func TestAnswers(t *testing.T) {
+	wrap := func(path string) func(*chain, llm.Handler) llm.Handler {
+		return func(_ *chain, next llm.Handler) llm.Handler { return answerable{next, path} }
+	}
+	plain := func(_ *chain, next llm.Handler) llm.Handler {
+		return llm.HandlerFunc(func(ctx context.Context, req *llm.Request, out llm.Sink) error { return next.Serve(ctx, req, out) })
+	}
+	for name, stages := range map[string][]func(*chain, llm.Handler) llm.Handler{
+		"first, last": {wrap("/a"), plain, wrap("/b")}, "neighbours": {wrap("/b"), wrap("/a"), plain}, "behind": {plain, wrap("/a"), wrap("/b")},
+	} {
+		c := &chain{}
+		for _, s := range stages {
+			c.parts = append(c.parts, &part{stage: s})
+		}
+		c.join()
+		a, ok := c.handler.(answerer)
+		if !ok || !a.Answers("/a") || !a.Answers("/b") || a.Answers("/c") {
+			t.Errorf("%s: not all of the stages' paths are answered", name)
+		}
+	}
+}
+
+// A gateway that is closed before it runs begins nothing.
+func TestRunClosed(t *testing.T) {
+	cfg, err := config.Load(config.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Server.Port = 0
+	g, err := New(cfg, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := g.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
