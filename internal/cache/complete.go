@@ -55,14 +55,21 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 		case whole || n > 1:
 			return false // after the end, or written as nobody does
 		case sse.IsDone(data):
-			whole = sse.Ends(op, event)
+			whole = op != llm.Response
 		case jsonscan.Validate(data, maxReplyDepth) != nil || tells(event) || repeats(op, data):
 			return false
 		default:
-			whole = sse.Ends(op, event)
+			whole = op == llm.Response && endsResponse(data)
 		}
 	}
 	return whole
+}
+
+// endsResponse reports whether an event's own word, and not only its name, is that it
+// ends a response.
+func endsResponse(data []byte) bool {
+	kind, ok := strings.CutPrefix(text(data, "type"), "response.")
+	return ok && finished(kind)
 }
 
 // tells reports whether an event tells of an error.

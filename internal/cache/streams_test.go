@@ -102,6 +102,10 @@ func TestIncompleteStreams(t *testing.T) {
 		{"cut response", llm.Response, []string{response("created"), response("incomplete")}, true},
 		{"failed response", llm.Response, []string{response("created"), response("failed")}, false},
 		{"unfinished response", llm.Response, []string{response("created")}, false},
+		{"named the end, and is none", llm.Response, []string{response("created"), "event: response.completed\n" + response("in_progress")}, false},
+		{"named the end, and says nothing", llm.Response, []string{response("created"), "event: response.completed\ndata: {\"response\":{}}\n\n"}, false},
+		{"named otherwise", llm.Response, []string{response("created"), "event: x\n" + response("completed")}, true},
+		{"the end has an id", llm.Chat, []string{done[0], "id: " + strings.Repeat("1", 70) + "\ndata: [DONE]\n\n"}, true},
 		{"chat's end", llm.Response, []string{response("created"), done[1]}, false},
 	} {
 		f := newFixture(t, withStreams)
