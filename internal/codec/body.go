@@ -29,7 +29,7 @@ func (k *conversion) read(req *llm.Request) ([]byte, error) {
 	}
 	for {
 		if n := len(k.input.B); n == cap(k.input.B) {
-			if k.input, err = k.c.buffers.Grow(k.input, 2*n); err != nil {
+			if k.input, err = k.c.buffers.Grow(k.input, min(2*n, most+1)); err != nil {
 				return nil, err
 			}
 		}

@@ -141,7 +141,7 @@ func (h *Handler) hold(r *upstream.Reply, read []byte) (*memory.Buffer, error) {
 			return held, err
 		}
 		if need := len(held.B) + len(piece); need > cap(held.B) {
-			if held, err = lender.Grow(held, max(4*cap(held.B), need)); err != nil {
+			if held, err = lender.Grow(held, max(min(4*cap(held.B), maxUnary), need)); err != nil {
 				return held, err
 			}
 		}
