@@ -36,16 +36,17 @@ type aside struct {
 	head  engine.Head
 	place place
 	err   error // of a write
+	end   engine.Ending
 }
 
 // watchAside answers a request that is none of the API's. Most take no key, so
 // there are no more of them on their way than there may be connections.
-func (s *Server) watchAside(e engine.Exchange, q *engine.Request) {
+func (s *Server) watchAside(e engine.Exchange, q *engine.Request) engine.Ending {
 	s.aside.Add(1)
 	defer s.aside.Add(-1)
 	st := s.state.Load()
 	a := aside{s: s, e: e, q: q}
-	a.place.take(e, &s.strangers, st.cfg.MaxConnections)
+	a.place.enter(e, &s.strangers, st.cfg.MaxConnections)
 	defer a.place.leave()
 	boundUnread(e, st.cfg.BodyTimeout)
 	a.head.Close = q.Last
@@ -58,6 +59,7 @@ func (s *Server) watchAside(e engine.Exchange, q *engine.Request) {
 	default:
 		s.stats.aborts[abortClient].Add(1)
 	}
+	return a.end
 }
 
 func (a *aside) serve(st *state) {
@@ -121,6 +123,17 @@ func (a *aside) refuse(err error) {
 	a.whole(e.Status, append(jsonscan.AppendError(nil, e), '\n'))
 }
 
+// fail answers with the error of a handler, which may have given a head. nil is for
+// one that gave none.
+func (a *aside) fail(err error) {
+	if err == nil {
+		err = errors.New("the handler returned without a reply")
+	}
+	a.head.Fields.Clear()
+	a.head.Fields.Set("Server", a.s.server)
+	a.refuse(err)
+}
+
 // bare answers without a body.
 func (a *aside) bare(status int) {
 	a.head.Status, a.head.Length = status, -1
@@ -176,9 +189,12 @@ func (a *aside) servePages() {
 	p := asideSink{aside: a}
 	err := a.s.pages.Serve(a.e.Context(), a.request(), &p)
 	switch {
-	case !p.started && err != nil:
-		a.refuse(err)
-	case p.started && !p.begun: // to HEAD, or there is no body
+	case p.begun && err != nil && a.err == nil: // else the client takes no more
+		a.end = engine.Cut
+	case p.begun:
+	case err != nil || !p.started:
+		a.fail(err)
+	default: // to HEAD, or there is no body
 		if a.head.Length == 0 {
 			a.head.Length = -1
 		}
@@ -204,15 +220,15 @@ func (a *aside) serveMetrics(st *state) {
 	select {
 	case s.rendering <- struct{}{}:
 	case <-a.e.Context().Done():
+		a.end = engine.Cut
 		return
 	}
 	err := func() error {
 		defer func() { <-s.rendering }()
 		return s.metrics.Serve(a.e.Context(), a.request(), &m)
 	}()
-	if err != nil {
-		a.head.Fields.Del("Content-Encoding")
-		a.refuse(err)
+	if err != nil || !m.started {
+		a.fail(err)
 		return
 	}
 	a.place.move(&s.readers, maxRendered)

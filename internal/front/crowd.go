@@ -22,8 +22,8 @@ type place struct {
 	at    *list.Element // nil once it was ended for another
 }
 
-// take has a reply that has not begun go into a crowd of at most that many.
-func (p *place) take(e engine.Exchange, c *crowd, most int) {
+// enter has a reply that has not begun go into a crowd of at most that many.
+func (p *place) enter(e engine.Exchange, c *crowd, most int) {
 	p.e = e
 	e.Follow(p)
 	p.move(c, most)

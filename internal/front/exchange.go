@@ -49,8 +49,7 @@ func (s *Server) newExchange() *exchange {
 // Answer implements engine.Handler.
 func (s *Server) Answer(e engine.Exchange) (ending engine.Ending) {
 	if q := e.Request(); s.isAside(q) {
-		s.watchAside(e, q)
-		return engine.Whole
+		return s.watchAside(e, q)
 	}
 	x := s.begin(e)
 	defer func() { ending = x.end(ending, recover()) }()

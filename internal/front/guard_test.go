@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/http2"
 	"sluice/internal/front/engine"
 	"sluice/internal/front/nethttp"
+
 	"sluice/internal/llm"
 )
 
@@ -284,4 +286,18 @@ func FuzzLoopbackAuthority(f *testing.F) {
 			t.Fatalf("%q leads to %q", host, u.Hostname())
 		}
 	})
+}
+
+// TestGuardSeesBothHosts: over HTTP/2 a Host beside :authority may name another site,
+// and is not lost on the way up from the engine.
+func TestGuardSeesBothHosts(t *testing.T) {
+	s := start(t, unary(`{}`))
+	p := dialPeer(t, s, 1<<16)
+	for host, refused := range map[string]bool{"evil.example": true, "localhost": false} {
+		id := p.ask("GET", "/v1/models", "", "host", host)
+		body := string(frame[*http2.DataFrame](p, id).Data())
+		if strings.Contains(body, "host_refused") != refused {
+			t.Errorf("%s: %s", host, body)
+		}
+	}
 }

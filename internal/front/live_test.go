@@ -178,3 +178,47 @@ func TestPages(t *testing.T) {
 		}
 	}
 }
+
+// A page, or the figures, whose handler fails: it is told as long as it can be, and
+// what has begun does not look whole.
+func TestPagesFail(t *testing.T) {
+	fails := llm.HandlerFunc(func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		how := req.RawQuery
+		if how == "silent" {
+			return nil
+		}
+		if how != "early" {
+			h := llm.Head{Status: 200, Kind: llm.Pieces, Length: -1, Header: []llm.Field{{Name: "Content-Encoding", Value: "gzip"}}}
+			if err := out.Start(&h); err != nil {
+				return err
+			}
+		}
+		if how == "late" {
+			if err := out.Send([]llm.Event{{Raw: []byte("half of it")}}); err != nil {
+				return err
+			}
+		}
+		return llm.Errorf(503, "no_page", "There is none now.")
+	})
+	s := startWith(t, unary(`{}`), Options{Pages: fails, Metrics: fails})
+	for _, e := range engines {
+		client := e.client(t, s)
+		for _, path := range []string{"/dashboard", "/metrics"} {
+			for how, want := range map[string]int{"silent": 500, "early": 503, "begun": 503, "late": 503} {
+				cut := how == "late" && path == "/dashboard" // figures are made before any of them is sent
+				resp, err := client.Do(newRequest(t, t.Context(), "GET", s.url(path+"?"+how), ""))
+				if err != nil {
+					if !cut {
+						t.Errorf("%s %s %s: %v", e.name, path, how, err)
+					}
+					continue
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if cut != (err != nil) || !cut && (resp.StatusCode != want || resp.Header.Get("Content-Encoding") != "" || !strings.Contains(string(body), `"error"`)) {
+					t.Errorf("%s %s %s: %d %q %v", e.name, path, how, resp.StatusCode, body, err)
+				}
+			}
+		}
+	}
+}

@@ -270,7 +270,7 @@ func (out *reply) undelivered() {
 func (out *reply) replyError(e *llm.Error) {
 	stranger := out.q.Many() && out.in.tenant == nil
 	if stranger {
-		out.place.take(out.e, &out.s.strangers, out.st.cfg.MaxConnections)
+		out.place.enter(out.e, &out.s.strangers, out.st.cfg.MaxConnections)
 		defer out.place.leave()
 	}
 	h := &out.head.Fields

@@ -20,7 +20,8 @@ type Request struct {
 
 	Major, Minor int // the version of HTTP
 
-	// Header has the fields, without Host.
+	// Header has the fields. Over HTTP/1 Host is not among them; a Host field that came
+	// beside :authority is, since the two may differ.
 	Header Header
 
 	// Body is the body without its framing, nil for none. Its first Read tells a

@@ -76,7 +76,7 @@ func (x *exchange) read(r *http.Request) {
 	q.Method, q.Path, q.RawPath, q.RawQuery = r.Method, r.URL.Path, r.URL.RawPath, r.URL.RawQuery
 	q.Host, q.Remote, q.TLS, q.Major, q.Minor = r.Host, r.RemoteAddr, r.TLS != nil, r.ProtoMajor, r.ProtoMinor
 	q.Header, q.Length, q.Last = Header(r.Header), r.ContentLength, lastOn(r)
-	if r.Body != nil && r.Body != http.NoBody {
+	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		q.Body = r.Body
 	}
 }

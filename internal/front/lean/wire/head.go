@@ -128,7 +128,7 @@ func (h *Head) Parse(b []byte) (n int, err error) {
 		}
 		whole := false
 		if r == nil {
-			whole, r = h.take(b, line)
+			whole, r = h.readLine(b, line)
 		}
 		if r != nil {
 			return 0, r
@@ -165,8 +165,8 @@ func (h *Head) line(b []byte) ([]byte, *Refusal) {
 	return line[:len(line)-1], nil
 }
 
-// take reads a line, and says whether it was the last.
-func (h *Head) take(b, line []byte) (whole bool, r *Refusal) {
+// readLine reads a line, and says whether it was the last.
+func (h *Head) readLine(b, line []byte) (whole bool, r *Refusal) {
 	switch {
 	case h.phase == begins:
 		if len(line) > 0 {
