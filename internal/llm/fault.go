@@ -4,7 +4,7 @@ package llm
 // goes by it: codes are for clients, and an upstream may use any of ours for its own.
 type Fault uint8
 
-// The faults. docs/metrics.md says how requests that end in them are counted.
+// The faults. What class and what outcome each is, perf and route say.
 const (
 	// Declined is the gateway's own answer, for what it was asked or sent. It says
 	// nothing about an upstream.

@@ -41,7 +41,7 @@ type Buffer struct {
 // for use, by several goroutines; a nil one lends buffers and keeps none.
 type Buffers struct {
 	// Max bounds one buffer, in bytes; 0 is 4 GiB, and below 0 none is lent. What
-	// is larger is refused.
+	// is larger is refused. It is set before the Buffers are used.
 	Max int
 
 	pools   [classes]sync.Pool // of *Buffer
