@@ -25,7 +25,7 @@ func CanMake(dir string) error {
 		case err == nil:
 			trial, err := os.MkdirTemp(at, ".trial-*")
 			if err != nil {
-				return err
+				return fmt.Errorf("%s cannot be made: %w", dir, errors.Unwrap(err))
 			}
 			return os.Remove(trial)
 		case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(at) == at:
