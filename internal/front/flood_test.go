@@ -93,6 +93,7 @@ func TestRapidResets(t *testing.T) {
 // TestFloods sends what costs a client little, and takes no answer to it. Either
 // the connection ends before much is held, or nothing is held at all.
 func TestFloods(t *testing.T) {
+	overHTTP2(t)
 	ask := func(p *peer) { p.ask("GET", "/healthz", "") }
 	head := func(p *peer) {
 		_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}})

@@ -680,3 +680,12 @@ func TestBaseURL(t *testing.T) {
 		}
 	}
 }
+
+// overHTTP2 skips a test of what is sent over HTTP/2 alone, with an engine that hands
+// such connections to the one that the test has run with.
+func overHTTP2(t *testing.T) {
+	t.Helper()
+	if testEngine != EngineNetHTTP {
+		t.Skip("HTTP/2 is the same engine's with either")
+	}
+}

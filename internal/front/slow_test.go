@@ -376,6 +376,7 @@ func TestUnreadPipeline(t *testing.T) {
 // TestRefusedIsForgotten: many may be refused, or told that all is well, and take
 // that as slowly as they can. What they sent is not kept meanwhile.
 func TestRefusedIsForgotten(t *testing.T) {
+	overHTTP2(t)
 	const streams, size = 100, 12 << 10
 	long := strings.Repeat("a", size)
 	for _, method := range []string{"GET", "POST", "OPTIONS"} {
