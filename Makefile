@@ -12,7 +12,11 @@ SLUICE_SKIPPED := $(or $(TMPDIR),/tmp)/sluice-skipped-$(shell echo $$PPID-$$(dat
 endif
 export SLUICE_SKIPPED
 
-.PHONY: help build test check unit fuzz e2e bench-build deps lint bench
+# Targets side by side, for much of what tests do is waiting: each one's output in
+# one piece, and a failure of any is one of the whole.
+TOGETHER = $(MAKE) --no-print-directory -j3 --output-sync=target
+
+.PHONY: help build test check race norace e2e e2e-all e2e-nethttp bench-build deps npm compile lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,33 +24,55 @@ help: ## list the targets
 build: ## build ./sluice, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o sluice ./cmd/sluice
 
-test: deps check unit fuzz bench-build e2e ## run every test, installing what they need
+# First what needs no other's work, then what would compile the same once more if
+# it did not find it done: for that, too, bench-build begins when another has ended.
+test: ## run every test, installing what they need
+	@./scripts/deps debian
+	@$(TOGETHER) check compile npm
+	@echo "race, e2e, norace and bench-build, side by side: each says at its end what it did"
+	@$(TOGETHER) race e2e-all norace e2e-nethttp bench-build
 	@./scripts/skipped
 	@echo "make test: all passed"
 
 deps: ## install what the tests need, or say what could not be installed
 	@./scripts/deps
 
+npm:
+	@./scripts/deps npm
+
+compile:
+	$(GO) build -race ./internal/... ./cmd/...
+
 check: lint ## formatting, vet and lint
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 
-unit: ## Go tests: allocation ceilings without the race detector, everything with it
-	$(GO) test -run 'Alloc' $$(grep -rl --include='*_test.go' '^func Test.*Alloc' internal | xargs -n1 dirname | sort -u | sed 's|^|./|')
-	$(GO) test -race ./internal/... ./cmd/...
+race: ## Go tests with the race detector, twice as many packages at a time as there are processors
+	$(GO) test -race -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
-fuzz: ## every fuzz test for FUZZTIME runs each, from the committed corpus
-	@FUZZTIME=$(FUZZTIME) ./scripts/fuzz
+norace: ## what the race detector would hinder: allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
+	@FUZZTIME=$(FUZZTIME) ./scripts/norace
 
 bench-build: ## the measuring tools are built and tested with everything else
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
-e2e: ## real clients against a real binary with the race detector: OpenAI's SDKs, a browser (its pictures: e2e/artifacts), recordings, h2spec
+# What depends on the engine that speaks HTTP to clients, which is run with the one
+# that is not the default too. SLUICE_TEST_ENGINE=nethttp make e2e runs all with it.
+LISTENING := ClientLeaves|DeadClientIsGivenUp|Drain|DrainTimeout|ErrorEventShape|FirstEventLeavesAtOnce|GoSDK|H2Spec|Heartbeat|JavaScriptCuts|JavaScriptSDK|Reload|SlowReader|StreamCompleteAtDone|TLS
+
+e2e: e2e-all e2e-nethttp ## real clients against a real binary with the race detector: OpenAI's SDKs, a browser (its pictures: e2e/artifacts), recordings, h2spec, proxies
+
+e2e-all:
 	@mkdir -p e2e/artifacts
 	$(GO) test -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
+
+e2e-nethttp:
+ifndef SLUICE_TEST_ENGINE
+	SLUICE_TEST_ENGINE=nethttp $(GO) test -parallel 4 -run '^Test($(LISTENING))$$' ./e2e
+endif
 
 lint: ## golangci-lint with the reasons in .golangci.yml
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI) run
 
-bench: ## CPU per request and memory per stream beside nginx (Debian packages nginx-light, wrk)
+bench: ## CPU, memory and latency beside nginx (Debian packages nginx-light, wrk)
 	cd bench && $(GO) run .

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -136,6 +137,34 @@ func (in Inputs) Errors(t testing.TB) (list []Pair) {
 	return list
 }
 
+// Arrivals gives, in their order, when requests came to a service, since the first.
+func (in Inputs) Arrivals(t testing.TB) (list []time.Duration) {
+	t.Helper()
+	var lines io.Reader = bytes.NewReader(read(t, "own/arrivals.csv"))
+	if in.recorded {
+		plain, err := xz.NewReader(bytes.NewReader(readFile(t, Recorded(t, "traces-azure/AzureLLMInferenceTrace_code.csv.xz"))))
+		must(t, err)
+		lines = plain
+	}
+	var first time.Time
+	s := bufio.NewScanner(lines)
+	for s.Scan(); s.Scan(); { // the first line names the columns
+		stamp, _, _ := strings.Cut(s.Text(), ",")
+		at, err := time.Parse("2006-01-02 15:04:05", stamp)
+		must(t, err)
+		if first.IsZero() {
+			first = at
+		}
+		list = append(list, at.Sub(first))
+	}
+	must(t, s.Err())
+	slices.Sort(list)
+	if len(list) < in.Least(5000) {
+		t.Fatalf("found only %d arrivals", len(list))
+	}
+	return list
+}
+
 // Text is a text that is, or is not, JSON.
 type Text struct {
 	Name string // begins with "y_" if it is JSON, "n_" if not, "i_" where RFC 8259 leaves it open
@@ -241,24 +270,34 @@ func compile(t testing.TB, c *jsonschema.Compiler, name string) *jsonschema.Sche
 	return schema
 }
 
-// Descriptions keeps what was read of the descriptions, which takes a second.
+// Descriptions keeps what was read of the descriptions, which takes seconds with
+// the race detector.
 type Descriptions struct {
 	mu        sync.Mutex
-	compilers []*jsonschema.Compiler
+	compilers map[Inputs]*jsonschema.Compiler
+}
+
+// Schema compiles the named schema of a description.
+func (d *Descriptions) Schema(t testing.TB, in Inputs, name string) *jsonschema.Schema {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.compilers[in]
+	if c == nil {
+		if d.compilers == nil {
+			d.compilers = make(map[Inputs]*jsonschema.Compiler)
+		}
+		c = in.compiler(t)
+		d.compilers[in] = c
+	}
+	return compile(t, c, name)
 }
 
 // Schemas compiles the named schema of each description that is there.
 func (d *Descriptions) Schemas(t testing.TB, name string) (list []*jsonschema.Schema) {
 	t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.compilers == nil {
-		for _, in := range Seeds(t) {
-			d.compilers = append(d.compilers, in.compiler(t))
-		}
-	}
-	for _, c := range d.compilers {
-		list = append(list, compile(t, c, name))
+	for _, in := range Seeds(t) {
+		list = append(list, d.Schema(t, in, name))
 	}
 	return list
 }
@@ -372,4 +411,12 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Lines decodes one recorded value of each line of a file that is compressed with xz.
+func Lines[T any](t testing.TB, name string, visit func(T)) {
+	t.Helper()
+	plain, err := xz.NewReader(bufio.NewReader(bytes.NewReader(readFile(t, Recorded(t, name)))))
+	must(t, err)
+	decodeLines(t, plain, visit)
 }

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -58,5 +59,29 @@ func Vacant(t testing.TB) (address string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Server is what serves on a listener until it is closed, as an engine.
+type Server interface {
+	Serve(l net.Listener) error
+	Close() error
+}
+
+// Serve has s serve on loopback and gives the address. It is closed when the test ends,
+// and neither that nor the serving may fail.
+func Serve(t testing.TB, s Server) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
 	return l.Addr().String()
 }

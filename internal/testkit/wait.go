@@ -43,3 +43,13 @@ func (b *Buffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// Simulation begins a test that computes, on a clock of its own, what comes of hours of
+// load. The race detector makes that five times as long, and the same code's other tests
+// have it on: make norace runs this one.
+func Simulation(t testing.TB) {
+	t.Helper()
+	if Race {
+		t.Skip("a simulation: make norace runs it")
+	}
+}
