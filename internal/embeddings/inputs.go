@@ -22,11 +22,14 @@ type Inputs struct {
 // for no input or more than MaxInputs, which is the upstream's to judge. Of a body
 // with several members "input" it takes the first; an upstream may take another.
 func (in *Inputs) Split(body []byte) bool {
-	in.Items = in.Items[:0]
-	var ok bool
-	if in.Value, ok = jsonscan.Get(body, "input"); !ok {
-		return false
-	}
+	value, ok := jsonscan.Get(body, "input")
+	return ok && in.SplitAt(body, value, MaxInputs)
+}
+
+// SplitAt is Split for the value of another member, such as the prompts of a
+// completion, that is known already, and has at most so many inputs.
+func (in *Inputs) SplitAt(body []byte, value llm.Span, most int) bool {
+	in.Items, in.Value = in.Items[:0], value
 	raw := body[in.Value.Start:in.Value.End]
 	if isInput(raw) {
 		in.Items = append(in.Items, in.Value)
@@ -34,7 +37,7 @@ func (in *Inputs) Split(body []byte) bool {
 	}
 	sound := true
 	jsonscan.Elements(raw, func(v llm.Span) bool {
-		sound = len(in.Items) < MaxInputs && isInput(raw[v.Start:v.End])
+		sound = len(in.Items) < most && isInput(raw[v.Start:v.End])
 		if sound {
 			in.Items = append(in.Items, llm.Span{Start: in.Value.Start + v.Start, End: in.Value.Start + v.End})
 		}

@@ -207,7 +207,7 @@ func TestCanonicalLarge(t *testing.T) {
 }
 
 func TestCanonicalAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	var c Canonical

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 func TestMembers(t *testing.T) {
@@ -124,7 +125,7 @@ func TestPlain(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	doc := chatRequest(20)

@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,6 +64,9 @@ type Error struct {
 	Attempts int
 	Waited   time.Duration
 
+	// Queued is how long it waited for its turn, as in Head.
+	Queued time.Duration
+
 	// Err is the cause. It is logged and never reaches a client.
 	Err error
 }
@@ -119,6 +123,23 @@ func UpstreamError(name string, f Fault, status int, code, message string, cause
 	}
 }
 
+// After gives an error, as AsError does, with what its call had gone through before:
+// how long it waited for its turn and for replies, and how often upstreams were asked.
+// Where that is nothing it is err; else another one, since others may have err too. It
+// stays out of the frames of its callers, which stand on the stacks of streams.
+//
+//go:noinline
+func After(err error, queued, waited time.Duration, attempts int) error {
+	if err == nil || queued == 0 && waited == 0 && attempts == 0 {
+		return err
+	}
+	more := *AsError(err)
+	more.Queued += queued
+	more.Waited += waited
+	more.Attempts += attempts
+	return &more
+}
+
 // TypeOf gives the error type that OpenAI uses with a status.
 func TypeOf(status int) string {
 	switch {
@@ -136,10 +157,26 @@ func TypeOf(status int) string {
 }
 
 // AsError returns err as an Error. One that is not an Error becomes a 500
-// whose message tells a client nothing; it is kept as the cause.
+// whose message tells a client nothing; it is kept as the cause. That of a context
+// which ended has the fault Left, any other Internal.
 func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Fault: Internal, Status: 500, Type: TypeServer, Code: "internal_error", Message: "The gateway failed to handle the request.", Err: err}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return untold(Left, err)
+	}
+	return untold(Internal, err)
+}
+
+// Unsent is the error of a request that was not sent, because its context ended while it
+// waited for its turn. err is that of the context, or its cause.
+func Unsent(err error) *Error {
+	e := untold(Left, err)
+	e.Unprocessed = true
+	return e
+}
+
+func untold(f Fault, cause error) *Error {
+	return &Error{Fault: f, Status: 500, Type: TypeServer, Code: "internal_error", Message: "The gateway failed to handle the request.", Err: cause}
 }

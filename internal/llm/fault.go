@@ -10,6 +10,13 @@ const (
 	// nothing about an upstream.
 	Declined Fault = iota
 
+	// Limited is that the API key of the request has used what it may. Another's
+	// request may be answered.
+	Limited
+
+	// Left is that nobody waits for the reply any more: the request's context ended.
+	Left
+
 	// These are of the gateway.
 	Internal     // it is at fault itself
 	Unavailable  // nobody who could do it can be asked now
@@ -19,6 +26,7 @@ const (
 	// Of these the upstream knows nothing, or has read nothing of the request.
 	Busy        // all that could do it are in use: connections, workers, WebSockets
 	Replaced    // the upstream was given another configuration meanwhile
+	TooLate     // its turn could not come before its client gives up
 	Unreachable // no connection to it could be made
 	Refused     // it turned the request away unread
 
@@ -44,7 +52,7 @@ func (f Fault) String() string {
 		return "unknown"
 	}
 	return [Faults]string{
-		"declined", "internal", "unavailable", "lacking", "shutting_down", "busy", "replaced", "unreachable", "refused",
+		"declined", "limited", "left", "internal", "unavailable", "lacking", "shutting_down", "busy", "replaced", "too_late", "unreachable", "refused",
 		"timed_out", "cut", "bad_reply", "too_large", "unusable", "answered", "told",
 	}[f]
 }

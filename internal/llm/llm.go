@@ -113,8 +113,16 @@ type Request struct {
 	// Cache is what the client asks of caches.
 	Cache CachePolicy
 
+	// Urgency says who goes first where requests wait for their turn.
+	Urgency
+
+	// Meter is by what the use of the request's API key is bounded; nil where nothing
+	// bounds it.
+	Meter Meter
+
 	// Body is the whole body, valid JSON for every operation but Passthrough.
-	// It is nil when BodyReader is set.
+	// It is nil when BodyReader is set. A stage that needs it after the head of an event
+	// stream has passed takes Head.Sent back.
 	Body []byte
 
 	// BodyReader is a body that is not held in memory. It can be read once, so
@@ -173,12 +181,30 @@ type Head struct {
 	Attempts int
 	Waited   time.Duration
 
+	// Queued is how long the request waited for its turn: to be admitted, for
+	// others to share a call with. It is not in Waited.
+	Queued time.Duration
+
+	// Batch is how many items the upstream's call had that the reply came from, of
+	// an operation whose items can share a call; 0 for any other. Of several such
+	// calls it is the largest.
+	Batch int
+
+	// Sent says, of an event stream, that nothing of the request's Body will be looked
+	// at any more: by whoever asked the upstream, since all of it is there, and by no
+	// stage on the way. The Body's memory may then be another's once Start has returned.
+	Sent bool
+
 	// Cache says what a cache had to do with the reply. Age is how long ago a
 	// stored reply was made, and CacheKey what it is, or would be, stored under;
 	// the zero key when it cannot be stored.
 	Cache    CacheStatus
 	Age      time.Duration
 	CacheKey [32]byte
+
+	// Outline is what a reply that is held whole says of itself, where somebody on the way
+	// has looked: whoever sends another body in its place clears it.
+	Outline Outline
 
 	// Saved is how many of the input tokens that the reply counts came from a
 	// cache, of a reply for whose rest an upstream was asked.

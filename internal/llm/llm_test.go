@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,8 +38,20 @@ func TestAsError(t *testing.T) {
 		t.Errorf("a wrapped Error was not found: %v", got)
 	}
 	got := AsError(io.ErrUnexpectedEOF)
-	if got.Status != 500 || strings.Contains(got.Message, "EOF") || !errors.Is(got, io.ErrUnexpectedEOF) {
+	if got.Status != 500 || got.Fault != Internal || strings.Contains(got.Message, "EOF") || !errors.Is(got, io.ErrUnexpectedEOF) {
 		t.Errorf("foreign error became %+v", got)
+	}
+	// One whose client left is that, whatever it has gone through; one of ours that was
+	// caused by a timeout is not.
+	for _, gone := range []error{context.Canceled, context.DeadlineExceeded} {
+		for _, err := range []error{gone, fmt.Errorf("send: %w", gone), After(gone, 1, 0, 0), After(Unsent(gone), 0, 1, 1)} {
+			if got := AsError(err); got.Fault != Left || got.Status != 500 || !errors.Is(got, gone) {
+				t.Errorf("%v became %+v", err, got)
+			}
+		}
+		if got := AsError(UpstreamError("up", TimedOut, 504, "x", "%s", gone)); got.Fault != TimedOut {
+			t.Errorf("a timeout became %+v", got)
+		}
 	}
 }
 

@@ -98,9 +98,11 @@ func (x *Exchange) serverClass() Class {
 // in a fault, before the reply had begun.
 func classOf(f llm.Fault) Class {
 	return [llm.Faults]Class{
+		llm.Left:     ServerError, // a client that is still there was told of it
 		llm.Internal: ServerError, llm.Unavailable: ServerError, llm.Lacking: ServerError, llm.ShuttingDown: ServerError,
 		llm.Declined: UpstreamError, // for what the upstream cannot do
-		llm.Busy:     UpstreamError, llm.Replaced: UpstreamError, llm.Unreachable: UpstreamError, llm.Refused: UpstreamError,
+		llm.Limited:  UpstreamError, // which no upstream is asked for
+		llm.Busy:     UpstreamError, llm.Replaced: UpstreamError, llm.TooLate: UpstreamError, llm.Unreachable: UpstreamError, llm.Refused: UpstreamError,
 		llm.TimedOut: Timeout,
 		llm.Cut:      UpstreamError, llm.BadReply: UpstreamError, llm.TooLarge: UpstreamError, llm.Unusable: UpstreamError,
 		llm.Answered: UpstreamError, llm.Told: UpstreamError,

@@ -33,11 +33,12 @@ type Exchange struct {
 
 	Receiving time.Duration // until the whole request was read
 	Waiting   time.Duration // for upstreams: of a stream, until its first event
+	Queued    time.Duration // for its turn: to be admitted, for others to share a call with
 	First     time.Duration // until the reply began; 0 where there was none
 	Total     time.Duration // until it ended
 
 	// Overhead is what the gateway itself added until the reply began: First less
-	// Receiving and Waiting. HasOverhead is false where it is not known: of a
+	// Receiving, Waiting and Queued. HasOverhead is false where it is not known: of a
 	// request that failed, or that waited for another's call.
 	Overhead    time.Duration
 	HasOverhead bool

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"sluice/internal/testkit"
 )
 
 // A shape is a message whose speed is measured, in both encodings.
@@ -113,7 +115,7 @@ func TestShapesDecode(t *testing.T) {
 	for _, s := range shapes(t) {
 		out := agree(t, s.plan, s.desc, s.types, s.wire, Options{})
 		t.Logf("%s: %d bytes of wire, %d of JSON", s.name, len(s.wire), len(out))
-		if raceEnabled {
+		if testkit.Race {
 			continue
 		}
 		dst := make([]byte, 0, 2*len(out))

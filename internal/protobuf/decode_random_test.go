@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"sluice/internal/testkit"
 )
 
 // wireMaker makes random encodings that are mostly sound, and not in the form
@@ -222,7 +224,7 @@ func optionsOf(n uint8) Options {
 // stays, wherever it does so for protojson.
 func TestRoundTrip(t *testing.T) {
 	rounds, same := 40, 0
-	if raceEnabled || testing.Short() {
+	if testkit.Race || testing.Short() {
 		rounds = 4
 	}
 	for _, name := range allTypes(t) {
@@ -262,7 +264,7 @@ func TestRoundTrip(t *testing.T) {
 // every message in testdata, sound ones, disordered ones and cut ones.
 func TestDecodeRandom(t *testing.T) {
 	rounds := 60
-	if raceEnabled || testing.Short() {
+	if testkit.Race || testing.Short() {
 		rounds = 6
 	}
 	for _, name := range allTypes(t) {

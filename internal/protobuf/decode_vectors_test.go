@@ -81,7 +81,7 @@ func TestDecodeVectors(t *testing.T) {
 			wires = append(wires, wire)
 		}
 		for n, wire := range wires {
-			if raceEnabled && len(wire) > 1<<16 {
+			if testkit.Race && len(wire) > 1<<16 {
 				continue // takes minutes
 			}
 			if agree(t, p, md, types, wire, optionsOf(uint8(n))) != nil {

@@ -6,6 +6,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"sluice/internal/testkit"
 )
 
 // protojsonWire is what AppendWire is measured by.
@@ -26,7 +28,7 @@ var plainJSON = []string{
 }
 
 func TestEncodeAllocs(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	free := func(name string, p *Plan, in []byte) {

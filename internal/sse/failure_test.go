@@ -3,6 +3,8 @@ package sse
 import (
 	"encoding/json"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 func TestFailure(t *testing.T) {
@@ -41,7 +43,7 @@ func TestFailure(t *testing.T) {
 }
 
 func TestFailureAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	for _, raw := range [][]byte{

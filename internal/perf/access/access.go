@@ -127,6 +127,9 @@ func (n *line) fill(x *perf.Exchange) {
 	if x.Waiting > 0 {
 		n.micros("upstream_us", x.Waiting)
 	}
+	if x.Queued > 0 {
+		n.micros("queue_us", x.Queued)
+	}
 	if x.HasOverhead {
 		n.micros("overhead_us", x.Overhead)
 	}

@@ -23,7 +23,7 @@ func exchange() *perf.Exchange {
 	return &perf.Exchange{
 		Begun: time.Now(), ID: "r1", Tenant: "team", Client: "127.0.0.1:4", Method: "POST", Path: "/v1/chat/completions", Op: llm.Chat, Stream: true,
 		Model: "m", Upstream: "up", Attempts: 2, Cache: llm.CacheMiss, Status: 200, First: 1500 * time.Millisecond, Total: 2 * time.Second,
-		Waiting: time.Second, HasOverhead: true, Overhead: 34567 * time.Nanosecond, BytesIn: 7, BytesOut: 9,
+		Waiting: time.Second, Queued: 12 * time.Millisecond, HasOverhead: true, Overhead: 34567 * time.Nanosecond, BytesIn: 7, BytesOut: 9,
 		Usage: perf.Usage{Known: true, Input: 3, Output: 4}, Trace: perf.Trace{ID: perf.TraceID{0xab}},
 		Body: []byte(`{"model":"m","messages":[{"role":"user","content":"secret"}]}`), Reply: []byte("data: x"),
 	}
@@ -45,7 +45,7 @@ func TestLine(t *testing.T) {
 	_, rest, _ := strings.Cut(got, " ")
 	want := `level=INFO msg=request request_id=r1 trace_id=ab000000000000000000000000000000 tenant=team client=127.0.0.1:4 method=POST ` +
 		`path=/v1/chat/completions operation=chat model=m upstream=up status=200 cache=MISS stream=true attempts=2 input_tokens=3 output_tokens=4 ` +
-		"bytes_in=7 bytes_out=9 duration_us=2000000 first_event_us=1500000 upstream_us=1000000 overhead_us=34\n"
+		"bytes_in=7 bytes_out=9 duration_us=2000000 first_event_us=1500000 upstream_us=1000000 queue_us=12000 overhead_us=34\n"
 	if rest != want {
 		t.Errorf("got  %swant %s", rest, want)
 	}
@@ -144,7 +144,7 @@ func TestGather(t *testing.T) {
 }
 
 func TestObserveAllocs(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	l := New(Config{Access: true}, slog.LevelInfo, Options{Out: io.Discard, JSON: true})

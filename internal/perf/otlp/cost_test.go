@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // recording is an Exporter that records and does not send.
@@ -13,7 +14,7 @@ func recording(t testing.TB) *fixture {
 }
 
 func TestAllocBeginAndObserve(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	f := recording(t)

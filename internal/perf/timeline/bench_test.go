@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // crowd is a gateway with 400 series: 150 counters, 50 ratios, 100 gauges and 100
@@ -88,7 +89,7 @@ func BenchmarkSnapshot(b *testing.B) {
 // The memory that the package's comment states, and that it grows no more once
 // all slots are full.
 func TestMemoryAlloc(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	c := newCrowd()

@@ -32,6 +32,7 @@ type Request struct {
 	Duration   float64   `json:"duration_seconds"`
 	FirstEvent *float64  `json:"first_event_seconds,omitempty"`
 	Waiting    *float64  `json:"upstream_seconds,omitempty"`
+	Queued     *float64  `json:"queue_seconds,omitempty"`
 	Overhead   *float64  `json:"overhead_seconds,omitempty"`
 	BytesIn    int64     `json:"bytes_in"`
 	BytesOut   int64     `json:"bytes_out"`
@@ -124,6 +125,9 @@ func (s *slot) request() Request {
 	}
 	if r.Upstream != "" && !remembered(x) && x.Waiting > 0 {
 		r.Waiting = seconds(x.Waiting)
+	}
+	if x.Queued > 0 {
+		r.Queued = seconds(x.Queued)
 	}
 	if x.HasOverhead {
 		r.Overhead = seconds(x.Overhead)

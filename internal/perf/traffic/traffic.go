@@ -32,6 +32,7 @@ const (
 // safe for concurrent use.
 type Traffic struct {
 	operations [llm.Operations]span
+	queued     [llm.Operations]perf.Histogram
 	classes    [llm.Operations][perf.Classes]atomic.Uint64
 	models     table[model]
 	others     [llm.Operations]model // of no label of their own
@@ -100,6 +101,9 @@ func (t *Traffic) Observe(x *perf.Exchange) {
 		t.classes[op][c].Add(1)
 	}
 	t.operations[op].observe(x, c)
+	if x.Queued > 0 {
+		t.queued[op].Observe(x.Queued)
+	}
 	m := t.model(x)
 	m.observe(x, c)
 	if x.Stream && x.First > 0 {
@@ -167,6 +171,9 @@ func (t *Traffic) tokens(m *model, x *perf.Exchange) {
 func (t *Traffic) Figures(r perf.Reporter) {
 	for op := range llm.Operations {
 		t.operations[op].report(r, "request", "requests", "operation", op.String())
+		if t.operations[op].requests.Load() > 0 {
+			r.Histogram("request_queue_seconds", "Time that requests waited for their turn, of those that did: to be admitted, for others to share a call with.", &t.queued[op], "operation", op.String())
+		}
 		t.reportClasses(r, op)
 	}
 	t.models.each(func(k key, m *model) { m.report(r, k) })

@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,7 +57,7 @@ func TestFigures(t *testing.T) {
 	tr.Observe(hit)
 	failed := answered("m")
 	failed.Status, failed.HasOverhead, failed.Upstream, failed.Usage = 502, false, "", perf.Usage{}
-	failed.First = 0
+	failed.First, failed.Queued = 0, time.Second
 	tr.Observe(failed)
 	cut, left := answered("m"), answered("m")
 	cut.Aborted, cut.Late, cut.Usage = perf.AbortUpstream, 502, perf.Usage{}
@@ -70,6 +71,7 @@ func TestFigures(t *testing.T) {
 	for k, want := range map[string]float64{
 		"request_duration_seconds operation chat":               5,
 		"request_overhead_seconds operation chat":               4,
+		"request_queue_seconds operation chat":                  1,
 		"request_error_ratio operation chat":                    2. / 5,
 		"model_request_error_ratio operation chat model m":      2. / 5,
 		"upstream_request_error_ratio upstream up":              1. / 3,
@@ -278,7 +280,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestObserveAllocs(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	tr, x := New(), answered("m")

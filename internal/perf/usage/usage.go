@@ -13,6 +13,7 @@ package usage
 import (
 	"bytes"
 
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/sse"
 )
@@ -24,6 +25,16 @@ const name = `usage"`
 // tail is how many bytes from its end a reply is searched first, since services
 // write their usage last.
 const tail = 1 << 10
+
+// Of reads a reply that is held whole, by its outline where somebody has made one.
+func Of(b []byte, said *llm.Outline) perf.Usage {
+	if !said.Read {
+		return Whole(b)
+	}
+	r := Reader{state: members, depth: 1, field: own, value: true}
+	r.Feed(said.Usage.Of(b))
+	return r.Usage()
+}
 
 // Whole reads a reply that is held whole.
 func Whole(b []byte) perf.Usage {
@@ -78,6 +89,12 @@ func Event(raw []byte) perf.Usage {
 	if !mentioned(raw) {
 		return perf.Usage{}
 	}
+	return event(raw)
+}
+
+// event reads an event that seems to have a usage, which few do. What a Reader takes on
+// the stack is not there for the others.
+func event(raw []byte) perf.Usage {
 	data, ok := sse.Data(raw, nil)
 	if !ok {
 		return perf.Usage{}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/llm"
+	"sluice/internal/outline"
 	"sluice/internal/perf"
 )
 
@@ -100,6 +102,14 @@ func TestWhole(t *testing.T) {
 		if got := Whole([]byte(text)); got != want {
 			t.Errorf("%.200s: %+v, want %+v", text, got, want)
 		}
+		if got := Of([]byte(text), new(llm.Outline)); got != want {
+			t.Errorf("%.200s without an outline: %+v, want %+v", text, got, want)
+		}
+		if said := outline.Read([]byte(text)); json.Valid([]byte(text)) {
+			if got := Of([]byte(text), &said); got != want {
+				t.Errorf("%.200s by its outline: %+v, want %+v", text, got, want)
+			}
+		}
 	}
 }
 
@@ -152,6 +162,10 @@ func FuzzUsage(f *testing.F) {
 		}
 		if pieces != got {
 			t.Errorf("%q in pieces of %d: %+v, whole %+v", b, 1+size&31, pieces, got)
+		}
+		said := outline.Read(b)
+		if outlined := Of(b, &said); outlined != got {
+			t.Errorf("%q by its outline: %+v, whole %+v", b, outlined, got)
 		}
 		if want, ok := decoded(b); ok && got != want {
 			t.Errorf("%q: %+v, want %+v", b, got, want)
