@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // The request and the reply of the speed targets: 600 B and 1 kB.
@@ -47,19 +48,22 @@ func (*rewind) Close() error { return nil }
 // TestAllocations asserts what a whole reply costs beyond net/http: the id, the
 // model's name, and no more. What a cache says of the reply may cost one more,
 // the text of its key and age: net/http reads the fields after the exchange has
-// gone back to its pool, so they cannot stand in memory that is used again.
+// gone back to its pool, so they cannot stand in memory that is used again. What is
+// left of a limit costs one for the same reason.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	cached := benchHead
 	cached.Cache, cached.Age, cached.CacheKey = llm.CacheHit, time.Hour, [32]byte{1}
+	limited := meter{llm.Allowance{Limit: 600, Left: 599, Reset: 100 * time.Millisecond}, llm.Allowance{Limit: 100_000, Left: 99_999, Reset: time.Minute}}
 	for _, c := range []struct {
 		name string
 		head *llm.Head
+		of   llm.Meter
 		most float64
-	}{{"not cached", &benchHead, 2}, {"cached", &cached, 3}} {
-		serve := directly(t, c.head)
+	}{{"not cached", &benchHead, nil, 2}, {"cached", &cached, nil, 3}, {"limited", &benchHead, &limited, 3}} {
+		serve := directly(t, c.head, c.of)
 		if n := testing.AllocsPerRun(1000, serve); n > c.most {
 			t.Errorf("%s: %v allocations per request", c.name, n)
 		} else {
@@ -74,8 +78,10 @@ type ignoring struct{}
 func (ignoring) Observe(*perf.Exchange) {}
 
 // directly returns a function that has one request served without a socket.
-func directly(t testing.TB, head *llm.Head) func() {
-	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-benchmark")}} })
+func directly(t testing.TB, head *llm.Head, of llm.Meter) func() {
+	cfg, sc := testConfig(func(c *Config, _ *StreamConfig) {
+		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("sk-benchmark"), Meter: of}}
+	})
 	s, err := New(cfg, sc, benchHandler(head), Options{Observers: []perf.Observer{ignoring{}}, KeepReplies: func() bool { return true }})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +101,7 @@ func directly(t testing.TB, head *llm.Head) func() {
 }
 
 func BenchmarkFrontAlone(b *testing.B) {
-	serve := directly(b, &benchHead)
+	serve := directly(b, &benchHead, nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		serve()

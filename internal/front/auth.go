@@ -32,20 +32,26 @@ type tenant struct {
 	name        string
 	admin       bool
 	passthrough passthrough
+	priority    llm.Priority // the highest that its requests may have
+	meter       llm.Meter    // nil for none
 }
 
 func newKeyring(cfg *Config) (keyring, error) {
-	k := keyring{nobody: tenant{passthrough: newPassthrough(cfg.Passthrough)}}
+	k := keyring{nobody: tenant{passthrough: newPassthrough(cfg.Passthrough), priority: highest, meter: cfg.Meter}}
 	for _, key := range cfg.APIKeys {
 		sum, err := parseHash(key.Hash)
 		if err != nil {
 			return k, fmt.Errorf("read API key %q: %w", key.Name, err)
 		}
+		most, err := mostOf(key.Priority)
+		if err != nil {
+			return k, fmt.Errorf("read priority of API key %q: %w", key.Name, err)
+		}
 		list := key.Passthrough
 		if list == nil {
 			list = cfg.Passthrough
 		}
-		k.tenants = append(k.tenants, tenant{key.Name, key.Admin, newPassthrough(list)})
+		k.tenants = append(k.tenants, tenant{key.Name, key.Admin, newPassthrough(list), most, key.Meter})
 		k.sums = append(k.sums, sum)
 	}
 	return k, nil

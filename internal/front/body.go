@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,9 +19,10 @@ type body struct {
 	timeout  time.Duration
 	limit, n int64
 	began    time.Time
-	live     bool        // it comes as slowly as its messages are made
-	whole    atomic.Bool // it was read to its end
-	err      error       // why it could not be read to its end
+	live     bool                      // it comes as slowly as its messages are made
+	whole    atomic.Bool               // it was read to its end
+	over     atomic.Bool               // nobody reads it any more: what was interrupted is no fault
+	err      atomic.Pointer[llm.Error] // why it could not be read to its end
 }
 
 // leastRate is how fast a body has to arrive on average, in bytes a second.
@@ -32,8 +34,8 @@ func (b *body) open(g *given) {
 
 // Read implements io.Reader. Its errors are io.EOF and those meant for a client.
 func (b *body) Read(p []byte) (int, error) {
-	if b.err != nil {
-		return 0, b.err
+	if err := b.failed(); err != nil {
+		return 0, err
 	}
 	if b.src == nil {
 		b.whole.Store(true)
@@ -41,17 +43,24 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	// A deadline could end the engine's watch for the client's leaving as well, which
 	// begins with the body's end, so it is taken back then.
-	due := time.Now().Add(b.timeout)
-	if earned := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate); earned.Before(due) && !b.live {
-		due = earned
+	earned := b.timeout + time.Duration(b.n)*time.Second/leastRate
+	due := b.began.Add(earned)
+	if b.n > 0 || b.live { // else that is the sooner one
+		if most := time.Now().Add(b.timeout); most.Before(due) || b.live {
+			due = most
+		}
 	}
 	b.e.SetReadDeadline(due)
+	if b.over.Load() { // and the deadline that was to interrupt this may have been replaced
+		return 0, errBodyOver
+	}
 	n, err := b.src.Read(p)
 	b.n += int64(n)
 	switch {
+	case b.over.Load() && err != nil && err != io.EOF:
+		return n, errBodyOver
 	case b.n > b.limit:
-		b.err = errTooLarge(b.limit)
-		return 0, b.err
+		return 0, b.fail(errTooLarge(b.limit))
 	case err == nil:
 		return n, nil
 	}
@@ -67,8 +76,67 @@ func (b *body) Read(p []byte) (int, error) {
 		e = llm.Errorf(408, "request_timeout", "The request's body came too slowly.")
 	}
 	e.Err = err
-	b.err = e
-	return n, b.err
+	return n, b.fail(e)
+}
+
+// fail says why the body cannot be read to its end, and failed whether that was said.
+// A transport may be reading while the reply is ended.
+func (b *body) fail(e *llm.Error) error {
+	b.err.Store(e)
+	return e
+}
+
+func (b *body) failed() error {
+	if e := b.err.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+var errBodyOver = errors.New("the request was answered")
+
+// lent is a body as handlers get it. A transport that sends while it receives may
+// have a Read under way when they return, or begin one then: what it reads with is
+// used again for other requests, so a Read of theirs is waited for, and none begins
+// later. It is never used again itself.
+type lent struct {
+	mu  sync.Mutex // of a Read
+	src io.Reader  // nil once it is over
+}
+
+// Read implements io.Reader.
+func (l *lent) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.src == nil {
+		return 0, errBodyOver
+	}
+	return l.src.Read(p)
+}
+
+// lend gives the handlers the body that is not held.
+func (in *request) lend() {
+	if in.req.BodyReader != nil {
+		in.lent = &lent{src: in.req.BodyReader}
+		in.req.BodyReader = in.lent
+	}
+}
+
+// takeBack ends what they read.
+func (in *request) takeBack() {
+	l := in.lent
+	if l == nil {
+		return
+	}
+	in.lent = nil
+	if !l.mu.TryLock() {
+		in.body.over.Store(true)
+		in.e.SetReadDeadline(time.Unix(1, 0))
+		l.mu.Lock()
+		boundUnread(in.e, in.st.cfg.BodyTimeout)
+	}
+	l.src = nil
+	l.mu.Unlock()
 }
 
 // boundUnread bounds the wait for a body that nobody has begun to read, and may

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
-	"sluice/internal/front/lean"
+	"sluice/internal/llm"
 )
 
 // Config is the configuration of the listening side, the key `server`.
@@ -24,10 +24,10 @@ type Config struct {
 	// has whoever asks served, but for web pages of other sites.
 	Insecure bool `yaml:"insecure"`
 
-	// Engine is what speaks HTTP/1.0 and 1.1 in cleartext with clients: EngineLean,
-	// which costs less and is stricter, or EngineNetHTTP, which speaks all else in
-	// either case.
-	Engine string `yaml:"engine"`
+	// Engine is what speaks HTTP/1.0 and 1.1 with clients: EngineLean, which costs
+	// less and is stricter, or EngineNetHTTP, which speaks all else in either case, and
+	// everything where the system is not Linux.
+	Engine string `yaml:"engine" env:"SLUICE_ENGINE"`
 
 	// TLS names the certificate. Without it the listener speaks cleartext.
 	TLS TLSConfig `yaml:"tls"`
@@ -80,6 +80,9 @@ type Config struct {
 	// ForwardHeaders are request fields that an upstream may see besides the
 	// usual ones. A name may end in "*". Credentials are never forwarded.
 	ForwardHeaders []string `yaml:"forward_headers"`
+
+	// Meter is that of all clients together where there are no keys; nil for none.
+	Meter llm.Meter `yaml:"-"`
 }
 
 // The values of Config.Engine.
@@ -103,8 +106,21 @@ type APIKey struct {
 	// Admin lets the key's holder make the requests of administrators as well.
 	Admin bool `yaml:"admin"`
 
+	// Priority is the highest that the key's requests may have, as X-Priority has it;
+	// "" is any.
+	Priority string `yaml:"priority"`
+
+	// RequestsPerMinute and TokensPerMinute are the limits of what it may use: a
+	// number, "none", or "" for what holds for all. See PerMinute.
+	RequestsPerMinute string `yaml:"requests_per_minute"`
+	TokensPerMinute   string `yaml:"tokens_per_minute"`
+
 	// Passthrough, where it is given, is in place of Config.Passthrough.
 	Passthrough Passthrough `yaml:"passthrough"`
+
+	// Meter is by what its use is bounded; nil where nothing bounds it. Replies say what
+	// is left, in place of what an upstream says of its own limits.
+	Meter llm.Meter `yaml:"-"`
 }
 
 // StreamConfig is how event streams are written, the key `stream`.
@@ -129,7 +145,7 @@ func Default() Config {
 	return Config{
 		Host:              "127.0.0.1",
 		Port:              28888,
-		Engine:            EngineNetHTTP,
+		Engine:            EngineLean,
 		Passthrough:       Passthrough{passAll},
 		MaxBodyBytes:      32 << 20,
 		MaxUploadBytes:    512 << 20,
@@ -157,11 +173,8 @@ func (c Config) Validate() error {
 	if c.Port < 0 || c.Port > 65535 {
 		fault("port: %d is not between 0 and 65535", c.Port)
 	}
-	switch {
-	case c.Engine != EngineNetHTTP && c.Engine != EngineLean:
-		fault("engine: %q is neither %s nor %s", c.Engine, EngineNetHTTP, EngineLean)
-	case c.Engine == EngineLean && !lean.Available:
-		fault("engine: %s is there on Linux only; give %s", EngineLean, EngineNetHTTP)
+	if c.Engine != EngineLean && c.Engine != EngineNetHTTP {
+		fault("engine: %q is neither %s nor %s", c.Engine, EngineLean, EngineNetHTTP)
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		fault("tls: cert and key go together; give both or none")
@@ -179,8 +192,17 @@ func (c Config) Validate() error {
 		if _, err := parseHash(k.Hash); err != nil {
 			fault("api_keys[%d].hash: %w", i, err)
 		}
+		if _, err := mostOf(k.Priority); err != nil {
+			fault("api_keys[%d].priority: %w", i, err)
+		}
 		for _, err := range k.Passthrough.faults() {
 			fault("api_keys[%d].passthrough: %w", i, err)
+		}
+		if _, err := PerMinute(k.RequestsPerMinute, 0); err != nil {
+			fault("api_keys[%d].requests_per_minute: %w", i, err)
+		}
+		if _, err := PerMinute(k.TokensPerMinute, 0); err != nil {
+			fault("api_keys[%d].tokens_per_minute: %w", i, err)
 		}
 	}
 	for i, origin := range c.CORSOrigins {

@@ -65,6 +65,7 @@ func (s *Server) begin(e engine.Exchange) *exchange {
 	}
 	x.st, x.e, x.q, x.begun = s.acquire(), e, e.Request(), time.Now()
 	x.out.last = x.q.Last
+	x.out.needHead()
 	x.in.req.ID = requestID(x.q.Header)
 	x.in.beginTrace()
 	return x
@@ -77,6 +78,7 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 	if p != nil {
 		ending = x.panicked(p)
 	}
+	x.in.takeBack()
 	x.rec.conclude(x.out.status, x.out.stream.open)
 	x.rec.ended()
 	if x.out.stream.open {
@@ -147,8 +149,8 @@ func (x *exchange) finish(err error) engine.Ending {
 	switch {
 	case left && errors.Is(context.Cause(x.e.Context()), errShutdown):
 		err = errShutdown
-	case x.in.body.err != nil: // an engine may call that leaving too
-		err = x.in.body.err
+	case x.in.body.failed() != nil: // an engine may call that leaving too
+		err = x.in.body.failed()
 	case left || out.stream.err != nil || x.e.GivenUp():
 		return x.clientLeft()
 	}
@@ -160,7 +162,7 @@ func (x *exchange) finish(err error) engine.Ending {
 func (x *exchange) delivered() bool {
 	out := &x.out
 	switch {
-	case !out.wrote || out.unsent != nil || out.stream.err != nil || x.e.GivenUp() || x.in.body.err != nil:
+	case !out.wrote || out.unsent != nil || out.stream.err != nil || x.e.GivenUp() || x.in.body.failed() != nil:
 		return false
 	case out.stream.open:
 		return out.stream.ended
@@ -254,7 +256,9 @@ func abortCause(e *llm.Error) int {
 // pools are what a Server uses again.
 type pools struct {
 	exchanges sync.Pool // of *exchange
+	heads     sync.Pool // of *engine.Head
+	usages    sync.Pool // of *usage.Reader
 	buffers   *memory.Buffers
 
-	gatewayTime, upstreamTime timings
+	gatewayTime, upstreamTime, queueTime timings
 }

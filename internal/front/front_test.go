@@ -491,6 +491,24 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestBatchHeader: a reply says how many items its call had, where that is something.
+func TestBatchHeader(t *testing.T) {
+	var items int
+	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		h := llm.Head{Status: 200, Length: 2, Batch: items, Header: []llm.Field{{Name: "X-Sluice-Batch-Size", Value: "99"}}}
+		if err := out.Start(&h); err != nil {
+			return err
+		}
+		return out.Send([]llm.Event{{Raw: []byte("{}")}})
+	})
+	for n, want := range map[int]string{0: "", 1: "1", 10: "10", 2048: "2048"} {
+		items = n
+		if resp, _ := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)); resp.Header.Get("X-Sluice-Batch-Size") != want {
+			t.Errorf("%d items: %q", n, resp.Header.Get("X-Sluice-Batch-Size"))
+		}
+	}
+}
+
 // TestCacheHeader: the fields are Sluice's own, whatever an upstream sent.
 func TestCacheHeader(t *testing.T) {
 	var head llm.Head

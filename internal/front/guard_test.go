@@ -14,6 +14,7 @@ import (
 	"sluice/internal/front/nethttp"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // senders are requests and who sent them. Their methods are those of ownRoutes.
@@ -247,7 +248,7 @@ func TestGuardOnTheWire(t *testing.T) {
 
 // TestGuardAllocations: a program's request costs none.
 func TestGuardAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	var reached int

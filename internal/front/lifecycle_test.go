@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"sluice/internal/front/lean"
+	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
 	"sluice/internal/testkit"
 )
@@ -106,6 +108,31 @@ func (s *Server) Swap(cfg Config, sc StreamConfig, h llm.Handler) (idle <-chan s
 		return nil, err
 	}
 	return p.Commit(), nil
+}
+
+// TestDefaultEngine: the default is one configuration on every system, and the lean
+// engine where there is one.
+func TestDefaultEngine(t *testing.T) {
+	for _, c := range []struct {
+		engine string
+		lean   bool
+	}{{Default().Engine, lean.Available}, {EngineLean, lean.Available}, {EngineNetHTTP, false}} {
+		cfg := Default()
+		cfg.Engine = c.engine
+		s, err := New(cfg, DefaultStream(), unary(`{}`), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, library := s.engine.(*nethttp.Server); library == c.lean {
+			t.Errorf("%s is %T", c.engine, s.engine)
+		}
+		_ = s.Close()
+	}
+	cfg := Default()
+	cfg.Engine = "other"
+	if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "engine: ") {
+		t.Error(err)
+	}
 }
 
 // TestEngineTakesARestart: connections are an engine's, and stay it.
@@ -342,11 +369,14 @@ func TestValidate(t *testing.T) {
 		t.Error(err)
 	}
 	for want, set := range map[string]setting{
-		"--insecure":       func(c *Config, _ *StreamConfig) { c.Host = "0.0.0.0" },
-		"any":              func(c *Config, _ *StreamConfig) { c.Host = "" },
-		"port":             func(c *Config, _ *StreamConfig) { c.Port = 70000 },
-		"tls":              func(c *Config, _ *StreamConfig) { c.TLS.Cert = "x" },
-		"engine":           func(c *Config, _ *StreamConfig) { c.Engine = "fast" },
+		"--insecure": func(c *Config, _ *StreamConfig) { c.Host = "0.0.0.0" },
+		"any":        func(c *Config, _ *StreamConfig) { c.Host = "" },
+		"port":       func(c *Config, _ *StreamConfig) { c.Port = 70000 },
+		"tls":        func(c *Config, _ *StreamConfig) { c.TLS.Cert = "x" },
+		"engine":     func(c *Config, _ *StreamConfig) { c.Engine = "fast" },
+		"api_keys[0].priority": func(c *Config, _ *StreamConfig) {
+			c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a"), Priority: "10"}}
+		},
 		"api_keys[0].hash": func(c *Config, _ *StreamConfig) { c.APIKeys = []APIKey{{Name: "a", Hash: "sk-plain"}} },
 		"api_keys[1].name": func(c *Config, _ *StreamConfig) {
 			c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a")}, {Name: "a", Hash: HashKey("b")}}

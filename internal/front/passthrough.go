@@ -49,8 +49,7 @@ func (in *request) readPassthrough() error {
 	in.body.limit = in.st.cfg.MaxUploadBytes
 	in.body.live = in.req.Path == livePath
 	if q.Length > in.body.limit {
-		in.body.err = errTooLarge(in.body.limit)
-		return in.body.err
+		return in.body.fail(errTooLarge(in.body.limit))
 	}
 	in.req.BodyReader, in.req.BodyLen = &in.body, q.Length
 	in.e.Duplex() // what is read as it comes may be answered as it comes
@@ -99,8 +98,8 @@ func (in *request) peekForm(boundary string) error {
 		}
 		in.req.Model = string(model)
 	}
-	if in.body.err != nil {
-		return in.body.err
+	if err := in.body.failed(); err != nil {
+		return err
 	}
 	if in.spool.err != nil {
 		return in.spool.err

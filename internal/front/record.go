@@ -21,17 +21,19 @@ type record struct {
 	in *request
 	perf.Exchange
 
-	pieces usage.Reader   // reads a reply in pieces
-	json   bool           // is to
-	kept   *memory.Buffer // backs Reply
-	ending uint8          // place among the Server's endings and one more; 0 for none
+	outline llm.Outline    // of a reply that is held whole
+	pieces  *usage.Reader  // reads a reply in pieces; nil where nothing is to be read
+	kept    *memory.Buffer // backs Reply
+	ending  uint8          // place among the Server's endings and one more; 0 for none
 }
 
 // reset forgets the exchange.
 func (rec *record) reset() {
-	rec.Exchange, rec.kept = perf.Exchange{}, nil
-	if rec.json {
-		rec.pieces, rec.json = usage.Reader{}, false
+	rec.Exchange, rec.outline, rec.kept = perf.Exchange{}, llm.Outline{}, nil
+	if rec.pieces != nil {
+		*rec.pieces = usage.Reader{}
+		rec.s.usages.Put(rec.pieces)
+		rec.pieces = nil
 	}
 }
 
@@ -60,8 +62,16 @@ func (rec *record) abort(cause int) {
 // noteHead takes from a reply's head what observers are told.
 func (rec *record) noteHead(h *llm.Head) {
 	rec.Upstream, rec.Attempts, rec.Cache, rec.Saved = h.Upstream, h.Attempts, h.Cache, h.Saved
-	rec.Waiting = max(h.Waited, 0)
-	rec.json = h.Kind == llm.Pieces && rec.tells() && speaksJSON(h.Get("Content-Type"))
+	rec.outline, rec.Waiting = h.Outline, max(h.Waited, 0)
+	if h.Waited >= 0 { // else it was another's wait
+		rec.Queued = h.Queued
+	}
+	if h.Kind == llm.Pieces && rec.tells() && speaksJSON(h.Get("Content-Type")) {
+		var ok bool
+		if rec.pieces, ok = rec.s.usages.Get().(*usage.Reader); !ok {
+			rec.pieces = new(usage.Reader)
+		}
+	}
 	// A body that is sent on while it comes in is waited for on both sides.
 	rec.HasOverhead = h.Waited >= 0 && h.Status < 400 && rec.in.own == nil && rec.in.req.BodyReader == nil
 }
@@ -70,9 +80,9 @@ func (rec *record) noteHead(h *llm.Head) {
 func (rec *record) noteWhole(b []byte) {
 	rec.answered(time.Since(rec.begun))
 	if rec.tells() {
-		rec.noteUsage(usage.Whole(b))
+		rec.noteUsage(usage.Of(b, &rec.outline))
 	}
-	if rec.in.own == nil && rec.s.keepReplies != nil && len(b) <= maxKeptReply && rec.s.keepReplies() {
+	if rec.in.own == nil && len(b) <= maxKeptReply && rec.wantsBodies() {
 		kept, err := rec.s.buffers.Get(len(b))
 		if err != nil {
 			return // the reply is more to the client than to observers
@@ -81,6 +91,9 @@ func (rec *record) noteWhole(b []byte) {
 		rec.kept, rec.Reply = kept, kept.B
 	}
 }
+
+// wantsBodies reports whether an observer has a use for what was said.
+func (rec *record) wantsBodies() bool { return rec.s.keepReplies != nil && rec.s.keepReplies() }
 
 // tells reports whether a reply may say how many tokens it took. One that was asked
 // for with GET says what another took.
@@ -107,7 +120,7 @@ func (rec *record) noteEvents(events []llm.Event) {
 
 // notePiece is told of a piece of a reply, before it is written.
 func (rec *record) notePiece(b []byte) {
-	if rec.json {
+	if rec.pieces != nil {
 		rec.pieces.Feed(b)
 		rec.Usage = rec.pieces.Usage()
 	}
@@ -129,6 +142,7 @@ func (rec *record) noteError(told *llm.Error, body []byte) {
 	after := time.Since(rec.begun)
 	rec.Attempts = max(rec.Attempts, told.Attempts)
 	rec.Waiting = max(rec.Waiting, min(told.Waited, after)) // it may be another's, whose call it joined
+	rec.Queued = max(rec.Queued, min(told.Queued, after-rec.Waiting))
 	rec.answered(after)
 }
 
@@ -177,7 +191,7 @@ func (rec *record) conclude(status int, stream bool) {
 	rec.Begun, rec.Total = rec.begun, time.Since(rec.begun)
 	rec.BytesIn = rec.in.body.n
 	if rec.HasOverhead = rec.HasOverhead && rec.First > 0; rec.HasOverhead {
-		rec.Overhead = max(rec.First-rec.Receiving-rec.Waiting, 0)
+		rec.Overhead = max(rec.First-rec.Receiving-rec.Waiting-rec.Queued, 0)
 	}
 	for _, o := range rec.s.observers {
 		o.Observe(&rec.Exchange)

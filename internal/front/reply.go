@@ -25,7 +25,7 @@ type reply struct {
 	in  *request
 	rec *record
 
-	head    engine.Head // that is being made
+	head    *engine.Head // that is being made; nil once that of a stream was written
 	kind    llm.ReplyKind
 	length  int64 // of the body, -1 for one that is not known
 	status  int   // 0 before there is one, and where nobody waits for it
@@ -44,11 +44,40 @@ var _ llm.Sink = (*reply)(nil)
 
 // reset forgets the reply.
 func (out *reply) reset() {
-	out.head.Fields.Clear()
-	out.head.Status, out.head.Length, out.head.Close = 0, 0, false
+	if out.head != nil {
+		clearHead(out.head)
+	}
 	out.kind, out.length, out.status, out.started, out.wrote, out.last = llm.Unary, 0, 0, false, false, false
 	out.unsent, out.tunnel, out.place = nil, nil, place{}
 	out.stream.reset()
+}
+
+func clearHead(h *engine.Head) {
+	h.Fields.Clear()
+	h.Status, h.Length, h.Close = 0, 0, false
+}
+
+// needHead has a reply have room for its head again.
+func (out *reply) needHead() {
+	if out.head != nil {
+		return
+	}
+	var ok bool
+	if out.head, ok = out.s.heads.Get().(*engine.Head); !ok {
+		out.head = new(engine.Head)
+	}
+}
+
+// lighten lets go of what a stream needs no more whose head has left: it may wait for
+// minutes, and there may be thousands of them.
+func (out *reply) lighten() {
+	if out.head == nil {
+		return
+	}
+	clearHead(out.head)
+	out.s.heads.Put(out.head)
+	out.head = nil
+	out.e.Forget(func(string, []string) bool { return false })
 }
 
 // Start implements llm.Sink. Nothing is written before the first Send, so an
@@ -61,6 +90,9 @@ func (out *reply) Start(h *llm.Head) error {
 	out.started = true
 	out.kind, out.length = h.Kind, h.Length
 	out.rec.noteHead(h)
+	if h.Sent && h.Kind == llm.EventStream && !out.rec.wantsBodies() {
+		out.in.dropBody()
+	}
 	if committed {
 		return out.startCommitted(h)
 	}
@@ -72,6 +104,10 @@ func (out *reply) Start(h *llm.Head) error {
 		fields.Set("X-Sluice-Upstream", h.Upstream)
 	}
 	out.attemptsHeader(h.Attempts)
+	if h.Batch > 0 {
+		out.head.Fields.Set("X-Sluice-Batch-Size", strconv.Itoa(h.Batch))
+	}
+	out.limitHeader()
 	out.timingHeader(time.Since(out.begun))
 	out.copyHeader(h.Header, h.Status) // a Server-Timing of the upstream's after ours
 	if out.in.own != nil {
@@ -106,7 +142,7 @@ func (out *reply) copyHeader(fields []llm.Field, status int) {
 	for i := range fields {
 		f := &fields[i]
 		switch {
-		case !llm.ForClient(f.Name, status):
+		case !llm.ForClient(f.Name, status), out.in.req.Meter != nil && ofLimits(f.Name):
 		case f.Name == "X-Request-Id":
 			out.head.Fields.Set("X-Upstream-Request-Id", f.Value)
 		default:
@@ -215,7 +251,7 @@ func (out *reply) whole(b []byte) error {
 	if !out.e.Holds(len(b)) {
 		out.rec.mayEnd()
 	}
-	n, err := out.e.Whole(&out.head, b)
+	n, err := out.e.Whole(out.head, b)
 	out.wroteBody(n)
 	out.unsent = err
 	return err
@@ -227,7 +263,7 @@ func (out *reply) begin(length int64) {
 	if !out.wrote {
 		out.wrote = true
 		out.head.Status, out.head.Length, out.head.Close = out.status, length, out.closes()
-		out.e.Begin(&out.head)
+		out.e.Begin(out.head)
 	}
 }
 
@@ -281,12 +317,17 @@ func (out *reply) replyError(e *llm.Error) {
 		h.Set("X-Sluice-Upstream", e.Upstream)
 	}
 	out.attemptsHeader(e.Attempts)
+	out.limitHeader()
 	var body []byte
 	if e.Reply != nil {
-		out.copyHeader(e.Reply.Header, e.Status)
 		body = e.Reply.Body
 	} else {
 		body = append(jsonscan.AppendError(nil, e), '\n')
+	}
+	out.rec.noteError(e, body)
+	out.timingHeader(0)
+	if e.Reply != nil {
+		out.copyHeader(e.Reply.Header, e.Status) // a Server-Timing of the upstream's after ours
 	}
 	h.Set("Content-Type", "application/json")
 	if _, theirs := h.Get("Retry-After"); e.RetryAfter > 0 && !theirs {
@@ -305,12 +346,11 @@ func (out *reply) replyError(e *llm.Error) {
 		h.Set("Allow", e.Allow)
 	}
 	// What is left of a body that was refused is not worth reading.
-	out.last = out.last || out.in.body.err != nil && !out.q.Many()
+	out.last = out.last || out.in.body.failed() != nil && !out.q.Many()
 	if out.in.body.e == nil {
 		boundUnread(out.e, out.st.cfg.BodyTimeout)
 	}
 	out.status = e.Status
-	out.rec.noteError(e, body)
 	if stranger {
 		out.in.forget()
 	}

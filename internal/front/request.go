@@ -20,10 +20,12 @@ import (
 // body.
 type request struct {
 	*given
-	req        llm.Request   // what the handlers are given
-	fields     [16]llm.Field // backs req.Header
+	req        llm.Request  // what the handlers are given
+	fields     [6]llm.Field // backs req.Header, of usual size
+	turn       llm.Turn     // req's
 	streamSeen bool
 	body       body
+	lent       *lent          // to the handlers; nil for a body that is held
 	buf        *memory.Buffer // backs req.Body
 	spool      *spool
 	tenant     *tenant // whose key it is; nil before that is known
@@ -34,6 +36,7 @@ type request struct {
 // reset forgets the request.
 func (in *request) reset() {
 	clear(in.fields[:])
+	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
 	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
 }
@@ -117,14 +120,20 @@ func (in *request) hold(limit int64) error {
 	return nil
 }
 
+// dropBody lets go of a body that nobody needs any more. A stream may go on for minutes
+// after that.
+func (in *request) dropBody() {
+	in.s.buffers.Put(in.buf)
+	in.buf, in.req.Body, in.req.ModelSpan = nil, nil, llm.Span{}
+}
+
 // unannounced is the room that a body of unknown length gets at first, in bytes.
 const unannounced = 16 << 10
 
 // refuseBody has err be the answer to a body that is not read to its end.
 func (in *request) refuseBody(err error) error {
 	boundUnread(in.e, in.st.cfg.BodyTimeout)
-	in.body.err = err
-	return err
+	return in.body.fail(llm.AsError(err))
 }
 
 // scan validates the body and finds the members that decide where it goes.
@@ -238,10 +247,11 @@ func forwarded() []string {
 }
 
 // withheld reports whether no upstream may see a field: the client's
-// credentials, and what belongs to its connection.
+// credentials, what belongs to its connection, and what the gateway itself is told,
+// of which an upstream would not know what is left or allowed.
 func withheld(name string) bool {
 	switch name {
-	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key",
+	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Priority", "X-Request-Timeout",
 		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol":
 		return true
 	}

@@ -32,7 +32,7 @@ func (x *exchange) serve() error {
 	if in.tenant, err = x.st.keys.tenant(x.q.Header); err != nil {
 		return err
 	}
-	in.req.Tenant = in.tenant.name
+	in.req.Tenant, in.req.Meter = in.tenant.name, in.tenant.meter
 	if err := in.route(); err != nil {
 		return err
 	}
@@ -45,6 +45,9 @@ func (x *exchange) serve() error {
 	if err := in.mayPassOn(); err != nil {
 		return err
 	}
+	if err := in.readUrgency(); err != nil {
+		return err
+	}
 	if in.req.Upgrade != "" {
 		return x.serveTunnel()
 	}
@@ -53,6 +56,7 @@ func (x *exchange) serve() error {
 	if err != nil {
 		return err
 	}
+	in.lend()
 	x.out.startHeartbeat()
 	return x.st.handler.Serve(x.e.Context(), &in.req, &x.out)
 }

@@ -193,7 +193,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		endings: newEndings(), rendering: make(chan struct{}, 1),
 		server: "sluice", routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
-	s.gatewayTime.prefix, s.upstreamTime.prefix = "gateway;dur=", "upstream;dur="
+	s.gatewayTime.prefix, s.upstreamTime.prefix, s.queueTime.prefix = "gateway;dur=", "upstream;dur=", "queue;dur="
 	if s.buffers = o.Buffers; s.buffers == nil {
 		s.buffers = new(memory.Buffers)
 	}
@@ -236,7 +236,7 @@ func (s *Server) newEngine(cfg Config) engine.Engine {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certs.get}
 	}
 	library := nethttp.New(o)
-	if cfg.Engine == EngineNetHTTP || s.certs != nil {
+	if cfg.Engine == EngineNetHTTP {
 		return library
 	}
 	return lean.New(o, library)

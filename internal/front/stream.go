@@ -57,6 +57,7 @@ func (out *reply) streamHeader() {
 func (out *reply) streamHead() {
 	out.head.Fields.Set("X-Request-Id", out.in.req.ID)
 	out.allowOrigin()
+	out.limitHeader()
 	out.streamHeader()
 }
 
@@ -215,7 +216,9 @@ func (out *reply) write(b []byte) error {
 	out.s.stats.writes.Add(1)
 	out.s.stats.bytes.Add(uint64(len(b)))
 	out.rec.BytesOut += int64(len(b))
-	return out.e.Flush()
+	err := out.e.Flush()
+	out.lighten()
+	return err
 }
 
 // settle waits until the writer has nothing left to do. Each of its writes is

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -34,25 +33,40 @@ func (t *timings) text(d time.Duration) string {
 	if s := place.Load(); s != nil {
 		return *s
 	}
-	value := float64(digits) / 1000
-	for range exponent {
-		value *= 10
-	}
-	s := t.prefix + strconv.FormatFloat(value, 'f', max(3-exponent, 0), 64)
+	s := t.prefix + milliseconds(int(digits), exponent)
 	place.Store(&s)
 	return s
 }
 
+// milliseconds gives up to three digits of which so many stand before the point. It
+// takes little of the stack, unlike strconv, for the sake of streams.
+func milliseconds(digits, exponent int) string {
+	space := [...]byte{'0', '.', byte('0' + digits/100), byte('0' + digits/10%10), byte('0' + digits%10), '0', '0', '0', '0'}
+	switch text := space[2:]; {
+	case exponent == 0:
+		return string(space[:5])
+	case exponent < 3:
+		copy(space[1:], text[:exponent])
+		space[1+exponent] = '.'
+		return string(space[1:5])
+	default:
+		return string(text[:exponent])
+	}
+}
+
 // timingHeader says how much of the time since the request, so far, was the
-// gateway's and how much an upstream's, where that is known.
+// gateway's, how much an upstream's and how much the request waited for its turn,
+// where that is known. Of an error the gateway's is not: it may be of another's call.
 func (out *reply) timingHeader(since time.Duration) {
 	const name = "Server-Timing"
 	rec, h := out.rec, &out.head.Fields
-	if !rec.HasOverhead {
-		return
+	if rec.HasOverhead {
+		h.Add(name, out.s.gatewayTime.text(since-rec.Receiving-rec.Waiting-rec.Queued))
 	}
-	h.Add(name, out.s.gatewayTime.text(since-rec.Receiving-rec.Waiting))
-	if rec.Waiting > 0 {
+	if rec.Waiting > 0 && out.in.req.BodyReader == nil { // else it was waited for on both sides
 		h.Add(name, out.s.upstreamTime.text(rec.Waiting))
+	}
+	if rec.Queued > 0 {
+		h.Add(name, out.s.queueTime.text(rec.Queued))
 	}
 }

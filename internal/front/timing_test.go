@@ -57,30 +57,39 @@ func TestOverhead(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		head   llm.Head
+		queued time.Duration
 		waited time.Duration
 		work   time.Duration // of the gateway
 		upload bool
 		known  bool
 		timing string
 	}{
-		{"whole", head, wait, 0, false, true, "gateway;dur=0.000|upstream;dur=100"},
-		{"work", head, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100"},
-		{"stream", stream, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100"},
-		{"hit", head, 0, work, false, true, "gateway;dur=3.00"},
-		{"too much", head, wait, -work, false, true, "gateway;dur=0.000|upstream;dur=100"},
-		{"coalesced", head, -1, work, false, false, ""},
-		{"theirs", theirs, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100|db;dur=5"},
-		{"refusal", refusal, wait, work, false, false, ""},
-		{"upload", head, wait, work, true, false, ""},
+		{"whole", head, 0, wait, 0, false, true, "gateway;dur=0.000|upstream;dur=100"},
+		{"work", head, 0, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100"},
+		{"stream", stream, 0, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100"},
+		{"hit", head, 0, 0, work, false, true, "gateway;dur=3.00"},
+		{"too much", head, 0, wait, -work, false, true, "gateway;dur=0.000|upstream;dur=100"},
+		{"coalesced", head, 0, -1, work, false, false, ""},
+		{"theirs", theirs, 0, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100|db;dur=5"},
+		{"refusal", refusal, 0, wait, work, false, false, "upstream;dur=100"},
+		{"queued refusal", refusal, 2 * wait, wait, work, false, false, "upstream;dur=100|queue;dur=200"},
+		{"upload", head, 0, wait, work, true, false, ""},
+		{"queued upload", head, 2 * wait, wait, work, true, false, "queue;dur=200"},
+		{"queued", head, 2 * wait, wait, work, false, true, "gateway;dur=3.00|upstream;dur=100|queue;dur=200"},
+		{"queued by another", head, wait, -1, work, false, false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				seen := make(seen, 1)
+				queued := c.queued
+				if c.waited < 0 {
+					queued = 0
+				}
 				cfg, sc := testConfig()
 				s, err := New(cfg, sc, llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
-					time.Sleep(max(c.waited, 0) + c.work)
+					time.Sleep(queued + max(c.waited, 0) + c.work)
 					h := c.head
-					h.Waited = c.waited
+					h.Waited, h.Queued = c.waited, c.queued
 					if err := out.Start(&h); err != nil {
 						return err
 					}
@@ -103,10 +112,52 @@ func TestOverhead(t *testing.T) {
 				if !c.known {
 					want = 0
 				}
-				if x.HasOverhead != c.known || x.Overhead != want || x.Waiting != max(c.waited, 0) || x.Receiving != 0 || x.Attempts != 2 ||
-					x.First != max(c.waited, 0)+c.work {
+				if x.HasOverhead != c.known || x.Overhead != want || x.Waiting != max(c.waited, 0) || x.Queued != queued || x.Receiving != 0 || x.Attempts != 2 ||
+					x.First != queued+max(c.waited, 0)+c.work {
 					t.Errorf("%+v", x)
 				}
+				if got := strings.Join(w.head["Server-Timing"], "|"); got != c.timing {
+					t.Errorf("Server-Timing %q, want %q", got, c.timing)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestErrorsTiming: an error says what went before it, as far as that was in the time of
+// the request.
+func TestErrorsTiming(t *testing.T) {
+	const ms = time.Millisecond
+	theirs := &llm.ErrorReply{Header: []llm.Field{{Name: "Server-Timing", Value: "db;dur=5"}}, Body: []byte("{}")}
+	for _, c := range []struct {
+		name   string
+		err    llm.Error
+		timing string
+	}{
+		{"queued", llm.Error{Queued: 200 * ms}, "queue;dur=200"},
+		{"asked", llm.Error{Queued: 200 * ms, Waited: 100 * ms, Reply: theirs}, "upstream;dur=100|queue;dur=200|db;dur=5"},
+		{"at once", llm.Error{}, ""},
+		{"another's wait", llm.Error{Queued: time.Hour}, "queue;dur=300"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cfg, sc := testConfig()
+				s, err := New(cfg, sc, llm.HandlerFunc(func(context.Context, *llm.Request, llm.Sink) error {
+					time.Sleep(300 * ms)
+					e := c.err
+					e.Status, e.Fault = 503, llm.Busy
+					return &e
+				}), Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := newRequest(t, t.Context(), "POST", chatPath, chatBody)
+				r.RemoteAddr, r.Host = "127.0.0.1:5", "localhost"
+				w := &flushing{discard: discard{make(http.Header)}}
+				serve(s, w, r)
 				if got := strings.Join(w.head["Server-Timing"], "|"); got != c.timing {
 					t.Errorf("Server-Timing %q, want %q", got, c.timing)
 				}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/llm"
 )
 
@@ -32,11 +33,6 @@ type TunnelConfig struct {
 // goodbyeTime is how long both sides have to end a WebSocket after it was said
 // that it is over.
 const goodbyeTime = time.Second
-
-// takeIn is how long a client has for the last bytes of a connection that is
-// closed while there is something in it that nobody has read: the kernel then
-// resets it, and whatever is on its way is lost.
-const takeIn = 500 * time.Millisecond
 
 // farewell is why the gateway ends a WebSocket.
 type farewell struct {
@@ -299,7 +295,7 @@ func (t *tunnel) end() {
 	}
 	half, ok := t.conn.(interface{ CloseWrite() error })
 	if ok && !broken && half.CloseWrite() == nil {
-		_ = t.conn.SetReadDeadline(time.Now().Add(takeIn))
+		_ = t.conn.SetReadDeadline(time.Now().Add(engine.Linger))
 		_, _ = io.CopyN(io.Discard, t.conn, maxIgnored)
 	}
 	_ = t.conn.Close()

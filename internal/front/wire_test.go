@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -172,8 +173,9 @@ func TestLengthAndChunked(t *testing.T) {
 	}
 }
 
-// TestChunkedOverTLS: what is named over TLS cannot be seen, so that each request
-// in chunks is the last on its connection.
+// TestChunkedOverTLS: net/http does not tell what else was named over TLS, so that each
+// request in chunks is the last on its connection. lean sees it, and keeps one that was
+// in chunks alone.
 func TestChunkedOverTLS(t *testing.T) {
 	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.TLS = writeCert(t, t.TempDir(), "a") })
 	for _, fields := range []string{"Content-Length: 4\r\n", ""} {
@@ -183,8 +185,13 @@ func TestChunkedOverTLS(t *testing.T) {
 		}
 		_ = c.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", chatPath, fields, len(chatBody), chatBody)
-		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") || !strings.Contains(string(b), "Connection: close\r\n") {
+		fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		b, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") || strings.Count(string(b), "Connection: close\r\n") != 1 {
 			t.Errorf("%q: %v, %q", fields, err, b)
+		}
+		if kept := strings.HasSuffix(string(b), "\r\n\r\nok\n"); kept != (testEngine == EngineLean && fields == "") {
+			t.Errorf("%q: kept: %v: %q", fields, kept, b)
 		}
 		c.Close()
 	}
@@ -364,5 +371,113 @@ func TestBackPressure(t *testing.T) {
 		t.Errorf("%d bytes were taken for a client that reads nothing", n)
 	} else {
 		t.Logf("%d bytes taken, kernel's buffers included", n)
+	}
+}
+
+// TestExpect: a client that waits to be told to send its body is told so once its key
+// and the length are good, and is else answered at once.
+func TestExpect(t *testing.T) {
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) {
+		c.APIKeys, c.MaxBodyBytes, c.MaxUploadBytes = []APIKey{{Name: "a", Hash: HashKey("sk-a")}}, 1000, 1000
+	})
+	for _, c := range []struct {
+		name, path, key string
+		length          int
+		first           string // line of the reply
+	}{
+		{"good", chatPath, "sk-a", len(chatBody), "HTTP/1.1 100 Continue\r\n"},
+		{"no such key", chatPath, "sk-b", len(chatBody), "HTTP/1.1 401 Unauthorized\r\n"},
+		{"too large", chatPath, "sk-a", 1001, "HTTP/1.1 413 Request Entity Too Large\r\n"},
+		{"too large an upload", "/v1/files", "sk-a", 1001, "HTTP/1.1 413 Request Entity Too Large\r\n"},
+		{"no such path", "/nothing", "sk-a", len(chatBody), "HTTP/1.1 404 Not Found\r\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			nc, err := net.Dial("tcp", s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			_ = nc.SetDeadline(time.Now().Add(patience))
+			fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", c.path, c.key, c.length)
+			r := bufio.NewReader(nc)
+			first, err := r.ReadString('\n')
+			if err != nil || first != c.first {
+				t.Fatalf("%q, %v, want %q", first, err, c.first)
+			}
+			if c.name == "good" {
+				_, _ = io.WriteString(nc, chatBody)
+			}
+			_ = nc.(*net.TCPConn).CloseWrite()
+			rest, _ := io.ReadAll(r)
+			if good := strings.Contains(string(rest), "HTTP/1.1 200 OK\r\n"); good != (c.name == "good") || strings.Contains(string(rest), "100 Continue") {
+				t.Errorf("%q", rest)
+			}
+		})
+	}
+}
+
+// TestRefusedHeads: what the lean engine refuses, and what front does, looks the same
+// to clients: an error object, on a connection that is closed.
+func TestRefusedHeads(t *testing.T) {
+	if testEngine != EngineLean {
+		t.Skip("net/http has words of its own")
+	}
+	s := start(t, unary(`{}`), func(c *Config, _ *StreamConfig) { c.MaxHeaderBytes, c.MaxBodyBytes = 8<<10, 1000 })
+	long := strings.Repeat("a", 20<<10)
+	head := "POST " + chatPath + " HTTP/1.1\r\nHost: localhost\r\n"
+	for _, c := range []struct {
+		name, text string
+		status     int
+		code       string
+	}{
+		{"no request", "nonsense\r\n\r\n", 400, "malformed_request"},
+		{"no host", "GET /healthz HTTP/1.1\r\n\r\n", 400, "malformed_request"},
+		{"long target", "GET /" + long + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "uri_too_long"},
+		{"large head", head + "X-A: " + long + "\r\n\r\n", 431, "headers_too_large"},
+		{"many fields", head + strings.Repeat("A: b\r\n", 1000) + "\r\n", 431, "headers_too_large"},
+		{"length beyond all", head + "Content-Length: 99999999999999999999\r\n\r\n", 413, "request_too_large"},
+		{"length beyond the limit", head + "Content-Length: 1001\r\n\r\n", 413, "request_too_large"},
+		{"chunks beyond the limit", head + "Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("x", 0x3e9) + "\r\n0\r\n\r\n", 413, "request_too_large"},
+		{"expectation", head + "Content-Length: 1\r\nExpect: a-miracle\r\n\r\n", 417, "expectation_failed"},
+		{"coding", head + "Transfer-Encoding: gzip\r\n\r\n", 501, "transfer_coding_not_supported"},
+		{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, "method_not_supported"},
+		{"version", "GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "http_version_not_supported"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reply := s.send(t, c.text, false)
+			resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(reply)), nil)
+			if err != nil {
+				t.Fatalf("%q: %v", reply, err)
+			}
+			defer resp.Body.Close()
+			var body struct {
+				Error struct {
+					Message, Type string
+					Param, Code   *string
+				}
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+				t.Fatalf("%q: %v", reply, err)
+			}
+			e := body.Error
+			if resp.StatusCode != c.status || !resp.Close || resp.Header.Get("Content-Type") != "application/json" ||
+				e.Message == "" || e.Type == "" || e.Code == nil || *e.Code != c.code {
+				t.Errorf("%q", reply)
+			}
+		})
+	}
+}
+
+// TestStreamToOldVersion: HTTP/1.0 knows no chunks, so that what has no length ends
+// with the connection.
+func TestStreamToOldVersion(t *testing.T) {
+	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		return errors.Join(startStream(out), out.Send(events("data: 1\n\n")), out.Send(events("data: [DONE]\n\n")))
+	})
+	body := strings.TrimSuffix(chatBody, "}") + `,"stream":true}`
+	reply := s.send(t, fmt.Sprintf("POST %s HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", chatPath, len(body), body), false)
+	head, rest, _ := strings.Cut(reply, "\r\n\r\n")
+	if !strings.HasPrefix(head, "HTTP/1.") || rest != "data: 1\n\ndata: [DONE]\n\n" || strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "keep-alive") {
+		t.Errorf("%q", reply)
 	}
 }

@@ -68,7 +68,8 @@ type Handler interface {
 type Ending uint8
 
 const (
-	// Whole is a reply of which all was given.
+	// Whole is a reply of which all was given. Where a call has failed that does not make
+	// it one.
 	Whole Ending = iota
 
 	// Cut is one that ends before its end, so that its client sees that: over HTTP/1.1
@@ -106,7 +107,8 @@ type Exchange interface {
 	Forget(keep func(name string, values []string) bool)
 
 	// Begin gives the head of a reply that comes in pieces or has no body. It leaves
-	// with the first piece, with Flush or at the end.
+	// with the first piece, with Flush or at the end. An engine that needs no length may
+	// find one out where none was given. What is given for a HEAD stays here.
 	Begin(h *Head)
 
 	// Write gives a piece of the body, which an engine may hold back until Flush. An
@@ -115,7 +117,8 @@ type Exchange interface {
 	Write(b []byte) (int, error)
 	Flush() error
 
-	// Whole gives the whole reply at once, in place of Begin and Write. n counts b.
+	// Whole gives the whole reply at once, in place of Begin and Write. Its length is
+	// b's, whatever the Head says. n counts b.
 	Whole(h *Head, b []byte) (n int, err error)
 
 	// Holds reports whether a whole reply of n bytes will leave only when the handler
@@ -127,8 +130,8 @@ type Exchange interface {
 	Hijack() (c net.Conn, early []byte, err error)
 
 	// Follow has f told of the reply's progress, and has each Write leave before it
-	// returns, so that nothing is left to be written after the handler. It is called
-	// before the reply begins.
+	// returns, so that nothing of the body is left to be written after the handler. It
+	// is called before the reply begins.
 	Follow(f Follower)
 
 	// GiveUp gives the client up: the reply ends and its writes fail. It may be called
@@ -139,5 +142,12 @@ type Exchange interface {
 	GivenUp() bool
 }
 
-// Follower is told that some of a reply has left.
+// Follower is told that some of a reply has left: by whoever calls Write, Flush or
+// Whole, before that returns, and so never after the handler has. It may wait for
+// somebody who is calling GiveUp, so an engine has no lock of GiveUp's meanwhile.
 type Follower interface{ Moved() }
+
+// Linger is how long a client has for the last bytes of a connection that is closed
+// while there is something in it that nobody has read: the kernel then resets it, and
+// whatever is on its way is lost.
+const Linger = 500 * time.Millisecond

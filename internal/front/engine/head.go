@@ -15,7 +15,7 @@ type Head struct {
 	Fields Fields
 
 	// Length is the body's length in bytes, -1 where it is not known. It is that of
-	// the reply to GET where HEAD was asked for.
+	// the reply to GET where HEAD was asked for. Begin goes by it, and Whole does not.
 	Length int64
 
 	// Close says that the connection is closed after the reply.
@@ -24,7 +24,8 @@ type Head struct {
 
 // Fields are the fields of a reply's header, those of one name beside each other.
 // Names are canonical. The zero value has none. Up to usualFields take no memory of
-// their own, for which it is not to be copied.
+// their own, for which it is not to be copied. They are meant for as many as a reply
+// has, a few hundred at most: each one more is looked for among all that there are.
 type Fields struct {
 	names, values []string
 	space         [2][usualFields]string

@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/front/engine"
 	"sluice/internal/front/nethttp"
+	"sluice/internal/testkit"
 )
 
 // exchanging gives a function that has one request answered over a socket, with a
@@ -61,7 +62,7 @@ func plain() handler {
 // TestAllocations: a request takes its strings, its context and what the handler here
 // takes: a head and the space for a body.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	_, addr := start(t, plain())

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -14,21 +13,16 @@ import (
 	"syscall"
 	"time"
 
+	"sluice/internal/front/engine"
 	"sluice/internal/front/lean/wire"
-	"sluice/internal/memory"
+	"sluice/internal/lifetime"
 )
-
-// readSize is how much is read at once, in bytes: what most requests are smaller than.
-const readSize = 16 << 10
-
-// waitSize is the size of the buffer in which the beginning of a head waits, in bytes.
-const waitSize = 1 << 10
 
 // phase is what a connection is about.
 const (
 	idle    = iota // it waits for a request, and may be closed
 	active         // it has one
-	closing        // it was closed while it waited
+	closing        // it is to be closed, as it waited
 )
 
 // What is known of the peer.
@@ -40,11 +34,10 @@ const (
 
 // conn is a connection. Of its goroutine and of the exchange's are what stands last.
 type conn struct {
-	server  *Server
 	number  uint64
 	outer   net.Conn // that is closed; nc or one around it
 	nc      net.Conn // that bytes come and go on
-	raw     syscall.RawConn
+	seal    *seal    // nil in cleartext
 	remote  string
 	timeout time.Duration // for some progress of a write
 
@@ -53,18 +46,14 @@ type conn struct {
 	peer             atomic.Int32
 	givenUp          atomic.Bool // nothing is written any more
 	hijacked         atomic.Bool
+	cut              bool // the last reply is not whole, and is not to look so
+	headTimed        bool // the deadline of the head that comes is set
 
 	mu     sync.Mutex
-	end    context.CancelCauseFunc // of the exchange under way, else nil
-	awaits bool                    // all of its request was read, so its client's leaving ends it
+	ctx    *lifetime.Context // of the exchange under way, else nil
+	awaits bool              // all of its request was read, so its client's leaving ends it
 
-	// Of whoever reads.
-	buf  *memory.Buffer // what was read, lent while there is something in it
-	r    int            // buf.B[r:] is yet to be used
-	take func(fd uintptr) bool
-	into []byte // of take; nil for buf
-	n    int    // that take has read
-	err  error  // of take
+	inbox // of whoever reads
 
 	// Of whoever writes.
 	parts [3][]byte
@@ -72,26 +61,53 @@ type conn struct {
 }
 
 func newConn(s *Server, outer, nc net.Conn, raw syscall.RawConn) *conn {
-	c := &conn{server: s, outer: outer, nc: nc, raw: raw, remote: nc.RemoteAddr().String(), timeout: s.o.WriteTimeout()}
-	c.take = c.takeFrom
-	past := time.Unix(1, 0)
-	c.reading = deadline{sweeper: &s.sweeper,
-		interrupt: func() error { return nc.SetReadDeadline(past) }, restore: func() error { return nc.SetReadDeadline(time.Time{}) }}
-	c.writing = deadline{sweeper: &s.sweeper,
-		interrupt: func() error { return nc.SetWriteDeadline(past) }, restore: func() error { return nc.SetWriteDeadline(time.Time{}) }}
+	c := &conn{outer: outer, nc: nc, remote: nc.RemoteAddr().String(), timeout: s.o.WriteTimeout()}
+	c.inbox.open(s, raw)
+	if s.tls != nil {
+		c.seal = newSeal(c)
+	}
+	c.reading = deadline{sweeper: &s.sweeper, of: (*reads)(c)}
+	c.writing = deadline{sweeper: &s.sweeper, of: (*writes)(c)}
 	c.reading.set(s.clock.Now() + s.o.ReadHeaderTimeout)
 	return c
 }
 
+// reads and writes are what a connection's deadlines interrupt.
+type (
+	reads  conn
+	writes conn
+)
+
+func (r *reads) interrupt() error { return r.nc.SetReadDeadline(time.Unix(1, 0)) }
+func (r *reads) restore() error   { return r.nc.SetReadDeadline(time.Time{}) }
+
+func (w *writes) interrupt() error { return w.nc.SetWriteDeadline(time.Unix(1, 0)) }
+func (w *writes) restore() error   { return w.nc.SetWriteDeadline(time.Time{}) }
+
 // serve answers what comes on the connection.
 func (c *conn) serve() {
 	if err := c.server.watcher.add(c.raw, c.number); err != nil {
-		c.server.o.Log.Warn("a client's leaving cannot be watched for", "error", err)
-		c.handOver() // to one that watches otherwise
+		c.unwatched(err)
 		return
 	}
+	if c.seal == nil {
+		c.converse()
+	} else if c.shakeHands() {
+		go c.converse() // on a stack that a handshake has not made large
+	}
+}
+
+// unwatched hands a connection over whose client's leaving cannot be watched for, to an
+// engine that watches otherwise.
+func (c *conn) unwatched(err error) {
+	c.server.o.Log.Warn("a client's leaving cannot be watched for", "error", err)
+	c.handOver()
+}
+
+// converse answers one request after the other, and closes the connection.
+func (c *conn) converse() {
 	more := c.await()
-	if more && c.isOver() {
+	if more && c.seal == nil && c.isOver() {
 		return
 	}
 	for more {
@@ -115,19 +131,14 @@ func (c *conn) await() bool {
 	if c.server.closing.Load() {
 		return false
 	}
-	return c.fill() == nil && c.phase.CompareAndSwap(idle, active)
+	return c.fillHead() == nil && c.phase.CompareAndSwap(idle, active)
 }
 
-// closeIdle closes a connection that waits for a request, and reports whether it did.
-func (c *conn) closeIdle() bool {
-	if c.phase.Load() == closing {
-		return true
+// closeIdle has a connection closed that waits for a request.
+func (c *conn) closeIdle() {
+	if c.phase.CompareAndSwap(idle, closing) {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // no other is set without a request
 	}
-	if !c.phase.CompareAndSwap(idle, closing) {
-		return false
-	}
-	_ = c.outer.Close()
-	return true
 }
 
 // isOver looks whether a connection begins as one of HTTP/2 does, and hands it over
@@ -138,8 +149,12 @@ func (c *conn) isOver() bool {
 		if is {
 			c.handOver()
 		}
-		if !more || c.fill() != nil {
+		if !more {
 			return is
+		}
+		c.headTimed = true // what so begins has no more time than another head
+		if c.fill() != nil {
+			return false
 		}
 	}
 }
@@ -148,6 +163,9 @@ func (c *conn) isOver() bool {
 func (c *conn) handOver() {
 	early := bytes.Clone(c.unread())
 	c.consume(len(early))
+	if c.seal != nil {
+		early = c.seal.taken()
+	}
 	c.server.watcher.drop(c.raw)
 	c.server.remove(c)
 	c.reading.set(0)
@@ -156,132 +174,87 @@ func (c *conn) handOver() {
 
 // close closes the connection.
 func (c *conn) close() {
+	if c.seal != nil {
+		_ = c.seal.close(!c.cut)
+		c.seal.in.clear()
+	} else {
+		_ = c.outer.Close()
+	}
+	c.clear()
 	c.server.remove(c)
-	_ = c.outer.Close()
-	c.consume(len(c.unread()))
 }
 
-// How much of a connection that ends is still read so that its client can read the
-// last reply, in bytes, and for how long. The kernel resets one that is closed with
-// something unread in it, and what is on its way to the client is lost.
-const (
-	lingerBytes = 256 << 10
-	lingerTime  = 500 * time.Millisecond
-)
+// closeWrite ends what is written.
+func (c *conn) closeWrite() error {
+	if c.seal != nil && !c.cut {
+		if err := c.seal.closeWrite(); err != nil {
+			return err
+		}
+	}
+	return closeWrite(c.nc)
+}
 
-// linger ends what is written and waits for the client to do the same.
+// linger ends what is written and waits for the client to do the same. Whatever it still
+// sends is read, however much: what closed would be reset under a client that is writing
+// and has not come to read yet, and time bounds it.
 func (c *conn) linger() {
-	c.consume(len(c.unread()))
-	if closeWrite(c.nc) != nil || c.peer.Load() == gone {
+	c.clear()
+	if c.closeWrite() != nil || c.peer.Load() == gone {
 		return
 	}
-	due := c.server.clock.Now() + lingerTime
-	for read := 0; read < lingerBytes && c.server.clock.Now() < due; {
+	in := &c.inbox
+	if c.seal != nil {
+		in = &c.seal.in // unopened
+	}
+	due := c.server.clock.Now() + engine.Linger
+	for c.server.clock.Now() < due {
+		in.clear()
 		c.reading.set(due)
-		if c.fill() != nil {
+		if _, err := in.receive(nil); err != nil {
 			return
 		}
-		read += len(c.unread())
-		c.consume(len(c.unread()))
-	}
-}
-
-// unread is what was read and not used.
-func (c *conn) unread() []byte {
-	if c.buf == nil {
-		return nil
-	}
-	return c.buf.B[c.r:]
-}
-
-// consume uses n bytes of it. With the last one the buffer goes back.
-func (c *conn) consume(n int) {
-	if c.r += n; c.buf != nil && c.r == len(c.buf.B) {
-		c.server.o.Buffers.Put(c.buf)
-		c.buf, c.r = nil, 0
 	}
 }
 
 // fill reads more, behind what is unread, for which there has to be room.
 func (c *conn) fill() error {
-	if c.buf != nil && c.r > 0 {
-		c.buf.B = c.buf.B[:copy(c.buf.B, c.buf.B[c.r:])]
-		c.r = 0
-	}
 	_, err := c.read(nil)
 	return err
 }
 
-// room makes the buffer one with room for n bytes, where there is one.
-func (c *conn) room(n int) (err error) {
-	if c.buf == nil || cap(c.buf.B) >= n {
+// fillHead is fill for what a head may be in. A deadline that is over ends the waiting,
+// but what has come is read: it may be this side that had no time for it.
+func (c *conn) fillHead() error {
+	err := c.fill()
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	n := 0
+	if c.seal != nil {
+		n = c.seal.openNow()
+	} else {
+		n, _ = c.now()
+	}
+	if n > 0 {
 		return nil
 	}
-	if c.buf, err = c.server.o.Buffers.Grow(c.buf, c.r+n); err == nil {
-		return nil
-	}
-	return &wire.Refusal{Status: 503, Code: "gateway_overloaded", Reason: "The gateway has no memory for a head of this size now. Try again shortly."}
+	return err
 }
 
-// shrink has a head of which little has come wait in a small buffer: many may.
-func (c *conn) shrink() {
-	if c.buf == nil || len(c.unread()) >= waitSize || cap(c.buf.B) <= waitSize {
-		return
-	}
-	b := c.server.lend(waitSize, waitSize)
-	b.B = append(b.B, c.unread()...)
-	c.server.o.Buffers.Put(c.buf)
-	c.buf, c.r = b, 0
-}
-
-// read waits for bytes and reads them, into p or into the buffer. It goes past the
-// connection's Read, for which there would have to be a buffer while it waits.
+// read waits for bytes and reads them, into p or, where that is nil, as fill does.
 func (c *conn) read(p []byte) (n int, err error) {
-	c.into, c.n, c.err = p, 0, nil
-	err = c.raw.Read(c.take)
-	c.into = nil
-	switch {
-	case err != nil:
-		return 0, err
-	case c.err != nil:
-		return 0, c.err
-	case c.n == 0:
-		return 0, io.EOF
+	if c.seal != nil {
+		return c.seal.read(p)
 	}
-	return c.n, nil
-}
-
-// takeFrom reads once from a socket, which never blocks since Go's do not. It returns
-// false to be called again when the socket is readable. It is package syscall's Read
-// since the race detector knows that one as net's.
-func (c *conn) takeFrom(fd uintptr) bool {
-	p := c.into
-	if p == nil {
-		if c.buf == nil {
-			c.buf = c.server.lend(readSize, readSize/4)
-		}
-		p = c.buf.B[len(c.buf.B):cap(c.buf.B)]
-	}
-	n, err := syscall.Read(int(fd), p)
-	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), p)
-	}
-	if c.into == nil {
-		c.buf.B = c.buf.B[:len(c.buf.B)+max(n, 0)]
-		c.consume(0)
-	}
-	if errors.Is(err, syscall.EAGAIN) {
-		return false
-	}
-	if c.n = n; err != nil {
-		c.n, c.err = 0, os.NewSyscallError("read", err)
-	}
-	return true
+	return c.receive(p)
 }
 
 // write sends parts, of which there are up to three, and counts what has left. It gives a
 // client up that takes nothing for the time-out.
 func (c *conn) write(now time.Duration, parts ...[]byte) (n int, err error) {
+	if c.seal != nil {
+		return c.seal.write(parts)
+	}
 	if len(parts) == 1 {
 		return c.writeOne(now, parts[0])
 	}
@@ -324,10 +297,10 @@ func (c *conn) giveUp() {
 	_ = c.nc.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// begins says that an exchange has begun, which end ends.
-func (c *conn) begins(end context.CancelCauseFunc) {
+// begins says that an exchange has begun.
+func (c *conn) begins(ctx *lifetime.Context) {
 	c.mu.Lock()
-	c.end, c.awaits = end, false
+	c.ctx, c.awaits = ctx, false
 	c.mu.Unlock()
 	if base := c.server.o.Base; base.Err() != nil {
 		c.cancel(context.Cause(base))
@@ -338,8 +311,11 @@ func (c *conn) begins(end context.CancelCauseFunc) {
 // the exchange.
 func (c *conn) wasRead() {
 	c.mu.Lock()
-	c.awaits = c.end != nil
+	c.awaits = c.ctx != nil
 	c.mu.Unlock()
+	if c.seal != nil {
+		c.seal.lookOut()
+	}
 	if c.peer.Load() != here {
 		c.mayHaveLeft()
 	}
@@ -348,41 +324,51 @@ func (c *conn) wasRead() {
 // finished says that the exchange is over: nobody ends it any more.
 func (c *conn) finished() {
 	c.mu.Lock()
-	end := c.end
-	c.end, c.awaits = nil, false
+	ctx := c.ctx
+	c.ctx, c.awaits = nil, false
 	c.mu.Unlock()
-	end(nil)
+	if c.seal != nil {
+		c.seal.lookAway()
+	}
+	ctx.End(nil)
 }
 
 // cancel ends the exchange under way.
 func (c *conn) cancel(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end != nil {
-		c.end(cause)
+	if c.ctx != nil {
+		c.ctx.End(cause)
 	}
 }
 
-// peerEnded takes note that the peer has closed its direction or reset the
-// connection.
-func (c *conn) peerEnded(all bool) {
-	if all {
+// peerIs takes note that the peer has closed its direction or reset the connection, or,
+// where that is listened for, that something has come.
+func (c *conn) peerIs(state int32) {
+	switch state {
+	case gone:
 		c.peer.Store(gone)
-	} else {
+	case ended:
 		c.peer.CompareAndSwap(here, ended)
 	}
 	c.mayHaveLeft()
 }
 
+// isLeft reports whether there is an exchange that its client's leaving ends. It is
+// called with mu locked.
+func (c *conn) isLeft() bool { return c.awaits && c.ctx != nil && !c.hijacked.Load() }
+
 // mayHaveLeft ends the exchange of a client that has left. Whoever has closed only its
-// direction is taken for gone as well, unless there is another request to be read.
+// direction is taken for gone as well: an end looks the same, and what was sent before
+// it does not say that anybody waits.
 func (c *conn) mayHaveLeft() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.awaits || c.end == nil || c.hijacked.Load() {
-		return
-	}
-	if c.peer.Load() == gone || c.buf == nil && !waiting(c.raw) { // which nobody reads meanwhile
-		c.end(nil)
+	switch {
+	case !c.isLeft():
+	case c.peer.Load() != here:
+		c.ctx.End(nil)
+	case c.seal != nil:
+		go c.seal.look() // it may have to write
 	}
 }

@@ -16,19 +16,19 @@ import (
 	"sluice/internal/front/engine"
 	"sluice/internal/front/lean/wire"
 	"sluice/internal/jsonscan"
+	"sluice/internal/lifetime"
 	"sluice/internal/llm"
 )
 
 // exchange is an engine.Exchange. It is used again for later requests, and no
 // connection that waits has one.
 type exchange struct {
-	c      *conn
-	head   wire.Head
-	req    engine.Request
-	ctx    context.Context
-	in     body
-	out    reply
-	panics any
+	c    *conn
+	head *wire.Head // nil once nothing of it is needed
+	req  engine.Request
+	ctx  *lifetime.Context
+	in   body
+	out  reply
 
 	// Whether the client waits to be told to send its body. mu keeps that apart from
 	// the reply.
@@ -52,6 +52,11 @@ func (s *Server) exchange(c *conn) *exchange {
 		x = new(exchange)
 		x.in.x = x
 	}
+	if x.head == nil {
+		if x.head, ok = s.heads.Get().(*wire.Head); !ok {
+			x.head = new(wire.Head)
+		}
+	}
 	x.c = c
 	x.head.Reset(wire.Limits{Head: s.o.MaxHeaderBytes, Line: s.o.MaxHeaderBytes})
 	return x
@@ -59,10 +64,12 @@ func (s *Server) exchange(c *conn) *exchange {
 
 // forget makes it one for other requests.
 func (s *Server) forget(x *exchange) {
-	x.c, x.req, x.ctx, x.out, x.panics = nil, engine.Request{}, nil, reply{}, nil
+	x.c, x.req, x.ctx, x.out = nil, engine.Request{}, nil, reply{}
 	x.in.reset()
 	x.expects.Store(unasked)
-	x.head.Reset(wire.Limits{})
+	if x.head != nil {
+		x.head.Reset(wire.Limits{})
+	}
 	s.exchanges.Put(x)
 }
 
@@ -71,15 +78,26 @@ func (s *Server) forget(x *exchange) {
 func (c *conn) answerNext() (more bool) {
 	x := c.server.exchange(c)
 	defer c.server.forget(x)
-	if err := x.readHead(); err != nil {
-		if r, ok := errors.AsType[*wire.Refusal](err); ok {
-			c.server.o.Log.Debug("request refused", "client", c.remote, "error", err)
-			x.refuse(r)
-			c.linger()
-		}
-		return false
+	return x.begins() && x.ends(x.answer())
+}
+
+// begins reads the head of the request, and answers it where it cannot be read. It
+// reports whether there is a request.
+func (x *exchange) begins() bool {
+	err := x.readHead()
+	if r, ok := errors.AsType[*wire.Refusal](err); ok {
+		c := x.c
+		c.server.o.Log.Debug("request refused", "client", c.remote, "error", err)
+		x.refuse(r)
+		c.linger()
 	}
-	ending := x.answer()
+	return err == nil
+}
+
+// ends ends the reply and what there is of the request. It reports whether another one
+// may follow.
+func (x *exchange) ends(ending engine.Ending) (more bool) {
+	c := x.c
 	if c.hijacked.Load() {
 		return false
 	}
@@ -98,7 +116,8 @@ func (c *conn) answerNext() (more bool) {
 // *wire.Refusal is that nothing more came.
 func (x *exchange) readHead() error {
 	c := x.c
-	for timed := false; ; {
+	defer func() { c.headTimed = false }()
+	for {
 		n, err := x.head.Parse(c.unread())
 		if err != nil {
 			return err
@@ -107,8 +126,8 @@ func (x *exchange) readHead() error {
 			c.consume(n)
 			return nil
 		}
-		if !timed {
-			timed = true
+		if !c.headTimed {
+			c.headTimed = true
 			c.reading.set(c.server.clock.Now() + c.server.o.ReadHeaderTimeout)
 		}
 		c.shrink()
@@ -116,7 +135,7 @@ func (x *exchange) readHead() error {
 		if err := c.room(have + 1); err != nil {
 			return err
 		}
-		if err := c.fill(); err != nil {
+		if err := c.fillHead(); err != nil {
 			return err
 		}
 	}
@@ -130,17 +149,32 @@ func (x *exchange) refuse(r *wire.Refusal) {
 	_, _ = x.Whole(&h, append(jsonscan.AppendError(nil, llm.Errorf(r.Status, r.Code, "%s", r.Reason)), '\n'))
 }
 
-// answer has the Handler answer.
+// answer has the Handler answer. It, and what is below it, takes little of the stack:
+// it is there as long as a stream lasts.
 func (x *exchange) answer() (ending engine.Ending) {
-	c, s := x.c, x.c.server
+	x.prepare()
+	defer x.c.finished()
+	defer x.recovered(&ending)
+	return x.c.server.o.Handler.Answer(x)
+}
+
+// recovered has the reply of a Handler that panics end as cut.
+func (x *exchange) recovered(ending *engine.Ending) {
+	if p := recover(); p != nil {
+		x.c.server.o.Log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
+		*ending = engine.Cut
+	}
+}
+
+// prepare makes the exchange ready for the Handler.
+func (x *exchange) prepare() {
+	c := x.c
 	x.head.Request(&x.req)
-	x.req.Remote = c.remote
+	x.req.Remote, x.req.TLS = c.remote, c.seal != nil
 	x.out.Reply = x.head.Reply()
-	ctx, end := context.WithCancelCause(s.root)
-	x.ctx = ctx
-	c.begins(end)
-	defer c.finished()
-	if x.in.begin(&x.head); !x.in.whole.Load() {
+	x.ctx = new(lifetime.Context)
+	c.begins(x.ctx)
+	if x.in.begin(x.head); !x.in.whole.Load() {
 		x.req.Body = &x.in
 		c.reading.set(0)
 		if x.head.Continue && c.buf == nil {
@@ -149,13 +183,6 @@ func (x *exchange) answer() (ending engine.Ending) {
 	} else {
 		c.wasRead()
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			s.o.Log.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
-			ending = engine.Cut
-		}
-	}()
-	return s.o.Handler.Answer(x)
 }
 
 // Request implements engine.Exchange.
@@ -176,8 +203,25 @@ func (x *exchange) SetReadDeadline(t time.Time) {
 // Duplex implements engine.Exchange. A reply never waits for the request.
 func (x *exchange) Duplex() {}
 
-// Forget implements engine.Exchange.
-func (x *exchange) Forget(keep func(name string, values []string) bool) { x.head.Forget(keep) }
+// Forget implements engine.Exchange. A head of which nothing is left is for other
+// requests to be read into: it is the largest part of an exchange that waits.
+func (x *exchange) Forget(keep func(name string, values []string) bool) {
+	if x.head == nil {
+		return
+	}
+	if x.head.Forget(keep); x.head.Len() > 0 {
+		return
+	}
+	x.head.Reset(wire.Limits{})
+	x.c.server.heads.Put(x.head)
+	x.head, x.req.Header = nil, noHeader{}
+}
+
+// noHeader is a header without a field.
+type noHeader struct{}
+
+func (noHeader) Values(string) []string                { return nil }
+func (noHeader) Each(func(string, []string) bool) bool { return true }
 
 // Hijack implements engine.Exchange.
 func (x *exchange) Hijack() (nc net.Conn, early []byte, err error) {
@@ -190,8 +234,11 @@ func (x *exchange) Hijack() (nc net.Conn, early []byte, err error) {
 	c.hijacked.Store(true)
 	c.awaits = false
 	c.mu.Unlock()
+	if c.seal != nil {
+		c.seal.lookAway()
+	}
 	early = bytes.Clone(c.unread())
-	c.consume(len(early))
+	c.clear()
 	c.server.watcher.drop(c.raw)
 	c.reading.set(0)
 	return &hijacked{Conn: c.nc, c: c}, early, nil
@@ -200,7 +247,18 @@ func (x *exchange) Hijack() (nc net.Conn, early []byte, err error) {
 // hijacked is a connection that was given away. The time-out for writes stays.
 type hijacked struct {
 	net.Conn
-	c *conn
+	c       *conn
+	reading sync.Mutex // of a Read, which a net.Conn may have several of
+}
+
+// Read implements net.Conn.
+func (h *hijacked) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	return h.c.read(b)
 }
 
 // Write gives a client up that takes nothing for the time-out.
@@ -221,11 +279,14 @@ func (h *hijacked) SetDeadline(t time.Time) error {
 }
 
 // CloseWrite ends what is written and leaves the rest.
-func (h *hijacked) CloseWrite() error { return closeWrite(h.c.nc) }
+func (h *hijacked) CloseWrite() error { return h.c.closeWrite() }
 
 // Close implements net.Conn.
 func (h *hijacked) Close() error {
 	h.c.server.remove(h.c)
+	if h.c.seal != nil {
+		return h.c.seal.close(true)
+	}
 	return h.c.outer.Close()
 }
 

@@ -6,21 +6,25 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"sluice/internal/front/engine"
 	"sluice/internal/front/nethttp"
@@ -61,21 +65,12 @@ func start(t testing.TB, h handler, sets ...func(*engine.Options)) (*Server, str
 
 func serve(t testing.TB, e engine.Engine) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(l) }()
 	t.Cleanup(func() {
-		if err := errors.Join(e.Close(), <-done); err != nil {
-			t.Error(err)
-		}
-		if s, ok := e.(*Server); ok {
+		if s, ok := e.(*Server); ok { // which is closed by then
 			testkit.Until(t, "no connection is left", func() bool { return s.count() == 0 })
 		}
 	})
-	return l.Addr().String()
+	return testkit.Serve(t, e)
 }
 
 func (s *Server) count() (n int) {
@@ -92,6 +87,74 @@ func (s *Server) one(t *testing.T) (one *conn) {
 		return n == 1
 	})
 	return one
+}
+
+// kind is cleartext or TLS of a version.
+type kind struct {
+	name    string
+	version uint16 // 0 for cleartext
+}
+
+// each runs a test with each kind.
+func each(t *testing.T, test func(t *testing.T, k kind)) {
+	for _, k := range []kind{{"cleartext", 0}, {"TLS 1.3", tls.VersionTLS13}, {"TLS 1.2", tls.VersionTLS12}} {
+		t.Run(k.name, func(t *testing.T) { test(t, k) })
+	}
+}
+
+// certificate is for any name.
+var certificate = sync.OnceValue(func() tls.Certificate {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.TLS.Certificates[0]
+})
+
+func secured(o *engine.Options) {
+	o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate()}}
+}
+
+func (k kind) start(t testing.TB, h handler, sets ...func(*engine.Options)) (*Server, string) {
+	t.Helper()
+	if k.version != 0 {
+		sets = append(sets, secured)
+	}
+	return start(t, h, sets...)
+}
+
+// client is a client's connection.
+type client interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func (k kind) dial(t testing.TB, addr string) client {
+	t.Helper()
+	c := dial(t, addr)
+	if k.version == 0 {
+		return c
+	}
+	sealed := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: k.version, MaxVersion: k.version})
+	if err := sealed.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+// longer is a time-out within which a client does something, where nobody else does.
+func (k kind) longer(timeout time.Duration) time.Duration {
+	if k.version != 0 {
+		return 10 * timeout
+	}
+	return timeout
+}
+
+// fewBytes has a client's socket take no more than a few.
+func (k kind) fewBytes(c client) {
+	if around, ok := c.(*tls.Conn); ok {
+		_ = around.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
+		return
+	}
+	_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 }
 
 func dial(t testing.TB, addr string) *net.TCPConn {
@@ -158,43 +221,45 @@ func post(path, body string) string {
 // TestKeepAlive: requests of all kinds, one after the other and together, in pieces of
 // any size, are answered in their order on one connection.
 func TestKeepAlive(t *testing.T) {
-	_, addr := start(t, echo)
-	large := strings.Repeat("x", 100_000)
-	texts := []struct{ sent, want string }{
-		{get, "GET /a "},
-		{post("/b", "body"), "POST /b body"},
-		{"\r\n" + post("/empty", ""), "POST /empty "},
-		{"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;e=f\r\nde\r\n0\r\nX-T: 1\r\n\r\n", "POST /c abcde"},
-		{post("/large", large), "POST /large " + large},
-		{"POST /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+large[:1000]+"\r\n", 100) + "0\r\n\r\n", "POST /d " + large},
-		{"GET /long HTTP/1.1\r\nHost: x\r\nX-A: " + large[:40_000] + "\r\n\r\n", "GET /long "},
-	}
-	c := dial(t, addr)
-	r := bufio.NewReader(c)
-	all := ""
-	for _, q := range texts {
-		send(t, c, q.sent)
-		if _, got := answer(t, r, "POST"); got != q.want {
-			t.Fatalf("%.100q: %.100q", q.sent, got)
+	each(t, func(t *testing.T, k kind) {
+		_, addr := k.start(t, echo)
+		large := strings.Repeat("x", 100_000)
+		texts := []struct{ sent, want string }{
+			{get, "GET /a "},
+			{post("/b", "body"), "POST /b body"},
+			{"\r\n" + post("/empty", ""), "POST /empty "},
+			{"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;e=f\r\nde\r\n0\r\nX-T: 1\r\n\r\n", "POST /c abcde"},
+			{post("/large", large), "POST /large " + large},
+			{"POST /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+large[:1000]+"\r\n", 100) + "0\r\n\r\n", "POST /d " + large},
+			{"GET /long HTTP/1.1\r\nHost: x\r\nX-A: " + large[:40_000] + "\r\n\r\n", "GET /long "},
 		}
-		all += q.sent
-	}
-	for _, step := range []int{1 << 20, 1000, 7} {
-		go func() {
-			for rest := all; rest != ""; {
-				n := min(step, len(rest))
-				if _, err := io.WriteString(c, rest[:n]); err != nil {
-					return
-				}
-				rest = rest[n:]
-			}
-		}()
+		c := k.dial(t, addr)
+		r := bufio.NewReader(c)
+		all := ""
 		for _, q := range texts {
+			send(t, c, q.sent)
 			if _, got := answer(t, r, "POST"); got != q.want {
-				t.Fatalf("in steps of %d: %.100q: %.100q", step, q.sent, got)
+				t.Fatalf("%.100q: %.100q", q.sent, got)
+			}
+			all += q.sent
+		}
+		for _, step := range []int{1 << 20, 1000, 7} {
+			go func() {
+				for rest := all; rest != ""; {
+					n := min(step, len(rest))
+					if _, err := io.WriteString(c, rest[:n]); err != nil {
+						return
+					}
+					rest = rest[n:]
+				}
+			}()
+			for _, q := range texts {
+				if _, got := answer(t, r, "POST"); got != q.want {
+					t.Fatalf("in steps of %d: %.100q: %.100q", step, q.sent, got)
+				}
 			}
 		}
-	}
+	})
 }
 
 // TestWaitingIsSmall: neither a connection that waits for a request nor one whose
@@ -257,96 +322,98 @@ func TestWaitingIsSmall(t *testing.T) {
 // TestReplies: how a reply of each kind is framed, and that one which is not whole
 // never looks whole.
 func TestReplies(t *testing.T) {
-	pieces := func(length int64, ending engine.Ending, list ...string) handler {
-		return func(x engine.Exchange) engine.Ending {
-			h := engine.Head{Status: 200, Length: length}
-			x.Begin(&h)
-			for _, p := range list {
-				if n, err := x.Write([]byte(p)); n != len(p) || err != nil {
-					t.Errorf("%d, %v", n, err)
+	each(t, func(t *testing.T, k kind) {
+		pieces := func(length int64, ending engine.Ending, list ...string) handler {
+			return func(x engine.Exchange) engine.Ending {
+				h := engine.Head{Status: 200, Length: length}
+				x.Begin(&h)
+				for _, p := range list {
+					if n, err := x.Write([]byte(p)); n != len(p) || err != nil {
+						t.Errorf("%d, %v", n, err)
+					}
+					if err := x.Flush(); err != nil {
+						t.Error(err)
+					}
 				}
-				if err := x.Flush(); err != nil {
-					t.Error(err)
-				}
+				return ending
 			}
-			return ending
 		}
-	}
-	long := strings.Repeat("y", 20_000)
-	huge := strings.Repeat("z", 3*maxWrite+17)
-	for _, c := range []struct {
-		name    string
-		request string
-		h       handler
-		head    string // in the head
-		body    string
-		kept    bool
-		cut     bool
-	}{
-		{"whole", get, func(x engine.Exchange) engine.Ending { return whole(x, 200, "hello") }, "Content-Length: 5\r\n", "hello", true, false},
-		{"large", get, func(x engine.Exchange) engine.Ending { return whole(x, 200, huge) }, fmt.Sprintf("Content-Length: %d\r\n", len(huge)), huge, true, false},
-		{"HEAD", "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", func(x engine.Exchange) engine.Ending { return whole(x, 200, "hello") }, "Content-Length: 5\r\n", "", true, false},
-		{"204", get, func(x engine.Exchange) engine.Ending {
-			x.Begin(&engine.Head{Status: 204, Length: -1})
-			return engine.Whole
-		}, "HTTP/1.1 204 No Content\r\n", "", true, false},
-		{"304", get, func(x engine.Exchange) engine.Ending {
-			x.Begin(&engine.Head{Status: 304, Length: -1})
-			return engine.Whole
-		}, "HTTP/1.1 304 Not Modified\r\n", "", true, false},
-		{"chunks", get, pieces(-1, engine.Whole, "one", long, "two", huge), "Transfer-Encoding: chunked\r\n", "one" + long + "two" + huge, true, false},
-		{"sized", get, pieces(int64(3+len(long)), engine.Whole, "one", long), "Content-Length: 20003\r\n", "one" + long, true, false},
-		{"cut chunks", get, pieces(-1, engine.Cut, "one"), "Transfer-Encoding: chunked\r\n", "one", false, true},
-		{"broken chunks", get, pieces(-1, engine.Broken, "one"), "Transfer-Encoding: chunked\r\n", "one", false, true},
-		{"short", get, pieces(9, engine.Whole, "one"), "Content-Length: 9\r\n", "one", false, true},
-		{"panic", get, func(x engine.Exchange) engine.Ending { pieces(-1, engine.Whole, "one")(x); panic("test") }, "200", "one", false, true},
-		{"close", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", echo, "Connection: close\r\n", "GET / ", false, false},
-		{"closed by us", get, func(x engine.Exchange) engine.Ending {
-			_, _ = x.Whole(&engine.Head{Status: 200, Close: true}, []byte("bye"))
-			return engine.Whole
-		}, "Connection: close\r\n", "bye", false, false},
-		{"old", "GET / HTTP/1.0\r\n\r\n", pieces(-1, engine.Whole, "one", "two"), "HTTP/1.0 200 OK\r\n", "onetwo", false, false},
-		{"old and kept", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", echo, "Connection: keep-alive\r\n", "GET / ", true, false},
-		{"old, kept, of unknown length", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", pieces(-1, engine.Whole, "one"), "Connection: close\r\n", "one", false, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			first := true
-			_, addr := start(t, func(x engine.Exchange) engine.Ending {
-				if !first {
-					return whole(x, 200, "next")
+		long := strings.Repeat("y", 20_000)
+		huge := strings.Repeat("z", 3*maxWrite+17)
+		for _, c := range []struct {
+			name    string
+			request string
+			h       handler
+			head    string // in the head
+			body    string
+			kept    bool
+			cut     bool
+		}{
+			{"whole", get, func(x engine.Exchange) engine.Ending { return whole(x, 200, "hello") }, "Content-Length: 5\r\n", "hello", true, false},
+			{"large", get, func(x engine.Exchange) engine.Ending { return whole(x, 200, huge) }, fmt.Sprintf("Content-Length: %d\r\n", len(huge)), huge, true, false},
+			{"HEAD", "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", func(x engine.Exchange) engine.Ending { return whole(x, 200, "hello") }, "Content-Length: 5\r\n", "", true, false},
+			{"204", get, func(x engine.Exchange) engine.Ending {
+				x.Begin(&engine.Head{Status: 204, Length: -1})
+				return engine.Whole
+			}, "HTTP/1.1 204 No Content\r\n", "", true, false},
+			{"304", get, func(x engine.Exchange) engine.Ending {
+				x.Begin(&engine.Head{Status: 304, Length: -1})
+				return engine.Whole
+			}, "HTTP/1.1 304 Not Modified\r\n", "", true, false},
+			{"chunks", get, pieces(-1, engine.Whole, "one", long, "two", huge), "Transfer-Encoding: chunked\r\n", "one" + long + "two" + huge, true, false},
+			{"sized", get, pieces(int64(3+len(long)), engine.Whole, "one", long), "Content-Length: 20003\r\n", "one" + long, true, false},
+			{"cut chunks", get, pieces(-1, engine.Cut, "one"), "Transfer-Encoding: chunked\r\n", "one", false, true},
+			{"broken chunks", get, pieces(-1, engine.Broken, "one"), "Transfer-Encoding: chunked\r\n", "one", false, true},
+			{"short", get, pieces(9, engine.Whole, "one"), "Content-Length: 9\r\n", "one", false, true},
+			{"panic", get, func(x engine.Exchange) engine.Ending { pieces(-1, engine.Whole, "one")(x); panic("test") }, "200", "one", false, true},
+			{"close", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", echo, "Connection: close\r\n", "GET / ", false, false},
+			{"closed by us", get, func(x engine.Exchange) engine.Ending {
+				_, _ = x.Whole(&engine.Head{Status: 200, Close: true}, []byte("bye"))
+				return engine.Whole
+			}, "Connection: close\r\n", "bye", false, false},
+			{"old", "GET / HTTP/1.0\r\n\r\n", pieces(-1, engine.Whole, "one", "two"), "HTTP/1.0 200 OK\r\n", "onetwo", false, false},
+			{"old and kept", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", echo, "Connection: keep-alive\r\n", "GET / ", true, false},
+			{"old, kept, of unknown length", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", pieces(-1, engine.Whole, "one"), "Connection: close\r\n", "one", false, false},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				first := true
+				_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+					if !first {
+						return whole(x, 200, "next")
+					}
+					first = false
+					return c.h(x)
+				})
+				nc := k.dial(t, addr)
+				send(t, nc, c.request)
+				var seen bytes.Buffer
+				r := bufio.NewReader(io.TeeReader(nc, &seen))
+				method, _, _ := strings.Cut(c.request, " ")
+				res, err := http.ReadResponse(r, &http.Request{Method: method})
+				if err != nil {
+					t.Fatal(err)
 				}
-				first = false
-				return c.h(x)
+				b, err := io.ReadAll(res.Body)
+				if string(b) != c.body || (err != nil) != c.cut {
+					t.Errorf("%d bytes of %d, %v", len(b), len(c.body), err)
+				}
+				head, _, _ := strings.Cut(seen.String(), "\r\n\r\n")
+				if head += "\r\n"; !strings.Contains(head, c.head) || strings.Count(head, "\r\nDate: ") != 1 || strings.Contains(head, "chunked") && strings.Contains(c.request, "1.0") {
+					t.Errorf("%q", head)
+				}
+				if !c.kept {
+					if rest, err := io.ReadAll(r); err != nil && !c.cut || len(rest) > 0 {
+						t.Errorf("%q, %v", rest, err)
+					}
+					return
+				}
+				send(t, nc, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				if _, got := answer(t, r, "GET"); got != "next" {
+					t.Errorf("%q", got)
+				}
 			})
-			nc := dial(t, addr)
-			send(t, nc, c.request)
-			var seen bytes.Buffer
-			r := bufio.NewReader(io.TeeReader(nc, &seen))
-			method, _, _ := strings.Cut(c.request, " ")
-			res, err := http.ReadResponse(r, &http.Request{Method: method})
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(res.Body)
-			if string(b) != c.body || (err != nil) != c.cut {
-				t.Errorf("%d bytes of %d, %v", len(b), len(c.body), err)
-			}
-			head, _, _ := strings.Cut(seen.String(), "\r\n\r\n")
-			if head += "\r\n"; !strings.Contains(head, c.head) || strings.Count(head, "\r\nDate: ") != 1 || strings.Contains(head, "chunked") && strings.Contains(c.request, "1.0") {
-				t.Errorf("%q", head)
-			}
-			if !c.kept {
-				if rest, err := io.ReadAll(r); err != nil && !c.cut || len(rest) > 0 {
-					t.Errorf("%q, %v", rest, err)
-				}
-				return
-			}
-			send(t, nc, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			if _, got := answer(t, r, "GET"); got != "next" {
-				t.Errorf("%q", got)
-			}
-		})
-	}
+		}
+	})
 }
 
 // TestOverlong: no more is written than was announced.
@@ -407,28 +474,33 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// TestHalfClosePipelined: who closes its direction behind several requests has all
-// answered, and the last one's context is done.
+// TestHalfClosePipelined: who closes its direction is taken for gone, whatever it has
+// sent before that: other requests, a part of one, or nothing of meaning.
 func TestHalfClosePipelined(t *testing.T) {
-	var ends atomic.Int32
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		if x.Request().Path == "/last" {
-			<-x.Context().Done()
-			ends.Add(1)
-		}
-		return echo(x)
-	})
-	c := dial(t, addr)
-	send(t, c, get+post("/b", "x")+"GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
-	_ = c.CloseWrite()
-	r := bufio.NewReader(c)
-	for _, want := range []string{"GET /a ", "POST /b x", "GET /last "} {
-		if _, got := answer(t, r, "GET"); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	if ends.Load() != 1 {
-		t.Error("the last one did not end")
+	for name, behind := range map[string]string{
+		"nothing": "", "an empty line": "\r\n", "a letter": "G", "half a head": "GET /b HTTP/1.1\r\nHo",
+		"a request": get, "requests": get + post("/b", "x") + get,
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, k kind) {
+				begun := make(chan struct{}, 9)
+				_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+					begun <- struct{}{}
+					<-x.Context().Done() // else the test does not end
+					return echo(x)
+				})
+				c := k.dial(t, addr)
+				send(t, c, get+behind)
+				<-begun
+				_ = c.CloseWrite()
+				if around, ok := c.(*tls.Conn); ok {
+					_ = around.NetConn().(*net.TCPConn).CloseWrite()
+				}
+				if _, got := answer(t, bufio.NewReader(c), "GET"); got != "GET /a " {
+					t.Errorf("%q", got)
+				}
+			})
+		})
 	}
 }
 
@@ -503,7 +575,7 @@ func TestDescriptorReuse(t *testing.T) {
 	}
 	send(t, second, get)
 	<-begun
-	s.happened(before.number, true)
+	s.happened(before.number, gone)
 	close(release)
 	answer(t, bufio.NewReader(second), "GET")
 }
@@ -511,122 +583,178 @@ func TestDescriptorReuse(t *testing.T) {
 // TestBaseEnds: with the base all exchanges end, with its cause, and so does one that
 // begins after.
 func TestBaseEnds(t *testing.T) {
-	base, end := context.WithCancelCause(t.Context())
-	over := errors.New("over")
-	begun, causes := make(chan struct{}, 2), make(chan error, 2)
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		begun <- struct{}{}
-		<-x.Context().Done()
-		causes <- context.Cause(x.Context())
-		return whole(x, 503, "")
-	}, func(o *engine.Options) { o.Base = base })
-	c := dial(t, addr)
-	send(t, c, get)
-	<-begun
-	end(over)
-	r := bufio.NewReader(c)
-	for range 2 {
-		if err := <-causes; !errors.Is(err, over) {
-			t.Error(err)
+	each(t, func(t *testing.T, k kind) {
+		base, end := context.WithCancelCause(t.Context())
+		over := errors.New("over")
+		begun, causes := make(chan struct{}, 2), make(chan error, 2)
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			begun <- struct{}{}
+			<-x.Context().Done()
+			causes <- context.Cause(x.Context())
+			return whole(x, 503, "")
+		}, func(o *engine.Options) { o.Base = base })
+		c := k.dial(t, addr)
+		send(t, c, get)
+		<-begun
+		end(over)
+		r := bufio.NewReader(c)
+		for range 2 {
+			if err := <-causes; !errors.Is(err, over) {
+				t.Error(err)
+			}
+			answer(t, r, "GET")
+			send(t, c, get)
 		}
 		answer(t, r, "GET")
-		send(t, c, get)
-	}
-	answer(t, r, "GET")
+	})
 }
 
 // TestSlow: a head, a body and the time between requests are bounded, and who sends
 // nothing to its end loses the connection without a word.
 func TestSlow(t *testing.T) {
-	const short = 30 * time.Millisecond
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		x.SetReadDeadline(time.Now().Add(short))
-		if b := x.Request().Body; b != nil {
-			if _, err := io.ReadAll(b); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("read body: %v", err)
+	each(t, func(t *testing.T, k kind) {
+		short := k.longer(30 * time.Millisecond)
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			x.SetReadDeadline(time.Now().Add(short))
+			if b := x.Request().Body; b != nil {
+				if _, err := io.ReadAll(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("read body: %v", err)
+				}
+				return whole(x, 408, "slow")
 			}
-			return whole(x, 408, "slow")
+			x.SetReadDeadline(time.Time{})
+			time.Sleep(3 * short) // no deadline of reading is one of the reply
+			return whole(x, 200, "ok")
+		}, func(o *engine.Options) { o.ReadHeaderTimeout, o.IdleTimeout = short, 2*short })
+		for name, c := range map[string]struct{ sent, want string }{
+			"nothing":        {"", ""},
+			"part of a head": {"GET / HTTP/1.1\r\nHos", ""},
+			"part of a body": {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", "slow"},
+			"chunks":         {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", "slow"},
+			"idle":           {get, "ok"},
+			"idle and part":  {get + get[:10], "ok"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				nc := k.dial(t, addr)
+				send(t, nc, c.sent)
+				b, err := io.ReadAll(nc)
+				if err != nil || c.want == "" && len(b) > 0 || !strings.HasSuffix(string(b), c.want) {
+					t.Errorf("%q, %v", b, err)
+				}
+			})
 		}
-		x.SetReadDeadline(time.Time{})
-		time.Sleep(3 * short) // no deadline of reading is one of the reply
-		return whole(x, 200, "ok")
-	}, func(o *engine.Options) { o.ReadHeaderTimeout, o.IdleTimeout = short, 2*short })
-	for name, c := range map[string]struct{ sent, want string }{
-		"nothing":        {"", ""},
-		"part of a head": {"GET / HTTP/1.1\r\nHos", ""},
-		"part of a body": {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", "slow"},
-		"chunks":         {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", "slow"},
-		"idle":           {get, "ok"},
-		"idle and part":  {get + get[:10], "ok"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			nc := dial(t, addr)
-			send(t, nc, c.sent)
-			b, err := io.ReadAll(nc)
-			if err != nil || c.want == "" && len(b) > 0 || !strings.HasSuffix(string(b), c.want) {
-				t.Errorf("%q, %v", b, err)
+	})
+}
+
+// TestLate: a request that came in time is answered, though nobody could look at it
+// before its deadline was over.
+func TestLate(t *testing.T) {
+	s, addr := start(t, echo, func(o *engine.Options) { o.ReadHeaderTimeout = 50 * time.Millisecond })
+	testkit.Until(t, "it serves", func() bool { // which the connections below are not given to
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for sent, want := range map[string]string{get: "GET /a ", get[:10]: "", "": ""} {
+		nc := dial(t, l.Addr().String())
+		send(t, nc, sent)
+		own, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := own.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Until(t, "it has come", func() bool { return sent == "" || waiting(raw) })
+		c := newConn(s, own, own, raw)
+		if !s.add(c) {
+			t.Fatal("closed")
+		}
+		c.reading.set(1)
+		testkit.Until(t, "the deadline is over", func() bool { return c.reading.at.Load() == fired })
+		served := make(chan struct{})
+		go func() { c.serve(); close(served) }()
+		if want != "" {
+			if _, got := answer(t, bufio.NewReader(nc), "GET"); got != want {
+				t.Errorf("%q", got)
 			}
-		})
+			_ = nc.Close()
+		} else if b, err := io.ReadAll(nc); len(b) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%q is answered %q, %v", sent, b, err)
+		}
+		<-served
 	}
 }
 
 // TestNothingTaken: a client that takes nothing is given up, one that takes something
 // now and then is not.
 func TestNothingTaken(t *testing.T) {
-	const timeout = 50 * time.Millisecond
-	failed := make(chan error, 1)
-	large := bytes.Repeat([]byte("x"), 32<<20)
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		_, err := x.Whole(&engine.Head{Status: 200}, large)
-		failed <- err
-		if err != nil {
-			<-x.Context().Done()
-			return engine.Cut
+	each(t, func(t *testing.T, k kind) {
+		timeout := k.longer(50 * time.Millisecond)
+		failed := make(chan error, 1)
+		large := bytes.Repeat([]byte("x"), 32<<20)
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			_, err := x.Whole(&engine.Head{Status: 200}, large)
+			failed <- err
+			if err != nil {
+				<-x.Context().Done()
+				return engine.Cut
+			}
+			return engine.Whole
+		}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
+		c := k.dial(t, addr)
+		k.fewBytes(c)
+		send(t, c, get)
+		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v", err)
 		}
-		return engine.Whole
-	}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
-	c := dial(t, addr)
-	_ = c.SetReadBuffer(4 << 10)
-	send(t, c, get)
-	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%v", err)
-	}
-	slow := dial(t, addr)
-	send(t, slow, get)
-	for begun := time.Now(); time.Since(begun) < 4*timeout; time.Sleep(timeout / 10) {
-		if _, err := slow.Read(make([]byte, 256<<10)); err != nil {
-			t.Fatal(err)
+		slow := k.dial(t, addr)
+		send(t, slow, get)
+		for begun := time.Now(); time.Since(begun) < 4*timeout; time.Sleep(timeout / 10) {
+			if _, err := io.CopyN(io.Discard, slow, 64<<10); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	_, _ = io.CopyN(io.Discard, slow, int64(len(large))/2)
-	go func() { _, _ = io.Copy(io.Discard, slow) }()
-	if err := <-failed; err != nil {
-		t.Errorf("one that takes something: %v", err)
-	}
+		_, _ = io.CopyN(io.Discard, slow, int64(len(large))/2)
+		go func() { _, _ = io.Copy(io.Discard, slow) }()
+		if err := <-failed; err != nil {
+			t.Errorf("one that takes something: %v", err)
+		}
+	})
 }
 
 // TestGiveUp: who is given up gets nothing more, at once.
 func TestGiveUp(t *testing.T) {
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		x.Begin(&engine.Head{Status: 200, Length: -1})
-		time.AfterFunc(10*time.Millisecond, x.GiveUp)
-		piece := make([]byte, 1<<20)
-		for range 1000 {
-			if _, err := x.Write(piece); err != nil {
-				if !errors.Is(err, os.ErrDeadlineExceeded) || !x.GivenUp() {
-					t.Errorf("%v, given up: %v", err, x.GivenUp())
+	each(t, func(t *testing.T, k kind) {
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			x.Begin(&engine.Head{Status: 200, Length: -1})
+			time.AfterFunc(10*time.Millisecond, x.GiveUp)
+			piece := make([]byte, 1<<20)
+			for range 1000 {
+				if _, err := x.Write(piece); err != nil {
+					if !errors.Is(err, os.ErrDeadlineExceeded) || !x.GivenUp() {
+						t.Errorf("%v, given up: %v", err, x.GivenUp())
+					}
+					return engine.Cut
 				}
-				return engine.Cut
 			}
-		}
-		t.Error("nobody was given up")
-		return engine.Cut
+			t.Error("nobody was given up")
+			return engine.Cut
+		})
+		c := k.dial(t, addr)
+		send(t, c, get)
+		_, _ = io.ReadFull(c, make([]byte, 100))
+		time.Sleep(30 * time.Millisecond)
+		_, _ = io.Copy(io.Discard, c)
 	})
-	c := dial(t, addr)
-	send(t, c, get)
-	_, _ = io.ReadFull(c, make([]byte, 100))
-	time.Sleep(30 * time.Millisecond)
-	_, _ = io.Copy(io.Discard, c)
 }
 
 // moves counts.
@@ -636,101 +764,107 @@ func (m *moves) Moved() { m.n++ }
 
 // TestFollow: each piece leaves before Write returns, and is told of.
 func TestFollow(t *testing.T) {
-	var m moves
-	got := make(chan struct{})
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		x.Follow(&m)
-		x.Begin(&engine.Head{Status: 200, Length: -1})
-		if _, err := x.Write([]byte("one")); err != nil || m.n != 1 {
-			t.Errorf("%d, %v", m.n, err)
+	each(t, func(t *testing.T, k kind) {
+		var m moves
+		got := make(chan struct{})
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			x.Follow(&m)
+			x.Begin(&engine.Head{Status: 200, Length: -1})
+			if _, err := x.Write([]byte("one")); err != nil || m.n != 1 {
+				t.Errorf("%d, %v", m.n, err)
+			}
+			<-got
+			return engine.Whole
+		})
+		c := k.dial(t, addr)
+		send(t, c, get)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		<-got
-		return engine.Whole
+		if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
+			t.Error(err)
+		}
+		close(got)
 	})
-	c := dial(t, addr)
-	send(t, c, get)
-	res, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(res.Body, make([]byte, 3)); err != nil {
-		t.Error(err)
-	}
-	close(got)
 }
 
 // TestExpect: 100 comes when the body is first read and not before, and never where
 // the reply was first or the body has come.
 func TestExpect(t *testing.T) {
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		if x.Request().Path == "/refused" {
-			return whole(x, 401, "no")
-		}
-		return echo(x)
-	})
-	const head = " HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-	t.Run("told", func(t *testing.T) {
-		c := dial(t, addr)
-		r := bufio.NewReader(c)
-		for range 2 {
-			send(t, c, "POST /a"+head)
-			if line, _ := r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
-				t.Fatalf("%q", line)
+	each(t, func(t *testing.T, k kind) {
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			if x.Request().Path == "/refused" {
+				return whole(x, 401, "no")
 			}
-			_, _ = r.ReadString('\n')
-			send(t, c, "body")
-			if _, got := answer(t, r, "POST"); got != "POST /a body" {
-				t.Errorf("%q", got)
+			return echo(x)
+		})
+		const head = " HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+		t.Run("told", func(t *testing.T) {
+			c := k.dial(t, addr)
+			r := bufio.NewReader(c)
+			for range 2 {
+				send(t, c, "POST /a"+head)
+				if line, _ := r.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
+					t.Fatalf("%q", line)
+				}
+				_, _ = r.ReadString('\n')
+				send(t, c, "body")
+				if _, got := answer(t, r, "POST"); got != "POST /a body" {
+					t.Errorf("%q", got)
+				}
 			}
-		}
-	})
-	t.Run("refused", func(t *testing.T) {
-		c := dial(t, addr)
-		send(t, c, "POST /refused"+head)
-		_ = c.CloseWrite()
-		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 401 ") || !strings.Contains(string(b), "Connection: close\r\n") {
-			t.Errorf("%q, %v", b, err)
-		}
-	})
-	t.Run("came", func(t *testing.T) {
-		c := dial(t, addr)
-		send(t, c, "POST /a"+head+"body")
-		if res, got := answer(t, bufio.NewReader(c), "POST"); res.StatusCode != 200 || got != "POST /a body" {
-			t.Errorf("%d %q", res.StatusCode, got)
-		}
-	})
-	t.Run("something else", func(t *testing.T) {
-		c := dial(t, addr)
-		send(t, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: a-miracle\r\n\r\n")
-		if res, got := answer(t, bufio.NewReader(c), "POST"); res.StatusCode != 417 || !strings.Contains(got, `"code":`) {
-			t.Errorf("%d %q", res.StatusCode, got)
-		}
+		})
+		t.Run("refused", func(t *testing.T) {
+			c := k.dial(t, addr)
+			send(t, c, "POST /refused"+head)
+			_ = c.CloseWrite()
+			if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 401 ") || !strings.Contains(string(b), "Connection: close\r\n") {
+				t.Errorf("%q, %v", b, err)
+			}
+		})
+		t.Run("came", func(t *testing.T) {
+			c := k.dial(t, addr)
+			send(t, c, "POST /a"+head+"body")
+			if res, got := answer(t, bufio.NewReader(c), "POST"); res.StatusCode != 200 || got != "POST /a body" {
+				t.Errorf("%d %q", res.StatusCode, got)
+			}
+		})
+		t.Run("something else", func(t *testing.T) {
+			c := k.dial(t, addr)
+			send(t, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: a-miracle\r\n\r\n")
+			if res, got := answer(t, bufio.NewReader(c), "POST"); res.StatusCode != 417 || !strings.Contains(got, `"code":`) {
+				t.Errorf("%d %q", res.StatusCode, got)
+			}
+		})
 	})
 }
 
 // TestUnread: who sends a body that nobody wants sees the reply, not a reset, however
 // large it is. A small one leaves the connection as it is.
 func TestUnread(t *testing.T) {
-	_, addr := start(t, func(x engine.Exchange) engine.Ending {
-		x.SetReadDeadline(time.Now().Add(patience))
-		return whole(x, 401, "no")
-	})
-	for _, size := range []int{10, 100_000, 1 << 20} {
-		c := dial(t, addr)
-		r := bufio.NewReader(c)
-		for range 2 {
-			go func() { _, _ = io.WriteString(c, post("/", strings.Repeat("x", size))) }()
-			if res, got := answer(t, r, "POST"); res.StatusCode != 401 || got != "no" {
-				t.Errorf("%d %q", res.StatusCode, got)
-			}
-			if size > maxUnread {
-				if _, err := r.ReadByte(); err != io.EOF { // a reset is another error
-					t.Errorf("%d bytes: %v", size, err)
+	each(t, func(t *testing.T, k kind) {
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			x.SetReadDeadline(time.Now().Add(patience))
+			return whole(x, 401, "no")
+		})
+		for _, size := range []int{10, 100_000, 1 << 20} {
+			c := k.dial(t, addr)
+			r := bufio.NewReader(c)
+			for range 2 {
+				go func() { _, _ = io.WriteString(c, post("/", strings.Repeat("x", size))) }()
+				if res, got := answer(t, r, "POST"); res.StatusCode != 401 || got != "no" {
+					t.Errorf("%d %q", res.StatusCode, got)
 				}
-				break
+				if size > maxUnread {
+					if _, err := r.ReadByte(); err != io.EOF { // a reset is another error
+						t.Errorf("%d bytes: %v", size, err)
+					}
+					break
+				}
 			}
 		}
-	}
+	})
 }
 
 // TestRefusals: what is no request is answered in the shape of all errors, and the
@@ -760,79 +894,122 @@ func TestRefusals(t *testing.T) {
 
 // TestHijack: the connection is given away with what was read of it.
 func TestHijack(t *testing.T) {
-	const timeout = 50 * time.Millisecond
-	failed := make(chan error, 1)
-	s, addr := start(t, func(x engine.Exchange) engine.Ending {
-		c, early, err := x.Hijack()
-		if err != nil {
-			t.Error(err)
-			return engine.Cut
-		}
-		defer c.Close()
-		_, _ = fmt.Fprintf(c, "early %s", early)
-		b := make([]byte, 5)
-		_, err = io.ReadFull(c, b)
-		if err != nil || string(b) != "later" {
+	each(t, func(t *testing.T, k kind) {
+		const timeout = 50 * time.Millisecond
+		failed := make(chan error, 1)
+		s, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			c, early, err := x.Hijack()
+			if err != nil {
+				t.Error(err)
+				return engine.Cut
+			}
+			defer c.Close()
+			_, _ = fmt.Fprintf(c, "early %s", early)
+			b := make([]byte, 5)
+			_, err = io.ReadFull(c, b)
+			if err != nil || string(b) != "later" {
+				t.Errorf("%q, %v", b, err)
+			}
+			_, err = c.Write(make([]byte, 32<<20))
+			failed <- err
+			return engine.Whole
+		}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
+		c := k.dial(t, addr)
+		send(t, c, get+"bytes")
+		b := make([]byte, len("early bytes"))
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "early bytes" {
 			t.Errorf("%q, %v", b, err)
 		}
-		_, err = c.Write(make([]byte, 32<<20))
-		failed <- err
-		return engine.Whole
-	}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
-	c := dial(t, addr)
-	send(t, c, get+"bytes")
-	b := make([]byte, len("early bytes"))
-	if _, err := io.ReadFull(c, b); err != nil || string(b) != "early bytes" {
-		t.Errorf("%q, %v", b, err)
-	}
-	send(t, c, "later")
-	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("one that takes nothing: %v", err)
-	}
-	testkit.Until(t, "it is closed", func() bool { return s.count() == 0 })
+		send(t, c, "later")
+		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("one that takes nothing: %v", err)
+		}
+		testkit.Until(t, "it is closed", func() bool { return s.count() == 0 })
+	})
 }
 
 // TestShutdown: what waits is closed, and what is under way ends first.
 func TestShutdown(t *testing.T) {
-	begun, release := make(chan struct{}), make(chan struct{})
-	s, addr := start(t, func(x engine.Exchange) engine.Ending {
-		close(begun)
-		<-release
-		return whole(x, 200, "ok")
+	each(t, func(t *testing.T, k kind) {
+		begun, release := make(chan struct{}), make(chan struct{})
+		s, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			if x.Request().Path == "/first" {
+				return whole(x, 200, "")
+			}
+			close(begun)
+			<-release
+			return whole(x, 200, "ok")
+		})
+		waits, busy := k.dial(t, addr), k.dial(t, addr)
+		r := bufio.NewReader(waits)
+		send(t, waits, "GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+		answer(t, r, "GET")
+		send(t, busy, get)
+		<-begun
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		if _, err := r.ReadByte(); err != io.EOF { // a reset is another error
+			t.Errorf("one that waits: %v", err)
+		}
+		close(release)
+		if res, got := answer(t, bufio.NewReader(busy), "GET"); got != "ok" || !res.Close {
+			t.Errorf("%q, closes: %v", got, res.Close)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, err := net.Dial("tcp", addr); err == nil {
+			t.Error("it still accepts")
+		}
 	})
-	waits, busy := dial(t, addr), dial(t, addr)
-	send(t, busy, get)
-	<-begun
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(t.Context()) }()
-	if _, err := waits.Read(make([]byte, 1)); err != io.EOF { // a reset is another error
-		t.Errorf("one that waits: %v", err)
-	}
-	close(release)
-	if res, got := answer(t, bufio.NewReader(busy), "GET"); got != "ok" || !res.Close {
-		t.Errorf("%q, closes: %v", got, res.Close)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if _, err := net.Dial("tcp", addr); err == nil {
-		t.Error("it still accepts")
-	}
 }
 
 // TestShutdownIsBounded: what does not end is waited for until the context is done.
 func TestShutdownIsBounded(t *testing.T) {
-	begun := make(chan struct{})
-	s, addr := start(t, func(x engine.Exchange) engine.Ending {
-		close(begun)
-		<-x.Context().Done()
-		return engine.Cut
+	each(t, func(t *testing.T, k kind) {
+		begun := make(chan struct{})
+		s, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			close(begun)
+			<-x.Context().Done()
+			return engine.Cut
+		})
+		send(t, k.dial(t, addr), get)
+		<-begun
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
 	})
-	send(t, dial(t, addr), get)
+}
+
+// TestShutdownBeside: connections of HTTP/2 are told at once, and do not wait for those
+// of HTTP/1 to end.
+func TestShutdownBeside(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	s, addr := start(t, func(x engine.Exchange) engine.Ending {
+		if x.Request().Path == "/a" {
+			close(begun)
+			<-release
+		}
+		return echo(x)
+	})
+	two := dial(t, addr)
+	send(t, two, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00") // SETTINGS
+	_ = two.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(two, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	one := dial(t, addr)
+	send(t, one, get)
 	<-begun
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	done := make(chan error)
+	go func() { done <- s.Shutdown(t.Context()) }()
+	if _, err := io.Copy(io.Discard, two); err != nil {
+		t.Errorf("HTTP/2 goes on: %v", err)
+	}
+	close(release)
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }
@@ -869,4 +1046,14 @@ func TestOver(t *testing.T) {
 	if res, _ := answer(t, bufio.NewReader(c), "GET"); res.StatusCode != 400 {
 		t.Errorf("%d", res.StatusCode)
 	}
+}
+
+// waiting reports whether a socket has bytes that nobody has read.
+func waiting(socket syscall.RawConn) bool {
+	n := 0
+	err := socket.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return err == nil && n > 0
 }

@@ -196,6 +196,8 @@ func (x *exchange) send(parts ...[]byte) (n int, err error) {
 func (x *exchange) conclude(ending engine.Ending) (more bool) {
 	out := &x.out
 	defer x.release()
+	out.through = nil   // the handler's, which is over
+	x.c.cut = out.began // so far
 	if !out.began || ending != engine.Whole {
 		return false
 	}
@@ -208,6 +210,7 @@ func (x *exchange) conclude(ending engine.Ending) (more bool) {
 	if x.Flush() != nil || out.left > 0 && out.Framing != wire.NoBody {
 		return false
 	}
+	x.c.cut = false
 	return !out.Close && !x.GivenUp()
 }
 

@@ -8,11 +8,14 @@
 //
 // It is strict: a head that can be read in two ways is refused (package wire). What
 // it does not speak, HTTP/2 and connections that are no sockets, it hands over to
-// an engine beside it.
+// an engine beside it. TLS is package tls's, which is kept from waiting and from
+// buffers of its own.
 package lean
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -30,16 +33,17 @@ import (
 // Available says whether the engine is there on this system.
 const Available = true
 
-// Server is an engine.Engine for cleartext.
+// Server is an engine.Engine.
 type Server struct {
 	o       engine.Options
+	tls     *tls.Config // nil for cleartext
 	beside  engine.Engine
-	root    context.Context // with what Options.Base has, but without its end
 	clock   monotonic.Clock
 	sweeper sweeper
 	dates   atomic.Pointer[dated]
 
 	exchanges sync.Pool // of *exchange
+	heads     sync.Pool // of *wire.Head
 	chunkEnd  []byte
 
 	closing atomic.Bool // nothing new begins
@@ -56,14 +60,16 @@ type Server struct {
 
 var _ engine.Engine = (*Server)(nil)
 
-// New makes a Server. beside gets the connections that it does not speak on; its
-// options are the same ones, without TLS.
+// New makes a Server. beside, whose options are the same ones, gets the connections that
+// it does not speak on, as they were accepted.
 func New(o engine.Options, beside engine.Engine) engine.Engine {
 	s := &Server{o: o, beside: beside, clock: monotonic.New(), conns: make(map[uint64]*conn), chunkEnd: []byte(wire.ChunkEnd)}
 	if s.o.Buffers == nil {
 		s.o.Buffers = new(memory.Buffers)
 	}
-	s.root = context.WithoutCancel(o.Base)
+	if o.TLS != nil {
+		s.tls = sealing(o.TLS)
+	}
 	s.sweeper.init()
 	return s
 }
@@ -150,15 +156,14 @@ func (s *Server) remove(c *conn) {
 	delete(s.conns, c.number)
 }
 
-// happened is told of what a socket had to tell of its peer: that no more comes, or,
-// with gone, that nothing does any more. The number says whose it was: a descriptor
-// may be another's by now.
-func (s *Server) happened(number uint64, gone bool) {
+// happened is told of what a socket had to tell of its peer. The number says whose it
+// was: a descriptor may be another's by now.
+func (s *Server) happened(number uint64, peer int32) {
 	s.mu.Lock()
 	c := s.conns[number]
 	s.mu.Unlock()
 	if c != nil {
-		c.peerEnded(gone)
+		c.peerIs(peer)
 	}
 }
 
@@ -177,6 +182,9 @@ func (s *Server) sweep() (next time.Duration) {
 	next = never
 	s.all(func(c *conn) {
 		next = min(next, c.reading.pass(now), c.writing.pass(now))
+		if c.seal != nil {
+			next = min(next, c.seal.lookout.pass(now))
+		}
 	})
 	return next
 }
@@ -189,12 +197,15 @@ func (s *Server) uproot() {
 // Shutdown implements engine.Engine.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.refuse()
+	besides := make(chan error, 1)
+	go func() { besides <- s.beside.Shutdown(ctx) }() // neither waits for the other to begin
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		left := 0
 		s.all(func(c *conn) {
-			if !c.hijacked.Load() && !c.closeIdle() {
+			if !c.hijacked.Load() {
+				c.closeIdle()
 				left++
 			}
 		})
@@ -203,11 +214,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return errors.Join(context.Cause(ctx), <-besides)
 		case <-tick.C:
 		}
 	}
-	err := s.beside.Shutdown(ctx)
+	err := <-besides
 	s.release()
 	return err
 }

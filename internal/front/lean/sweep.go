@@ -62,10 +62,15 @@ func (s *sweeper) close() { close(s.ended) }
 // the sweeper looks at it: who changes it last is decided by compare-and-swap, so that
 // nothing is interrupted that has begun after the sweeper looked.
 type deadline struct {
-	at        atomic.Int64 // on the Server's clock; 0 for none; or one of the following
-	sweeper   *sweeper
-	interrupt func() error // makes what goes on fail
-	restore   func() error // takes that back
+	at      atomic.Int64 // on the Server's clock; 0 for none; or one of the following
+	sweeper *sweeper
+	of      interruptible
+}
+
+// interruptible is what goes on until a deadline.
+type interruptible interface {
+	interrupt() error // makes it fail
+	restore() error   // takes that back
 }
 
 const (
@@ -81,7 +86,7 @@ func (d *deadline) set(at time.Duration) {
 			runtime.Gosched()
 			continue
 		case fired:
-			_ = d.restore()
+			_ = d.of.restore()
 			fallthrough
 		default:
 			if !d.at.CompareAndSwap(old, int64(at)) {
@@ -108,7 +113,7 @@ func (d *deadline) pass(now time.Duration) (next time.Duration) {
 		return time.Duration(at)
 	}
 	if d.at.CompareAndSwap(at, firing) {
-		_ = d.interrupt()
+		_ = d.of.interrupt()
 		d.at.Store(fired)
 	}
 	return never // what has been set since has woken the sweeper

@@ -15,12 +15,11 @@ import (
 type interrupted struct{ is atomic.Bool }
 
 func (i *interrupted) deadline(s *sweeper) *deadline {
-	return &deadline{
-		sweeper:   s,
-		interrupt: func() error { i.is.Store(true); return nil },
-		restore:   func() error { i.is.Store(false); return nil },
-	}
+	return &deadline{sweeper: s, of: i}
 }
+
+func (i *interrupted) interrupt() error { i.is.Store(true); return nil }
+func (i *interrupted) restore() error   { i.is.Store(false); return nil }
 
 // TestDeadlineOfWhatIsOver: whatever the sweeper sees of a deadline that is over, and
 // when, it does not interrupt what is begun under the next one.

@@ -38,10 +38,21 @@ func newWatcher() (*watcher, error) {
 // add has events of a socket told of under a number, once each. What has happened
 // already is told of too. A socket that is closed is taken out by the kernel.
 func (w *watcher) add(socket syscall.RawConn, number uint64) error {
-	return w.control(socket, unix.EPOLL_CTL_ADD, &unix.EpollEvent{
-		Events: unix.EPOLLRDHUP | unix.EPOLLET, // HUP and ERR come unasked
-		Fd:     int32(number), Pad: int32(number >> 32),
-	})
+	return w.control(socket, unix.EPOLL_CTL_ADD, endings(number))
+}
+
+// endings are the events by which a peer ends its connection. HUP and ERR come unasked.
+func endings(number uint64) *unix.EpollEvent {
+	return &unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(number), Pad: int32(number >> 32)}
+}
+
+// listen has it told as well, or not any more, that something has come.
+func (w *watcher) listen(socket syscall.RawConn, number uint64, on bool) error {
+	event := endings(number)
+	if on {
+		event.Events |= unix.EPOLLIN
+	}
+	return w.control(socket, unix.EPOLL_CTL_MOD, event)
 }
 
 // drop takes a socket out.
@@ -64,8 +75,8 @@ func (w *watcher) control(socket syscall.RawConn, op int, event *unix.EpollEvent
 	return err
 }
 
-// run tells of events until the watcher is closed.
-func (w *watcher) run(tell func(number uint64, gone bool)) {
+// run tells of events, as what is known of the peer by them, until the watcher is closed.
+func (w *watcher) run(tell func(number uint64, peer int32)) {
 	n := 0
 	take := func(fd uintptr) bool {
 		var err error
@@ -76,19 +87,16 @@ func (w *watcher) run(tell func(number uint64, gone bool)) {
 	}
 	for w.raw.Read(take) == nil {
 		for _, e := range w.events[:n] {
-			tell(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0)
+			peer := int32(here)
+			switch {
+			case e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0:
+				peer = gone
+			case e.Events&unix.EPOLLRDHUP != 0:
+				peer = ended
+			}
+			tell(uint64(uint32(e.Fd))|uint64(uint32(e.Pad))<<32, peer)
 		}
 	}
 }
 
 func (w *watcher) close() { _ = w.file.Close() }
-
-// waiting reports whether a socket has bytes that nobody has read.
-func waiting(socket syscall.RawConn) bool {
-	n := 0
-	err := socket.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	})
-	return err == nil && n > 0
-}

@@ -1,9 +1,13 @@
 package merge
 
-import "testing"
+import (
+	"testing"
+
+	"sluice/internal/testkit"
+)
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	list := small(100)

@@ -31,6 +31,7 @@ type conn struct {
 	tailed int                       // bytes of it
 
 	deadline atomic.Int64 // Unix ns; 0 when net/http has set its own since
+	given    atomic.Bool  // up: nothing is written any more
 
 	// Of the handler's goroutine; see join.
 	joins bool
@@ -119,6 +120,9 @@ func (c *conn) writeBoth(b []byte) (n int, err error) {
 
 // extend sets the deadline anew where a good part of the last one is used up.
 func (c *conn) extend() error {
+	if c.given.Load() {
+		return os.ErrDeadlineExceeded
+	}
 	now := time.Now()
 	if left := time.Duration(c.deadline.Load() - now.UnixNano()); left >= c.timeout*3/4 {
 		return nil
@@ -128,6 +132,9 @@ func (c *conn) extend() error {
 		return err
 	}
 	c.deadline.Store(d.UnixNano())
+	if c.given.Load() { // while no deadline was set, or before
+		return os.ErrDeadlineExceeded
+	}
 	return nil
 }
 
@@ -148,7 +155,12 @@ func (c *conn) write(b []byte) (n int, err error) {
 	}
 }
 
+// SetWriteDeadline with a time that is over gives the client up, for good: a write
+// that begins at the same time would set another one.
 func (c *conn) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() && !t.After(time.Now()) {
+		c.given.Store(true)
+	}
 	c.deadline.Store(0)
 	return c.Conn.SetWriteDeadline(t)
 }

@@ -54,14 +54,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) abort(ending engine.Ending) {
 	if c, ok := x.r.Context().Value(connKey{}).(interface{ CloseWrite() error }); ok && ending == engine.Broken && !x.many {
 		_ = c.CloseWrite()
-		time.Sleep(takeIn)
+		time.Sleep(engine.Linger)
 	}
 	panic(http.ErrAbortHandler)
 }
-
-// takeIn is how long a client has for the last bytes of a connection that is
-// closed while there is something in it that nobody has read.
-const takeIn = 500 * time.Millisecond
 
 // reset forgets the request, so that a pooled exchange keeps none of it alive.
 func (x *exchange) reset() {
@@ -192,6 +188,9 @@ func (x *exchange) writeLarge(b []byte) (int, error) {
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
+	if x.many && x.r.Method == http.MethodHead {
+		return len(b), nil // the head has ended the stream, or does: net/http would fail
+	}
 	if x.through {
 		return x.steps.write(b)
 	}

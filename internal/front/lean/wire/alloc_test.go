@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/testkit"
 )
 
 // usual is a request as an SDK sends it.
@@ -38,7 +39,7 @@ func replyHead() *engine.Head {
 // TestAllocations: a request's head costs its copy and nothing else, with the reply's
 // head and both bodies nothing.
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	h, body, out := new(Head), new(Body), make([]byte, 0, 8<<10)
