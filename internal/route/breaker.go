@@ -24,6 +24,9 @@ type breaker struct {
 
 	failures atomic.Int32 // in a row
 	isOpen   atomic.Bool
+	// ejected says that it is open only because siblings do better. Requests that no
+	// sibling can take pass.
+	ejected atomic.Bool
 
 	mu sync.Mutex
 	// until is when the next probe may go: at first when the breaker has been
@@ -53,7 +56,7 @@ func (b *breaker) enter() (probe, ok bool) {
 	defer b.mu.Unlock()
 	now := b.clock.Now()
 	if now < b.until {
-		return false, false
+		return false, b.ejected.Load()
 	}
 	b.probing, b.until = true, now+b.cfg.OpenFor
 	return true, true
@@ -69,13 +72,30 @@ func (b *breaker) succeed(probe bool) (changed bool) {
 		return false
 	}
 	if !probe {
+		if b.ejected.Load() {
+			b.failures.Store(0)
+		}
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures.Store(0)
 	b.probing = false
+	b.ejected.Store(false)
 	return b.isOpen.Swap(false)
+}
+
+// eject opens the breaker of one that siblings do better than and reports whether
+// it was closed.
+func (b *breaker) eject() (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isOpen.Load() {
+		return false
+	}
+	b.ejected.Store(true)
+	b.probing, b.until = false, b.clock.Now()+b.cfg.OpenFor
+	return !b.isOpen.Swap(true)
 }
 
 // fail counts a failure and reports whether it opened the breaker.
@@ -85,8 +105,11 @@ func (b *breaker) fail(probe bool) (changed bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.isOpen.Load() && !probe {
+	if b.isOpen.Load() && !probe && !b.ejected.Load() {
 		return false
+	}
+	if n := int(b.failures.Load()); n >= b.cfg.Failures {
+		b.ejected.Store(false) // it fails all it gets
 	}
 	b.probing, b.until = false, b.clock.Now()+b.cfg.OpenFor
 	return !b.isOpen.Swap(true)

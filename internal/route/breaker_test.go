@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/monotonic"
+	"sluice/internal/testkit"
 )
 
 func oneAttempt() Config {
@@ -330,7 +331,7 @@ func quickRouter(tb testing.TB) *Router {
 }
 
 func TestServeAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	r := quickRouter(t)

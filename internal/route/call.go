@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,7 +25,7 @@ type target struct {
 }
 
 // call is one request on its way through the upstreams. It is the sink that
-// they answer to. A request costs one allocation: this.
+// they answer to. It is used again for later ones.
 type call struct {
 	router *Router
 	req    llm.Request // a copy, with UpstreamModel set
@@ -36,15 +37,23 @@ type call struct {
 	few     [4]target // where targets begins
 
 	waited time.Duration // for lists, attempts that failed and pauses
+	queued time.Duration // of attempts that failed, for a turn at the upstream; it is in waited
 	since  time.Time     // when what is not yet in waited began
 
-	round, sent int
-	worked      int  // of those: upstreams that may have acted on the request
-	acted       bool // an upstream may have acted on it, and nobody knows what became of it
-	usedUp      bool // it was sent more than once, and no further try is left
-	lacking     bool // some try was for want of the gateway's own resources
+	round, sent int           // what the gateway refused to send is not in sent
+	worked      int           // of those: upstreams that may have acted on the request
+	acted       bool          // an upstream may have acted on it, and nobody knows what became of it
+	usedUp      bool          // it was sent more than once, and no further try is left
+	lacking     bool          // some try was for want of the gateway's own resources
+	crowded     bool          // some upstream had no room: it may have it later
+	room        time.Duration // when the first of those has it, as far as they say; else 0
 	entry       entry
+	choice      choice  // how its target was chosen
+	prefix      *prefix // of its conversation, from when that is first looked at until a reply begins
 	cause       outcome // of the last failure
+	before      outcome // of the last that was sent
+	group       int     // of its target
+	counted     bool    // that it was sent there
 	started     bool
 	sinkFailed  bool
 }
@@ -64,13 +73,21 @@ func (b *body) Read(p []byte) (int, error) {
 // Start hands the head on. From now on the request cannot go elsewhere.
 func (c *call) Start(h *llm.Head) error {
 	c.started = true
+	c.count()
+	if h.Sent {
+		c.req.Body = nil
+	}
 	// A stream may last for minutes. That it began is enough for a probe.
-	c.entry.begun()
+	c.entry.begun(h.Queued)
+	if c.choice.learns {
+		c.stays(c.entry.up)
+	}
 	if c.sent > 1 {
 		h.Attempts = c.sent
 	}
 	if c.waited > 0 {
-		h.Waited += c.waited
+		h.Waited += max(c.waited-c.queued, 0)
+		h.Queued += c.queued
 	}
 	err := c.out.Start(h)
 	c.sinkFailed = c.sinkFailed || err != nil
@@ -84,18 +101,20 @@ func (c *call) Send(events []llm.Event) error {
 	return err
 }
 
-// run has the request answered, and says in an error how much was tried.
-func (c *call) run(ctx context.Context) error {
-	c.since = time.Now()
-	err := c.ask(ctx)
+// tell says in an error, which err may be, how much was tried.
+func (c *call) tell(err error) error {
 	e, ok := err.(*llm.Error) //nolint:errorlint // one inside of another error is not what is told
 	if !ok {
 		return err
 	}
 	told := *e // the other may be kept as an upstream's fault
-	told.Attempts, told.Waited = c.sent, c.waited+time.Since(c.since)
-	if (c.usedUp || c.acted) && !c.lacking && c.router.cfg.Retry.TellClients {
+	told.Unprocessed = told.Unprocessed && !c.acted
+	told.Attempts, told.Waited, told.Queued = c.sent, max(c.waited+time.Since(c.since)-c.queued, 0), c.queued
+	if (c.acted || c.usedUp && !c.lacking && !c.crowded) && c.router.cfg.Retry.TellClients {
 		told.Advice = llm.DoNotRetry
+	}
+	if told.Fault == llm.Busy && c.room > 0 {
+		told.RetryAfter = c.room
 	}
 	if c.worked > 0 && c.sent > 1 {
 		told.Message += fmt.Sprintf(" The request was sent %d times, and %s have acted on it.", c.sent, [...]string{1: "one upstream may", 2: "two upstreams may"}[c.worked])
@@ -119,7 +138,7 @@ func (c *call) ask(ctx context.Context) error {
 				return err
 			}
 			c.learn(t, o, e)
-			if told == nil || t.group <= group {
+			if told == nil || t.group <= group && (o != busy || c.worked == 0) { // who may have acted matters more than who had no room
 				told, group = err, t.group
 			}
 			if v == elsewhere {
@@ -147,80 +166,66 @@ func (c *call) ask(ctx context.Context) error {
 	return told
 }
 
-// next chooses the target to try: by weight among those of the first group
-// that has any. It has passed the breaker. There is none when it returns nil.
+// next chooses the target to try. It has passed the breaker. There is none when it
+// returns nil.
 func (c *call) next() *target {
 	if c.round > 1 && c.sent >= c.router.cfg.Retry.MaxAttempts {
 		return nil
 	}
 	for {
-		t := c.choose()
+		c.choice = choice{}
+		t, why := c.choose()
 		if t == nil {
 			return nil
 		}
 		t.tried = true
 		var ok bool
 		if c.entry, ok = t.enter(); ok {
+			c.entry.counts(c.choice.replica, kindOf(&c.req))
+			if c.choice.several {
+				t.up.load.picks[why].Add(1)
+			}
 			return t
 		}
 	}
-}
-
-func (c *call) choose() *target {
-	first, total, n := -1, 0, 0
-	for i := range c.targets {
-		t := &c.targets[i]
-		if first >= 0 && t.group != c.targets[first].group {
-			break
-		}
-		if t.ready() {
-			if first < 0 {
-				first = i
-			}
-			total, n = total+t.up.Weight, n+1
-		}
-	}
-	if n <= 1 {
-		if n == 0 {
-			return nil
-		}
-		return &c.targets[first]
-	}
-	at := int(c.router.rand() * float64(total))
-	for i := first; i < len(c.targets) && c.targets[i].group == c.targets[first].group; i++ {
-		if t := &c.targets[i]; t.ready() {
-			if at -= t.up.Weight; at < 0 {
-				return t
-			}
-		}
-	}
-	return &c.targets[first] // another request has just closed one of them off
 }
 
 func (t *target) ready() bool {
 	return !t.tried && !t.spent && t.broken() == 0 && t.up.cooling.left(t.model) == 0
 }
 
-// broken is how long a breaker keeps requests from the target.
+// broken is how long a breaker keeps all requests from the target.
 func (t *target) broken() time.Duration {
 	left := t.up.breaker.left()
-	if c := t.up.circuits.find(t.model); c != nil {
+	if c := t.up.circuits.find(t.model); c != nil && !c.breaker.ejected.Load() {
 		left = max(left, c.breaker.left())
 	}
 	return left
 }
 
+// ejected reports whether the target is left alone while there are others.
+func (t *target) ejected() bool {
+	c := t.up.circuits.find(t.model)
+	return c != nil && c.breaker.ejected.Load() && c.breaker.left() > 0
+}
+
 // try sends the request once.
 func (c *call) try(ctx context.Context, t *target) error {
+	c.sends(t)
+	defer c.entry.ended() // whatever becomes of it
+	err := t.up.Handler.Serve(ctx, &c.req, c)
+	c.settle(ctx, t, err)
+	return err
+}
+
+// sends makes the request one for a target.
+func (c *call) sends(t *target) {
 	c.sent++
-	if c.sent > 1 {
+	if c.cause != succeeded { // it was tried before
 		now := time.Now()
 		c.waited, c.since = c.waited+now.Sub(c.since), now
-		c.router.retries[c.cause].Add(1)
 	}
-	if t.group > 0 {
-		c.router.fallbacks.Add(1)
-	}
+	c.group, c.counted = t.group, false
 	c.req.UpstreamModel = t.model
 	if c.inPath && t.model != c.req.Model {
 		c.req.Path = modelPath(t.model)
@@ -228,13 +233,43 @@ func (c *call) try(ctx context.Context, t *target) error {
 	if c.req.Upgrade != "" && c.req.Model != "" {
 		c.req.RawQuery = modelQuery(c.req.RawQuery, t.model)
 	}
-	err := t.up.Handler.Serve(ctx, &c.req, c)
+}
+
+// settle keeps what became of a request that was sent to a target.
+func (c *call) settle(ctx context.Context, t *target, err error) {
 	o, e := classify(ctx, err)
+	var queued time.Duration
+	if e != nil {
+		queued = e.Queued
+	}
+	c.queued += queued
 	if c.sinkFailed && (e == nil || e.Fault != llm.Told) {
 		o = internal
 	}
-	c.entry.settle(o, e)
-	return err
+	if unsent(e) {
+		c.sent--
+	} else {
+		c.count()
+	}
+	c.entry.settle(o, e, queued)
+	if known, ok := o.healthy(); ok && !known {
+		c.compare(t)
+	}
+}
+
+// count counts a request that was sent again, or to a fallback, once it is known that it
+// was sent: to be refused a turn is not.
+func (c *call) count() {
+	if c.counted {
+		return
+	}
+	c.counted = true
+	if c.before != succeeded {
+		c.router.retries[c.before].Add(1)
+	}
+	if c.group > 0 {
+		c.router.fallbacks.Add(1)
+	}
 }
 
 // verdict says what a failure leaves to do.
@@ -256,6 +291,8 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
 	switch {
+	case e.Fault == llm.TooLate && c.remains() <= 0:
+		return final
 	case o == unreachable || o == busy:
 		return again
 	case e.Fault == llm.Answered:
@@ -289,6 +326,9 @@ func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
 // learn keeps what a failure says about later requests.
 func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	c.cause = o
+	if o != busy {
+		c.before = o
+	}
 	c.router.log.Debug("request may go elsewhere", slog.String("request_id", c.req.ID), slog.String("upstream", t.up.Name),
 		slog.String("cause", o.String()), slog.Any("error", e))
 	if e.Fault == llm.Answered && e.Advice == llm.DoNotRetry {
@@ -298,8 +338,13 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	case o == lacking:
 		// Its Retry-After is the client's too, and no upstream's.
 		c.lacking = true
-	case o == busy || o == timedOut:
+	case o == busy:
 		// It has waited long already; a Retry-After of ours is for the client.
+		t.spent, c.crowded = true, true
+		if c.room == 0 || e.RetryAfter > 0 && e.RetryAfter < c.room {
+			c.room = e.RetryAfter
+		}
+	case o == timedOut:
 		t.spent = true
 	case e.Status == 429 && t.model == noModel:
 		// Limits are by what is asked for, and nobody knows what that is.
@@ -344,7 +389,15 @@ func (c *call) pause() (wait time.Duration, ok bool) {
 		// Not all who wait for the same moment come at it.
 		wait = max(wait, soonest+time.Duration(jitter*float64(cfg.BaseDelay)))
 	}
-	return wait, true
+	return wait, wait < c.remains() // else nobody waits for it any more
+}
+
+// remains is how long the client still waits, as far as it says.
+func (c *call) remains() time.Duration {
+	if c.req.Deadline.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Until(c.req.Deadline)
 }
 
 // maxReasons bounds the targets that an error explains.

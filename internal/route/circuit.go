@@ -8,7 +8,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,50 +38,28 @@ type circuit struct {
 	share    atomic.Uint64             // of the last calls, those that failed: a float64
 }
 
-// circuits are those of one upstream. Finding one takes no lock and allocates
-// nothing; a map is not changed once it can be seen.
-type circuits struct {
-	kept atomic.Pointer[map[string]*circuit]
-	mu   sync.Mutex // of those who replace it
-}
-
-// find gives the model's circuit, nil for one that has not failed.
-func (cs *circuits) find(model string) *circuit {
-	kept := cs.kept.Load()
-	if kept == nil {
-		return nil
-	}
-	return (*kept)[model]
-}
+// circuits are those of one upstream.
+type circuits struct{ perModel[circuit] }
 
 // make gives the model's circuit, in place of the one that matters least where
 // there are too many. It is nil for a name that is too long to be one.
 func (cs *circuits) make(up *upstream, model string) *circuit {
-	if len(model) > maxModelName {
-		return nil
+	return cs.perModel.make(model, dropLeast, func(model string) *circuit { return newCircuit(up, model) })
+}
+
+// dropLeast drops the circuit that matters least, where there are too many.
+func dropLeast(all map[string]*circuit) bool {
+	if len(all) < maxCircuits {
+		return true
 	}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	next := make(map[string]*circuit)
-	if kept := cs.kept.Load(); kept != nil {
-		if c := (*kept)[model]; c != nil { // another call was first
-			return c
+	least := slices.MinFunc(slices.Collect(maps.Values(all)), func(a, b *circuit) int {
+		if a, b := a.breaker.isOpen.Load(), b.breaker.isOpen.Load(); a != b {
+			return map[bool]int{false: -1, true: 1}[a]
 		}
-		next = maps.Clone(*kept)
-	}
-	if len(next) >= maxCircuits {
-		least := slices.MinFunc(slices.Collect(maps.Values(next)), func(a, b *circuit) int {
-			if a, b := a.breaker.isOpen.Load(), b.breaker.isOpen.Load(); a != b {
-				return map[bool]int{false: -1, true: 1}[a]
-			}
-			return cmp.Compare(a.failedAt.Load(), b.failedAt.Load())
-		})
-		delete(next, least.model)
-	}
-	c := newCircuit(up, strings.Clone(model)) // it may be a piece of a large request
-	next[c.model] = c
-	cs.kept.Store(&next)
-	return c
+		return cmp.Compare(a.failedAt.Load(), b.failedAt.Load())
+	})
+	delete(all, least.model)
+	return true
 }
 
 func newCircuit(up *upstream, model string) *circuit {
@@ -94,11 +71,7 @@ func newCircuit(up *upstream, model string) *circuit {
 // known lists the circuits whose model failed in the last minutes or is not
 // asked for now, by name.
 func (cs *circuits) known(now time.Duration) (list []*circuit) {
-	kept := cs.kept.Load()
-	if kept == nil {
-		return nil
-	}
-	for _, c := range *kept {
+	for _, c := range cs.all() {
 		if now-time.Duration(c.failedAt.Load()) < recent || c.breaker.left() > 0 {
 			list = append(list, c)
 		}
@@ -111,6 +84,8 @@ func (cs *circuits) known(now time.Duration) (list []*circuit) {
 func (c *circuit) works(probe bool) {
 	c.weigh(0)
 	if c.breaker.succeed(probe) {
+		c.share.Store(0)
+		c.up.load.cameBack(c.model, c.breaker.clock.Now())
 		c.up.router.log.Info("model is back", slog.String("upstream", c.up.Name), slog.String("model", perf.Label(c.model)))
 	}
 }
@@ -145,7 +120,10 @@ func (c *circuit) weigh(failed float64) {
 }
 
 // mostFail reports whether the model fails most of its calls.
-func (c *circuit) mostFail() bool { return math.Float64frombits(c.share.Load()) > 0.5 }
+func (c *circuit) mostFail() bool { return c.failed() > 0.5 }
+
+// failed is the part of the last calls that failed.
+func (c *circuit) failed() float64 { return math.Float64frombits(c.share.Load()) }
 
 func (c *circuit) inherit(old *circuit) {
 	c.breaker.inherit(&old.breaker)

@@ -24,6 +24,14 @@ type Config struct {
 	// could take the request: model or alias to models, named as in Aliases.
 	Fallbacks map[string][]string `yaml:"fallbacks"`
 
+	// Balance says how one of the upstreams that serve a model is chosen: "auto",
+	// "weighted", "least-loaded" or "prefix". Auto is prefix.
+	Balance string `yaml:"balance"`
+
+	// SlowStart is how long an upstream that comes back, or is new after a reload,
+	// gets less than its share, which grows; 0 is not at all.
+	SlowStart time.Duration `yaml:"slow_start"`
+
 	Retry   RetryConfig   `yaml:"retry"`
 	Breaker BreakerConfig `yaml:"breaker"`
 }
@@ -61,11 +69,16 @@ type BreakerConfig struct {
 	// OpenFor is how long the upstream, or the model, is then not asked. After it
 	// one request at a time tries whether it is back.
 	OpenFor time.Duration `yaml:"open_for"`
+	// MaxEjected is the part of a model's upstreams, from 0 to 1, that are left
+	// alone at once for failing far more of its calls than the others do; 0 is never.
+	MaxEjected float64 `yaml:"max_ejected"`
 }
 
 // Default returns the settings that hold where nothing else is said.
 func Default() Config {
 	return Config{
+		Balance:   balanceAuto,
+		SlowStart: 30 * time.Second,
 		Retry: RetryConfig{
 			MaxAttempts:   3,
 			BaseDelay:     100 * time.Millisecond,
@@ -74,7 +87,7 @@ func Default() Config {
 			Statuses:      []int{429, 502, 503, 504},
 			TellClients:   true,
 		},
-		Breaker: BreakerConfig{Failures: 5, OpenFor: 10 * time.Second},
+		Breaker: BreakerConfig{Failures: 5, OpenFor: 10 * time.Second, MaxEjected: 0.5},
 	}
 }
 
@@ -96,6 +109,9 @@ func (c Config) Validate() error {
 	}
 	fault(c.Breaker.Failures < 1, "breaker.failures: must be at least 1, is %d", c.Breaker.Failures)
 	fault(c.Breaker.OpenFor <= 0, "breaker.open_for: must be more than 0, is %v", c.Breaker.OpenFor)
+	fault(!(c.Breaker.MaxEjected >= 0 && c.Breaker.MaxEjected <= 1), "breaker.max_ejected: must be from 0 to 1, is %v", c.Breaker.MaxEjected)
+	fault(!slices.Contains(balances(), c.Balance), "balance: must be one of %s, is %q", strings.Join(balances(), ", "), c.Balance)
+	fault(c.SlowStart < 0, "slow_start: must not be negative, is %v", c.SlowStart)
 	return errors.Join(append(errs, c.validateNames()...)...)
 }
 

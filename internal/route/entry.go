@@ -2,6 +2,7 @@ package route
 
 import (
 	"log/slog"
+	"time"
 
 	"sluice/internal/llm"
 )
@@ -15,6 +16,14 @@ type entry struct {
 	// Whether the request decides if the breaker closes: that of the upstream's
 	// connections, and that of the model.
 	probe, modelProbe bool
+
+	// Of a model that several upstreams serve.
+	replica *replica
+	first   *estimate
+	sent    time.Duration // on the clock
+	others  int64         // that were in flight then
+	waiting bool          // for the reply to begin
+	entered bool
 }
 
 // enter asks both breakers to send a request.
@@ -29,11 +38,59 @@ func (t *target) enter() (e entry, ok bool) {
 			return e, false
 		}
 	}
+	e.entered = true
+	t.up.load.inFlight.Add(1)
 	return e, true
 }
 
+// counts has the request's time to first event taken in, and counts it for as long
+// as it is in flight.
+func (e *entry) counts(r *replica, kind int) {
+	if r == nil {
+		return
+	}
+	e.replica, e.first, e.sent = r, &r.first[kind], e.up.router.clock.Now()
+	e.others, e.waiting = r.inFlight.Add(1)-1, true
+	e.first.waiting.Add(1)
+}
+
+// answers ends the wait for the reply's beginning. For a part of it the request was
+// queued for its turn, which says nothing of the upstream.
+func (e *entry) answers(o outcome, queued time.Duration) {
+	if !e.waiting {
+		return
+	}
+	e.waiting = false
+	e.first.waiting.Add(-1)
+	others := e.others
+	if queued > 0 {
+		others = untold // some of them were queued too
+	}
+	now := e.up.router.clock.Now()
+	switch waited := max(now-e.sent-queued, 0); o {
+	case succeeded:
+		e.first.observe(now, waited, others)
+	case timedOut, cancelled:
+		e.first.missed(now, waited, others)
+	}
+}
+
+// ended is told when nothing is left of the request there.
+func (e *entry) ended() {
+	if !e.entered {
+		return
+	}
+	e.entered = false
+	e.up.load.inFlight.Add(-1)
+	if e.replica != nil {
+		e.answers(internal, 0)
+		e.replica.inFlight.Add(-1)
+	}
+}
+
 // begun is told that the reply has begun.
-func (e *entry) begun() {
+func (e *entry) begun(queued time.Duration) {
+	e.answers(succeeded, queued)
 	if e.probe {
 		e.up.works(true)
 	}
@@ -45,8 +102,9 @@ func (e *entry) begun() {
 
 // settle keeps what the request shows about the upstream and its model. failure is
 // not nil where the outcome is a failure.
-func (e *entry) settle(o outcome, failure *llm.Error) {
+func (e *entry) settle(o outcome, failure *llm.Error, queued time.Duration) {
 	e.up.results[o].Add(1)
+	e.answers(o, queued)
 	if e.circuit == nil {
 		e.circuit = e.up.circuits.find(e.model) // another request may have made one
 	}
@@ -85,6 +143,7 @@ func (e *entry) leave() {
 // works counts a request that reached the upstream.
 func (up *upstream) works(probe bool) {
 	if up.breaker.succeed(probe) {
+		up.load.back.Store(int64(up.router.clock.Now()))
 		up.router.log.Info("upstream is back", slog.String("upstream", up.Name))
 	}
 }

@@ -55,10 +55,12 @@ func modelErrors(failing []ModelHealth) string {
 func modelAdvice(failing []ModelHealth) string {
 	var all []string
 	for _, m := range failing[:min(len(failing), maxNamed)] {
-		switch m.Breaker {
-		case "open":
+		switch {
+		case m.Ejected:
+			all = append(all, fmt.Sprintf("%s fails far more often than at other upstreams, which are asked in its place for another %v.", quoted(m.Model), m.RetryIn.Round(time.Second)))
+		case m.Breaker == "open":
 			all = append(all, fmt.Sprintf("%d requests in a row for %s failed, so it is left alone for another %v.", m.Failures, quoted(m.Model), m.RetryIn.Round(time.Second)))
-		case "half-open":
+		case m.Breaker == "half-open":
 			all = append(all, fmt.Sprintf("%s failed, and the next request for it tries whether it is back.", quoted(m.Model)))
 		default:
 			all = append(all, fmt.Sprintf("%s fails most of its calls.", quoted(m.Model)))

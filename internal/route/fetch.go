@@ -22,6 +22,7 @@ func fetch(ctx context.Context, up *upstream) ([]object, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	req := &llm.Request{Op: llm.ListModels, ID: "models-" + up.Name, Method: "GET", Path: "/v1/models"}
+	req.Priority = llm.PriorityNormal
 	var reply capture
 	if err := up.Handler.Serve(ctx, req, &reply); err != nil {
 		return nil, fmt.Errorf("get model list: %w", err)

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ func (r *Router) Figures(p perf.Reporter) {
 		}
 		p.Ratio("route_failure_ratio", "Part of the requests sent to an upstream, those sent again included, that it failed: outcomes failed, unreachable, timeout and cut, of all but busy, lacking, cancelled and internal.",
 			failures, known, "upstream", up.Name)
+		p.Gauge("route_in_flight", "Requests under way at the upstream, streams for as long as they run.", float64(up.load.inFlight.Load()), "upstream", up.Name)
+		up.balance(p)
 		p.Gauge("route_breaker_state", "State of the circuit breaker of the upstream's connections: 0 closed, 1 half open, 2 open.",
 			float64(up.breaker.state()), "upstream", up.Name)
 		var labels []string
@@ -52,6 +55,50 @@ func (r *Router) Figures(p perf.Reporter) {
 	for _, h := range r.Health() {
 		p.Gauge("route_failures_in_a_row", "Requests that could not be sent to the upstream, for want of a connection, since one could.", float64(h.Failures), "upstream", h.Upstream)
 		p.Gauge("route_models", "Models that the upstream serves.", float64(h.Models), "upstream", h.Upstream)
+	}
+}
+
+// balance reports how the upstream was chosen, where there are others.
+func (up *upstream) balance(p perf.Reporter) {
+	r := up.router
+	if len(r.ups) == 1 {
+		return
+	}
+	for _, c := range r.cfg.causes() {
+		p.Counter("route_picks_total", "Requests sent to the upstream that others could have been sent too, by why it was chosen.",
+			float64(up.load.picks[c].Load()), "upstream", up.Name, "cause", c.String())
+	}
+	if r.cfg.Balance == balanceWeighted {
+		return
+	}
+	now := r.clock.Now()
+	p.Counter("route_ejections_total", "How often a model of the upstream was left alone because it failed far more often than elsewhere.",
+		float64(up.load.ejections.Load()), "upstream", up.Name)
+	p.Gauge("route_slow_start_ratio", "Part of its weight with which the upstream is chosen, less than 1 while it starts slowly.",
+		started(&up.load.back, now, r.cfg.SlowStart), "upstream", up.Name)
+	var labels []string
+	for _, m := range up.load.replicas.known(now) {
+		label := perf.Label(m.model)
+		if slices.Contains(labels, label) { // they differ where it was cut or mended
+			continue
+		}
+		labels = append(labels, label)
+		for reply, e := range m.latest() {
+			p.Gauge("route_first_event_seconds", "Time to the first event by which the upstream is compared with others that serve the model, a peak-EWMA: of the size of requests that was answered last, and of models asked for in the last minutes.",
+				math.Float64frombits(e.value.Load()), "upstream", up.Name, "model", label, "reply", reply)
+		}
+	}
+}
+
+// causes are the reasons that there can be.
+func (c Config) causes() []cause {
+	switch c.Balance {
+	case balanceWeighted:
+		return []cause{byWeight}
+	case balanceLeastLoaded:
+		return []cause{byTwoChoices, ejected}
+	default:
+		return []cause{byTwoChoices, byPrefix, bounded, outlying, ejected}
 	}
 }
 
@@ -79,6 +126,7 @@ type ModelHealth struct {
 	Model, Breaker string
 	RetryIn        time.Duration
 	Failures       int
+	Ejected        bool       // it is not asked because others fail less
 	Fault          *llm.Error // of the last call that failed, without its reply
 }
 
@@ -106,7 +154,7 @@ func (up *upstream) failing() (list []ModelHealth) {
 		if state := c.breaker.state(); state != closed || c.mostFail() {
 			list = append(list, ModelHealth{
 				Model: c.model, Breaker: stateName(state), RetryIn: c.breaker.left(),
-				Failures: int(c.breaker.failures.Load()), Fault: c.fault.Load(),
+				Failures: int(c.breaker.failures.Load()), Ejected: c.breaker.ejected.Load(), Fault: c.fault.Load(),
 			})
 		}
 	}

@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 )
 
 // maxGroups bounds the names whose groups a table keeps: an upstream without a
@@ -35,11 +32,12 @@ type group struct {
 // "upstream/model" and "model" can be purged together.
 func (r *Router) Group(model string) (id [32]byte, name string, ok bool) {
 	t := r.table.Load()
-	g, ok := t.groups.find(model)
-	if !ok {
-		if g, ok = r.group(t, model); ok {
-			t.groups.keep(model, g)
-		}
+	if g := t.groups.find(model); g != nil {
+		return g.id, g.name, true
+	}
+	g, ok := r.group(t, model)
+	if ok {
+		t.groups.keep(model, g)
 	}
 	return g.id, g.name, ok
 }
@@ -104,36 +102,16 @@ func digest(targets []target) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// groups keeps the groups of a table by the names that clients used. Looking
-// one up takes no lock and allocates nothing; a map is not changed once it can
-// be seen.
-type groups struct {
-	kept atomic.Pointer[map[string]group]
-	mu   sync.Mutex // of those who replace it
-}
-
-func (gs *groups) find(model string) (g group, ok bool) {
-	if kept := gs.kept.Load(); kept != nil {
-		g, ok = (*kept)[model]
-	}
-	return g, ok
-}
+// groups keeps the groups of a table by the names that clients used.
+type groups struct{ perModel[group] }
 
 // keep remembers a group, as long as there is room.
 func (gs *groups) keep(model string, g group) {
-	if len(model) > maxModelName {
-		return
+	room := func(all map[string]*group) bool { return len(all) < maxGroups }
+	if !room(gs.all()) {
+		return // without a copy of them all: it stays so
 	}
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	next := make(map[string]group)
-	if kept := gs.kept.Load(); kept != nil {
-		if len(*kept) >= maxGroups {
-			return
-		}
-		next = maps.Clone(*kept)
-	}
-	g.name = strings.Clone(g.name) // a name may be a piece of a large request
-	next[strings.Clone(model)] = g
-	gs.kept.Store(&next)
+	gs.make(model, room, func(string) *group {
+		return &group{id: g.id, name: strings.Clone(g.name)} // a name may be a piece of a large request
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // static makes a Router of upstreams "name identity: models", in that order.
@@ -213,7 +214,7 @@ func TestGroupConcurrently(t *testing.T) {
 }
 
 func TestGroupAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	var r llm.Groups = quickRouter(t)

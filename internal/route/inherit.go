@@ -30,6 +30,7 @@ func (up *upstream) inherit(before *Router) {
 		up.known, up.models, up.readAt, up.listErr = old.known, old.models, old.readAt, old.listErr
 	}
 	before.mu.Unlock()
+	up.load = old.load // requests under way stay counted
 	up.breaker.inherit(&old.breaker)
 	up.cooling.inherit(&old.cooling)
 	up.circuits.inherit(up, &old.circuits)
@@ -48,16 +49,13 @@ func (b *breaker) inherit(old *breaker) {
 	defer old.mu.Unlock()
 	b.failures.Store(old.failures.Load())
 	b.isOpen.Store(old.isOpen.Load())
+	b.ejected.Store(old.ejected.Load())
 	b.until = old.until
 }
 
 func (cs *circuits) inherit(up *upstream, old *circuits) {
-	kept := old.kept.Load()
-	if kept == nil {
-		return
-	}
-	next := make(map[string]*circuit, len(*kept))
-	for model, c := range *kept {
+	next := make(map[string]*circuit)
+	for model, c := range old.all() {
 		next[model] = newCircuit(up, model)
 		next[model].inherit(c)
 	}

@@ -12,8 +12,8 @@ import (
 const modelsPath = "/v1/models/"
 
 // listModels answers with the merged list.
-func (r *Router) listModels(ctx context.Context, p llm.CachePolicy, out llm.Sink) error {
-	v, err := r.look(ctx, p, "")
+func (r *Router) listModels(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	v, err := r.look(ctx, req.Cache, "")
 	if err != nil {
 		return err
 	}

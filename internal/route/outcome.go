@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"errors"
 
 	"sluice/internal/llm"
 )
@@ -16,11 +15,11 @@ const (
 	limited             // 429
 	failed              // a status of 500 to 599
 	unreachable         // no connection, or the request was refused unread
-	busy                // no connection came free
+	busy                // its turn did not come, or would not in time: nothing was sent
 	lacking             // the gateway could not connect, or read the reply, for want of its own resources
 	timedOut            // nothing came in time
 	cut                 // the reply ended early or was malformed
-	cancelled           // the client left
+	cancelled           // the client left, maybe before anything was sent
 	internal            // anything else: the client's end, or a fault of Sluice
 	outcomes            // how many there are
 )
@@ -33,9 +32,10 @@ func (o outcome) String() string {
 // for. What an upstream told of itself stands for that of its status.
 func ofFault(e *llm.Error) outcome {
 	switch o := [llm.Faults]outcome{
-		llm.Declined: internal, llm.Internal: internal, llm.Unavailable: internal, llm.ShuttingDown: internal,
+		llm.Declined: internal, llm.Limited: internal, llm.Internal: internal, llm.Unavailable: internal, llm.ShuttingDown: internal,
+		llm.Left:    cancelled,
 		llm.Lacking: lacking,
-		llm.Busy:    busy, llm.Replaced: busy,
+		llm.Busy:    busy, llm.Replaced: busy, llm.TooLate: busy,
 		llm.Unreachable: unreachable, llm.Refused: unreachable,
 		llm.TimedOut: timedOut,
 		llm.Cut:      cut, llm.BadReply: cut,
@@ -60,15 +60,17 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 	if err == nil {
 		return succeeded, nil
 	}
-	e, ok := errors.AsType[*llm.Error](err)
-	switch {
-	case ctx.Err() != nil && !(ok && e.Fault == llm.Told):
+	e := llm.AsError(err)
+	if ctx.Err() != nil && e.Fault != llm.Told {
 		return cancelled, e
-	case !ok:
-		return internal, nil
-	default:
-		return ofFault(e), e
 	}
+	return ofFault(e), e
+}
+
+// unsent reports whether a request that failed so was not sent: its turn did not come,
+// or its client left before.
+func unsent(e *llm.Error) bool {
+	return e != nil && (ofFault(e) == busy || e.Fault == llm.Left && e.Unprocessed)
 }
 
 // healthy reports whether an outcome shows that the upstream works; known is

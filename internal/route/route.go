@@ -30,7 +30,7 @@ type Upstream struct {
 	Handler llm.Handler
 
 	// Weight is the share of the requests for a model that several upstreams
-	// serve; less than 1 is 1.
+	// serve, other things being equal; less than 1 is 1. See Config.Balance.
 	Weight int
 
 	// Models are the models it serves. One that ends in "*" stands for all
@@ -74,8 +74,13 @@ type Router struct {
 	clock      monotonic.Clock
 	ttl        time.Duration // of a model list
 
-	table atomic.Pointer[table]
-	kick  chan struct{} // has Run read the lists
+	prefixes *prefixes
+
+	table      atomic.Pointer[table]
+	calls      sync.Pool     // of *call
+	picks      sync.Pool     // of *pick
+	beginnings sync.Pool     // of *prefix
+	kick       chan struct{} // has Run read the lists
 
 	mu         sync.Mutex
 	news       chan struct{} // closed when a list changed or a reading ended
@@ -97,6 +102,7 @@ type upstream struct {
 	router  *Router
 	breaker breaker // of connections; what a model fails is held against that
 	cooling cooling
+	load    *load
 	static  bool // models are configured
 
 	circuits circuits
@@ -132,6 +138,10 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	for _, alias := range r.aliasNames {
 		r.aliases[alias], _ = cfg.follow(alias)
 	}
+	r.prefixes = new(prefixes)
+	if o.Before != nil {
+		r.prefixes = o.Before.prefixes
+	}
 	for _, u := range ups {
 		r.add(u, o)
 	}
@@ -161,31 +171,81 @@ func (r *Router) add(u Upstream, o Options) {
 		r.allStatic = false
 	}
 	up.inherit(o.Before)
+	if up.load == nil {
+		up.load = r.newLoad(u.Name, o.Before)
+	}
 	up.restore(o.Lists)
 	r.ups = append(r.ups, up)
 	r.byName[u.Name] = up
 }
 
+// newLoad makes the load of an upstream that is new, and starts slowly beside those
+// that are not.
+func (r *Router) newLoad(name string, before *Router) *load {
+	var used uint64
+	for _, up := range r.ups {
+		used |= up.load.bit
+	}
+	if before == nil {
+		return newLoad(name, used)
+	}
+	for _, up := range before.ups {
+		used |= up.load.bit
+	}
+	l := newLoad(name, used)
+	l.back.Store(max(int64(r.clock.Now()), 1))
+	return l
+}
+
 // Serve answers req from an upstream, or from the model lists.
 func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Op == llm.ListModels {
-		return r.listModels(ctx, req.Cache, out)
+		return r.listModels(ctx, req, out)
 	}
-	c := &call{router: r, req: *req, out: out}
-	c.targets = c.few[:0]
+	c := r.take(req, out)
+	done, err := r.prepare(ctx, req, c)
+	if !done {
+		err = c.tell(c.ask(ctx))
+	}
+	c.drop()
+	if req.BodyReader == nil { // which a transport may be reading still
+		r.forget(c)
+	}
+	return err
+}
+
+// take makes a call. What it, and forget, take on the stack is not there while the
+// call waits.
+func (r *Router) take(req *llm.Request, out llm.Sink) *call {
+	c, ok := r.calls.Get().(*call)
+	if !ok {
+		c = new(call)
+	}
+	c.router, c.req, c.out, c.targets = r, *req, out, c.few[:0]
+	return c
+}
+
+// forget makes it one for other requests.
+func (r *Router) forget(c *call) {
+	*c = call{}
+	r.calls.Put(c)
+}
+
+// prepare finds who may answer a call. done is true where no upstream is needed, or
+// there is none.
+func (r *Router) prepare(ctx context.Context, req *llm.Request, c *call) (done bool, err error) {
 	if req.BodyReader != nil {
 		c.body.r = req.BodyReader
 		c.req.BodyReader = &c.body
 	}
 	if c.inPath = namedInPath(req); c.inPath {
-		if done, err := r.serveModel(ctx, c); done {
-			return err
+		if done, err = r.serveModel(ctx, c); done {
+			return true, err
 		}
 	}
-	if err := r.find(ctx, c); err != nil {
-		return err
-	}
-	return c.run(ctx)
+	err = r.find(ctx, c)
+	c.since = time.Now()
+	return err != nil, err
 }
 
 // Ready returns an error while the model lists are being read for the first

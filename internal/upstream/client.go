@@ -4,8 +4,8 @@
 // It promises that a connection which the upstream closed before a call had come
 // costs no caller an error, and no call is sent twice that may have been acted on; that a
 // cancelled context gives the connection up at once, that requests waiting for
-// a connection get one in the order in which they came, and that a reply's
-// body arrives decoded, as it comes, with nothing held back. HTTP/1.1 is
+// a connection get one by their priority and none starves (package priority), and
+// that a reply's body arrives decoded, as it comes, with nothing held back. HTTP/1.1 is
 // Sluice's own (package http1); HTTP/2 is golang.org/x/net's.
 //
 // All errors that a caller should tell a client of are *llm.Error, with
@@ -20,6 +20,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,16 @@ type Call struct {
 	// Stream asks for the reply uncompressed and waits for its head no longer
 	// than Config.FirstEventTimeout instead of ResponseHeaderTimeout.
 	Stream bool
+
+	// Urgency says who goes first where calls wait for a connection. One whose
+	// Deadline is past before it has one is not sent.
+	Urgency llm.Urgency
+
+	// Into is a Reply of an earlier call, which is over, to be used again with its
+	// Header; nil for a new one.
+	Into *Reply
+
+	queued time.Duration // it waited for its turn so far
 }
 
 // safe reports whether the call only reads, so that nothing is done twice when it
@@ -89,15 +100,16 @@ func (c *Call) safe() bool {
 
 // Client sends calls to one upstream. It is safe for concurrent use.
 type Client struct {
-	cfg      Config
-	opts     Options
-	host     string // as it stands in the Host field
-	pool     *pool
-	dialer   *dialer
-	decoders decoders
-	buffers  *memory.Buffers
-	stats    stats
-	shortage atomic.Pointer[Shortage] // the last one
+	cfg       Config
+	opts      Options
+	host      string // as it stands in the Host field
+	pool      *pool
+	dialer    *dialer
+	decoders  decoders
+	scratches sync.Pool // of *scratch
+	buffers   *memory.Buffers
+	stats     stats
+	shortage  atomic.Pointer[Shortage] // the last one
 
 	olderUntil atomic.Int64 // Unix ns: up to then no connection is made for HTTP/2
 }
@@ -114,6 +126,7 @@ func New(cfg Config, o Options) (*Client, error) {
 		o.Buffers = new(memory.Buffers)
 	}
 	c := &Client{cfg: cfg, opts: o, buffers: o.Buffers}
+	c.scratches.New = func() any { return new(scratch) }
 	d, err := newDialer(c)
 	if err != nil {
 		return nil, err
@@ -134,24 +147,30 @@ func (c *Client) Buffers() *memory.Buffers { return c.buffers }
 // Do sends call and returns the reply once its head is there. The caller must
 // Close the reply. ctx governs the reply's body too.
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {
+	call.queued = 0
 	r, err := c.do(ctx, call)
 	if err != nil && call.Sending != nil {
 		call.Sending.finished(err)
 	}
-	return r, err
+	if err != nil {
+		return nil, llm.After(err, call.queued, 0, 0)
+	}
+	r.Queued = call.queued
+	return r, nil
 }
 
 func (c *Client) do(ctx context.Context, call *Call) (*Reply, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, llm.Unsent(context.Cause(ctx))
 	}
 	if call.Upgrade != "" {
 		return c.upgrade(ctx, call)
 	}
-	cn, reused, err := c.pool.acquire(ctx)
+	cn, reused, err := c.pool.acquire(ctx, call)
 	if err != nil {
 		return nil, err
 	}
+	call.Urgency.Send()
 	reply, again, err := c.exchange(ctx, cn, call, reused)
 	if again == anew {
 		c.stats.staleRetries.Add(1)
@@ -165,7 +184,7 @@ func (c *Client) do(ctx context.Context, call *Call) (*Reply, error) {
 
 // repeat sends a call that nobody has read over a fresh connection.
 func (c *Client) repeat(ctx context.Context, call *Call) (*Reply, repetition, error) {
-	cn, err := c.pool.fresh(ctx)
+	cn, err := c.pool.fresh(ctx, call)
 	if err != nil {
 		return nil, never, err
 	}

@@ -257,7 +257,7 @@ func TestCancellation(t *testing.T) {
 			heard(t, at)
 		}
 		testkit.Until(t, "nothing in use", func() bool { p := c.pool.snapshot(); return p.open == p.idle })
-		if _, err := c.Do(cancelled(), post("x")); !errors.Is(err, context.Canceled) {
+		if _, err := c.Do(cancelled(), post("x")); !errors.Is(err, context.Canceled) || !llm.AsError(err).Unprocessed {
 			t.Errorf("%v", err)
 		}
 	})

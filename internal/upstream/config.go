@@ -32,7 +32,8 @@ type Config struct {
 	// PingTimeout closes an HTTP/2 connection whose ping was not answered.
 	PingTimeout time.Duration `yaml:"ping_timeout"`
 
-	// PoolTimeout bounds the wait for a free connection.
+	// PoolTimeout bounds the wait for a free connection. With admission what the pool
+	// cannot carry waits there for its turn, and not here.
 	PoolTimeout time.Duration `yaml:"pool_timeout"`
 	// ConnectTimeout bounds name look-up and TCP connect, through a proxy
 	// included.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"sluice/internal/lifetime"
 	"sluice/internal/upstream/http1"
 )
 
@@ -19,18 +20,20 @@ type conn struct {
 	socket  net.Conn // beneath TLS; closing it interrupts whatever waits on nc
 	proxy   *url.URL // a plain proxy at the other end, which wants absolute targets; nil for none
 	once    sync.Once
-	cut     func()      // closes socket
-	own     bool        // of one call: the pool does not know it
-	learned atomic.Bool // h2: the upstream's own bound on streams is in maxStreams
+	watch   lifetime.Watch // on the context of the call that holds the connection (h1)
+	own     bool           // of one call: the pool does not know it
+	learned atomic.Bool    // h2: the upstream's own bound on streams is in maxStreams
 
 	h1      *http1.Conn
-	request http1.Request // scratch, used by the call that holds the connection
-	head    http1.Head    // scratch
+	scratch *scratch // of the call that holds the connection; nil while a stream does
 
 	h2 *http2.ClientConn
 
+	begun time.Time // the making of it for the queue; zero where it is for nobody in there
+
 	// Guarded by pool.mu.
-	used       bool // a call was given this connection before
+	made       time.Time // ready for as many calls as it takes
+	used       bool      // a call was given this connection before
 	idleSince  time.Time
 	expires    time.Time
 	keep       time.Duration // how long it may be idle
@@ -38,6 +41,18 @@ type conn struct {
 	maxStreams int           // 0 for HTTP/1.1
 	retired    bool          // h2: takes no more calls
 	gone       bool          // h2: closed
+}
+
+// cut closes the socket, which interrupts the call that holds the connection.
+func (c *conn) cut() { _ = c.socket.Close() }
+
+// ContextEnded implements lifetime.Ender.
+func (c *conn) ContextEnded() { c.cut() }
+
+// scratch is what a request and the head of its reply are put together in.
+type scratch struct {
+	request http1.Request
+	head    http1.Head
 }
 
 // lend counts a call and reports whether it was not the first. pool.mu is held,

@@ -133,7 +133,6 @@ func (d *dialer) build(ctx context.Context, older bool) (*conn, error) {
 			return nil, err
 		}
 	}
-	cn.cut = func() { _ = cn.socket.Close() }
 	if h2 {
 		if err := d.startH2(cn, sock); err != nil {
 			return nil, err

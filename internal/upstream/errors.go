@@ -38,8 +38,15 @@ func (c *Client) over() error {
 	return e
 }
 
+// late says that a call's deadline came before it had a connection.
+func (c *Client) late() error {
+	c.stats.poolLate.Add(1)
+	return llm.Late()
+}
+
 // busy says that no connection came free in time.
 func (c *Client) busy() error {
+	c.stats.poolTimeouts.Add(1)
 	e := c.unprocessed(llm.Busy, 503, "upstream_busy", "All connections to upstream %s are in use. Try again shortly.", nil)
 	e.RetryAfter = time.Second
 	return e

@@ -20,13 +20,16 @@ const slowestLine = 64 << 10
 
 // exchangeH1 sends a call over HTTP/1.1; see exchange.
 func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bool) (*Reply, repetition, error) {
-	stop := context.AfterFunc(ctx, cn.cut)
+	cn.watch.Begin(ctx, cn)
+	if cn.scratch == nil {
+		cn.scratch = c.scratches.Get().(*scratch)
+	}
 	out, whole, err := c.sendH1(ctx, cn, call, time.Now())
 	if err == nil {
-		err = cn.h1.ReadHead(&cn.head)
+		err = cn.h1.ReadHead(&cn.scratch.head)
 	}
 	if err != nil {
-		live := stop()
+		live := cn.watch.Stop()
 		again := reused && ctx.Err() == nil && out.resendable() && missed(cn.h1, call, whole, err)
 		c.pool.release(cn, unsent(err) && live)
 		if again {
@@ -34,19 +37,27 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 		}
 		return nil, never, c.explain(ctx, err)
 	}
-	h := &cn.head
+	h := &cn.scratch.head
 	cn.keepHint(h.KeepAliveTimeout, c.cfg.KeepaliveExpiry)
-	r := &Reply{
-		Status: h.Status, Length: h.Length, CloseDelimited: h.CloseDelimited,
-		client: c, ctx: ctx, idle: c.cfg.IdleTimeout, h1: h1Body{cn: cn, stop: stop},
+	r := call.Into
+	if r == nil {
+		r = new(Reply)
+	}
+	*r = Reply{
+		Status: h.Status, Header: r.Header[:0], Length: h.Length, CloseDelimited: h.CloseDelimited,
+		client: c, ctx: ctx, idle: c.cfg.IdleTimeout, h1: h1Body{cn: cn},
 	}
 	r.body = &r.h1
 	if call.Sending != nil {
 		call.Sending.finished(errCallOver) // nobody reads it any more
 	}
 	var coding string
-	r.Header, coding = replyHeader(h.Header)
-	clear(h.Header) // the strings are the caller's now
+	r.Header, coding = replyHeader(r.Header, h.Header)
+	clear(h.Header)  // the strings are the caller's now
+	if call.Stream { // which may hold the connection for minutes
+		c.scratches.Put(cn.scratch)
+		cn.scratch = nil
+	}
 	if err := r.decode(coding); err != nil {
 		r.Close()
 		return nil, never, err
@@ -83,7 +94,7 @@ func missed(h1 *http1.Conn, call *Call, whole bool, err error) bool {
 // sendH1 writes a call, whole or in part. An error of the write alone is not
 // returned: the upstream may have answered early, and if not, reading says so too.
 func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time) (out *outgoing, whole bool, err error) {
-	q := &cn.request
+	q := &cn.scratch.request
 	q.Method, q.Target, q.Host, q.Upgrade = call.Method, call.Target, c.host, call.Upgrade
 	q.Trailers = call.Trailers
 	q.Header = appendRequestHeader(q.Header[:0], call)
@@ -136,20 +147,19 @@ func (c *Client) addressProxy(cn *conn, q *http1.Request) {
 // h1Body is a reply body over HTTP/1.1. The connection goes back to the pool
 // with it.
 type h1Body struct {
-	cn   *conn
-	stop func() bool // ends the watch on the context; false: too late
+	cn *conn
 }
 
 func (b *h1Body) next(idle time.Duration) ([]byte, error) {
-	// Data that is already there is not read again, but whether it is there
-	// only http1 knows; a deadline costs less than asking would.
-	_ = b.cn.nc.SetReadDeadline(time.Now().Add(idle))
+	if !b.cn.h1.Ready() { // a small reply comes with its head
+		_ = b.cn.nc.SetReadDeadline(time.Now().Add(idle))
+	}
 	return b.cn.h1.Next()
 }
 
 func (b *h1Body) trailer() []llm.Field { return b.cn.h1.Trailer() }
 
 func (b *h1Body) finish(p *pool, whole bool) {
-	live := b.stop()
+	live := b.cn.watch.Stop() // else it is too late
 	p.release(b.cn, live && whole && b.cn.h1.Reusable())
 }

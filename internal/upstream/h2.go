@@ -27,8 +27,9 @@ const (
 	streamWindow = 256 << 10
 	// maxReplyHead bounds the head of a reply, in bytes.
 	maxReplyHead = 64 << 10
-	// maxTrailers bounds the trailer fields of a reply, as http1 does.
-	maxTrailers = 256
+	// maxFields bounds the fields of a reply's head, and those of its trailers, as
+	// http1 does: what many of them cost grows faster than they do.
+	maxFields = 256
 )
 
 // newH2Transport makes the library's transport. Only its connections are used;
@@ -102,7 +103,12 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		r.Length = 0
 	}
 	var coding string
-	r.Header, coding = replyHeader(fields(resp.Header))
+	header := fields(resp.Header)
+	if len(header) > maxFields {
+		r.Close()
+		return nil, never, c.explain(ctx, &http1.ProtocolError{Reason: "too many header fields"})
+	}
+	r.Header, coding = replyHeader(nil, header)
 	if err := r.decode(coding); err != nil {
 		r.Close()
 		return nil, never, err
@@ -327,7 +333,7 @@ func (b *h2Body) checkTrailer() error {
 		}
 	}
 	switch {
-	case n > maxTrailers:
+	case n > maxFields:
 		return &http1.ProtocolError{Reason: "too many trailer fields"}
 	case size > maxReplyHead:
 		return &http1.ProtocolError{Reason: "trailers too large"}

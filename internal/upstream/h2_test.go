@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -258,6 +259,7 @@ func TestMalformedH2(t *testing.T) {
 		code   string
 	}{
 		"no status":             {head("content-type", "text/plain"), "upstream_bad_reply"},
+		"too many fields":       {head(append([]string{":status", "200"}, slices.Repeat([]string{"a", "b"}, maxFields+1)...)...), "upstream_bad_reply"},
 		"no number":             {head(":status", "ok"), "upstream_bad_reply"},
 		"two of them":           {head(":status", "200", ":status", "200"), "upstream_bad_reply"},
 		"a field in upper case": {head(":status", "200", "X-A", "b"), "upstream_bad_reply"},

@@ -35,11 +35,11 @@ func trailerFields(trailer []llm.Field) []llm.Field {
 	})
 }
 
-// replyHeader copies the fields of a reply that may be passed on, and returns
-// apart how the body is coded.
-func replyHeader(header []llm.Field) (kept []llm.Field, coding string) {
+// replyHeader appends to kept, which is empty, the fields of a reply that may be
+// passed on, and returns apart how the body is coded.
+func replyHeader(kept, header []llm.Field) (_ []llm.Field, coding string) {
 	options := llm.ConnectionOptions(header)
-	kept = make([]llm.Field, 0, len(header))
+	kept = slices.Grow(kept, len(header))
 	for _, f := range header {
 		switch {
 		case f.Name == "Content-Encoding" && coding == "":

@@ -99,7 +99,7 @@ func TestNeedsHTTP1(t *testing.T) {
 					}
 					// Later HTTP/2 is tried again.
 					c.olderUntil.Store(time.Now().UnixNano())
-					cn, err := c.pool.fresh(context.Background())
+					cn, err := c.pool.fresh(context.Background(), post("x"))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sluice/internal/priority"
 )
 
 // peekAfter is how long a connection may have been idle before it is worth a
@@ -18,8 +20,8 @@ const peekAfter = time.Second
 // An HTTP/1.1 connection is either lent to one call or in idle. An HTTP/2
 // connection is in shared as long as it takes calls. Whoever finds nothing
 // free queues; a connection (or stream slot) that comes free goes straight to
-// the first in the queue, so nobody overtakes, and whenever the queue is not
-// empty there is nothing free. Connections are made on behalf of the queue and
+// whose turn it is, so nobody who comes takes it from him, and whenever the queue is
+// not empty there is nothing free. Connections are made on behalf of the queue and
 // not of one call: a call takes whatever comes first, and a connection whose
 // call has gone meanwhile serves the next.
 type pool struct {
@@ -39,7 +41,7 @@ type pool struct {
 	perDial int
 	idle    []*conn // HTTP/1.1, the longest idle first
 	shared  []*conn // HTTP/2
-	queue   queue
+	queue   priority.Queue[*waiter]
 	sweeper *time.Timer // nil unless something idle may expire
 }
 
@@ -54,7 +56,7 @@ type poolFigures struct{ open, idle, waiting int }
 func (p *pool) snapshot() poolFigures {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return poolFigures{p.open, p.idleCount(), p.queue.n}
+	return poolFigures{p.open, p.idleCount(), p.queue.Len()}
 }
 
 // idleCount counts connections without a call. p.mu is held.
@@ -69,7 +71,7 @@ func (p *pool) idleCount() int {
 }
 
 // acquire returns a connection for one call, and whether it carried one before.
-func (p *pool) acquire(ctx context.Context) (c *conn, reused bool, err error) {
+func (p *pool) acquire(ctx context.Context, call *Call) (c *conn, reused bool, err error) {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -77,6 +79,10 @@ func (p *pool) acquire(ctx context.Context) (c *conn, reused bool, err error) {
 			return nil, false, p.client.over()
 		}
 		now := time.Now()
+		if call.Urgency.Late(now) {
+			p.mu.Unlock()
+			return nil, false, p.client.late()
+		}
 		c, dead := p.reuse(now)
 		if c != nil {
 			idleFor := now.Sub(c.idleSince)
@@ -89,18 +95,17 @@ func (p *pool) acquire(ctx context.Context) (c *conn, reused bool, err error) {
 			}
 			return c, reused, nil
 		}
-		w := &waiter{ready: make(chan grant, 1)}
-		p.queue.push(w)
+		w := p.line(&call.Urgency)
 		covered := p.dialMore()
 		p.mu.Unlock()
 		closeAll(dead)
-		return p.wait(ctx, w, covered)
+		return p.wait(ctx, w, call, covered)
 	}
 }
 
 // reuse hands out a free connection, and removes those that it finds expired. p.mu is held.
 func (p *pool) reuse(now time.Time) (c *conn, dead []*conn) {
-	if p.queue.n > 0 {
+	if p.queue.Len() > 0 {
 		return nil, nil
 	}
 	for len(p.idle) > 0 {
@@ -135,17 +140,21 @@ func (p *pool) dialMore() (covered bool) {
 	if p.closed {
 		return false
 	}
-	for p.dialing*p.perDial < p.queue.n && p.open < p.client.cfg.MaxConnections {
+	for p.dialing*p.perDial < p.queue.Len() && p.open < p.client.cfg.MaxConnections {
 		p.open++
 		p.dialing++
-		p.dials.Go(p.dialOne)
+		begun := time.Now()
+		p.dials.Go(func() { p.dialOne(begun) })
 	}
-	return p.dialing*p.perDial >= p.queue.n
+	return p.dialing*p.perDial >= p.queue.Len()
 }
 
 // dialOne makes a connection and gives it to the queue.
-func (p *pool) dialOne() {
+func (p *pool) dialOne(begun time.Time) {
 	c, err := p.dial(p.stop)
+	if err == nil {
+		c.begun = begun
+	}
 	if err == nil && c.h2 != nil {
 		// The first call need not wait until it is known how many may join it.
 		p.mu.Lock()
@@ -158,14 +167,14 @@ func (p *pool) dialOne() {
 	switch {
 	case err != nil:
 		p.open--
-		p.failCovered(err)
+		p.failCovered(err, begun)
 	case c.h1 != nil:
 		p.perDial = 1
 		p.add(c)
 	case c.gone && !c.used:
 		// Closed by the upstream before it could be used. To try again at once
 		// would go round and round.
-		p.failCovered(p.client.dialFailure(io.ErrUnexpectedEOF))
+		p.failCovered(p.client.dialFailure(io.ErrUnexpectedEOF), begun)
 	}
 	p.dialMore()
 	over := p.trim()
@@ -174,57 +183,59 @@ func (p *pool) dialOne() {
 }
 
 // failCovered fails those of the queue that a connection being made stood for.
-// The others have theirs coming, or wait for one that is in use. p.mu is held.
-func (p *pool) failCovered(err error) {
+// The others have theirs coming, or wait for one that is in use. begun is when the
+// making began. p.mu is held.
+func (p *pool) failCovered(err error, begun time.Time) {
+	now := time.Now()
 	for range p.perDial {
-		w := p.queue.pop()
+		w := p.next()
 		if w == nil {
 			return
 		}
-		w.ready <- grant{err: err}
+		w.ready <- grant{err: err, at: now, begun: begun, made: now}
 	}
 }
 
 // add takes in a new connection. p.mu is held.
 func (p *pool) add(c *conn) {
+	c.made = time.Now()
 	if c.h1 != nil {
-		p.offer(c)
+		p.offer(c, c.made)
 		return
 	}
 	if c.gone {
 		return
 	}
 	p.shared = append(p.shared, c)
-	p.offerStreams(c)
+	p.offerStreams(c, c.made)
 	if c.streams == 0 {
-		p.rest(c)
+		p.rest(c, c.made)
 	}
 }
 
-// offer gives an HTTP/1.1 connection to the first in the queue, else it
-// becomes idle. p.mu is held.
-func (p *pool) offer(c *conn) {
-	if w := p.queue.pop(); w != nil {
-		w.ready <- grant{c: c, reused: c.lend()}
+// offer gives an HTTP/1.1 connection to whose turn it is, else it becomes idle. p.mu
+// is held.
+func (p *pool) offer(c *conn, now time.Time) {
+	if w := p.next(); w != nil {
+		w.ready <- granted(c, now)
 		return
 	}
-	p.rest(c)
+	p.rest(c, now)
 	p.idle = append(p.idle, c)
 }
 
 // offerStreams gives the free streams of an HTTP/2 connection to the queue.
 // p.mu is held.
-func (p *pool) offerStreams(c *conn) {
-	for c.streams < c.maxStreams && p.queue.n > 0 {
-		w := p.queue.pop()
-		w.ready <- grant{c: c, reused: c.lend()}
+func (p *pool) offerStreams(c *conn, now time.Time) {
+	for c.streams < c.maxStreams && p.queue.Len() > 0 {
+		p.next().ready <- granted(c, now)
 	}
 }
 
 // rest marks the time from which a connection is idle. p.mu is held.
-func (p *pool) rest(c *conn) {
-	c.idleSince = time.Now()
-	c.expires = c.idleSince.Add(c.keep)
+func (p *pool) rest(c *conn, now time.Time) {
+	c.idleSince = now
+	c.expires = now.Add(c.keep)
 	if p.sweeper == nil && !p.closed {
 		p.sweeper = time.AfterFunc(c.keep, p.sweep)
 	}
@@ -251,7 +262,7 @@ func (p *pool) release(c *conn, keep bool) {
 		p.open--
 		dead = []*conn{c}
 	default:
-		p.offer(c)
+		p.offer(c, time.Now())
 	}
 	dead = append(dead, p.trim()...)
 	p.mu.Unlock()
@@ -268,7 +279,7 @@ func (p *pool) releaseStream(c *conn) (dead []*conn) {
 		p.retire(c)
 	}
 	if !c.retired {
-		p.offerStreams(c)
+		p.offerStreams(c, time.Now())
 	}
 	if c.streams > 0 {
 		return nil
@@ -276,7 +287,7 @@ func (p *pool) releaseStream(c *conn) (dead []*conn) {
 	if c.retired || p.closed {
 		return []*conn{c}
 	}
-	p.rest(c)
+	p.rest(c, time.Now())
 	return nil
 }
 
@@ -353,9 +364,10 @@ func (p *pool) learn(c *conn, maxStreams int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.maxStreams = max(1, min(maxStreams, p.client.cfg.MaxStreamsPerConnection))
+	c.made = time.Now()
 	p.perDial = c.maxStreams
 	if !c.retired {
-		p.offerStreams(c)
+		p.offerStreams(c, c.made)
 	}
 	p.dialMore()
 }
@@ -363,7 +375,7 @@ func (p *pool) learn(c *conn, maxStreams int) {
 // fresh makes a connection for one call without a look at the idle ones. Where
 // there is no room for it, a connection that another call has just used must
 // do.
-func (p *pool) fresh(ctx context.Context) (*conn, error) {
+func (p *pool) fresh(ctx context.Context, call *Call) (*conn, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -377,7 +389,7 @@ func (p *pool) fresh(ctx context.Context) (*conn, error) {
 	}
 	if p.open >= p.client.cfg.MaxConnections {
 		p.mu.Unlock()
-		c, _, err := p.acquire(ctx)
+		c, _, err := p.acquire(ctx, call)
 		return c, err
 	}
 	p.open++
@@ -391,10 +403,11 @@ func (p *pool) fresh(ctx context.Context) (*conn, error) {
 		p.dialMore()
 		return nil, err
 	}
+	c.made = time.Now()
 	c.lend()
 	if c.h2 != nil && !c.gone {
 		p.shared = append(p.shared, c)
-		p.offerStreams(c)
+		p.offerStreams(c, c.made)
 	}
 	return c, nil
 }
@@ -513,7 +526,7 @@ func (p *pool) close() {
 		p.sweeper.Stop()
 	}
 	dead := p.drainIdle()
-	for w := p.queue.pop(); w != nil; w = p.queue.pop() {
+	for w := p.next(); w != nil; w = p.next() {
 		w.ready <- grant{err: p.client.over()}
 	}
 	p.mu.Unlock()

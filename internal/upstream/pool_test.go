@@ -124,7 +124,7 @@ func TestQueueIsLeft(t *testing.T) {
 	})
 	testkit.Until(t, "call waits", func() bool { return waiting(c) == 1 })
 	cancel()
-	if err := <-left; !errors.Is(err, context.Canceled) {
+	if err := <-left; !errors.Is(err, context.Canceled) || !llm.AsError(err).Unprocessed {
 		t.Errorf("cancelled in the queue: %v", err)
 	}
 	if n := waiting(c); n != 0 {

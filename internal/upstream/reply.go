@@ -14,7 +14,8 @@ type Reply struct {
 	Status int
 	// Header holds the end-to-end fields, names in canonical form. Hop-by-hop
 	// fields are not among them, nor are Content-Length and, as the body comes
-	// decoded, Content-Encoding. It is the caller's to keep.
+	// decoded, Content-Encoding. It is the caller's to keep until
+	// the Reply is used again (Call.Into).
 	Header []llm.Field
 	// Trailer holds the trailer fields once Next has returned io.EOF, without
 	// those that may not stand there. Over HTTP/2 fields beyond 64 KiB are lost.
@@ -24,6 +25,9 @@ type Reply struct {
 	// CloseDelimited says that the body ends where the connection does, so
 	// that its end cannot be told from a cut.
 	CloseDelimited bool
+	// Queued is how long the call waited for its turn at a connection. To make one
+	// takes no such time.
+	Queued time.Duration
 
 	client *Client
 	ctx    context.Context //nolint:containedctx // the call's: it governs the body
@@ -108,6 +112,10 @@ func (r *Reply) end(err error, whole bool) {
 	}
 	r.body.finish(r.client.pool, whole)
 }
+
+// Sent reports whether nothing of the call's body will be read any more. Over HTTP/2
+// some of it may still be on its way.
+func (r *Reply) Sent() bool { return r.h1.cn != nil }
 
 // SetIdleTimeout changes how long each following call of Next may wait; it
 // begins as Config.IdleTimeout.

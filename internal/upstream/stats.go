@@ -16,6 +16,7 @@ type stats struct {
 	shortages            atomic.Uint64
 	tlsResumed           atomic.Uint64
 	poolTimeouts         atomic.Uint64
+	poolLate             atomic.Uint64
 	staleRetries         atomic.Uint64
 	ownOpen              atomic.Int64 // connections that are not the pool's
 
@@ -76,6 +77,7 @@ func (c *Client) Figures(r perf.Reporter) {
 	counter("upstream_dial_shortages_total", "Connections that could not be made for want of file descriptors, ports or memory of the gateway's own.", s.shortages.Load())
 	counter("upstream_tls_resumed_total", "TLS handshakes that resumed a session.", s.tlsResumed.Load())
 	counter("upstream_pool_timeouts_total", "Calls that waited for a connection in vain.", s.poolTimeouts.Load())
+	counter("upstream_pool_late_total", "Calls that were not sent because their deadline came before they had a connection.", s.poolLate.Load())
 	counter("upstream_stale_retries_total", "Calls sent again because a kept connection turned out closed.", s.staleRetries.Load())
 
 	gauge("upstream_connections_open", "Connections open or being made.", float64(p.open))

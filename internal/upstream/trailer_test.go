@@ -149,7 +149,7 @@ func (p *peer) trailers(stream uint32, end bool, fields ...hpack.HeaderField) {
 
 func TestHostileTrailersH2(t *testing.T) {
 	one := hpack.HeaderField{Name: "grpc-status", Value: "0"}
-	many := make([]hpack.HeaderField, maxTrailers+1)
+	many := make([]hpack.HeaderField, maxFields+1)
 	for i := range many {
 		many[i] = hpack.HeaderField{Name: "a", Value: fmt.Sprint(i)}
 	}

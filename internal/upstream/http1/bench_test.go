@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/testkit"
 )
 
 // loop is a connection that gives the same pieces again after every request.
@@ -76,7 +77,7 @@ func once(c *Conn, r *Request, h *Head) error {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	for name, reply := range map[string][][]byte{"unary": unary(), "stream": stream()} {

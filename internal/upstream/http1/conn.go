@@ -149,6 +149,12 @@ func (c *Conn) Reusable() bool {
 	return c.phase == idle && c.keep && c.r == c.w && !c.more && c.readErr == nil
 }
 
+// Ready reports whether Next gives something, the end included, without a wait.
+// False may mean only that this is not certain.
+func (c *Conn) Ready() bool {
+	return c.phase != inBody || c.r < c.w && c.framing != byChunks
+}
+
 // Next returns the next bytes of the reply body, all that one read of the
 // socket brought, in however many chunks and (with a Receiver) TLS records.
 // They stand in the read buffer and are valid until the next call of any

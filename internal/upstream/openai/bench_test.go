@@ -148,7 +148,7 @@ func BenchmarkStream(b *testing.B) {
 // The ceilings are for everything between Serve and the socket, the transport
 // included.
 func TestAllocationCeilings(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	stream := request()

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -33,15 +34,25 @@ type Handler struct {
 	header  []llm.Field
 	secrets *secrets
 
+	askings  sync.Pool // *asking
 	attempts sync.Pool // *attempt
+	asides   sync.Pool // *aside
 	streams  sync.Pool // *stream
 	wholes   sync.Pool // *whole
 }
 
-// attempt is what a request is turned into, kept for use again.
-type attempt struct {
+// asking is what a request is turned into, kept for use again.
+type asking struct {
 	upstream.Call
 	fields []llm.Field
+}
+
+// attempt is the reply to a request on its way, kept for use again.
+type attempt struct {
+	reply  upstream.Reply
+	got    *upstream.Reply // which is reply where the protocol allows
+	stream *stream         // that got begins, nil for none
+	begun  time.Time       // when the request had its turn at the transport
 }
 
 // New makes the handler of the upstream called name. Requests go through c,
@@ -62,7 +73,9 @@ func New(cfg Config, name string, c *upstream.Client, s upstream.StreamConfig) (
 		base: strings.TrimRight(base.EscapedPath(), "/"), query: base.RawQuery,
 		header: configuredHeader(cfg), secrets: newSecrets(confidentials(cfg, base)),
 	}
+	h.askings.New = func() any { return new(asking) }
 	h.attempts.New = func() any { return new(attempt) }
+	h.asides.New = func() any { return h.newAside() }
 	h.streams.New = func() any { return new(stream) }
 	h.wholes.New = func() any { return new(whole) }
 	return h, nil
@@ -104,15 +117,34 @@ func confidentials(cfg Config, base *url.URL) (all []string) {
 	return all
 }
 
-// Serve implements llm.Handler.
+// Serve implements llm.Handler. What it has on the stack is there as long as a stream
+// is, so that all else stands in functions that return before one waits.
 func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	r, begun, err := h.do(ctx, req)
-	if err != nil {
+	a := h.attempts.Get().(*attempt)
+	if err := h.ask(ctx, req, a); err != nil {
+		h.attempts.Put(a)
 		return err
 	}
-	// Its end gives the connection back, or closes it where the reply was not
-	// read to its end.
-	defer r.Close()
+	defer h.done(a)
+	if h.events(req.Op, a) {
+		return llm.After(a.stream.run(a.got, out, h.name), a.got.Queued, 0, 0)
+	}
+	return llm.After(h.other(req, a.got, out, a.begun), a.got.Queued, 0, 0)
+}
+
+// events begins the stream of a reply that is one and says so.
+func (h *Handler) events(op llm.Operation, a *attempt) bool {
+	r := a.got
+	if r.Status >= 300 && (r.Status >= 400 || op != llm.Passthrough) || r.Switched() || !mediaType(r.Get("Content-Type"), "text/event-stream") {
+		return false
+	}
+	r.Header = h.clientFields(r.Header, r.Status)
+	a.stream = h.begin(op, r, a.begun)
+	return true
+}
+
+// other hands on a reply that is no event stream, or not called one.
+func (h *Handler) other(req *llm.Request, r *upstream.Reply, out llm.Sink, begun time.Time) error {
 	if r.Status >= 400 {
 		return h.failure(r)
 	}
@@ -124,8 +156,6 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	switch {
 	case r.Switched():
 		return h.tunnel(r, req.BodyReader, out, begun)
-	case mediaType(contentType, "text/event-stream"):
-		return h.relay(req.Op, r, nil, out, begun)
 	case req.Stream && r.Status < 300:
 		return h.mislabelled(req, r, out, begun)
 	case req.Method != "HEAD" && isJSON(contentType, req.Op):
@@ -135,34 +165,102 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	}
 }
 
-// do sends the request and waits for the reply's head. begun is when it handed
-// the request to the transport.
-func (h *Handler) do(ctx context.Context, req *llm.Request) (r *upstream.Reply, begun time.Time, err error) {
-	c := h.attempts.Get().(*attempt)
+// done ends a reply and the use of its attempt.
+func (h *Handler) done(a *attempt) {
+	if a.stream != nil {
+		h.forget(a.stream)
+		a.stream = nil
+	}
+	r := a.got
+	// Its end gives the connection back, or closes it where the reply was not
+	// read to its end.
+	r.Close()
+	if !r.Switched() { // else what the client sends may still be on its way
+		clear(a.reply.Header)
+		a.reply, a.got = upstream.Reply{Header: a.reply.Header[:0]}, nil
+		h.attempts.Put(a)
+	}
+}
+
+// ask sends the request and waits for the reply's head. For a stream it does so on a
+// goroutine of its own: what that takes on the stack, which is more than the waiting
+// for events does, would stay as long as the stream.
+func (h *Handler) ask(ctx context.Context, req *llm.Request, a *attempt) error {
+	if !req.Stream {
+		return h.do(ctx, req, a)
+	}
+	s := h.asides.Get().(*aside)
+	s.ctx, s.req, s.attempt = ctx, req, a
+	go s.run()
+	<-s.done
+	err, p := s.err, s.panicked
+	s.ctx, s.req, s.attempt, s.err, s.panicked = nil, nil, nil, nil, nil
+	h.asides.Put(s)
+	if p != nil {
+		panic(p)
+	}
+	return err
+}
+
+// aside is a request that is sent on a goroutine of its own, kept for use again.
+type aside struct {
+	run  func()
+	done chan struct{} // has room for one
+
+	ctx     context.Context //nolint:containedctx // the call's
+	req     *llm.Request
+	attempt *attempt
+
+	err      error
+	panicked any
+}
+
+func (h *Handler) newAside() *aside {
+	a := &aside{done: make(chan struct{}, 1)}
+	a.run = func() {
+		defer func() {
+			if p := recover(); p != nil {
+				a.panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
+			}
+			a.done <- struct{}{}
+		}()
+		a.err = h.do(a.ctx, a.req, a.attempt)
+	}
+	return a
+}
+
+// do sends the request and waits for the reply's head.
+func (h *Handler) do(ctx context.Context, req *llm.Request, a *attempt) (err error) {
+	c := h.askings.Get().(*asking)
 	defer func() {
 		c.Call = upstream.Call{}
 		clear(c.fields)
-		h.attempts.Put(c)
+		h.askings.Put(c)
 	}()
 	c.fields = h.appendHeader(c.fields[:0], req)
 	c.Call = upstream.Call{
 		Method: req.Method, Target: h.target(req), Header: c.fields,
-		BodyReader: req.BodyReader, BodyLen: req.BodyLen, Stream: req.Stream,
+		BodyReader: req.BodyReader, BodyLen: req.BodyLen, Stream: req.Stream, Urgency: req.Urgency, Into: &a.reply,
 	}
 	if c.Upgrade = req.Upgrade; c.Upgrade != "" {
 		c.BodyReader, c.BodyLen = nil, 0 // what is read comes after the request
 	} else if req.BodyReader == nil {
 		c.Body = body(req)
 	}
-	begun = time.Now()
-	r, err = h.client.Do(ctx, &c.Call)
-	return r, begun, err
+	a.begun = time.Now()
+	if a.got, err = h.client.Do(ctx, &c.Call); err != nil {
+		return err
+	}
+	a.begun = a.begun.Add(a.got.Queued)
+	return nil
 }
 
 // target is the path and query to ask the upstream for.
 func (h *Handler) target(req *llm.Request) string {
 	path := strings.TrimPrefix(req.Path, "/v1")
 	switch {
+	case h.query == "" && req.RawQuery == "" && h.base == req.Path[:len(req.Path)-len(path)]:
+		return req.Path
 	case h.query == "" && req.RawQuery == "":
 		return h.base + path
 	case h.query == "":

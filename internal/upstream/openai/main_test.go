@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ type sink struct {
 
 func (s *sink) Start(h *llm.Head) error {
 	s.head, s.starts = *h, s.starts+1
+	s.head.Header = slices.Clone(h.Header) // which is used again
 	if s.onStart != nil {
 		return s.onStart()
 	}

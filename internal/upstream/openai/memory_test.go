@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+	"weak"
 
 	"sluice/internal/llm"
 )
@@ -39,3 +42,50 @@ func TestMemoryRefused(t *testing.T) {
 		}
 	}
 }
+
+// lending is a source that reads each event into a buffer of its own, and asks whether
+// that is still held when it waits for the next one.
+type lending struct {
+	left int
+	last weak.Pointer[[64 << 10]byte]
+	held int
+}
+
+func (l *lending) Next() ([]byte, error) {
+	for range 2 {
+		runtime.GC()
+	}
+	if l.last.Value() != nil {
+		l.held++
+	}
+	if l.left--; l.left < 0 {
+		return nil, io.EOF
+	}
+	buf := new([64 << 10]byte)
+	l.last = weak.Make(buf)
+	return buf[:copy(buf[:], "data: {}\n\ndata: {}\n\ndata: {\"and\": \"a part")], nil
+}
+
+func (*lending) SetIdleTimeout(time.Duration) {}
+func (*lending) Gather(time.Duration)         {}
+
+// A stream, or a reply in pieces, that waits holds nothing of what it was read into: that
+// was given back, and is 64 KiB for each where nobody happens to use it again.
+func TestWaitingHoldsNoBuffer(t *testing.T) {
+	s := &stream{op: llm.Passthrough, started: true}
+	for name, pass := range map[string]func(*lending) error{
+		"events": func(l *lending) error { return s.run(l, &sink{}, "up") },
+		"pieces": func(l *lending) error { return handOn(l, nil, discard{}, false) },
+	} {
+		source := &lending{left: 3}
+		if err := pass(source); err != nil || source.held > 0 {
+			t.Errorf("%s: %d buffers were held, %v", name, source.held, err)
+		}
+	}
+}
+
+// discard is a sink that keeps nothing.
+type discard struct{}
+
+func (discard) Start(*llm.Head) error  { return nil }
+func (discard) Send([]llm.Event) error { return nil }

@@ -10,7 +10,7 @@ import (
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
-	"sluice/internal/sse"
+	"sluice/internal/outline"
 	"sluice/internal/upstream"
 )
 
@@ -57,35 +57,42 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	}
 	waited := time.Since(begun)
 	r.Close()
-	failed, nothing := false, false
-	if answers(op) {
-		failed, nothing = sse.FailedReply(body)
-	}
-	if failed {
+	said := outlined(op, body)
+	if said.Failed {
 		body = h.secrets.redact(body) // services tell which key they did not like
+		said = outline.Read(body)
 	}
-	if nothing {
+	if said.Failed && said.Nothing {
 		return told(body, h.name, h.secrets) // the head has not gone out, so it is the reply
 	}
 	w.head = llm.Head{
 		Status: r.Status, Kind: llm.Unary, Header: r.Header, Length: int64(len(body)), Upstream: h.name,
-		Attempts: 1, Waited: waited,
+		Attempts: 1, Waited: waited, Queued: r.Queued, Outline: said,
 	}
 	if err := out.Start(&w.head); err != nil {
 		return err
 	}
-	unfit := answers(op) && r.Status == 200 && !failed && !bracketed(body)
-	w.event[0] = llm.Event{Raw: body, Failed: failed || unfit}
+	unfit := answers(op) && r.Status == 200 && !said.Failed && !bracketed(body)
+	w.event[0] = llm.Event{Raw: body, Failed: said.Failed || unfit}
 	err = out.Send(w.event[:])
 	switch {
 	case unfit:
 		return unreadable(h.name)
-	case failed: // which goes before that the client may have left
+	case said.Failed: // which goes before that the client may have left
 		e := told(body, h.name, h.secrets)
 		e.Ended = err == nil
 		return e
 	}
 	return err
+}
+
+// outlined reads a reply that is a model's. Vectors are long, and say no more of
+// themselves than whether they are an error.
+func outlined(op llm.Operation, body []byte) llm.Outline {
+	if !answers(op) || op == llm.Embedding && !outline.Fails(body) {
+		return llm.Outline{}
+	}
+	return outline.Read(body)
 }
 
 // bracketed reports whether a body begins and ends as an object or an array does.
@@ -192,7 +199,7 @@ func (h *Handler) pieces(r *upstream.Reply, read []byte, out llm.Sink, begun tim
 func (h *Handler) startPieces(r *upstream.Reply, out llm.Sink, begun time.Time) error {
 	return out.Start(&llm.Head{
 		Status: r.Status, Kind: llm.Pieces, Header: r.Header, Length: r.Length, Upstream: h.name,
-		Attempts: 1, Waited: time.Since(begun),
+		Attempts: 1, Waited: time.Since(begun), Queued: r.Queued,
 	})
 }
 
@@ -207,18 +214,20 @@ func (h *Handler) tunnel(r *upstream.Reply, from io.Reader, out llm.Sink, begun 
 
 // handOn hands on what was read and then the rest, marked as a failure where it is
 // one.
-func handOn(r *upstream.Reply, read []byte, out llm.Sink, failed bool) error {
+func handOn(from source, read []byte, out llm.Sink, failed bool) error {
 	event := [1]llm.Event{{Failed: failed}}
 	piece := read
 	for {
 		if len(piece) > 0 {
 			event[0].Raw = piece
-			if err := out.Send(event[:]); err != nil {
+			err := out.Send(event[:])
+			event[0].Raw = nil // what waits keeps no buffer alive
+			if err != nil {
 				return err
 			}
 		}
 		var err error
-		if piece, err = r.Next(); err != nil {
+		if piece, err = from.Next(); err != nil {
 			if err == io.EOF { //nolint:errorlint // Next returns it unwrapped
 				return nil
 			}

@@ -44,23 +44,28 @@ type stream struct {
 // relay sends on an event stream, of which read was already read. begun is when
 // its request went out.
 func (h *Handler) relay(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
-	s := h.streams.Get().(*stream)
-	*s = stream{
-		cfg: h.stream, op: op, cut: r.CloseDelimited, begun: begun, fast: true, secrets: h.secrets,
-		head:     llm.Head{Status: r.Status, Kind: llm.EventStream, Header: r.Header, Length: -1, Upstream: h.name, Attempts: 1},
-		splitter: sse.Splitter{MaxEvent: h.stream.MaxEventBytes},
-		events:   s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0],
-	}
-	defer func() {
-		// An idle pool holds no bytes of a reply.
-		clear(s.events[:cap(s.events)])
-		*s = stream{events: s.events, held: s.held, heldEnds: s.heldEnds}
-		h.streams.Put(s)
-	}()
-	if read != nil {
-		return s.run(&peeked{r, read}, out, h.name)
-	}
-	return s.run(r, out, h.name)
+	s := h.begin(op, r, begun)
+	defer h.forget(s)
+	return s.run(&peeked{r, read}, out, h.name)
+}
+
+// begin makes the state of a stream. What it takes on the stack is not there while the
+// stream waits for events, for which reason nothing of it is where one does.
+func (h *Handler) begin(op llm.Operation, r *upstream.Reply, begun time.Time) *stream {
+	s := h.streams.Get().(*stream) // all zero but for what has room
+	s.cfg, s.op, s.cut, s.begun, s.fast, s.secrets = h.stream, op, r.CloseDelimited, begun, true, h.secrets
+	s.splitter.MaxEvent = h.stream.MaxEventBytes
+	head := &s.head
+	head.Status, head.Kind, head.Header, head.Length, head.Upstream, head.Attempts = r.Status, llm.EventStream, r.Header, -1, h.name, 1
+	head.Sent, head.Queued = r.Sent(), r.Queued
+	return s
+}
+
+// forget ends the use of a stream's state. An idle pool holds no bytes of a reply.
+func (h *Handler) forget(s *stream) {
+	clear(s.events[:cap(s.events)])
+	*s = stream{events: s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0]}
+	h.streams.Put(s)
 }
 
 // peeked is a body of which the beginning was already read.
@@ -152,7 +157,9 @@ func (s *stream) send(out llm.Sink, name string, force bool) error {
 			return nil
 		}
 		s.started = true
-		if err := out.Start(&s.head); err != nil {
+		err := out.Start(&s.head)
+		s.head = llm.Head{}
+		if err != nil {
 			return err
 		}
 		s.release()
@@ -161,6 +168,7 @@ func (s *stream) send(out llm.Sink, name string, force bool) error {
 		return nil
 	}
 	err := out.Send(s.events)
+	clear(s.events) // which would keep the buffer alive that was read into, while others use it or none
 	s.sent = time.Now()
 	return err
 }

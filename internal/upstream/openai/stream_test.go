@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -277,3 +278,29 @@ func TestPacing(t *testing.T) {
 		})
 	}
 }
+
+// A panic while a stream is asked for, on a goroutine of its own, is the caller's, and
+// the next request is not touched by it.
+func TestPanicAside(t *testing.T) {
+	h := newHandler(t, server(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\ndata: [DONE]\n\n")
+	}), nil)
+	panics := func() (p any) {
+		defer func() { p = recover() }()
+		req := chat("{}", true)
+		req.Body, req.BodyReader, req.BodyLen = nil, panicking{}, 10
+		_, _ = serve(t, h, req)
+		return nil
+	}
+	if p := panics(); !strings.HasPrefix(fmt.Sprint(p), "body\n") || !strings.Contains(fmt.Sprint(p), "panicking.Read") {
+		t.Errorf("panic: %v", p)
+	}
+	if out, err := serve(t, h, chat("{}", true)); err != nil || len(out.events) != 2 {
+		t.Errorf("%q, %v", out.events, err)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("body") }
