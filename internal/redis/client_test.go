@@ -104,7 +104,7 @@ func TestFrozen(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	c := client(t, nil, s.URL(), Options{Timeout: 200 * time.Millisecond})
-	is(t, "before the first probe", c.Up() || do(t, c, "PING") == "protocol: "+ErrDown.Error(), true)
+	is(t, "before the first probe", do(t, c, "PING") == "protocol: "+ErrDown.Error() || c.Up(), true)
 	testkit.Until(t, "up", c.Up)
 	is(t, "condition", c.Condition("x", "Look."), perf.Condition{Component: "x"})
 	s.Signal(syscall.SIGSTOP)
