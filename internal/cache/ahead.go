@@ -191,7 +191,9 @@ func (a *ahead) ask(ctx context.Context, key Key, req *llm.Request, why origin) 
 	if s == nil {
 		return
 	}
-	l := a.c.borrow(s, req)
+	own := *req
+	own.Turn = new(llm.Turn) // somebody may come for whom it is urgent
+	l := a.c.borrow(s, &own)
 	defer a.c.release(l)
 	if !l.identify() || l.own() != key { // another configuration than then
 		return
@@ -202,13 +204,18 @@ func (a *ahead) ask(ctx context.Context, key Key, req *llm.Request, why origin) 
 		r.leave()
 		return
 	}
-	err := f.fly(ctx, nowhere{}, func(ctx context.Context, out llm.Sink) error {
-		f.keep = l.keep
-		return s.next.Serve(ctx, req, out)
-	})
-	if err != nil {
+	if err := f.fly(ctx, nowhere{}, loading{l}); err != nil {
 		a.c.figures.failed.Add(1)
 	}
+}
+
+// loading is a call that the cache makes for itself.
+type loading struct{ *lookup }
+
+// call implements caller.
+func (l loading) call(ctx context.Context, f *flight) error {
+	f.keeper = l.lookup
+	return l.stage.next.Serve(ctx, l.req, f)
 }
 
 // nowhere takes a reply that only the cache wants.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // nothing is a sink that takes everything and keeps nothing.
@@ -26,7 +28,7 @@ func typical(n int) *llm.Request {
 
 // A hit takes no memory, whatever answers it, and a bypass none but its sink.
 func TestAllocationCeilings(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	f := newFixture(t, withStreams)
@@ -76,7 +78,7 @@ func TestAllocationCeilings(t *testing.T) {
 
 // A miss takes what it records and stores.
 func TestMissAllocationCeiling(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	const ceiling = 14
@@ -147,12 +149,15 @@ func BenchmarkHitParallel(b *testing.B) {
 	}
 }
 
-// quick is a cache before an upstream that costs nothing.
+// quick is a cache before an upstream that costs nothing and gives each reply an id of
+// its own.
 func quick(t testing.TB) *fixture {
 	f := newFixture(t, nil)
-	reply := []llm.Event{{Raw: []byte(chatReply(strings.Repeat("x", 900)))}}
+	reply := []llm.Event{{Raw: []byte(strings.Replace(chatReply(strings.Repeat("x", 900)), "{", `{"id":"chatcmpl-00000000",`, 1))}}
+	id := digits(reply[0].Raw, "00000000")
 	head := llm.Head{Status: 200, Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
 	f.stage = f.Stage(llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		countUp(id)
 		if err := out.Start(&head); err != nil {
 			return err
 		}
@@ -161,14 +166,39 @@ func quick(t testing.TB) *fixture {
 	return f
 }
 
-func BenchmarkMiss(b *testing.B) {
-	f, req := quick(b), typical(1)
-	req.Cache.HasMaxAge = true // 0
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := f.stage.Serve(context.Background(), req, nothing{}); err != nil {
-			b.Fatal(err)
+// digits are those of a number in a text.
+func digits(text []byte, number string) []byte {
+	return text[bytes.Index(text, []byte(number)):][:len(number)]
+}
+
+// countUp adds one to a number.
+func countUp(digits []byte) {
+	for i := len(digits) - 1; i >= 0; i-- {
+		if digits[i]++; digits[i] <= '9' {
+			return
 		}
+		digits[i] = '0'
+	}
+}
+
+// BenchmarkMiss is a call whose reply is stored: in the place of the same call's, and, as
+// it is where all calls differ, in that of another's, which is evicted.
+func BenchmarkMiss(b *testing.B) {
+	for _, each := range []bool{false, true} {
+		b.Run(fmt.Sprint("each=", each), func(b *testing.B) {
+			f, req := quick(b), typical(10_000_000)
+			req.Cache.HasMaxAge = true // 0
+			number := digits(req.Body, "10000000")
+			b.ReportAllocs()
+			for b.Loop() {
+				if each {
+					countUp(number)
+				}
+				if err := f.stage.Serve(context.Background(), req, nothing{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -34,7 +34,8 @@ type Cache struct {
 	store   *store
 	second  SecondLevel // nil for none
 	flights flights
-	lookups sync.Pool
+	lookups sync.Pool // of *lookup
+	keyers  sync.Pool // of *keyer
 	figures figures
 	ahead   *ahead
 	hot     *hotSet // nil without a state directory

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"strings"
 
 	"sluice/internal/jsonscan"
@@ -14,33 +15,50 @@ const maxReplyDepth = 512
 // complete reports whether a reply of status 2xx is what was asked for, by
 // whoever asks for it, and whole: some upstreams put an error, or an answer that
 // broke off, into one.
-func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32) bool {
-	if h.Status != 200 || ends == nil && jsonscan.Validate(body, maxReplyDepth) != nil {
+//
+// Of one that is held whole said is its outline.
+func complete(req *llm.Request, h *llm.Head, body []byte, ends []uint32, said *llm.Outline) bool {
+	switch {
+	case h.Status != 200:
 		return false
-	}
-	if ends != nil {
+	case ends != nil:
 		return completeStream(req.Op, body, ends)
+	default:
+		return completeBody(req.Op, body, said)
 	}
-	return completeBody(req.Op, body) && !repeats(req.Op, body)
 }
 
-func completeBody(op llm.Operation, body []byte) bool {
-	if failed, _ := sse.FailedReply(body); failed {
-		return false
-	}
+// completeBody looks over the reply once, to see that it is JSON.
+func completeBody(op llm.Operation, body []byte, said *llm.Outline) bool {
 	switch op {
 	case llm.Response:
-		return has(body, "output") && finished(text(body, "status"))
-	case llm.Chat, llm.Completion:
-		some := false
-		if v, ok := jsonscan.Get(body, "choices"); ok {
-			jsonscan.Elements(body[v.Start:v.End], func(llm.Span) bool { some = true; return false })
+		if !said.Output || !finished(content(said.Status.Of(body))) {
+			return false
 		}
-		return some
+	case llm.Chat, llm.Completion:
+		if !said.Choices {
+			return false
+		}
 	default:
 		return false
 	}
+	return !said.Failed && !said.Twice && sound(op, body)
 }
+
+// sound reports whether a reply is JSON, and does not repeat who asked.
+func sound(op llm.Operation, body []byte) bool {
+	if op == llm.Response {
+		return jsonscan.Validate(body, maxReplyDepth) == nil // of which all is in the key
+	}
+	return jsonscan.Members(body, maxReplyDepth, func(key []byte, v llm.Span) error {
+		if asker(key) != 0 && !null(body, v) {
+			return errRepeats
+		}
+		return nil
+	}) == nil
+}
+
+var errRepeats = errors.New("the reply repeats who asked")
 
 // completeStream reports whether events end as they should and tell of no
 // error.
@@ -94,7 +112,12 @@ func text(object []byte, name string) string {
 	if !ok {
 		return ""
 	}
-	s, err := jsonscan.String(object[v.Start:v.End])
+	return content(object[v.Start:v.End])
+}
+
+// content gives what a string says, "" where it is none.
+func content(value []byte) string {
+	s, err := jsonscan.String(value)
 	if err != nil {
 		return ""
 	}

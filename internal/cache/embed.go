@@ -26,9 +26,9 @@ type embedding struct {
 	found   []Found
 
 	// Of the call for what is missing.
-	waited   time.Duration
-	attempts int
-	said     uint64 // tokens that the upstream counted
+	waited, queued  time.Duration
+	attempts, batch int    // batch is how many items it had, 0 where that is not told
+	said            uint64 // tokens that the upstream counted
 
 	// Of a reply that is composed.
 	told     uint64 // tokens that it counts
@@ -54,12 +54,12 @@ func (m *embedding) clear() {
 	}
 }
 
-// embed answers an embedding. Each input has an entry of its own; an upstream
-// is asked for those that have none.
-func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
+// embed looks for the reply to an embedding. Each input has an entry of its own; an
+// upstream is asked for those that have none.
+func (l *lookup) embed(ctx context.Context, out llm.Sink) (f *flight, r *reader, err error) {
 	m := &l.embeds
 	if !l.split() {
-		return l.stage.bypass(ctx, l.req, out)
+		return nil, nil, errAside
 	}
 	m.whole = m.items[0].key
 	if len(m.items) > 1 {
@@ -71,19 +71,16 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) error {
 			l.recallRemote(ctx)
 		}
 		if m.missing == 0 {
-			return l.compose(out)
+			return nil, nil, l.compose(out)
 		}
 	}
 	if l.req.Cache.OnlyIfCached {
-		return l.c.refuse()
+		return nil, nil, l.c.refuse()
 	}
-	f, r := l.flight(l.keys.sharedKey(m.whole, l.req.Body))
-	if r != nil {
-		l.c.figures.coalesced.Add(1)
-		return r.read(ctx, out)
+	if f, r = l.flight(l.keys.sharedKey(m.whole, l.req.Body)); r == nil {
+		f.place = l.itemPlace()
 	}
-	f.place = l.itemPlace()
-	return f.fly(ctx, out, func(ctx context.Context, out llm.Sink) error { return l.fetchItems(ctx, out) })
+	return f, r, nil
 }
 
 // split finds the inputs and their keys. It is false where they are not what is
@@ -237,7 +234,7 @@ func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err
 		}
 		return true, err
 	}
-	m.waited, m.attempts = c.waited, c.attempts
+	m.waited, m.queued, m.attempts, m.batch = c.waited, c.queued, c.attempts, c.batch
 	if !l.learn(&c, len(asked), func(n int) int { return asked[n] }) {
 		return false, nil
 	}
@@ -312,7 +309,7 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) (err error) {
 	if r.head.Age = now - oldest; status == llm.CacheMiss {
 		r.head.Age, r.head.Saved = 0, int64(m.told-min(m.said, m.told))
 	}
-	r.head.Waited, r.head.Attempts = m.waited, m.attempts
+	r.head.Waited, r.head.Queued, r.head.Attempts, r.head.Batch = m.waited, m.queued, m.attempts, m.batch
 	r.body, err = m.composer.Send(&r.head, m, out, r.body)
 	return err
 }

@@ -14,7 +14,8 @@ type entry struct {
 	body []byte              // the reply, or the events of a stream one after the other
 	ends []uint32            // where each event ends; nil for a reply held whole
 
-	id Key // what stands for the reply's id; zero for none, and of an embedding
+	said llm.Outline // of a reply held whole, of which somebody has made one
+	id   Key         // what stands for the reply's id; zero for none, and of an embedding
 
 	born, until time.Duration // by the cache's clock
 	tokens      uint32        // of an embedding: what its input counts
@@ -93,7 +94,7 @@ func (h *head) appendFields(dst []llm.Field) []llm.Field {
 
 // copied gives another entry of the same content, as new.
 func (e *entry) copied() *entry {
-	return &entry{head: e.head, body: e.body, ends: e.ends, id: e.id, born: e.born, until: e.until, tokens: e.tokens, origin: e.origin}
+	return &entry{head: e.head, body: e.body, ends: e.ends, said: e.said, id: e.id, born: e.born, until: e.until, tokens: e.tokens, origin: e.origin}
 }
 
 // reply is a stored reply on its way to a client, kept for use again.
@@ -122,6 +123,7 @@ func (r *reply) send(e *entry, out llm.Sink) error {
 	if e.stream() {
 		return r.sendEvents(e.body, e.ends, out)
 	}
+	r.head.Outline = e.said
 	return r.sendBody(e.body, out)
 }
 
@@ -160,7 +162,9 @@ func (r *reply) sendAll(events []llm.Event, out llm.Sink) error {
 // clear forgets the reply, so that one kept for use again keeps none alive.
 func (r *reply) clear() {
 	clear(r.events)
-	*r = reply{events: kept(r.events), body: kept(r.body), ends: kept(r.ends)}
+	events, body, ends := kept(r.events), kept(r.body), kept(r.ends)
+	*r = reply{} // with those in it, it would be made on the stack first
+	r.events, r.body, r.ends = events, body, ends
 }
 
 // kept gives the scratch memory that is kept for use again, unless it is large.

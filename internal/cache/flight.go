@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/lifetime"
 	"sluice/internal/llm"
 	"sluice/internal/monotonic"
 	"sluice/internal/sse"
@@ -22,6 +23,7 @@ type flights struct {
 	mu       sync.Mutex
 	underWay map[Key]*flight
 	recorded atomic.Int64
+	landed   sync.Pool // of *flight, that only their first callers knew
 }
 
 const (
@@ -34,8 +36,9 @@ const (
 	stuck = 100 * time.Millisecond
 	// minJoinable is what late joiners can be given at least, in bytes.
 	minJoinable = 1 << 20
-	// chunk is what recorded events are copied into, in bytes.
-	chunk = 4 << 10
+	// firstChunk to chunk is what recorded events are copied into, in bytes: as much
+	// again as there is.
+	firstChunk, chunk = 1 << 10, 4 << 10
 )
 
 // flight is one upstream call and its reply, which equal requests share. It is
@@ -43,21 +46,27 @@ const (
 // what is recorded. The first caller becomes a reader as well when there are
 // others, so that they do not wait for its client.
 type flight struct {
-	all    *flights
-	key    Key             // that it is joined by; zero when it cannot be
-	place  Key             // that the reply is stored under; zero when it is not
-	out    llm.Sink        // of the first caller
-	client context.Context // of the first caller
-	cancel context.CancelFunc
-	keep   keeper          // is given a reply that is whole; nil for none
-	record bool            // there may be readers, or the reply is to be kept
-	status llm.CacheStatus // towards the first caller
+	all     *flights
+	key     Key               // that it is joined by; zero when it cannot be
+	tenant  string            // of the first caller
+	place   Key               // that the reply is stored under; zero when it is not
+	out     llm.Sink          // of the first caller
+	client  context.Context   // of the first caller
+	shared  *lifetime.Context // of the call; whoever was given it may keep it
+	watch   lifetime.Watch    // on client
+	lookup  *lookup           // of the first caller, to be given back; nil for none
+	keeper  *lookup           // keeps a reply that is whole; nil for none
+	told    error             // what became of the call
+	record  bool              // there may be readers, or the reply is to be kept
+	urgency llm.Urgency       // of the call, which those who join lend theirs
+	status  llm.CacheStatus   // towards the first caller
 
 	mu       sync.Mutex
 	head     llm.Head
-	fields   []llm.Field
+	fields   [12]llm.Field // where the fields of head stand, unless there are more
 	started  bool
-	log      []llm.Event // recorded, from event number base on
+	few      [1]llm.Event // where log begins
+	log      []llm.Event  // recorded, from event number base on
 	base     int
 	size     int64  // bytes of log
 	arena    []byte // where events are copied to
@@ -68,37 +77,40 @@ type flight struct {
 	changed  chan struct{} // closed at news, nil while nobody waits for any
 	drained  chan struct{} // closed when a reader has read, nil while nobody waits for that
 	readers  []*reader
+	boarded  bool          // there has been one
 	callers  int           // who still wants the reply
 	lost     error         // why the first caller does not
 	blocked  time.Duration // since when the first caller's client has been; 0 while it is not
 	detached chan error    // what the first caller's own reader returns; nil while it has none
 }
 
-// keeper takes a reply that is whole: what was sent, the bytes, which are its
-// own now, and where the events end, nil for a reply held whole.
-type keeper func(head *llm.Head, body []byte, ends []uint32)
-
 var errAbandoned = errors.New("the call ended without a verdict")
 
 // join gives the flight of a key and a place as its reader, or a new flight
-// that the caller has to take off.
-func (all *flights) join(key Key, status llm.CacheStatus) (f *flight, r *reader) {
+// that the caller has to take off for the request.
+func (all *flights) join(key Key, status llm.CacheStatus, req *llm.Request) (f *flight, r *reader) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if f = all.underWay[key]; f != nil {
-		if r = f.board(); r != nil {
+		if r = f.board(&req.Urgency); r != nil {
 			return f, r
 		}
 	}
-	f = newFlight(all, status)
+	f = newFlight(all, status, req)
 	f.key = key
 	all.underWay[key] = f
 	return f, nil
 }
 
 // newFlight makes a flight that nobody can join.
-func newFlight(all *flights, status llm.CacheStatus) *flight {
-	return &flight{all: all, status: status, record: true, callers: 1}
+func newFlight(all *flights, status llm.CacheStatus, req *llm.Request) *flight {
+	f, ok := all.landed.Get().(*flight)
+	if !ok {
+		f = new(flight)
+	}
+	f.all, f.tenant, f.status, f.record, f.callers, f.urgency = all, req.Tenant, status, true, 1, req.Urgency
+	f.log, f.shared = f.few[:0], new(lifetime.Context)
+	return f
 }
 
 // forget has calls under way joined no more.
@@ -138,41 +150,81 @@ func (f *flight) replyID() Key {
 	return Key{}
 }
 
-// board takes another caller in, unless it is too late for that.
-func (f *flight) board() *reader {
+// board takes another caller in, whose urgency the call is lent, unless it is too late
+// for that.
+func (f *flight) board(u *llm.Urgency) *reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.callers == 0 || f.cut || f.done || f.blocked > 0 && f.all.clock.Now()-f.blocked > stuck {
 		return nil
 	}
-	r := &reader{flight: f}
-	f.readers = append(f.readers, r)
+	if !f.started && !f.urgency.Lend(u.Now()) {
+		return nil
+	}
+	r := &reader{flight: f, deadline: u.Deadline}
+	f.readers, f.boarded = append(f.readers, r), true
 	f.callers++
 	return r
 }
 
+// caller makes a call to which a flight is the sink.
+type caller interface {
+	call(ctx context.Context, f *flight) error
+}
+
 // fly makes the call and returns when the first caller has its reply and the
 // others have what they need of this goroutine.
-func (f *flight) fly(ctx context.Context, out llm.Sink, call func(ctx context.Context, out llm.Sink) error) (err error) {
-	shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+func (f *flight) fly(ctx context.Context, out llm.Sink, c caller) (err error) {
+	f.takeOff(ctx, out)
+	defer func() { err = f.end(err) }()
+	f.told = c.call(f.shared, f)
+	return f.landed(f.told)
+}
+
+// takeOff has the first caller's leaving end the call, but only when there are no
+// others.
+func (f *flight) takeOff(ctx context.Context, out llm.Sink) {
 	f.mu.Lock()
-	f.out, f.client, f.cancel = out, ctx, cancel
+	f.out, f.client = out, ctx
 	f.mu.Unlock()
-	// The first caller's leaving ends the call only when there are no others.
-	stop := context.AfterFunc(ctx, f.leave)
-	defer stop()
-	verdict := errAbandoned // of a call that panics
-	defer func() {
-		own := f.land(verdict)
-		if own != nil {
-			err = <-own
-		}
-	}()
-	verdict = call(shared, f)
-	if verdict == nil && f.keep != nil && f.record && !f.cut && f.head.Kind == llm.EventStream {
+	f.watch.Begin(ctx, f)
+	f.told = errAbandoned // of a call that panics
+}
+
+// end ends the flight, and gives what the first caller is told.
+func (f *flight) end(err error) error {
+	if own := f.land(f.told); own != nil {
+		err = <-own
+	}
+	unseen := f.watch.Stop()
+	f.shared.End(nil)
+	f.dropLookup()
+	if unseen && !f.boarded && f.told != errAbandoned { //nolint:errorlint // it is unwrapped
+		f.all.reuse(f)
+	}
+	return err
+}
+
+// reuse keeps a flight for use again that has landed and that nobody knows any more:
+// nobody has joined it, and no end of its client's was or will be told to it.
+func (all *flights) reuse(f *flight) {
+	*f = flight{}
+	all.landed.Put(f)
+}
+
+// dropLookup gives the first caller's lookup back.
+func (f *flight) dropLookup() {
+	if l := f.lookup; l != nil {
+		f.lookup, f.keeper = nil, nil
+		l.c.release(l)
+	}
+}
+
+// landed keeps a reply that is whole, and gives what the first caller is told.
+func (f *flight) landed(verdict error) error {
+	if verdict == nil && f.keeper != nil && f.record && !f.cut && f.head.Kind == llm.EventStream {
 		body, ends := f.joined()
-		f.keep(&f.head, body, ends)
+		f.keeper.keep(&f.head, body, ends)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,8 +234,8 @@ func (f *flight) fly(ctx context.Context, out llm.Sink, call func(ctx context.Co
 	return verdict
 }
 
-// leave gives up the first caller's interest.
-func (f *flight) leave() {
+// ContextEnded implements lifetime.Ender: it gives up the first caller's interest.
+func (f *flight) ContextEnded() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.detached == nil { // a reader gives up by itself
@@ -204,7 +256,7 @@ func (f *flight) lose(err error) {
 // all that can come has. f.mu is held.
 func (f *flight) resign() {
 	if f.callers--; f.callers == 0 && !f.done && !f.whole {
-		f.cancel()
+		f.shared.End(nil)
 	}
 }
 
@@ -254,12 +306,7 @@ func (f *flight) Start(h *llm.Head) error {
 	f.head, f.started = *h, true
 	f.head.CacheKey = f.place
 	if f.record {
-		f.fields = append(f.fields[:0], h.Header...) // those of h are used again
-		f.head.Header = f.fields
-	}
-	first := f.head
-	if first.Cache == 0 {
-		first.Cache = f.status
+		f.head.Header = append(f.fields[:0], h.Header...) // those of h are used again
 	}
 	f.announce()
 	gone := f.lost != nil
@@ -267,7 +314,15 @@ func (f *flight) Start(h *llm.Head) error {
 	if gone {
 		return nil
 	}
-	if err := f.out.Start(&first); err != nil {
+	h.CacheKey = f.place
+	if h.Cache == 0 {
+		h.Cache = f.status
+	}
+	err := f.out.Start(h)
+	if f.keeper != nil && h.Kind == llm.EventStream && !f.keeper.keepsEvents() {
+		f.dropLookup() // the stream may go on for minutes
+	}
+	if err != nil {
 		return f.failed(err)
 	}
 	return nil
@@ -291,8 +346,8 @@ func (f *flight) Send(events []llm.Event) error {
 	}
 	f.await()
 	f.mu.Unlock()
-	if f.head.Kind == llm.Unary && f.keep != nil {
-		f.keep(&f.head, f.log[0].Raw, nil)
+	if f.head.Kind == llm.Unary && f.keeper != nil {
+		f.keeper.keep(&f.head, f.log[0].Raw, nil)
 	}
 	if own {
 		err := f.out.Send(events)
@@ -353,7 +408,7 @@ func (f *flight) grow(n int64) {
 
 func (f *flight) copied(b []byte) []byte {
 	if len(b) > cap(f.arena)-len(f.arena) {
-		f.arena = make([]byte, 0, max(chunk, len(b)))
+		f.arena = make([]byte, 0, max(int(min(max(f.size, firstChunk), chunk)), len(b)))
 	}
 	n := len(f.arena)
 	f.arena = append(f.arena, b...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -486,5 +487,116 @@ func TestNotCoalesced(t *testing.T) {
 				t.Errorf("%s: %d calls", name, f.up.count())
 			}
 		})
+	}
+}
+
+// TestRefusedForItsKey: where keys share replies, a caller whose call was another key's,
+// which has used up what it may, asks by itself; one of the same key is refused with it.
+func TestRefusedForItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(c *Config, _ *Options) { c.Scope = ScopeGlobal })
+		limited := llm.Errorf(429, "rate_limit_exceeded", "x")
+		limited.Fault = llm.Limited
+		f.up.serve = func(_ context.Context, _ int, r *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			if r.Tenant == "limited" {
+				return limited
+			}
+			return answer(out, chatReply(r.Tenant))
+		}
+		of := func(tenant string) *llm.Request {
+			r := chat("hi")
+			r.Tenant = tenant
+			return r
+		}
+		var all sync.WaitGroup
+		for i, tenant := range []string{"limited", "limited", "limited", "free", "free", "other"} {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				err := f.stage.Serve(context.Background(), of(tenant), &client{})
+				if refused := errors.Is(err, limited); refused != (tenant == "limited") || err != nil && !refused {
+					t.Errorf("caller %d, %s: %v", i, tenant, err)
+				}
+			})
+		}
+		all.Wait()
+		if n := f.up.count(); n != 2 {
+			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+// A flight is used again: whoever joins a call, leaves it or cannot take its reply, all
+// have the reply to their own request, and it is the cache that keeps no more than that.
+func TestFlightsAreUsedAgain(t *testing.T) {
+	f := newFixture(t, nil)
+	var calm atomic.Bool
+	f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+		text := string(r.Body)
+		if calm.Load() {
+			return answer(out, chatReply(text))
+		}
+		if n%5 == 0 {
+			select { // leaves time to join, and to leave
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+		switch {
+		case n%7 == 0:
+			return llm.Errorf(502, "failed", "%s", text)
+		case r.Stream:
+			return answerAs(out, llm.EventStream, events(text, text))
+		}
+		return answer(out, chatReply(text))
+	}
+	var wg sync.WaitGroup
+	var whole atomic.Int64
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 300 {
+				req := chat(fmt.Sprintf("<%d>", (worker+i)%5+5*(i/3)), policy(llm.CachePolicy{HasMaxAge: i%2 == 0}))
+				if i%3 == 0 {
+					streamed(req)
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				if i%11 == 0 {
+					time.AfterFunc(time.Duration(i)*time.Microsecond, cancel)
+				}
+				c := &client{}
+				if i%13 == 0 {
+					c.sent = func() error { return errors.New("the client takes no more") }
+				}
+				err := f.stage.Serve(ctx, req, c)
+				cancel()
+				own := strings.Trim(fmt.Sprintf("%q", req.Body), `"`)
+				if e, ok := errors.AsType[*llm.Error](err); ok && e.Message != string(req.Body) {
+					t.Errorf("%s failed as %s", req.Body, e.Message)
+				}
+				if s := string(c.body); s != "" && !strings.Contains(s, own) {
+					t.Errorf("%s was answered with %s", req.Body, s)
+				}
+				if err == nil {
+					whole.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := f.flights.recorded.Load(); n != 0 || len(f.flights.underWay) != 0 || whole.Load() < 100 {
+		t.Errorf("%d bytes and %d calls are left of %d", n, len(f.flights.underWay), whole.Load())
+	}
+	calm.Store(true)
+	var again *flight
+	for n := 0; again == nil && n < 1000; n++ { // a pool may lose some
+		f.ask(t, chat(fmt.Sprint("one more ", 2*n)))
+		again, _ = f.flights.landed.Get().(*flight)
+	}
+	if again == nil {
+		t.Fatal("no flight is kept")
+	}
+	if again.shared != nil || again.log != nil || again.client != nil || again.out != nil || again.lookup != nil || len(again.head.Header) != 0 {
+		t.Errorf("a flight keeps %+v", again)
 	}
 }

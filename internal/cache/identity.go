@@ -39,9 +39,13 @@ func idOf(id []byte) Key {
 }
 
 // replyID gives what stands for a reply's id. ends are those of a stream's
-// events, nil for a reply held whole.
-func replyID(body []byte, ends []uint32) Key {
-	if ends == nil {
+// events, nil for a reply held whole, of which said is the outline.
+func replyID(body []byte, ends []uint32, said *llm.Outline) Key {
+	switch {
+	case ends != nil:
+	case said.ID != llm.Part{}:
+		return idAs(said.ID.Of(body))
+	default:
 		return idIn(body)
 	}
 	start := uint32(0)
@@ -63,7 +67,12 @@ func idIn(object []byte) Key {
 			return Key{}
 		}
 	}
-	if raw := object[v.Start:v.End]; len(raw) >= 2 && raw[0] == '"' && len(raw) <= maxID {
+	return idAs(object[v.Start:v.End])
+}
+
+// idAs reads an id as JSON has it.
+func idAs(raw []byte) Key {
+	if len(raw) >= 2 && raw[0] == '"' && len(raw) <= maxID {
 		if !slices.Contains(raw, '\\') {
 			return idOf(raw[1 : len(raw)-1])
 		}
@@ -153,7 +162,13 @@ func pointed(id Key, f Found, now time.Duration) (p Place, ok bool) {
 // ids knows the entries of each id.
 type ids struct {
 	mu   sync.Mutex
-	keys map[Key][]Key
+	keys map[Key]places
+}
+
+// places are the keys of an id's entries: nearly always one.
+type places struct {
+	first Key
+	more  []Key
 }
 
 func (i *ids) add(id, key Key) {
@@ -163,9 +178,15 @@ func (i *ids) add(id, key Key) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.keys == nil {
-		i.keys = make(map[Key][]Key)
+		i.keys = make(map[Key]places)
 	}
-	i.keys[id] = append(i.keys[id], key)
+	p, there := i.keys[id]
+	if there {
+		p.more = append(p.more, key)
+	} else {
+		p.first = key
+	}
+	i.keys[id] = p
 }
 
 // remove takes back one add.
@@ -175,19 +196,30 @@ func (i *ids) remove(id, key Key) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	keys := i.keys[id]
-	if n := slices.Index(keys, key); n >= 0 {
-		keys = slices.Delete(keys, n, n+1)
-	}
-	if i.keys[id] = keys; len(keys) == 0 {
+	p, there := i.keys[id]
+	last := len(p.more) - 1
+	switch n := slices.Index(p.more, key); {
+	case n >= 0:
+		p.more = slices.Delete(p.more, n, n+1)
+	case !there || p.first != key:
+		return
+	case last < 0:
 		delete(i.keys, id)
+		return
+	default:
+		p.first, p.more = p.more[last], p.more[:last]
 	}
+	i.keys[id] = p
 }
 
 func (i *ids) of(id Key) []Key {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return slices.Clone(i.keys[id])
+	p, there := i.keys[id]
+	if !there {
+		return nil
+	}
+	return append([]Key{p.first}, p.more...)
 }
 
 // forgotten remembers the last ids that were forgotten, which are not stored

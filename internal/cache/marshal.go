@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 	"unique"
+
+	"sluice/internal/outline"
 )
 
 // An entry outside of memory, in a second level or in the hot set, is
@@ -90,7 +92,10 @@ func unmarshal(b []byte, key Key, now time.Duration) (*entry, error) {
 	}
 	e.body = append(make([]byte, 0, len(body)), body...)
 	if h.reported == "" {
-		e.id = replyID(e.body, e.ends)
+		if e.ends == nil {
+			e.said = outline.Read(e.body)
+		}
+		e.id = replyID(e.body, e.ends, &e.said)
 	}
 	return e, nil
 }

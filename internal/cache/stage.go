@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 	"unique"
 
@@ -9,6 +10,7 @@ import (
 	"sluice/internal/cache/successor"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/outline"
 )
 
 // stage is the cache's place in one chain.
@@ -21,32 +23,74 @@ type stage struct {
 // Serve implements llm.Handler.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if !cacheable(req.Op) {
-		if id := ended(req); id != (Key{}) {
-			s.cache.forgetReply(ctx, id)
-		}
+		s.forget(ctx, req)
 		return s.next.Serve(ctx, req, out)
 	}
-	if req.Cache.NoStore {
-		return s.bypass(ctx, req, out)
-	}
 	l := s.cache.borrow(s, req)
-	defer s.cache.release(l)
-	if !l.identify() {
-		return s.bypass(ctx, req, out)
+	f, r, err := l.begin(ctx, out)
+	switch {
+	case f != nil:
+		return f.fly(ctx, out, l)
+	case err == errAside: //nolint:errorlint // begin returns it unwrapped
+		return l.bypass(ctx, out)
 	}
-	if req.Op == llm.Embedding {
-		return l.embed(ctx, out)
+	s.cache.release(l)
+	if r != nil {
+		return s.join(ctx, req, out, r)
 	}
-	return l.serve(ctx, out)
+	return err
+}
+
+// join answers with the reply to another's call.
+func (s *stage) join(ctx context.Context, req *llm.Request, out llm.Sink, r *reader) error {
+	s.cache.figures.coalesced.Add(1)
+	err := r.read(ctx, out)
+	if r.mayAsk(req, err) {
+		return s.Serve(ctx, req, out)
+	}
+	return err
+}
+
+// errAside says that the cache takes no part in a request.
+var errAside = errors.New("not for the cache")
+
+// begin answers, or says what is to be done: the call to make, which the lookup is
+// part of from then on, or the one to join. What it takes on the stack is not there
+// while a stream waits.
+func (l *lookup) begin(ctx context.Context, out llm.Sink) (f *flight, r *reader, err error) {
+	if l.req.Cache.NoStore || !l.identify() {
+		return nil, nil, errAside
+	}
+	if l.req.Op == llm.Embedding {
+		f, r, err = l.embed(ctx, out)
+	} else {
+		f, r, err = l.seek(ctx, out)
+	}
+	if f == nil || r != nil {
+		return nil, r, err
+	}
+	l.dropKeyer()
+	f.lookup = l
+	return f, nil, nil
+}
+
+// forget forgets the reply that a request ends or changes, if it is one that does.
+func (s *stage) forget(ctx context.Context, req *llm.Request) {
+	if id := ended(req); id != (Key{}) {
+		s.cache.forgetReply(ctx, id)
+	}
 }
 
 // bypass passes a request on that the cache takes no part in.
-func (s *stage) bypass(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	if req.Cache.OnlyIfCached {
-		return s.cache.refuse()
+func (l *lookup) bypass(ctx context.Context, out llm.Sink) error {
+	defer l.c.release(l)
+	l.dropKeyer()
+	if l.req.Cache.OnlyIfCached {
+		return l.c.refuse()
 	}
-	s.cache.figures.bypassed.Add(1)
-	return s.next.Serve(ctx, req, &marked{Sink: out})
+	l.c.figures.bypassed.Add(1)
+	l.marked.Sink = out
+	return l.stage.next.Serve(ctx, l.req, &l.marked)
 }
 
 // refuse answers a request that takes nothing but a stored reply.
@@ -68,7 +112,7 @@ type lookup struct {
 	c     *Cache
 	stage *stage
 	req   *llm.Request
-	keys  *keyer
+	keys  *keyer // nil once it has them
 
 	group [32]byte
 	model string     // as resolved
@@ -82,6 +126,7 @@ type lookup struct {
 	found   [2]Found
 	likely  [2]successor.Key // what may be asked for next
 	origin  origin           // of what it stores
+	marked  marked           // towards a client whose request is passed on
 	replies reply
 	embeds  embedding
 }
@@ -89,18 +134,32 @@ type lookup struct {
 func (c *Cache) borrow(s *stage, req *llm.Request) *lookup {
 	l, ok := c.lookups.Get().(*lookup)
 	if !ok {
-		l = &lookup{c: c, keys: newKeyer()}
+		l = &lookup{c: c}
+	}
+	if l.keys, ok = c.keyers.Get().(*keyer); !ok {
+		l.keys = newKeyer()
 	}
 	l.stage, l.req, l.gen, l.origin = s, req, c.store.generation(), fetched
 	return l
 }
 
 func (c *Cache) release(l *lookup) {
-	l.keys.release()
+	l.dropKeyer()
 	l.replies.clear()
-	l.embeds.clear()
-	l.stage, l.req, l.found = nil, nil, [2]Found{}
+	if l.req.Op == llm.Embedding {
+		l.embeds.clear()
+	}
+	l.stage, l.req, l.found, l.marked = nil, nil, [2]Found{}, marked{}
 	c.lookups.Put(l)
+}
+
+// dropKeyer gives back what made the keys. A call may go on for minutes after that.
+func (l *lookup) dropKeyer() {
+	if l.keys != nil {
+		l.keys.release()
+		l.c.keyers.Put(l.keys)
+		l.keys = nil
+	}
 }
 
 // identify finds out what the request's reply is stored under. It is false for
@@ -133,32 +192,33 @@ func (l *lookup) identify() (ok bool) {
 // own is the place of the reply that the upstream would give.
 func (l *lookup) own() Key { return l.places[0].Key }
 
-// serve answers anything but an embedding.
-func (l *lookup) serve(ctx context.Context, out llm.Sink) error {
-	c := l.c
+// seek looks for the reply to anything but an embedding.
+func (l *lookup) seek(ctx context.Context, out llm.Sink) (f *flight, r *reader, err error) {
 	if l.look {
 		if done, err := l.local(out); done {
-			return err
+			return nil, nil, err
 		}
 		if l.req.Cache.OnlyIfCached {
 			if done, err := l.remote(ctx, out); done {
-				return err
+				return nil, nil, err
 			}
 		}
 	}
 	if l.req.Cache.OnlyIfCached {
-		return l.c.refuse()
+		return nil, nil, l.c.refuse()
 	}
-	f, r := l.flight(l.keys.sharedKey(l.own(), l.req.Body))
-	if r != nil {
-		c.figures.coalesced.Add(1)
-		return r.read(ctx, out)
+	f, r = l.board()
+	return f, r, nil
+}
+
+// board joins the call that is under way for the same request, or makes a new one, with
+// the place of its reply.
+func (l *lookup) board() (f *flight, r *reader) {
+	f, r = l.flight(l.keys.sharedKey(l.own(), l.req.Body))
+	if r == nil && (!l.req.Stream || l.c.cfg.Streams) {
+		f.place = l.own()
 	}
-	f.place = l.own()
-	if l.req.Stream && !c.cfg.Streams {
-		f.place = Key{}
-	}
-	return f.fly(ctx, out, func(ctx context.Context, out llm.Sink) error { return l.fetch(ctx, f) })
+	return f, r
 }
 
 // flight joins the call of a key that is under way, or makes a new one.
@@ -168,26 +228,35 @@ func (l *lookup) flight(key Key) (*flight, *reader) {
 		status = llm.CacheBypass
 	}
 	if !l.c.cfg.Coalesce || l.req.Cache.NoCache {
-		return newFlight(&l.c.flights, status), nil
+		return newFlight(&l.c.flights, status, l.req), nil
 	}
-	return l.c.flights.join(key, status)
+	return l.c.flights.join(key, status, l.req)
 }
 
-// fetch gets the reply for a flight: from where it may have come to since it
-// was looked for, from the second level, or from the upstream.
-func (l *lookup) fetch(ctx context.Context, f *flight) error {
-	if l.look {
-		if done, err := l.local(f); done {
-			return err
-		}
-		if done, err := l.remote(ctx, f); done {
-			return err
-		}
+// call implements caller: it gets the reply for a flight.
+func (l *lookup) call(ctx context.Context, f *flight) error {
+	if l.req.Op == llm.Embedding {
+		return l.fetchItems(ctx, f)
+	}
+	if done, err := l.again(ctx, f); done {
+		return err
 	}
 	l.asks()
 	l.c.ahead.follow(l)
-	f.keep = l.keep
-	return l.stage.next.Serve(ctx, l.req, f)
+	f.keeper = l
+	return l.stage.next.Serve(ctx, l.req, f) // which may end the lookup
+}
+
+// again answers from where a reply may have come to since it was looked for, or from
+// the second level, if it can.
+func (l *lookup) again(ctx context.Context, f *flight) (done bool, err error) {
+	if !l.look {
+		return false, nil
+	}
+	if done, err = l.local(f); done {
+		return true, err
+	}
+	return l.remote(ctx, f)
 }
 
 // asks counts a call to the upstream.
@@ -303,15 +372,26 @@ func (c *Cache) received(key Key, f Found) *entry {
 	return e
 }
 
-// keep stores a whole reply of the upstream, if it is one to be stored.
+// keep stores a whole reply of the upstream, if it is one to be stored: what was
+// sent, the bytes, which are its own now, and where the events end, nil for a reply
+// held whole.
 func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 	c := l.c
-	if ends != nil && (!l.req.Stream || !c.cfg.Streams) || int64(len(body)) > c.cfg.MaxEntryBytes ||
-		!complete(l.req, h, body, ends) || !l.settled() {
+	if ends != nil && !l.keepsEvents() || int64(len(body)) > c.cfg.MaxEntryBytes {
+		return
+	}
+	said := h.Outline
+	if ends == nil && !said.Read {
+		said = outline.Read(body)
+	}
+	if !complete(l.req, h, body, ends, &said) || !l.settled() {
 		return
 	}
 	now := c.clock.Now()
-	e := &entry{head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, id: replyID(body, ends), born: now, until: now + c.ttl(l.req.Op), origin: l.origin}
+	e := &entry{
+		head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, id: replyID(body, ends, &said), said: said,
+		born: now, until: now + c.ttl(l.req.Op), origin: l.origin,
+	}
 	// A whole reply to a streamed call is under the key of whole replies.
 	place := l.places[0]
 	if l.req.Stream && ends == nil {
@@ -319,6 +399,9 @@ func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 	}
 	c.keep(place, e, l.gen)
 }
+
+// keepsEvents reports whether a reply is stored that is an event stream.
+func (l *lookup) keepsEvents() bool { return l.req.Stream && l.c.cfg.Streams }
 
 // settled reports whether those who may answer are still the ones that the key
 // speaks of. A list of models that came meanwhile can have changed that.

@@ -21,8 +21,8 @@ type collector struct {
 	head    head
 
 	// Of the reply's head.
-	waited   time.Duration
-	attempts int
+	waited, queued  time.Duration
+	attempts, batch int
 
 	body    []byte
 	counted int64
@@ -32,7 +32,7 @@ type collector struct {
 // Start implements llm.Sink.
 func (c *collector) Start(h *llm.Head) error {
 	c.status, c.head = h.Status, makeHead(h, "")
-	c.waited, c.attempts = h.Waited, h.Attempts
+	c.waited, c.queued, c.attempts, c.batch = h.Waited, h.Queued, h.Attempts, h.Batch
 	if c.out == nil {
 		return nil
 	}

@@ -20,7 +20,7 @@ func (l late) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 type waited struct{ llm.Sink }
 
 func (w waited) Start(h *llm.Head) error {
-	h.Waited, h.Attempts = time.Second, 2
+	h.Waited, h.Attempts, h.Queued, h.Batch = time.Second, 2, time.Millisecond, 3
 	return w.Sink.Start(h)
 }
 
@@ -38,6 +38,15 @@ func TestWaited(t *testing.T) {
 		f.stage = f.Stage(late{f.up}, groups{})
 		check := func(what string, c *client, waited time.Duration, attempts int) {
 			t.Helper()
+			queued, batch := time.Duration(0), 0
+			if attempts > 0 {
+				queued, batch = time.Millisecond, 3
+			} else if waited < 0 {
+				batch = 3
+			}
+			if c.head.Queued != queued || c.head.Batch != batch {
+				t.Errorf("%s (%v): queued %v, a call of %d", what, c.head.Cache, c.head.Queued, c.head.Batch)
+			}
 			if c.head.Waited != waited || c.head.Attempts != attempts {
 				t.Errorf("%s (%v): waited %v, %d attempts", what, c.head.Cache, c.head.Waited, c.head.Attempts)
 			}

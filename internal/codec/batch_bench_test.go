@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/protobuf"
+	"sluice/internal/testkit"
 )
 
 // thousand is a batch of 1,000 messages of 2 kB.
@@ -40,7 +41,7 @@ func thousand(t testing.TB, c *Codec, d Direction) *llm.Request {
 
 // A batch costs no allocation for a message, a few dozen at most for all.
 func TestBatchAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	for _, d := range []Direction{Decode, Encode} {

@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/protobuf"
+	"sluice/internal/testkit"
 )
 
 // nothing is a sink that takes everything and keeps nothing.
@@ -50,7 +51,7 @@ func bareDecode(t testing.TB, c *Codec) func() {
 // A message of 2 kB that is decoded where it arrives costs no allocation, be it
 // transcoded or found.
 func TestAllocationCeilings(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	for _, test := range []struct {

@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -71,16 +70,16 @@ func errUndone(err error) error {
 
 // outcomeOf sorts an error for the figures.
 func outcomeOf(err error) outcome {
-	e, ok := errors.AsType[*llm.Error](err)
-	switch {
-	case err == nil:
+	if err == nil {
 		return done
-	case ok && e.Fault == llm.Busy:
+	}
+	switch e := llm.AsError(err); {
+	case e.Fault == llm.Busy:
 		return busy
-	case ok && e.Status < 500:
-		return invalid
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case e.Fault == llm.Left:
 		return cancelled
+	case e.Status < 500:
+		return invalid
 	default:
 		return failed
 	}

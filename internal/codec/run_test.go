@@ -2,11 +2,15 @@ package codec
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/protobuf"
 )
 
@@ -80,5 +84,19 @@ func TestRunWithoutSchema(t *testing.T) {
 	err := Run(t.Context(), Encode, nil, "demo.A", false, strings.NewReader("{}"), &bytes.Buffer{}, o)
 	if err == nil || !strings.Contains(err.Error(), "demo.A") || !strings.Contains(err.Error(), "--schema") {
 		t.Errorf("a type of no schema: %v", err)
+	}
+}
+
+// TestOutcomes: who left has left, whatever it went through; and what an upstream's
+// time-out caused is no leaving.
+func TestOutcomes(t *testing.T) {
+	timeout := llm.UpstreamError("up", llm.TimedOut, 504, "upstream_timeout", "%s", context.DeadlineExceeded)
+	for err, want := range map[error]outcome{
+		nil: done, context.Canceled: cancelled, llm.After(context.DeadlineExceeded, time.Second, 0, 0): cancelled,
+		llm.Unsent(context.Canceled): cancelled, timeout: failed, io.ErrUnexpectedEOF: failed, errMissing("x", "x"): invalid, errUndone(errFull): busy,
+	} {
+		if got := outcomeOf(err); got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
+		}
 	}
 }

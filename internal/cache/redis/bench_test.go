@@ -7,6 +7,7 @@ import (
 
 	"sluice/internal/cache"
 	"sluice/internal/redis/redistest"
+	"sluice/internal/testkit"
 )
 
 // asked is a level with one of two places filled, and the places.
@@ -43,7 +44,7 @@ func BenchmarkPut(b *testing.B) {
 // What a Get costs: about 21 allocations, and 7 for each place, most of them in
 // go-redis.
 func TestGetAllocs(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	l, places := asked(t)

@@ -15,10 +15,11 @@ import (
 func TestEventsAsOpenAIDescribes(t *testing.T) { testkit.Each(t, testEvents) }
 
 func testEvents(t *testing.T, in testkit.Inputs) {
+	var described testkit.Descriptions
 	for op, name := range map[llm.Operation]string{
 		llm.Chat: "CreateChatCompletionStreamResponse", llm.Response: "ResponseStreamEvent",
 	} {
-		schema := in.Schema(t, name)
+		schema := described.Schema(t, in, name)
 		_, datas, ok := stream(t, op, []byte(samples[op]), true)
 		if !ok {
 			t.Errorf("%v was refused", op)

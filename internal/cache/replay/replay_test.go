@@ -107,7 +107,7 @@ func TestNotUnderstood(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	for op, body := range samples {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 func key(n int) Key { return sha256.Sum256(binary.AppendUvarint(nil, uint64(n))) }
@@ -146,7 +148,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestObserveDoesNotAllocate(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	m, keys := New(64), make([]Key, 200)

@@ -1,5 +1,0 @@
-//go:build !race
-
-package successor
-
-const raceEnabled = false
