@@ -13,13 +13,27 @@ import (
 
 // The layers, from the bottom up. docs/ARCHITECTURE.md says why.
 var (
-	foundation = []string{"llm", "monotonic", "sse", "jsonscan", "embeddings", "memory", "perf", "protobuf", "redis", "state"}
-	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "route", "upstream", "simulator", "dashboard"}
+	foundation = []string{"llm", "lifetime", "monotonic", "sse", "jsonscan", "outline", "embeddings", "memory", "perf", "priority", "protobuf", "redis", "state"}
+	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "ratelimit", "route", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and what is at no edge but uses a
 	// library that speaks it (figures) or is a client of its own (webhooks). All
 	// else, the rest of front included, can have the edge replaced beneath it.
 	speakHTTP = []string{"internal/front/nethttp", "internal/upstream", "internal/simulator", "internal/perf", "internal/perf/alarm"}
 )
+
+// engines speak HTTP to clients. front chooses one, and nothing else knows any. They
+// know of front what its edge is.
+var engines = []string{"internal/front/nethttp", "internal/front/lean"}
+
+// within gives the one of the folders that a package is in, "" for none.
+func within(pkg string, folders []string) string {
+	for _, f := range folders {
+		if pkg == f || strings.HasPrefix(pkg, f+"/") {
+			return f
+		}
+	}
+	return ""
+}
 
 // allowed reports whether a package of Sluice may import another one. Both
 // are named from below the module, as "internal/front/merge".
@@ -34,6 +48,10 @@ func allowed(from, to string) bool {
 	}
 	f, t := part(from), part(to)
 	switch {
+	case within(to, engines) != "" && from != "internal/front" && within(from, engines) != within(to, engines):
+		return false
+	case within(from, engines) != "" && t == "front" && within(to, engines) != within(from, engines):
+		return to == "internal/front/engine"
 	case f == t: // a package and its own subfolders
 		return true
 	case f == "llm":
@@ -101,6 +119,17 @@ func TestAllowed(t *testing.T) {
 		{"internal/sse", "internal/front", false},
 		{"internal/front", "internal/route", false},
 		{"internal/front", "internal/front/merge", true},
+		{"internal/front", "internal/front/lean", true},
+		{"internal/front/lean", "internal/front/lean/wire", true},
+		{"internal/front/lean/wire", "internal/front/engine", true},
+		{"internal/front/lean", "internal/front/nethttp", false},
+		{"internal/front/lean", "internal/front/merge", false},
+		{"internal/front/lean", "internal/front", false},
+		{"internal/front/lean", "internal/memory", true},
+		{"internal/front/merge", "internal/front/lean", false},
+		{"internal/front/engine", "internal/front/nethttp", false},
+		{"internal/gateway", "internal/front/lean", false},
+		{"internal/gateway", "internal/front", true},
 		{"internal/route", "internal/upstream", false},
 		{"internal/upstream/openai", "internal/upstream", true},
 		{"internal/upstream/openai", "internal/sse", true},

@@ -76,11 +76,12 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
+	contents := config.ContentsOf(o.File) // what changes from here on is seen
 	cfg, err := config.Load(o)
 	if err != nil {
 		return err
 	}
-	s := &service{options: o, format: cfg.Log.Format}
+	s := &service{options: o, contents: contents, format: cfg.Log.Format}
 	s.log = c.logger(cfg.Log, &s.level)
 	s.warn(cfg)
 	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})
@@ -115,11 +116,12 @@ func (c *cli) logger(l config.Log, level *slog.LevelVar) *slog.Logger {
 
 // service is a gateway that listens.
 type service struct {
-	options config.LoadOptions
-	gateway *gateway.Gateway
-	log     *slog.Logger
-	level   slog.LevelVar
-	format  string
+	options  config.LoadOptions
+	contents config.Contents // of the file, when it was read
+	gateway  *gateway.Gateway
+	log      *slog.Logger
+	level    slog.LevelVar
+	format   string
 }
 
 // warn logs what the configuration says and probably does not mean, or what is a
@@ -176,7 +178,7 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 
 // watch hands on what the file becomes until ctx is done.
 func (s *service) watch(ctx context.Context, changed chan<- loaded) {
-	err := config.Watch(ctx, s.options, func(cfg *config.Config, err error) {
+	err := config.Watch(ctx, s.options, s.contents, func(cfg *config.Config, err error) {
 		select {
 		case changed <- loaded{cfg, err}:
 		case <-ctx.Done():

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/admit"
+	"sluice/internal/batch"
 	"sluice/internal/cache"
 	"sluice/internal/cache/redis"
 	"sluice/internal/codec"
@@ -26,6 +28,7 @@ import (
 	"sluice/internal/perf/alarm"
 	"sluice/internal/perf/timeline"
 	"sluice/internal/protobuf/catalog"
+	"sluice/internal/ratelimit"
 	"sluice/internal/route"
 	"sluice/internal/state"
 	"sluice/internal/upstream"
@@ -39,12 +42,15 @@ type Config struct {
 	Stream     Stream          `yaml:"stream"`
 	HTTPClient upstream.Config `yaml:"http_client"`
 	// Upstreams is empty when none is configured; the simulator then answers.
-	Upstreams []Upstream   `yaml:"upstreams"`
-	Route     route.Config `yaml:"route"`
-	Cache     Cache        `yaml:"cache"`
-	Protobuf  Protobuf     `yaml:"protobuf"`
-	Perf      Perf         `yaml:"perf"`
-	Log       Log          `yaml:"log"`
+	Upstreams []Upstream       `yaml:"upstreams"`
+	Route     route.Config     `yaml:"route"`
+	Cache     Cache            `yaml:"cache"`
+	RateLimit ratelimit.Config `yaml:"rate_limit"`
+	Admit     admit.Config     `yaml:"admit"`
+	Batch     batch.Config     `yaml:"batch"`
+	Protobuf  Protobuf         `yaml:"protobuf"`
+	Perf      Perf             `yaml:"perf"`
+	Log       Log              `yaml:"log"`
 
 	// StateDir is where a restart finds what the process before it knew; it is
 	// made when it is not there. Empty keeps nothing.
@@ -141,6 +147,9 @@ func Default() Config {
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
+		RateLimit:  ratelimit.Default(),
+		Admit:      admit.Default(),
+		Batch:      batch.Default(),
 		Protobuf:   Protobuf{Config: codec.Default(), Catalog: catalog.Default()},
 		Perf:       Perf{Config: timeline.Default(), Alarm: alarm.Default()},
 		Log:        Log{Level: "info", Format: "text", Config: access.Default()},
@@ -156,6 +165,9 @@ func (c Config) Validate() error {
 		within("http_client", global),
 		within("route", c.Route.Validate()),
 		within("cache", c.Cache.Validate()),
+		within("rate_limit", c.RateLimit.Validate()),
+		within("admit", c.Admit.Validate()),
+		within("batch", c.Batch.Validate()),
 		within("protobuf", c.Protobuf.Validate()),
 		within("perf", c.Perf.Validate()),
 		within("log", c.Log.Validate()),

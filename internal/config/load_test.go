@@ -125,6 +125,7 @@ func TestEnvironmentFaults(t *testing.T) {
 	for _, c := range []struct{ env, want string }{
 		{"SLUICE_PORT=http", `SLUICE_PORT: "http" is not a whole number`},
 		{"SLUICE_PORT=70000", `SLUICE_PORT: server.port: 70000 is not between 0 and 65535`},
+		{"SLUICE_ENGINE=fast", `SLUICE_ENGINE: server.engine: "fast" is neither lean nor nethttp`},
 		{"SLUICE_HTTP2=maybe", `SLUICE_HTTP2: "maybe" is neither true nor false`},
 		{"SLUICE_KEEPALIVE_EXPIRY=1 day", `SLUICE_KEEPALIVE_EXPIRY: "1 day" is not a time, as 500ms, 60s or 1m30s, or a number of seconds`},
 		{"SLUICE_MAX_CONECTIONS=5", `SLUICE_MAX_CONECTIONS: unknown variable; did you mean "SLUICE_MAX_CONNECTIONS"?`},

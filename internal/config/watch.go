@@ -15,8 +15,12 @@ import (
 // or a deploy tool makes several changes in a row.
 const settle = 200 * time.Millisecond
 
+// Contents tells contents of a configuration file apart. The zero value is that of
+// one that cannot be read.
+type Contents [sha256.Size]byte
+
 // Watch loads the configuration again whenever its file has other contents
-// than before, and hands it, or the reason why it cannot be used, to changed.
+// than before, at first than last, and hands it, or the reason why it cannot be used, to changed.
 // It returns when ctx is done, or at once with an error when the file cannot
 // be watched.
 //
@@ -24,13 +28,12 @@ const settle = 200 * time.Millisecond
 // most programs replace a file and do not write into it, and Kubernetes swaps
 // a link to the folder. A file that is mounted alone into a container cannot
 // be watched so. What a secret's "file:" names is not watched either.
-func Watch(ctx context.Context, o LoadOptions, changed func(*Config, error)) error {
+func Watch(ctx context.Context, o LoadOptions, last Contents, changed func(*Config, error)) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
 	}
 	defer func() { _ = w.Close() }()
-	last := digest(o.File)
 	if err := follow(w, o.File); err != nil {
 		return fmt.Errorf("watch configuration: %w", err)
 	}
@@ -49,7 +52,7 @@ func Watch(ctx context.Context, o LoadOptions, changed func(*Config, error)) err
 			// An overflow: events were lost, so look.
 			timer.Reset(settle)
 		case <-timer.C:
-			if now := digest(o.File); now != last {
+			if now := ContentsOf(o.File); now != last {
 				last = now
 				changed(Load(o))
 			}
@@ -79,11 +82,11 @@ func follow(w *fsnotify.Watcher, file string) error {
 	return nil
 }
 
-// digest tells contents apart; a file that cannot be read is the zero digest.
-func digest(file string) (sum [sha256.Size]byte) {
+// ContentsOf gives what a file has now.
+func ContentsOf(file string) (c Contents) {
 	b, err := readUpTo(file, maxFile+1)
 	if err != nil {
-		return sum
+		return c
 	}
 	return sha256.Sum256(b)
 }

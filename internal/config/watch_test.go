@@ -13,8 +13,9 @@ func watched(t *testing.T, file string) <-chan *Config {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	got, ended := make(chan *Config, 16), make(chan error, 1)
+	before := ContentsOf(file)
 	go func() {
-		ended <- Watch(ctx, LoadOptions{File: file}, func(cfg *Config, err error) {
+		ended <- Watch(ctx, LoadOptions{File: file}, before, func(cfg *Config, err error) {
 			if (cfg == nil) == (err == nil) {
 				t.Errorf("handed on %v and %v", cfg, err)
 			}
@@ -27,8 +28,6 @@ func watched(t *testing.T, file string) <-chan *Config {
 			t.Error(err)
 		}
 	})
-	// Watch compares with the contents at its start, which must have been read.
-	time.Sleep(2 * settle)
 	return got
 }
 
@@ -129,7 +128,7 @@ func TestWatchFollowsLinks(t *testing.T) {
 }
 
 func TestWatchNeedsAFolder(t *testing.T) {
-	if err := Watch(t.Context(), LoadOptions{File: filepath.Join(t.TempDir(), "none", "c.yaml")}, nil); err == nil {
+	if err := Watch(t.Context(), LoadOptions{File: filepath.Join(t.TempDir(), "none", "c.yaml")}, Contents{}, nil); err == nil {
 		t.Error("a folder that is not there is watched")
 	}
 }

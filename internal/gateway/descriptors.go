@@ -8,6 +8,7 @@ import (
 	"sluice/internal/front"
 	"sluice/internal/perf"
 	"sluice/internal/perf/process"
+	"sluice/internal/ratelimit"
 	"sluice/internal/upstream"
 )
 
@@ -17,9 +18,9 @@ const ownFiles = 64
 
 // frontConfig is the front's configuration; the simulator's fault header is
 // let through where the simulator is the upstream, and no more connections are
-// than there are file descriptors for.
-func frontConfig(cfg *config.Config) front.Config {
-	fc := cfg.Server
+// than there are file descriptors for. Keys have the meters of the chain.
+func frontConfig(cfg *config.Config, c *chain) front.Config {
+	fc := metered(cfg.Server, held[*ratelimit.Limits](c, "ratelimit"))
 	if limit, ok := process.MaxFiles(); ok {
 		fc.MaxConnections = clientsWithin(limit, cfg)
 	}

@@ -41,6 +41,8 @@ type failing struct {
 func TestFaults(t *testing.T) {
 	for f, c := range [llm.Faults]failing{
 		llm.Declined:     {change: func(cfg *config.Config) { cfg.Server.MaxBodyBytes = 1 }, code: "request_too_large", class: "invalid_request"},
+		llm.Limited:      {change: func(cfg *config.Config) { cfg.RateLimit.RequestsPerMinute = 1 }, first: true, code: "rate_limit_exceeded", class: "rate_limited"},
+		llm.Left:         {elsewhere: "admit: TestLeft"},
 		llm.Internal:     {elsewhere: "front: TestPanic"},
 		llm.Unavailable:  {change: func(cfg *config.Config) { cfg.Route.Breaker.Failures = 1 }, first: true, code: "upstream_unavailable", class: "server_error"},
 		llm.Lacking:      {elsewhere: "cmd/sluice: TestFewDescriptors"},
@@ -48,8 +50,10 @@ func TestFaults(t *testing.T) {
 		llm.Busy: {upstream: hang, change: func(cfg *config.Config) {
 			h := &cfg.Upstreams[0].HTTPClient
 			h.MaxConnections, h.MaxKeepaliveConnections, h.WarmConnections, h.PoolTimeout = 1, 1, 0, 500*time.Millisecond
+			cfg.Admit.MaxConcurrency, cfg.Admit.MinConcurrency = 2, 1 // or the second would wait to be admitted
 		}, first: true, code: "upstream_busy", outcome: "busy", class: "upstream_error"},
 		llm.Replaced:    {elsewhere: "upstream: TestClose"},
+		llm.TooLate:     {elsewhere: "TestAdmission"},
 		llm.Unreachable: {code: "upstream_unreachable", outcome: "unreachable", class: "upstream_error"},
 		llm.Refused: {upstream: refuseStreams, change: func(cfg *config.Config) { cfg.Upstreams[0].HTTPClient.H2C = true },
 			code: "upstream_refused", outcome: "unreachable", class: "upstream_error"},

@@ -103,7 +103,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("set up dashboard: %w", err)
 	}
-	g.front, err = front.New(frontConfig(cfg), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
+	g.front, err = front.New(frontConfig(cfg, g.chain), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Buffers: &g.buffers,
 		Logger:  g.log,
 		Metrics: g.figures,
@@ -168,7 +168,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("reload configuration: %w", err)
 	}
-	edge, err := g.front.Prepare(frontConfig(cfg), cfg.Stream.StreamConfig, next.handler)
+	edge, err := g.front.Prepare(frontConfig(cfg, next), cfg.Stream.StreamConfig, next.handler)
 	if err != nil {
 		next.close()
 		return fmt.Errorf("reload configuration: %w", err)

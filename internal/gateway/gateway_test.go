@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +49,47 @@ func model(t *testing.T) (*simulator.Server, string) {
 	go func() { defer close(done); sim.Serve() }()
 	t.Cleanup(func() { sim.Close(); <-done })
 	return sim, "http://" + addr.String() + "/v1"
+}
+
+// pausing puts something before a model that keeps what comes after the first event
+// of each stream until it is released.
+func pausing(t *testing.T, base string) (before string, release func()) {
+	t.Helper()
+	to, err := url.Parse(strings.TrimSuffix(base, "/v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	let := make(chan struct{})
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		FlushInterval: -1,
+		ModifyResponse: func(resp *http.Response) error {
+			if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+				resp.Body = &heldBody{ReadCloser: resp.Body, until: let}
+			}
+			return nil
+		},
+	}
+	server := httptest.NewServer(proxy)
+	release = sync.OnceFunc(func() { close(let) })
+	t.Cleanup(func() { release(); server.Close() })
+	return server.URL + "/v1", release
+}
+
+type heldBody struct {
+	io.ReadCloser
+	until chan struct{}
+	lines int // that were read
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.lines == 2 {
+		<-b.until
+		return b.ReadCloser.Read(p)
+	}
+	n, err := b.ReadCloser.Read(p[:1])
+	b.lines += bytes.Count(p[:n], []byte("\n"))
+	return n, err
 }
 
 // run starts a Gateway and ends it with the test.
@@ -132,13 +176,14 @@ func TestUnusedKeysAreNamed(t *testing.T) {
 
 func TestReloadDropsNothing(t *testing.T) {
 	sim, base := model(t)
+	base, release := pausing(t, base)
 	_, second := model(t)
 	one := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+base)
 	g, url := run(t, one, nil)
 
 	// A stream that spans both reloads, and calls all the time.
 	stream, err := http.Post(url+"/v1/chat/completions", "application/json",
-		strings.NewReader(`{"model":"one/sim-chat?pace=10ms&tokens=60","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
+		strings.NewReader(`{"model":"one/sim-chat?tokens=60","stream":true,"messages":[{"role":"user","content":"hi"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +226,7 @@ func TestReloadDropsNothing(t *testing.T) {
 	if status, body, err := chat(url, "two/sim-chat"); err != nil || status != 404 {
 		t.Errorf("upstream that was removed: %d %s %v", status, body, err)
 	}
+	release()
 	whole, err := io.ReadAll(stream.Body)
 	if err != nil || !bytes.HasSuffix(whole, []byte("data: [DONE]\n\n")) {
 		t.Errorf("stream across reloads: %v, ends %q", err, whole[max(0, len(whole)-80):])

@@ -8,6 +8,7 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // everything is a monitor with the access log, traces and metrics on, and nobody
@@ -36,7 +37,7 @@ func (m *monitor) watched() *perf.Exchange {
 
 // Watching a request with all there is takes no memory.
 func TestMonitorAllocs(t *testing.T) {
-	if raceEnabled {
+	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	m := everything(t)

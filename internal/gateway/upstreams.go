@@ -140,8 +140,9 @@ func routeStage() stage {
 	return stage{name: "route", anew: true, key: func(cfg *config.Config) any { return cfg.Route }, build: func(a *assembly) (*part, error) {
 		ups := members(a.parts)
 		routed := make([]route.Upstream, len(ups))
+		admits := use[*admission](a, "admit")
 		for i, m := range ups {
-			routed[i] = route.Upstream{Name: m.cfg.Name, Handler: m.serve, Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
+			routed[i] = route.Upstream{Name: m.cfg.Name, Handler: admits.before(m.cfg.Name, m.serve), Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
 		}
 		o := route.Options{Logger: a.log, Before: predecessor[*route.Router](a, "route"), ModelsTTL: a.cfg.Cache.ModelsTTL}
 		if c := use[*cached](a, "cache"); c != nil && a.before == nil {

@@ -84,6 +84,7 @@ func completion(c *exchange) (answer, error) {
 	if err := c.use(req.Model, kindChat); err != nil {
 		return answer{}, err
 	}
+	c.items = len(req.Prompt)
 	n := value(req.N, 1)
 	if n < 1 || n > maxChoices {
 		return answer{}, badRequest("n", "invalid_value", "Invalid 'n': expected a value from 1 to %d.", maxChoices)

@@ -22,6 +22,7 @@ import (
 func (c *exchange) deliver(ans answer, err error) {
 	c.server.failures.resolve(&c.fault)
 	f := &c.fault
+	c.work()
 	c.wait(f.Latency)
 	switch {
 	case f.Reset:

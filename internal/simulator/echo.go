@@ -224,6 +224,7 @@ func moderation(c *exchange) (answer, error) {
 	if len(req.Input) == 0 {
 		return answer{}, badRequest("input", "missing_required_parameter", "Missing required parameter: 'input'.")
 	}
+	c.items = len(req.Input)
 	categories := strings.Fields(`hate hate/threatening harassment harassment/threatening illicit illicit/violent self-harm
 self-harm/intent self-harm/instructions sexual sexual/minors violence violence/graphic`)
 	type result struct {

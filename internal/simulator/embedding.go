@@ -45,6 +45,7 @@ func embeddings(c *exchange) (answer, error) {
 	if err := c.use(req.Model, kindEmbed); err != nil {
 		return answer{}, err
 	}
+	c.items = len(req.Input)
 	dims := value(req.Dimensions, defaultDimensions)
 	switch {
 	case len(req.Input) == 0:

@@ -26,6 +26,10 @@ import (
 //	latency=D        wait before anything is sent
 //	ttft=D           wait between the head and the first event or byte
 //	pace=D           wait before each event but the first
+//	call-cost=D      work for so long on a call, at one at a time
+//	item-cost=D      and for so long on each of its inputs or prompts
+//	cost-spread=P    by up to P percent more or less
+//	workers=N        work at N calls at a time
 //	tokens=N         make the text exactly N tokens long
 //	pad=N            put N bytes of white space behind a unary body; with
 //	                 encoding=gzip this is a decompression bomb
@@ -49,6 +53,9 @@ import (
 //	key=TEXT         does nothing but tell faults apart, for fail-first
 type Fault struct {
 	Latency, TTFT, Pace time.Duration
+	CallCost, ItemCost  time.Duration
+	CostSpread          int // percent
+	Workers             int
 	Tokens, Pad         int
 	Comments, Split     int
 	EOL                 string
@@ -69,7 +76,7 @@ type Fault struct {
 
 const off = -1
 
-func noFault() Fault { return Fault{Cut: off, Stall: off, ErrorEvent: off} }
+func noFault() Fault { return Fault{Workers: 1, Cut: off, Stall: off, ErrorEvent: off} }
 
 // parseFault reads key=value pairs on top of f. Its errors are *llm.Error.
 func parseFault(spec, separator string, f Fault) (Fault, error) {
@@ -109,6 +116,14 @@ func (f *Fault) set(key, value string) (want string) {
 		return setDuration(&f.TTFT, value)
 	case "pace":
 		return setDuration(&f.Pace, value)
+	case "call-cost":
+		return setDuration(&f.CallCost, value)
+	case "item-cost":
+		return setDuration(&f.ItemCost, value)
+	case "cost-spread":
+		return setInt(&f.CostSpread, value, 0, 100)
+	case "workers":
+		return setInt(&f.Workers, value, 1, 1024)
 	case "tokens":
 		return setInt(&f.Tokens, value, 1, 10_000_000)
 	case "pad":

@@ -55,6 +55,7 @@ type exchange struct {
 	model  string // as the client wrote it
 	base   string // without the faults behind it
 	fault  Fault
+	items  int // inputs or prompts, of a call that has several
 }
 
 // event is one server-sent event; one without a name is a plain data event.

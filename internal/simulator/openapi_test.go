@@ -32,7 +32,7 @@ func conforms(t *testing.T, name string, doc []byte) {
 
 // TestDescription says when conforms has to do without OpenAI's own description.
 func TestDescription(t *testing.T) {
-	testkit.Each(t, func(t *testing.T, in testkit.Inputs) { in.Schema(t, "Response") })
+	testkit.Each(t, func(t *testing.T, in testkit.Inputs) { described.Schema(t, in, "Response") })
 }
 
 // weather is a tool with most of what schemas of tools have.

@@ -47,6 +47,7 @@ type Server struct {
 	cancel   context.CancelFunc
 
 	failures failures
+	crews    crews
 
 	requests, active, cancelled atomic.Int64
 
@@ -58,7 +59,7 @@ type Server struct {
 // New makes a Server that does not listen yet.
 func New(cfg Config) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{seed: cfg.Seed, cancel: cancel, failures: failures{left: map[string]int{}}}
+	s := &Server{seed: cfg.Seed, cancel: cancel, failures: failures{left: map[string]int{}}, crews: crews{teams: map[crew]*team{}}}
 	s.routes = routes()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
