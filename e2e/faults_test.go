@@ -386,6 +386,7 @@ upstreams:
   - {name: first, base_url: %q, api_key: first-key, models: [m, only], weight: 1000000}
   - {name: second, base_url: %q, api_key: second-key, models: [m, spare]}
 route:
+  balance: weighted
   fallbacks: {only: [second/spare]}
   retry: {base_delay: 1ms, max_delay: 5ms}
   breaker: {failures: %d, open_for: %s}

@@ -63,7 +63,8 @@ var listening = regexp.MustCompile(`listens on (https?://\S+)`)
 
 // start runs `sluice serve` with a config, none when yaml is empty, and waits
 // until it listens. The process is told to drain when the test ends, and
-// anything but exit code 0 fails the test, a data race included.
+// anything but exit code 0 fails the test, a data race included. It has the engine
+// SLUICE_TEST_ENGINE, or the default one, unless env says which.
 func start(t *testing.T, yaml string, env ...string) *instance {
 	t.Helper()
 	args := []string{"serve", "--port", "0"}
@@ -75,7 +76,11 @@ func start(t *testing.T, yaml string, env ...string) *instance {
 		args = append(args, "--config", file)
 	}
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	if engine := os.Getenv("SLUICE_TEST_ENGINE"); engine != "" {
+		cmd.Env = append(cmd.Env, "SLUICE_ENGINE="+engine)
+	}
+	cmd.Env = append(cmd.Env, env...)
 	in := &instance{cmd: cmd, log: new(testkit.Buffer)}
 	cmd.Stderr = in.log
 	stdout, err := cmd.StdoutPipe()

@@ -37,14 +37,19 @@ type figure struct {
 func everything(t *testing.T) *instance {
 	redis := newRedis(t)
 	accepting := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	models := start(t, "").url + "/v1"
 	in := start(t, fmt.Sprintf(`state_dir: %q
+upstreams: [{name: simulator, base_url: %q}, {name: replica, base_url: %q}]
 cache: {redis_url: %q, cleanup_interval: 1s}
+rate_limit: {requests_per_minute: 1000000, tokens_per_minute: 1000000000}
 perf:
   webhooks: [{url: %q}]
   alarms: [{name: always, figure: process_cpus, above: 0, for: 0s, min_samples: 1}]
-`, t.TempDir(), redis.url, accepting), "OTEL_EXPORTER_OTLP_ENDPOINT="+accepting, "OTEL_BSP_SCHEDULE_DELAY=100", "GOMEMLIMIT=4GiB")
+`, t.TempDir(), models, models, redis.url, accepting), "OTEL_EXPORTER_OTLP_ENDPOINT="+accepting, "OTEL_BSP_SCHEDULE_DELAY=100", "GOMEMLIMIT=4GiB")
+	// Replies are kept by who may have given them, which changes with the second list.
+	testkit.Until(t, "both model lists", func() bool { return strings.Count(in.log.String(), "model list read") == 2 })
 	exercise(t, in)
-	for model, want := range map[string]int{"simulator/sim-chat?status=500": 500, "none": 404} { // either's fault
+	for model, want := range map[string]int{"simulator/simulator/sim-chat?status=500": 500, "none": 404} { // either's fault
 		if a := request(t, "POST", in.url+"/v1/chat/completions", hello(model)); a.status != want {
 			t.Fatal(a)
 		}
@@ -92,7 +97,8 @@ func TestMetricsDocument(t *testing.T) {
 		systems = in.figures(t)
 		_, sent := systems["telemetry"]["otlp_export_seconds"]
 		_, own := systems["front"]["own_requests_total"] // by the call before
-		return sent && own && len(systems["requests"]) > 10 && systems["alarms"]["webhook_seconds"].Kind != ""
+		_, saved := systems["requests"]["tokens_saved_total"]
+		return sent && own && saved && len(systems["requests"]) > 10 && systems["alarms"]["webhook_seconds"].Kind != ""
 	})
 	page, err := os.ReadFile(metricsPage)
 	if err != nil {
