@@ -26,7 +26,7 @@ func TestClient(t *testing.T) {
 		case asked > 1:
 			w.Header().Set("X-Cache", "HIT")
 		}
-		w.Write(reply(16_000))
+		whole(w, reply(16_000))
 	}))
 	defer server.Close()
 	c, err := dial(t.Context(), server.Listener.Addr().String())
@@ -42,7 +42,7 @@ func TestClient(t *testing.T) {
 	if c.hits != 2 || asked != 3 {
 		t.Errorf("%d hits in %d requests", c.hits, asked)
 	}
-	if _, err := c.ask("short"); err == nil || !strings.Contains(err.Error(), "status 400") {
+	if _, err := c.ask("short"); err == nil || !strings.Contains(err.Error(), "400") {
 		t.Errorf("a refused request: %v", err)
 	}
 }

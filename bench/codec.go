@@ -22,8 +22,11 @@ func codecCost(ctx context.Context, w io.Writer, args []string) error {
 	var e effort
 	flags.IntVar(&e.rounds, "rounds", 5, "rounds; the median is printed")
 	flags.DurationVar(&e.load, "d", 100*time.Millisecond, "CPU time of one loop")
-	p := plan{conns: 32}
-	flags.StringVar(&p.binary, "sluice", "", "binary to measure; built from the tree when empty")
+	p := plan{conns: 32, mockKind: mockLean, engines: []string{""}}
+	flags.Func("sluice", "binary to measure; built from the tree when empty", func(s string) error {
+		p.binaries = []string{s}
+		return nil
+	})
 	flags.DurationVar(&p.duration, "load", 4*time.Second, "duration of one load of the endpoint")
 	flags.Parse(args)
 	p.rounds = e.rounds

@@ -21,9 +21,9 @@ func transcodingLab(ctx context.Context, p *plan) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := caching("0", 4*manyKeys)
+	s := caching(proxied, 4*manyKeys)
 	s.sections += fmt.Sprintf("protobuf: {schemas: [%q], result_cache_bytes: 0}\n", schema)
-	return newLab(ctx, p, s)
+	return labWith(ctx, p, s)
 }
 
 // endpoint prints what decoding costs the process beside what answering from
@@ -38,10 +38,11 @@ func endpoint(ctx context.Context, w io.Writer, p plan) error {
 	if err != nil {
 		return err
 	}
-	if err := decodes(ctx, lab.sluice.addr, wire, text); err != nil {
+	sluice := lab.sluices()[0]
+	if err := decodes(ctx, sluice.addr, wire, text); err != nil {
 		return err
 	}
-	if err := lab.fill(ctx, model2KB); err != nil {
+	if err := lab.fill(ctx, manyKeys, model2KB); err != nil {
 		return err
 	}
 	loads := []load{
@@ -51,7 +52,7 @@ func endpoint(ctx context.Context, w io.Writer, p plan) error {
 	var cpu, rate [2][]float64
 	for range p.rounds {
 		for i, ld := range loads {
-			m, err := lab.measure(ctx, lab.sluice, ld)
+			m, err := lab.measure(ctx, sluice, ld)
 			if err != nil {
 				return fmt.Errorf("%s: %w", ld.name, err)
 			}

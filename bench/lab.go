@@ -2,47 +2,37 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
 const apiKey = "bench-key"
 
-// proxy is a server under test.
-type proxy struct {
-	name, addr string
-	cmd        *exec.Cmd
-	firstReply time.Duration // from exec to the first answer
-}
-
-// setup is how the servers under test differ from run to run.
-type setup struct {
-	cpus           string // that they may run on
-	http, location string // directives of nginx
-	sections       string // sections of Sluice's configuration
-}
-
-// passing has both pass everything on.
-func passing() setup {
-	return setup{cpus: "0", location: "proxy_buffering off;", sections: "cache: {enabled: false}\n"}
-}
+// peers is the CPU of the mock, of the load and of this process, where nothing else
+// is said; proxied that of the proxies.
+const proxied, peers, both = "0", "1", "0,1"
 
 // lab holds the processes of a run and the folder of their files.
 type lab struct {
 	plan
-	setup
-	dir           string
-	mockAddr      string
-	mock          *exec.Cmd
-	nginx, sluice *proxy
+	dir       string
+	self      string // this program
+	files     uint64 // that a process may have open
+	variants  []variant
+	mockAddr  string
+	mock      *exec.Cmd
+	proxies   []*proxy // nginx is the first
+	processes int      // that were started
+	requests  int      // seeds that loads may have used
 }
 
-func newLab(ctx context.Context, p *plan, s setup) (*lab, error) {
+// newLab starts a mock. It takes CPU 1 for this process too.
+func newLab(ctx context.Context, p *plan) (*lab, error) {
 	for _, tool := range []string{"nginx", "wrk", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return nil, fmt.Errorf("%s is missing: apt-get install nginx-light wrk util-linux", tool)
@@ -52,113 +42,77 @@ func newLab(ctx context.Context, p *plan, s setup) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{plan: *p, setup: s, dir: dir}
-	if err := l.startAll(ctx); err != nil {
+	l := &lab{plan: *p, dir: dir}
+	if err := l.prepare(ctx); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *lab) startAll(ctx context.Context) (err error) {
-	if l.binary == "" {
-		l.binary = filepath.Join(l.dir, "sluice")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", l.binary, "./cmd/sluice")
+// labWith is a lab in which the proxies run.
+func labWith(ctx context.Context, p *plan, s setup) (*lab, error) {
+	l, err := newLab(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.serve(ctx, s); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *lab) prepare(ctx context.Context) (err error) {
+	if l.files, err = raiseFiles(); err != nil {
+		return err
+	}
+	if len(l.binaries) == 0 {
+		binary := filepath.Join(l.dir, "sluice")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/sluice")
 		build.Dir = ".."
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build sluice: %w\n%s", err, out)
 		}
+		l.binaries = []string{binary}
+	}
+	l.variants = variants(l.binaries, l.engines)
+	if err := pin(ctx, os.Getpid(), peers); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if l.mockAddr, err = freeAddr(); err != nil {
-		return err
-	}
-	if l.mock, err = l.start("1", "mock", self, "mock", l.mockAddr); err != nil {
-		return err
-	}
-	if _, err = waitFor(ctx, "http://"+l.mockAddr+"/v1/models"); err != nil {
-		return err
-	}
-	if l.nginx, err = l.startNginx(ctx); err != nil {
-		return err
-	}
-	l.sluice, err = l.startSluice(ctx)
+	l.self = self
+	l.mock, l.mockAddr, err = l.startMock(ctx, 1)
 	return err
 }
 
-func (l *lab) startNginx(ctx context.Context) (*proxy, error) {
-	addr, err := freeAddr()
-	if err != nil {
-		return nil, err
+// startMock starts one whose models cost so many times what their names say.
+func (l *lab) startMock(ctx context.Context, slower int) (cmd *exec.Cmd, addr string, err error) {
+	if addr, err = freeAddr(); err != nil {
+		return nil, "", err
 	}
-	conf := fmt.Sprintf(`daemon off; user root; worker_processes 1; pid %[1]s/nginx.pid; error_log %[1]s/nginx.err;
-events { worker_connections 16384; }
-http {
-  access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-  keepalive_requests 1000000000;
-  %[4]s
-  upstream mock { server %[2]s; keepalive 64; keepalive_requests 1000000000; }
-  server { listen %[3]s; location / { proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; %[5]s } }
-}`, l.dir, l.mockAddr, addr, l.http, l.location)
-	file := filepath.Join(l.dir, "nginx.conf")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return nil, err
+	if cmd, _, err = l.start(peers, "mock", l.self, "mock", l.mockKind, addr, strconv.Itoa(slower)); err != nil {
+		return nil, "", err
 	}
-	return l.startProxy(ctx, "nginx", addr, "nginx", "-c", file, "-p", l.dir)
+	_, err = waitFor(ctx, "http://"+addr+"/v1/models")
+	return cmd, addr, err
 }
 
-func (l *lab) startSluice(ctx context.Context) (*proxy, error) {
-	addr, err := freeAddr()
+// start runs a program on some CPUs. What it prints is added to a file.
+func (l *lab) start(cpus, name string, argv ...string) (cmd *exec.Cmd, log string, err error) {
+	l.processes++
+	log = filepath.Join(l.dir, fmt.Sprintf("%s-%d.log", strings.ReplaceAll(name, " ", "-"), l.processes))
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	_, port, _ := net.SplitHostPort(addr)
-	conf := fmt.Sprintf(`server:
-  port: %s
-  engine: %s
-  api_keys: [{name: bench, hash: "sha256:%x"}]
-http_client: {max_connections: %d}
-upstreams:
-  - {name: mock, base_url: "http://%s/v1", api_key: upstream-key}
-log: {level: warn}
-%s`, port, l.engine, sha256.Sum256([]byte(apiKey)), l.streams+200, l.mockAddr, l.sections)
-	file := filepath.Join(l.dir, "sluice.yaml")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return nil, err
-	}
-	return l.startProxy(ctx, "sluice", addr, l.binary, "serve", "--config", file)
-}
-
-func (l *lab) startProxy(ctx context.Context, name, addr string, argv ...string) (*proxy, error) {
-	begin := time.Now()
-	cmd, err := l.start(l.cpus, name, argv...)
-	if err != nil {
-		return nil, err
-	}
-	p := &proxy{name: name, addr: addr, cmd: cmd}
-	at, err := waitFor(ctx, "http://"+addr+"/v1/models")
-	p.firstReply = at.Sub(begin)
-	if err != nil {
-		out, _ := os.ReadFile(filepath.Join(l.dir, name+".log"))
-		stop(cmd)
-		return nil, fmt.Errorf("start %s: %w\n%s", name, err, out)
-	}
-	return p, nil
-}
-
-// start runs a program on some CPUs.
-func (l *lab) start(cpus, name string, argv ...string) (*exec.Cmd, error) {
-	log, err := os.Create(filepath.Join(l.dir, name+".log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd := exec.Command("taskset", append([]string{"-c", cpus}, argv...)...)
-	cmd.Stdout, cmd.Stderr = log, log
-	return cmd, cmd.Start()
+	defer file.Close()
+	cmd = exec.Command("taskset", append([]string{"-c", cpus}, argv...)...)
+	cmd.Stdout, cmd.Stderr = file, file
+	return cmd, log, cmd.Start()
 }
 
 func stop(cmd *exec.Cmd) {
@@ -177,11 +131,16 @@ func stop(cmd *exec.Cmd) {
 }
 
 func (l *lab) close() {
-	for _, p := range []*proxy{l.nginx, l.sluice} {
-		if p != nil {
-			stop(p.cmd)
-		}
-	}
+	l.stopProxies()
 	stop(l.mock)
 	os.RemoveAll(l.dir)
+}
+
+// pin has a process run on some CPUs only.
+func pin(ctx context.Context, pid int, cpus string) error {
+	out, err := exec.CommandContext(ctx, "taskset", "-a", "-c", "-p", cpus, strconv.Itoa(pid)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("pin to CPU %s: %w\n%s", cpus, err, out)
+	}
+	return nil
 }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSizes(t *testing.T) {
-	for _, body := range []string{chatBody(false), chatBody(true), keyedBody(model1KB, 1), keyedBody(model2KB, 1), keyedBody(model16KB, 999_999)} {
-		if len(body) != 600 || !json.Valid([]byte(body)) {
+	for _, body := range []string{freshBody(model1KB, false, firstSeed), freshBody(modelSlow, true, firstSeed+12), keyedBody(model1KB, 1), keyedBody(model2KB, 1), keyedBody(model16KB, 999_999)} {
+		if len(body) != bodySize || !json.Valid([]byte(body)) {
 			t.Errorf("request of %d bytes: %s", len(body), body)
 		}
 	}
@@ -33,13 +34,13 @@ func TestMedian(t *testing.T) {
 }
 
 func TestCounted(t *testing.T) {
-	const report = "Running 1s test\n  12345 requests in 1.10s, 1.93MB read\n%sRequests/sec:  11222.73\nTransfer/sec: 1MB\n"
-	n, rate, err := counted(fmt.Appendf(nil, report, ""))
-	if n != 12345 || rate != 11222.73 || err != nil {
-		t.Errorf("%v, %v, %v", n, rate, err)
+	const report = "Running 1s test\n  Latency Distribution\n     50%%  700.00us\n     99%%    2.87ms \n  12345 requests in 1.10s, 1.93MB read\n%sRequests/sec:  11222.73\nTransfer/sec: 1MB\n"
+	n, rate, p99, err := counted(fmt.Appendf(nil, report, ""))
+	if n != 12345 || rate != 11222.73 || p99 != 2870*time.Microsecond || err != nil {
+		t.Errorf("%v, %v, %v, %v", n, rate, p99, err)
 	}
 	for _, bad := range []string{fmt.Sprintf(report, "  Non-2xx or 3xx responses: 1\n"), fmt.Sprintf(report, "  Socket errors: connect 1\n"), "unable to connect"} {
-		if _, _, err := counted([]byte(bad)); err == nil {
+		if _, _, _, err := counted([]byte(bad)); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -55,6 +56,18 @@ func family(pid int) []int {
 	return pids
 }
 
+// cpuTimes are those of several processes.
+func cpuTimes(pids ...int) (all []time.Duration, err error) {
+	for _, pid := range pids {
+		t, err := cpuTime(pid)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
 // freeAddr is a loopback address that nothing listens on.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,4 +102,32 @@ func waitFor(ctx context.Context, url string) (time.Time, error) {
 			return time.Now(), fmt.Errorf("no answer from %s: %w", url, err)
 		}
 	}
+}
+
+// served is how many chats the mock was asked for.
+func (l *lab) served(ctx context.Context) (float64, error) {
+	b, err := page(ctx, "http://"+l.mockAddr+servedPath)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(string(b), 64)
+}
+
+// page reads what a server under test, or the mock, tells of itself.
+func page(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+apiKey)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: status %d", url, resp.StatusCode)
+	}
+	return b, err
 }

@@ -14,49 +14,135 @@ import (
 )
 
 // chatPath is what loads are sent to that name no other path.
-const chatPath = "/v1/chat/completions"
+const chatPath, embeddingsPath = "/v1/chat/completions", "/v1/embeddings"
 
 // load is what wrk sends: requests with one body, or those of a script that goes
 // on from there.
 type load struct {
 	name, body, script string
 	path, contentType  string // "" for a chat request
+	fresh              bool   // the body is a freshBody, of which each request has its own
+	conns              int    // those of the plan when 0
+	cpus               string // where wrk runs; peers when empty
 }
 
 // measured is what a proxy did under a load.
 type measured struct {
-	cpu  float64 // of the proxy, µs a request
-	rate float64 // requests a second
+	cpu, mock float64 // of the proxy and of the mock, µs a request
+	rate      float64 // requests a second
+	p99       time.Duration
 }
 
-// compare loads both proxies in turn and prints the medians.
-func (l *lab) compare(ctx context.Context, loads []load) error {
-	fmt.Printf("%-44s %10s %10s %7s | %10s %10s\n", "", "nginx µs", "sluice µs", "ratio", "nginx /s", "sluice /s")
-	for _, ld := range loads {
-		var cpu, rate [2][]float64
-		var ratio []float64
-		for range l.rounds {
-			var ms [2]measured
-			for i, p := range []*proxy{l.nginx, l.sluice} {
-				var err error
-				if ms[i], err = l.measure(ctx, p, ld); err != nil {
-					return fmt.Errorf("load %s: %w", p.name, err)
-				}
-				cpu[i], rate[i] = append(cpu[i], ms[i].cpu), append(rate[i], ms[i].rate)
+// compare loads the proxies in turn, and gives what a request cost and how many a
+// second there were.
+func (l *lab) compare(ctx context.Context, ld load) (cost, rate line, err error) {
+	cost, rate = newLine("CPU µs, "+ld.name, 1, len(l.proxies)), newLine("requests/s, "+ld.name, 0, len(l.proxies))
+	for range l.rounds {
+		for i, p := range l.proxies {
+			m, err := l.measure(ctx, p, ld)
+			if err != nil {
+				return cost, rate, fmt.Errorf("load %s: %w", p.name, err)
 			}
-			ratio = append(ratio, ms[1].cpu/ms[0].cpu)
+			cost.add(i, m.cpu)
+			rate.add(i, m.rate)
+			if i == 0 {
+				cost.mock = append(cost.mock, m.mock)
+			}
 		}
-		fmt.Printf("%-44s %10.1f %10.1f %7.2f | %10.0f %10.0f\n", ld.name, median(cpu[0]), median(cpu[1]), median(ratio), median(rate[0]), median(rate[1]))
 	}
-	return nil
+	return cost, rate, nil
 }
+
+// measure loads a proxy.
+func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err error) {
+	if err := os.Truncate(p.log, 0); err != nil { // a line a request adds up
+		return m, err
+	}
+	if out, err := l.wrk(ctx, p, ld, time.Second); err != nil {
+		return m, fmt.Errorf("warm up: %w\n%s", err, out)
+	}
+	before, err := cpuTimes(p.pid(), l.mock.Process.Pid)
+	if err != nil {
+		return m, err
+	}
+	asked, err := l.served(ctx)
+	if err != nil {
+		return m, err
+	}
+	out, err := l.wrk(ctx, p, ld, l.duration)
+	if err != nil {
+		return m, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	after, err := cpuTimes(p.pid(), l.mock.Process.Pid)
+	if err != nil {
+		return m, err
+	}
+	n, rate, p99, err := counted(out)
+	if err != nil {
+		return m, err
+	}
+	answered, err := l.served(ctx)
+	if err != nil {
+		return m, err
+	}
+	if ld.fresh && answered-asked < n {
+		return m, fmt.Errorf("%.0f of %.0f requests got as far as the mock", answered-asked, n)
+	}
+	per := func(i int) float64 { return float64((after[i] - before[i]).Microseconds()) / n }
+	return measured{cpu: per(0), mock: per(1), rate: rate, p99: p99}, nil
+}
+
+// wrk has it load a proxy for a while and gives its report.
+func (l *lab) wrk(ctx context.Context, p *proxy, ld load, d time.Duration) ([]byte, error) {
+	script, err := l.writeScript(ld)
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, "taskset", "-c", cmp.Or(ld.cpus, peers), "wrk", "--latency", "--timeout", "10s", "-t1", "-c", strconv.Itoa(cmp.Or(ld.conns, l.conns)), "-d", fmt.Sprintf("%.0fs", d.Seconds()), "-s", script, "http://"+p.addr+cmp.Or(ld.path, chatPath)).CombinedOutput()
+}
+
+// maxRequests is more than one run of wrk sends.
+const maxRequests = 10_000_000
 
 func (l *lab) writeScript(ld load) (file string, err error) {
 	file = filepath.Join(l.dir, "wrk.lua")
+	body, script := ld.body, ld.script
+	if ld.fresh {
+		body, script = reseeded(body, firstSeed+l.requests), countUp
+		l.requests += maxRequests
+	}
 	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='%s'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=%s\n%s",
-		cmp.Or(ld.contentType, "application/json"), apiKey, luaString(ld.body), ld.script)
+		cmp.Or(ld.contentType, "application/json"), apiKey, luaString(body), script)
 	return file, os.WriteFile(file, []byte(lua), 0o600)
 }
+
+// reseeded gives a freshBody another seed.
+func reseeded(body string, seed int) string {
+	digits := strconv.Itoa(seed)
+	return body[:len(body)-1-len(digits)] + digits + "}"
+}
+
+// countUp is a script that sends a freshBody whose seed counts up, so that each
+// request is new to all that remembers any. It counts in the bytes of the request,
+// which takes less than making one.
+const countUp = `local ffi = require("ffi")
+local bytes, size
+function init()
+  local r = wrk.format()
+  size = #r
+  bytes = ffi.new("uint8_t[?]", size)
+  ffi.copy(bytes, r, size)
+end
+function request()
+  local i = size - 2
+  while bytes[i] == 57 do
+    bytes[i] = 48
+    i = i - 1
+  end
+  bytes[i] = bytes[i] + 1
+  return ffi.string(bytes, size)
+end
+`
 
 // luaString is a literal for any bytes.
 func luaString(s string) string {
@@ -67,49 +153,22 @@ func luaString(s string) string {
 	return string(append(b, '"'))
 }
 
-// measure loads a proxy from CPU 1.
-func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err error) {
-	script, err := l.writeScript(ld)
-	if err != nil {
-		return m, err
-	}
-	wrk := func(d time.Duration) ([]byte, error) {
-		return exec.CommandContext(ctx, "taskset", "-c", "1", "wrk", "-t1", "-c", strconv.Itoa(l.conns), "-d", d.String(), "-s", script, "http://"+p.addr+cmp.Or(ld.path, chatPath)).CombinedOutput()
-	}
-	if out, err := wrk(time.Second); err != nil {
-		return m, fmt.Errorf("warm up: %w\n%s", err, out)
-	}
-	before, err := cpuTime(p.cmd.Process.Pid)
-	if err != nil {
-		return m, err
-	}
-	out, err := wrk(l.duration)
-	if err != nil {
-		return m, fmt.Errorf("wrk: %w\n%s", err, out)
-	}
-	after, err := cpuTime(p.cmd.Process.Pid)
-	if err != nil {
-		return m, err
-	}
-	n, rate, err := counted(out)
-	if err != nil {
-		return m, err
-	}
-	return measured{cpu: float64((after - before).Microseconds()) / n, rate: rate}, nil
-}
-
-// counted reads wrk's report: how many requests succeeded, and how many a second.
-func counted(out []byte) (n, rate float64, err error) {
+// counted reads wrk's report: how many requests succeeded, how many a second, and
+// how long 99 % of them took at most.
+func counted(out []byte) (n, rate float64, p99 time.Duration, err error) {
 	if bytes.Contains(out, []byte("Non-2xx")) || bytes.Contains(out, []byte("Socket errors")) {
-		return 0, 0, fmt.Errorf("some requests failed:\n%s", out)
+		return 0, 0, 0, fmt.Errorf("some requests failed:\n%s", out)
 	}
-	m := regexp.MustCompile(`(?s)(\d+) requests in.*Requests/sec:\s+([\d.]+)`).FindSubmatch(out)
+	m := regexp.MustCompile(`(?s)\n\s+99%\s+(\S+) *\n.*?(\d+) requests in.*Requests/sec:\s+([\d.]+)`).FindSubmatch(out)
 	if m == nil {
-		return 0, 0, fmt.Errorf("wrk printed no count:\n%s", out)
+		return 0, 0, 0, fmt.Errorf("wrk printed no count:\n%s", out)
 	}
-	if n, err = strconv.ParseFloat(string(m[1]), 64); err != nil {
-		return 0, 0, err
+	if p99, err = time.ParseDuration(string(m[1])); err != nil {
+		return 0, 0, 0, err
 	}
-	rate, err = strconv.ParseFloat(string(m[2]), 64)
-	return n, rate, err
+	if n, err = strconv.ParseFloat(string(m[2]), 64); err != nil {
+		return 0, 0, 0, err
+	}
+	rate, err = strconv.ParseFloat(string(m[3]), 64)
+	return n, rate, p99, err
 }
