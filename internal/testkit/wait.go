@@ -53,3 +53,22 @@ func Simulation(t testing.TB) {
 		t.Skip("a simulation: make norace runs it")
 	}
 }
+
+// InTime has try show what comes of a time-out that somebody in it has to keep. A machine
+// that is busy may keep them from that: a try that fails is made again with a time-out
+// four times as long, which what is wrong fails with as well. The last one is above ten
+// seconds.
+func InTime(t testing.TB, timeout time.Duration, try func(timeout time.Duration) error) {
+	t.Helper()
+	for {
+		err := try(timeout)
+		if err == nil {
+			return
+		}
+		if timeout > 10*time.Second {
+			t.Fatal(err)
+		}
+		t.Logf("with a time-out of %v: %v", timeout, err)
+		timeout *= 4
+	}
+}

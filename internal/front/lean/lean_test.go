@@ -33,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // handler is a function that answers.
 type handler func(x engine.Exchange) engine.Ending
@@ -129,23 +129,32 @@ type client interface {
 
 func (k kind) dial(t testing.TB, addr string) client {
 	t.Helper()
-	c := dial(t, addr)
-	if k.version == 0 {
-		return c
-	}
-	sealed := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: k.version, MaxVersion: k.version})
-	if err := sealed.Handshake(); err != nil {
+	c, err := k.connect(t, addr)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return sealed
+	return c
 }
 
-// longer is a time-out within which a client does something, where nobody else does.
-func (k kind) longer(timeout time.Duration) time.Duration {
-	if k.version != 0 {
-		return 10 * timeout
+// connect is dial that a server may refuse.
+func (k kind) connect(t testing.TB, addr string) (client, error) {
+	t.Helper()
+	c := dial(t, addr)
+	if k.version == 0 {
+		return c, nil
 	}
-	return timeout
+	sealed := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: k.version, MaxVersion: k.version})
+	return sealed, sealed.Handshake()
+}
+
+// inTime has a try made with a time-out that the server and its client have to keep. TLS
+// takes them longer.
+func (k kind) inTime(t *testing.T, timeout time.Duration, try func(timeout time.Duration) error) {
+	t.Helper()
+	if k.version != 0 {
+		timeout *= 10
+	}
+	testkit.InTime(t, timeout, try)
 }
 
 // fewBytes has a client's socket take no more than a few.
@@ -613,19 +622,6 @@ func TestBaseEnds(t *testing.T) {
 // nothing to its end loses the connection without a word.
 func TestSlow(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		short := k.longer(30 * time.Millisecond)
-		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
-			x.SetReadDeadline(time.Now().Add(short))
-			if b := x.Request().Body; b != nil {
-				if _, err := io.ReadAll(b); !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("read body: %v", err)
-				}
-				return whole(x, 408, "slow")
-			}
-			x.SetReadDeadline(time.Time{})
-			time.Sleep(3 * short) // no deadline of reading is one of the reply
-			return whole(x, 200, "ok")
-		}, func(o *engine.Options) { o.ReadHeaderTimeout, o.IdleTimeout = short, 2*short })
 		for name, c := range map[string]struct{ sent, want string }{
 			"nothing":        {"", ""},
 			"part of a head": {"GET / HTTP/1.1\r\nHos", ""},
@@ -635,12 +631,32 @@ func TestSlow(t *testing.T) {
 			"idle and part":  {get + get[:10], "ok"},
 		} {
 			t.Run(name, func(t *testing.T) {
-				nc := k.dial(t, addr)
-				send(t, nc, c.sent)
-				b, err := io.ReadAll(nc)
-				if err != nil || c.want == "" && len(b) > 0 || !strings.HasSuffix(string(b), c.want) {
-					t.Errorf("%q, %v", b, err)
-				}
+				k.inTime(t, 30*time.Millisecond, func(short time.Duration) error {
+					_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+						x.SetReadDeadline(time.Now().Add(short))
+						if b := x.Request().Body; b != nil {
+							if _, err := io.ReadAll(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+								t.Errorf("read body: %v", err)
+							}
+							return whole(x, 408, "slow")
+						}
+						x.SetReadDeadline(time.Time{})
+						time.Sleep(3 * short) // no deadline of reading is one of the reply
+						return whole(x, 200, "ok")
+					}, func(o *engine.Options) { o.ReadHeaderTimeout, o.IdleTimeout = short, 2*short })
+					nc, err := k.connect(t, addr)
+					if err != nil {
+						return err
+					}
+					if _, err = io.WriteString(nc, c.sent); err != nil {
+						return err
+					}
+					b, err := io.ReadAll(nc)
+					if err != nil || c.want == "" && len(b) > 0 || !strings.HasSuffix(string(b), c.want) {
+						return fmt.Errorf("%q, %w", b, err)
+					}
+					return nil
+				})
 			})
 		}
 	})
@@ -698,36 +714,52 @@ func TestLate(t *testing.T) {
 // now and then is not.
 func TestNothingTaken(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		timeout := k.longer(50 * time.Millisecond)
 		failed := make(chan error, 1)
 		large := bytes.Repeat([]byte("x"), 32<<20)
-		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
-			_, err := x.Whole(&engine.Head{Status: 200}, large)
-			failed <- err
+		begin := func(timeout time.Duration) (client, error) {
+			_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+				_, err := x.Whole(&engine.Head{Status: 200}, large)
+				failed <- err
+				if err != nil {
+					<-x.Context().Done()
+					return engine.Cut
+				}
+				return engine.Whole
+			}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
+			c, err := k.connect(t, addr)
+			if err == nil {
+				_, err = io.WriteString(c, get)
+			}
+			return c, err
+		}
+		k.inTime(t, 50*time.Millisecond, func(timeout time.Duration) error {
+			c, err := begin(timeout)
+			if err != nil { // of the handshake
+				return err
+			}
+			k.fewBytes(c)
+			if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+			return nil
+		})
+		k.inTime(t, 50*time.Millisecond, func(timeout time.Duration) error {
+			slow, err := begin(timeout)
 			if err != nil {
-				<-x.Context().Done()
-				return engine.Cut
+				return err
 			}
-			return engine.Whole
-		}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
-		c := k.dial(t, addr)
-		k.fewBytes(c)
-		send(t, c, get)
-		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%v", err)
-		}
-		slow := k.dial(t, addr)
-		send(t, slow, get)
-		for begun := time.Now(); time.Since(begun) < 4*timeout; time.Sleep(timeout / 10) {
-			if _, err := io.CopyN(io.Discard, slow, 64<<10); err != nil {
-				t.Fatal(err)
+			for begun := time.Now(); time.Since(begun) < 4*timeout && err == nil; time.Sleep(timeout / 10) {
+				_, err = io.CopyN(io.Discard, slow, 64<<10)
 			}
-		}
-		_, _ = io.CopyN(io.Discard, slow, int64(len(large))/2)
-		go func() { _, _ = io.Copy(io.Discard, slow) }()
-		if err := <-failed; err != nil {
-			t.Errorf("one that takes something: %v", err)
-		}
+			if err == nil {
+				_, err = io.CopyN(io.Discard, slow, int64(len(large))/2)
+			}
+			go func() { _, _ = io.Copy(io.Discard, slow) }()
+			if werr := <-failed; werr != nil {
+				return fmt.Errorf("one that takes something: %w, %w", werr, err)
+			}
+			return nil
+		})
 	})
 }
 
@@ -895,36 +927,43 @@ func TestRefusals(t *testing.T) {
 // TestHijack: the connection is given away with what was read of it.
 func TestHijack(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		const timeout = 50 * time.Millisecond
-		failed := make(chan error, 1)
-		s, addr := k.start(t, func(x engine.Exchange) engine.Ending {
-			c, early, err := x.Hijack()
+		k.inTime(t, 50*time.Millisecond, func(timeout time.Duration) error {
+			failed := make(chan error, 1)
+			s, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+				c, early, err := x.Hijack()
+				if err != nil {
+					t.Error(err)
+					return engine.Cut
+				}
+				defer c.Close()
+				_, _ = fmt.Fprintf(c, "early %s", early)
+				b := make([]byte, 5)
+				if _, err = io.ReadFull(c, b); err == nil && string(b) != "later" {
+					t.Errorf("%q", b)
+				}
+				if err == nil {
+					_, err = c.Write(make([]byte, 32<<20))
+				}
+				failed <- err
+				return engine.Whole
+			}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
+			c, err := k.connect(t, addr)
 			if err != nil {
-				t.Error(err)
-				return engine.Cut
+				return err
 			}
-			defer c.Close()
-			_, _ = fmt.Fprintf(c, "early %s", early)
-			b := make([]byte, 5)
-			_, err = io.ReadFull(c, b)
-			if err != nil || string(b) != "later" {
-				t.Errorf("%q, %v", b, err)
+			send(t, c, get+"bytes")
+			b := make([]byte, len("early bytes"))
+			if _, err := io.ReadFull(c, b); err != nil || string(b) != "early bytes" {
+				_ = c.Close()
+				return fmt.Errorf("%q, %w", b, err)
 			}
-			_, err = c.Write(make([]byte, 32<<20))
-			failed <- err
-			return engine.Whole
-		}, func(o *engine.Options) { o.WriteTimeout = func() time.Duration { return timeout } })
-		c := k.dial(t, addr)
-		send(t, c, get+"bytes")
-		b := make([]byte, len("early bytes"))
-		if _, err := io.ReadFull(c, b); err != nil || string(b) != "early bytes" {
-			t.Errorf("%q, %v", b, err)
-		}
-		send(t, c, "later")
-		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("one that takes nothing: %v", err)
-		}
-		testkit.Until(t, "it is closed", func() bool { return s.count() == 0 })
+			send(t, c, "later")
+			if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("one that takes nothing: %v", err)
+			}
+			testkit.Until(t, "it is closed", func() bool { return s.count() == 0 })
+			return nil
+		})
 	})
 }
 

@@ -319,19 +319,19 @@ func TestHandshakes(t *testing.T) {
 	if err := old.Handshake(); err == nil || !strings.Contains(err.Error(), "protocol version") {
 		t.Errorf("an old version: %v", err)
 	}
-	_, addr = start(t, echo, secured, func(o *engine.Options) { o.ReadHeaderTimeout = 200 * time.Millisecond })
+	_, soon := start(t, echo, secured, func(o *engine.Options) { o.ReadHeaderTimeout = 200 * time.Millisecond })
 	var hello bytes.Buffer
 	_ = tls.Client(&recording{Writer: &hello}, trusting(0, "h2")).Handshake()
-	for name, c := range map[string]struct{ sent, want string }{
-		"nothing":         {"", ""},
-		"part of a hello": {hello.String()[:100], ""},
-		"odd record":      {"\x16\x03\x01\xff\xff" + strings.Repeat("x", 9000), "\x15"},
-		"odd bytes":       {"\x00\x01\x02\x03\x04\x05", ""},
-		"cleartext":       {get, "HTTP/1.1 400 "},
-		"more cleartext":  {post("/", strings.Repeat("x", 100_000)), "HTTP/1.1 400 "},
+	for name, c := range map[string]struct{ addr, sent, want string }{
+		"nothing":         {soon, "", ""},
+		"part of a hello": {soon, hello.String()[:100], ""},
+		"odd record":      {addr, "\x16\x03\x01\xff\xff" + strings.Repeat("x", 9000), "\x15"},
+		"odd bytes":       {addr, "\x00\x01\x02\x03\x04\x05", ""},
+		"cleartext":       {addr, get, "HTTP/1.1 400 "},
+		"more cleartext":  {addr, post("/", strings.Repeat("x", 100_000)), "HTTP/1.1 400 "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nc := dial(t, addr)
+			nc := dial(t, c.addr)
 			go func() { _, _ = io.WriteString(nc, c.sent) }()
 			b, err := io.ReadAll(nc)
 			if err != nil || !strings.HasPrefix(string(b), c.want) || c.want == "" && len(b) > 0 {
