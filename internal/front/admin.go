@@ -119,7 +119,7 @@ func (x *exchange) serveOwn() error {
 		}
 	}
 	if reads(x.q.Method) {
-		x.s.endings.wait(endingPatience) // what it tells of may just have ended
+		x.s.endings.wait() // what it tells of may just have ended
 	}
 	switch {
 	case !in.own.Live:

@@ -215,7 +215,7 @@ func (a *aside) serveMetrics(st *state) {
 		a.refuse(err)
 		return
 	}
-	s.endings.wait(endingPatience)
+	s.endings.wait()
 	m := rendered{asideSink: asideSink{aside: a}}
 	select {
 	case s.rendering <- struct{}{}:

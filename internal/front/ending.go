@@ -18,23 +18,25 @@ type endings struct {
 
 	begun   atomic.Uint64 // rounds of waiting
 	waiting chan struct{} // has room for one who waits
+
+	// patience bounds the waiting: a client that takes its last bytes slowly, or an
+	// upstream that leaves a stream open after its last event, delays a report by so
+	// much and no more.
+	patience time.Duration
 }
 
-// endingPatience bounds the waiting: a client that takes its last bytes slowly,
-// or an upstream that leaves a stream open after its last event, delays a report
-// by so much and no more.
-const endingPatience = 250 * time.Millisecond
-
-func newEndings() endings { return endings{waiting: make(chan struct{}, 1)} }
+func newEndings() endings {
+	return endings{waiting: make(chan struct{}, 1), patience: 250 * time.Millisecond}
+}
 
 // wait returns when observers know of every exchange whose reply had been written
-// before, or after patience. Those who wait at the same time share a round.
-func (e *endings) wait(patience time.Duration) {
+// before, or after e's patience. Those who wait at the same time share a round.
+func (e *endings) wait() {
 	if e.count[0].Load()+e.count[1].Load() == 0 {
 		return // as a rule
 	}
 	asked := e.begun.Load()
-	late := time.NewTimer(patience)
+	late := time.NewTimer(e.patience)
 	defer late.Stop()
 	select {
 	case e.waiting <- struct{}{}:

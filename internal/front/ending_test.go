@@ -58,6 +58,7 @@ func TestEndings(t *testing.T) {
 		knew.Store(observer.told.Load())
 		return llm.SendWhole(out, "text/plain", nil)
 	})}, withAdmin)
+	s.endings.patience = time.Hour // of none is it more than its observer that is waited for
 
 	// ends reads as much as a client that knows the API reads.
 	ends := map[string]func(r io.Reader) error{
@@ -113,20 +114,22 @@ func until(begin string) func(io.Reader) error {
 // none.
 func TestEndingsAreNotWaitedForLong(t *testing.T) {
 	e := newEndings()
+	e.patience = 30 * time.Millisecond
 	e.count[1].Add(1)
 	begun := time.Now()
 	done := make(chan struct{})
 	for range 10 {
-		go func() { e.wait(30 * time.Millisecond); done <- struct{}{} }()
+		go func() { e.wait(); done <- struct{}{} }()
 	}
 	for range 10 {
 		<-done
 	}
-	if time.Since(begun) < 30*time.Millisecond {
+	if time.Since(begun) < e.patience {
 		t.Error("it did not wait")
 	}
 	e.count[1].Add(-1)
-	e.wait(time.Hour)
+	e.patience = time.Hour
+	e.wait()
 
 	// Under load there is always one that may be at its end: it is enough that
 	// those are gone that were there.
@@ -150,7 +153,7 @@ func TestEndingsAreNotWaitedForLong(t *testing.T) {
 		}
 	}()
 	for range 5 {
-		e.wait(time.Hour)
+		e.wait()
 	}
 	close(stop)
 	<-done

@@ -47,7 +47,7 @@ func (m eachEngine) Run() (code int) {
 	return code
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // site is a Server that listens on a real socket.
 type site struct {

@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 const livePage = "/v1/performance/live"
@@ -96,6 +97,7 @@ func TestLive(t *testing.T) {
 				if n := s.inFlight.Load(); n != 0 {
 					t.Errorf("a drain would wait for %d requests", n)
 				}
+				testkit.Until(t, "both writes have ended", func() bool { return s.stats.writes.Load() == 2 })
 				c.end(s, leave, more)
 				// A write under way when the connection is closed fails by itself.
 				if err := await(t, ended); !errors.Is(err, c.err) && !(c.name == "close" && err != nil) {
