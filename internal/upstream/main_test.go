@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -34,6 +35,7 @@ func newClient(t testing.TB, base string, change func(*Config, *Options)) *Clien
 		t.Fatal(err)
 	}
 	cfg, o := Default(), Options{Name: "test", BaseURL: u, Proxy: direct}
+	cfg.PoolTimeout, cfg.ConnectTimeout, cfg.TLSTimeout = time.Minute, time.Minute, time.Minute // which no busy machine runs into
 	if change != nil {
 		change(&cfg, &o)
 	}

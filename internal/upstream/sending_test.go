@@ -183,7 +183,7 @@ func TestSendingEnds(t *testing.T) {
 			t.Helper()
 			select {
 			case <-failed:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("%s: Send waits for ever", what)
 			}
 		}
@@ -194,7 +194,7 @@ func TestSendingEnds(t *testing.T) {
 				if err == nil {
 					t.Errorf("%s: the upstream took the body for complete", what)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("%s: the upstream was not told", what)
 			}
 		}

@@ -125,7 +125,7 @@ func TestRecordsComeAsOnePiece(t *testing.T) {
 	}
 	identity, _ := serve(t, echo, withTLS)
 	base := listen(t, func(_ int, nc net.Conn) {
-		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(time.Minute))
 		j := &joined{Conn: nc}
 		tc := tls.Server(j, &tls.Config{Certificates: identity.TLS.Certificates})
 		if _, err := http.ReadRequest(bufio.NewReader(tc)); err != nil {

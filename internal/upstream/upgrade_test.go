@@ -102,7 +102,7 @@ func TestUpgradeFails(t *testing.T) {
 			_, _ = io.Copy(io.Discard, nc)
 		}
 	})
-	c := newClient(t, url, func(cfg *Config, _ *Options) { cfg.IdleTimeout = 50 * time.Millisecond })
+	c := newClient(t, url, nil)
 	for path, code := range map[string]string{"/other": "upstream_bad_reply", "/unnamed": "upstream_bad_reply", "/body": "upstream_bad_reply"} {
 		call := upgrading()
 		call.Target = path
@@ -121,6 +121,7 @@ func TestUpgradeFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		if path == "/deaf" { // the kernel tells of a reset once, a Write as well as a Read
+			r.SetIdleTimeout(50 * time.Millisecond)
 			go r.Pour(endless{})
 		}
 		if _, err := readAll(r); err == nil {

@@ -39,7 +39,7 @@ func dialRaw(t testing.TB, l Limits, serve func(net.Conn)) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	t.Cleanup(func() { _ = nc.Close() })
 	return NewConn(nc, l)
 }

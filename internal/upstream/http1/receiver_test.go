@@ -76,7 +76,7 @@ func dialTLS(t testing.TB, version uint16, serve func(*peer)) *Conn {
 	roots.AddCert(identity.Certificate())
 	certs := identity.TLS.Certificates
 	c := dialRaw(t, Limits{}, func(nc net.Conn) {
-		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(time.Minute))
 		g := &gather{Conn: nc}
 		p := &peer{tls.Server(g, &tls.Config{Certificates: certs, MinVersion: version, MaxVersion: version}), g}
 		if p.Handshake() == nil {

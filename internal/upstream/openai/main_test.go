@@ -65,6 +65,7 @@ func (s *sink) text() string { return string(bytes.Join(s.events, nil)) }
 func newHandler(t testing.TB, base string, change func(*Config, *upstream.Config, *upstream.StreamConfig)) *Handler {
 	t.Helper()
 	cfg, tc := Config{BaseURL: base, APIKey: llm.NewSecret(testKey)}, upstream.Default()
+	tc.PoolTimeout, tc.ConnectTimeout, tc.TLSTimeout = time.Minute, time.Minute, time.Minute // which no busy machine runs into
 	sc := upstream.StreamConfig{FlushInterval: time.Millisecond}
 	if change != nil {
 		change(&cfg, &tc, &sc)
@@ -124,7 +125,7 @@ func chat(body string, stream bool) *llm.Request {
 // call serves a request, with a bound on the test's patience.
 func serve(t testing.TB, h *Handler, req *llm.Request) (*sink, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	out := new(sink)
 	err := h.Serve(ctx, req, out)
