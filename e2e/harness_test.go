@@ -104,7 +104,7 @@ func start(t *testing.T, yaml string, env ...string) *instance {
 	}()
 	select {
 	case in.url = <-found:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		cmd.Process.Kill()
 		t.Fatalf("sluice does not listen:\n%s", in.log)
 	}

@@ -77,7 +77,7 @@ func (o opened) ends(t *testing.T) {
 // code ends a process that was told to and returns its exit code.
 func (in *instance) code(t *testing.T) int {
 	t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() { in.cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Minute, func() { in.cmd.Process.Kill() })
 	defer timer.Stop()
 	in.cmd.Wait()
 	return in.cmd.ProcessState.ExitCode()
@@ -287,7 +287,7 @@ func TestExit(t *testing.T) {
 		"no certificate":   {[]string{"--port", "0", "--config", file("server: {tls: {cert: /nonexistent/c.pem, key: " + binary + "}}\n")}, 2, "c.pem"},
 	} {
 		var stdout, stderr bytes.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		cmd := exec.CommandContext(ctx, binary, append([]string{"serve"}, c.args...)...)
 		cmd.Env = []string{"HOME=" + t.TempDir()}
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr

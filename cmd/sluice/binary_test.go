@@ -21,7 +21,7 @@ import (
 	"sluice/internal/testkit"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // lineWriter is a writer whose lines can be waited for.
 func lineWriter() (io.Writer, <-chan string) {

@@ -28,7 +28,7 @@ import (
 const (
 	upstreamKey = "sk-of-the-upstream"
 	clientKey   = "sk-of-the-client"
-	patience    = 10 * time.Second
+	patience    = time.Minute
 )
 
 // realtime is an upstream with WebSockets: it echoes messages, and closes with
