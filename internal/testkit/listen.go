@@ -2,6 +2,8 @@ package testkit
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -51,15 +53,20 @@ func Listen(t testing.TB, serve func(n int, c net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// Vacant gives an address of loopback where nobody listens: somebody did just now.
+// Vacant gives an address of loopback where nobody listens: somebody did just now. Its
+// port is none of those that are given to connections and to whoever asks for any, of
+// which tests that run at the same time take hundreds a second.
 func Vacant(t testing.TB) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(22_000)))
+		if err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatal("no port of a hundred is vacant")
+	return ""
 }
 
 // Server is what serves on a listener until it is closed, as an engine.

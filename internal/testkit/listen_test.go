@@ -1,12 +1,14 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestListen(t *testing.T) {
@@ -60,6 +62,27 @@ func TestUntil(t *testing.T) {
 	})
 }
 
+// What fails with a short time-out and not with a long one is as it should be.
+func TestInTime(t *testing.T) {
+	late := errors.New("late")
+	for need, want := range map[time.Duration]string{time.Second: "[50ms 200ms 800ms 3.2s] ", time.Hour: "[50ms 200ms 800ms 3.2s 12.8s] late"} {
+		var tried []time.Duration
+		f := &failing{TB: t}
+		func() {
+			defer func() { _ = recover() }()
+			InTime(f, 50*time.Millisecond, func(timeout time.Duration) error {
+				if tried = append(tried, timeout); timeout < need {
+					return late
+				}
+				return nil
+			})
+		}()
+		if got := fmt.Sprint(tried, " ", f.text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // failing takes note of what ended it.
 type failing struct {
 	testing.TB
@@ -67,6 +90,10 @@ type failing struct {
 }
 
 func (f *failing) Helper() {}
+
+func (f *failing) Logf(string, ...any) {}
+
+func (f *failing) Fatal(args ...any) { f.Fatalf("%s", fmt.Sprint(args...)) }
 
 func (f *failing) Fatalf(format string, args ...any) {
 	f.text = fmt.Sprintf(format, args...)

@@ -489,12 +489,7 @@ func TestNoSecondSend(t *testing.T) {
 }
 
 func TestConnectErrors(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	c := newClient(t, "http://"+l.Addr().String(), nil)
+	c := newClient(t, "http://"+testkit.Vacant(t), nil)
 	c.Warm(context.Background())
 	var wg sync.WaitGroup
 	for range 20 {
@@ -507,8 +502,8 @@ func TestConnectErrors(t *testing.T) {
 	if p := c.pool.snapshot(); p.open != 0 || p.waiting != 0 {
 		t.Errorf("%+v", p)
 	}
-	bad := newClient(t, "http://no-such-host.invalid", nil)
-	_, _, err = fetch(context.Background(), bad, post("x"))
+	bad := newClient(t, "http://"+strings.Repeat("x", 64)+".invalid", nil) // which no resolver has to be asked for
+	_, _, err := fetch(context.Background(), bad, post("x"))
 	wantError(t, err, 502, "upstream_unreachable", true)
 }
 

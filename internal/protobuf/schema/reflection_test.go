@@ -29,6 +29,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"sluice/internal/testkit"
 )
 
 // serve starts a gRPC server and gives its address.
@@ -149,12 +151,7 @@ func TestReflectionIsAbsent(t *testing.T) {
 	_, err := Load(context.Background(), Source{Name: "s", Locations: []string{"grpc://" + serve(t, func(*grpc.Server) {})}}, Limits{})
 	refused(t, err, nil, "offers no reflection", "descriptor set")
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, err = Load(context.Background(), Source{Name: "s", Locations: []string{"grpc://" + l.Addr().String()}}, Limits{})
+	_, err = Load(context.Background(), Source{Name: "s", Locations: []string{"grpc://" + testkit.Vacant(t)}}, Limits{})
 	refused(t, err, nil, "grpc://127.0.0.1:", "Unavailable", "connection refused")
 
 	o := shop(t)
