@@ -15,7 +15,7 @@ import (
 )
 
 // Patience bounds what is done in the background: connecting, a probe, Work.
-// It also bounds each command of Try.
+// It also bounds each command of Try. Servers may have another one.
 const Patience = time.Second
 
 // What a call that did not reach the server fails with.
@@ -33,8 +33,8 @@ type Options struct {
 	Logger *slog.Logger // nil: no logs
 	Name   string       // of the user's use in logs, such as "second level"
 
-	// Timeout bounds how long Do waits, all told; at most Patience, which 0 stands
-	// for. A server that does not answer a probe within it is down.
+	// Timeout bounds how long Do waits, all told; at most the patience of the
+	// Servers, which 0 stands for. A server that does not answer a probe within it is down.
 	Timeout time.Duration
 
 	// Probe is a key that probes read, by GET; there need be none. It begins as
@@ -58,6 +58,8 @@ type Client struct {
 	timeout time.Duration
 	key     string
 	pace    Pace
+
+	patience time.Duration
 
 	redis   goredis.UniversalClient
 	release func() // gives the connections back
@@ -84,7 +86,7 @@ func (s *Servers) Client(rawURL string, o Options) (*Client, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		log: o.Logger, name: cmp.Or(o.Name, "redis"), timeout: cmp.Or(o.Timeout, Patience), key: cmp.Or(o.Probe, "probe"),
+		log: o.Logger, name: cmp.Or(o.Name, "redis"), timeout: cmp.Or(o.Timeout, sv.patience), key: cmp.Or(o.Probe, "probe"), patience: sv.patience,
 		pace: Pace{
 			First: cmp.Or(o.Pace.First, 100*time.Millisecond), Longest: cmp.Or(o.Pace.Longest, 5*time.Second),
 			Silence: cmp.Or(o.Pace.Silence, 15*time.Second),
@@ -182,7 +184,7 @@ func (c *Client) Work(f Commands) error {
 		return ErrClosed
 	}
 	defer c.work.Done()
-	ctx, cancel := context.WithTimeout(c.ctx, Patience)
+	ctx, cancel := context.WithTimeout(c.ctx, c.patience)
 	defer cancel()
 	return c.try(ctx, f)
 }
@@ -257,7 +259,7 @@ func (c *Client) probe() {
 // ask reads the probe's key twice: with patience, to connect, and then as a call
 // would. A server too slow for calls is not up.
 func (c *Client) ask() error {
-	for _, limit := range []time.Duration{Patience, c.timeout} {
+	for _, limit := range []time.Duration{c.patience, c.timeout} {
 		ctx, cancel := context.WithTimeout(c.ctx, limit)
 		err := guard(ctx, c.redis, func(ctx context.Context, redis goredis.UniversalClient) error {
 			return redis.Get(ctx, c.key).Err()

@@ -30,7 +30,7 @@ func connections(t testing.TB, s *redistest.Server) int {
 func TestShared(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	var all Servers
+	all := Servers{Patience: patient}
 	a := up(t, &all, s.URL())
 	is(t, "set", do(t, a, "SET", "k", "v"), "OK")
 	is(t, "connections", connections(t, s), 1)
@@ -67,7 +67,7 @@ func TestShared(t *testing.T) {
 func TestListenerLeaves(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	var all Servers
+	all := Servers{Patience: patient}
 	stays, leaves := up(t, &all, s.URL()), up(t, &all, s.URL())
 	heard, broke := make(chan string, 10), make(chan error, 10)
 	subscribed := make(chan bool, 10)
@@ -147,28 +147,37 @@ func TestFrozen(t *testing.T) {
 func TestCloseWhileFrozen(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	var all Servers
-	a, b := up(t, &all, s.URL()), up(t, &all, s.URL())
-	s.Signal(syscall.SIGSTOP)
-	done := make(chan error, 4)
-	var replies [4]string
-	for i, f := range []func(Commands) error{
-		func(f Commands) error { return a.Do(t.Context(), f) }, a.Work, b.Work,
-		func(f Commands) error { return a.Try(t.Context(), f) },
-	} {
-		go func() { done <- f(send(&replies[i], "PING")) }()
-	}
-	testkit.Until(t, "under way", func() bool { return all.inUse() >= 4 })
-	a.Close() // b's use keeps the connections: as long as a command may take
-	b.Close()
-	for range 4 {
-		if err := <-done; err == nil {
-			t.Error("an answer of a server that is frozen")
+	testkit.InTime(t, Patience, func(patience time.Duration) error {
+		all := Servers{Patience: patience}
+		a, b := up(t, &all, s.URL()), up(t, &all, s.URL())
+		s.Signal(syscall.SIGSTOP)
+		defer s.Signal(syscall.SIGCONT)
+		done := make(chan error, 4)
+		var replies [4]string
+		begun := time.Now()
+		for i, f := range []func(Commands) error{
+			func(f Commands) error { return a.Do(t.Context(), f) }, a.Work, b.Work,
+			func(f Commands) error { return a.Try(t.Context(), f) },
+		} {
+			go func() { done <- f(send(&replies[i], "PING")) }()
 		}
-	}
-	is(t, "counted", a.Failed(Connection)+b.Failed(Connection), 0)
-	is(t, "Try", a.Try(t.Context(), send(&replies[0], "PING")), ErrClosed)
-	is(t, "Work", a.Work(send(&replies[0], "PING")), ErrDown)
+		testkit.Until(t, "under way", func() bool { return all.inUse() >= 4 || time.Since(begun) > patience })
+		late := all.inUse() < 4
+		a.Close() // b's use keeps the connections: as long as a command may take
+		b.Close()
+		for range 4 {
+			if err := <-done; err == nil {
+				t.Error("an answer of a server that is frozen")
+			}
+		}
+		if late {
+			return errors.New("not all were under way at the same time")
+		}
+		is(t, "counted", a.Failed(Connection)+b.Failed(Connection), 0)
+		is(t, "Try", a.Try(t.Context(), send(&replies[0], "PING")), ErrClosed)
+		is(t, "Work", a.Work(send(&replies[0], "PING")), ErrDown)
+		return nil
+	})
 }
 
 // inUse counts the connections under way of all servers.
@@ -189,7 +198,7 @@ func TestNonsense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := redistest.RelayTo(t, redistest.Start(t))
-			c := up(t, nil, r.URL())
+			c := up(t, new(Servers), r.URL()) // half a reply is waited for
 			r.Set(mode)
 			for n := 0; c.Up() && n < 20; n++ {
 				do(t, c, "GET", "k")

@@ -15,8 +15,9 @@ import (
 // dialer opens all connections and can close them all, which is what ends every
 // wait for a server that says nothing.
 type dialer struct {
-	ctx context.Context // ends attempts
-	tls *tls.Config     // nil: plain
+	ctx      context.Context // ends attempts
+	tls      *tls.Config     // nil: plain
+	patience time.Duration   // for one
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
@@ -41,12 +42,12 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// dial connects within Patience.
+// dial connects within its patience.
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := d.ctx.Err(); err != nil { // AfterFunc is too late to stop a quick attempt
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
 	defer context.AfterFunc(d.ctx, cancel)()
 	nd := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}

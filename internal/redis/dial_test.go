@@ -12,7 +12,7 @@ import (
 func TestDialerCloses(t *testing.T) {
 	t.Parallel()
 	r := redistest.RelayTo(t, redistest.Start(t))
-	d := &dialer{ctx: t.Context(), open: make(map[*conn]struct{})}
+	d := &dialer{ctx: t.Context(), patience: patient, open: make(map[*conn]struct{})}
 	addr := r.Addr().String()
 	first, err := d.dial(t.Context(), "tcp", addr)
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDialerEndsWithItsServer(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d := &dialer{ctx: ctx, open: make(map[*conn]struct{})}
+	d := &dialer{ctx: ctx, patience: patient, open: make(map[*conn]struct{})}
 	if _, err := d.dial(t.Context(), "tcp", redistest.RelayTo(t, redistest.Start(t)).Addr().String()); err == nil {
 		t.Error("connected for a server that is closed")
 	}

@@ -88,7 +88,7 @@ func (c *Client) subscribe(l Listener, well func()) error {
 
 // patiently runs f, bounded, and tells the breaker nothing.
 func (c *Client) patiently(f Commands) error {
-	ctx, cancel := context.WithTimeout(c.ctx, Patience)
+	ctx, cancel := context.WithTimeout(c.ctx, c.patience)
 	defer cancel()
 	return guard(ctx, c.redis, f)
 }

@@ -37,17 +37,20 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// client makes a client, of servers or of its own, that tries often and is closed
-// at the end.
+// patient is more than any command takes, on a busy machine too.
+const patient = time.Minute
+
+// client makes a client, of servers or of patient ones of its own, that tries often and
+// is closed at the end.
 func client(t testing.TB, s *Servers, url string, o Options) *Client {
 	t.Helper()
 	if s == nil {
-		s = new(Servers)
+		s = &Servers{Patience: patient}
 	}
 	if o.Logger == nil && testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	o.Pace = Pace{First: 5 * time.Millisecond, Longest: 50 * time.Millisecond, Silence: 200 * time.Millisecond}
+	o.Pace = Pace{First: 5 * time.Millisecond, Longest: 50 * time.Millisecond}
 	c, err := s.Client(url, o)
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -13,16 +15,19 @@ import (
 // share their connections, which are closed with the last of them. The zero
 // value is ready for use, by several goroutines.
 type Servers struct {
+	Patience time.Duration // in place of the constant, which 0 stands for: a test has more of it than a user
+
 	mu  sync.Mutex
 	all map[identity]*server
 }
 
 // server is the connections to what a URL names.
 type server struct {
-	redis  goredis.UniversalClient
-	dialer *dialer
-	cancel context.CancelFunc // of what dials
-	users  int                // guarded by Servers.mu
+	redis    goredis.UniversalClient
+	dialer   *dialer
+	patience time.Duration
+	cancel   context.CancelFunc // of what dials
+	users    int                // guarded by Servers.mu
 }
 
 // acquire gives the server of a URL for one more user.
@@ -35,7 +40,7 @@ func (s *Servers) acquire(rawURL string) (*server, func(), error) {
 	defer s.mu.Unlock()
 	sv := s.all[place.id]
 	if sv == nil {
-		sv = connect(place.UniversalOptions)
+		sv = connect(place.UniversalOptions, cmp.Or(s.Patience, Patience))
 		if s.all == nil {
 			s.all = make(map[identity]*server)
 		}
@@ -71,15 +76,15 @@ type quiet struct{}
 func (quiet) Printf(context.Context, string, ...any) {}
 
 // connect makes a server; nothing is dialled yet.
-func connect(o *goredis.UniversalOptions) *server {
+func connect(o *goredis.UniversalOptions, patience time.Duration) *server {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &dialer{ctx: ctx, tls: o.TLSConfig, open: make(map[*conn]struct{})}
+	d := &dialer{ctx: ctx, tls: o.TLSConfig, patience: patience, open: make(map[*conn]struct{})}
 	goredis.SetLogger(quiet{})
 	o.Dialer, o.TLSConfig = d.dial, nil // the dialer does TLS
 	o.Protocol = 2                      // nothing here needs pushes, which cost a look at each command
 	// Contexts bound every command; these are for what go-redis does by itself.
 	o.ContextTimeoutEnabled = true
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = Patience, Patience, Patience, Patience
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = patience, patience, patience, patience
 	o.MaxRetries, o.DialerRetries = -1, 1
 	o.PipelinePoolSize = -1 // all is pipelined: one pool
 	o.DisableIdentity = true
@@ -90,7 +95,7 @@ func connect(o *goredis.UniversalOptions) *server {
 	} else {
 		client.AddHook(failLate{})
 	}
-	return &server{redis: client, dialer: d, cancel: cancel}
+	return &server{redis: client, dialer: d, patience: patience, cancel: cancel}
 }
 
 // close ends all that is under way.

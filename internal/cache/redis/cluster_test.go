@@ -20,7 +20,7 @@ func cluster(t *testing.T) (nodes [3]*redistest.Server, ports [3]string) {
 	for i := range nodes {
 		ports[i] = redistest.Port(t)
 		nodes[i] = redistest.Start(t, "--port", ports[i], "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", redistest.Port(t),
-			"--cluster-node-timeout", "2000")
+			"--cluster-node-timeout", "60000")
 		if err := nodes[i].ClusterAddSlotsRange(ctx, i*16384/3, (i+1)*16384/3-1).Err(); err != nil {
 			t.Fatal(err)
 		}

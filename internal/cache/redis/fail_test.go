@@ -158,7 +158,7 @@ func TestNonsense(t *testing.T) {
 			r.Set(mode)
 			cfg := conf(r.URL())
 			cfg.Timeout = 300 * time.Millisecond
-			l := level(t, cfg, Options{})
+			l := level(t, cfg, Options{Servers: new(redis.Servers)}) // half a reply is waited for
 			is(t, "up", l.Up(), false)
 			r.Set(redistest.Faithful)
 			testkit.Until(t, "up", l.Up)

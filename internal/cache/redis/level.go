@@ -64,15 +64,17 @@ var _ cache.SecondLevel = (*Level)(nil)
 
 // New makes a Level, which is down and asks nobody until Start. Errors are those
 // of Config.Validate, or that there is no URL.
-func New(cfg Config, o Options) (*Level, error) { return open(cfg, o, redis.Pace{}) }
-
-func open(cfg Config, o Options, pace redis.Pace) (*Level, error) {
+func New(cfg Config, o Options) (*Level, error) {
 	if cfg.URL.IsZero() {
 		return nil, errors.New("redis_url: is empty")
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	return open(cfg, o, redis.Pace{})
+}
+
+func open(cfg Config, o Options, pace redis.Pace) (*Level, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

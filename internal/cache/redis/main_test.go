@@ -23,21 +23,32 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fast is the pace of tests.
-var fast = redis.Pace{First: 5 * time.Millisecond, Longest: 50 * time.Millisecond, Silence: 200 * time.Millisecond}
+var fast = redis.Pace{First: 5 * time.Millisecond, Longest: 50 * time.Millisecond}
 
-// conf is a configuration whose time-out no slow machine runs into.
+// patient is more than any command takes, on a busy machine too.
+const patient = time.Minute
+
+// conf is a configuration that is as patient.
 func conf(url string) Config {
 	cfg := Default()
-	cfg.URL, cfg.Timeout = llm.NewSecret(url), redis.Patience
+	cfg.URL, cfg.Timeout = llm.NewSecret(url), patient
 	return cfg
 }
 
 func level(t testing.TB, cfg Config, o Options) *Level {
 	t.Helper()
+	return paced(t, cfg, o, fast)
+}
+
+func paced(t testing.TB, cfg Config, o Options, pace redis.Pace) *Level {
+	t.Helper()
+	if o.Servers == nil {
+		o.Servers = &redis.Servers{Patience: patient}
+	}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	l, err := open(cfg, o, fast)
+	l, err := open(cfg, o, pace)
 	if err != nil {
 		t.Fatal(err)
 	}

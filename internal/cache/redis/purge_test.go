@@ -155,21 +155,28 @@ func TestMissedPurge(t *testing.T) {
 // A subscription that hears nothing more is given up, and what was missed found.
 func TestDeafSubscription(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t)
-	r := redistest.RelayTo(t, s)
-	heard := make(chan cache.Purge, 10)
-	l := level(t, conf(r.URL()), Options{OnPurge: func(p cache.Purge) { heard <- p }})
-	subscribed(t, l, 1)
-	pings := func() bool {
-		return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=4")
-	}
-	testkit.Until(t, "asked, more than once", pings)
-	is(t, "subscriptions", l.figures.subscriptions.Load(), 1)
-	r.Set(redistest.Silent)
-	s.Incr(t.Context(), l.names.epoch)
-	testkit.Until(t, "given up", func() bool { return subscribers(t, s, l) == 0 })
-	r.Set(redistest.Faithful)
-	is(t, "missed", <-heard, cache.Purge{})
+	testkit.InTime(t, 200*time.Millisecond, func(silence time.Duration) error { // and for as long an answer
+		s := redistest.Start(t)
+		r := redistest.RelayTo(t, s)
+		heard := make(chan cache.Purge, 10)
+		pace := fast
+		pace.Silence = silence
+		servers := &redis.Servers{Patience: max(silence, redis.Patience)} // what is silent is waited for
+		l := paced(t, conf(r.URL()), Options{Servers: servers, OnPurge: func(p cache.Purge) { heard <- p }}, pace)
+		pings := func() bool {
+			return strings.Contains(s.Info(t.Context(), "commandstats").Val(), "cmdstat_ping:calls=4")
+		}
+		testkit.Until(t, "asked, more than once", pings)
+		if n := l.figures.subscriptions.Load(); n != 1 {
+			return fmt.Errorf("%d subscriptions", n)
+		}
+		r.Set(redistest.Silent)
+		s.Incr(t.Context(), l.names.epoch)
+		testkit.Until(t, "given up", func() bool { return subscribers(t, s, l) == 0 })
+		r.Set(redistest.Faithful)
+		is(t, "missed", <-heard, cache.Purge{})
+		return nil
+	})
 }
 
 func TestPurgeEndsWithItsContext(t *testing.T) {
