@@ -96,7 +96,7 @@ func TestCacheStoredResponses(t *testing.T) {
 func TestCacheDeleteElsewhere(t *testing.T) {
 	t.Parallel()
 	service, redis := newKeeping(t), newRedis(t)
-	more := fmt.Sprintf("cache: {stored: true, redis_url: %q}\n", redis.url)
+	more := fmt.Sprintf("cache: {stored: true, redis_url: %q, redis_timeout: 1s}\n", redis.url)
 	a, b := start(t, service+more), start(t, service+more)
 	a.l2up(t, "1")
 	b.l2up(t, "1")

@@ -122,12 +122,12 @@ func simulate(t *testing.T) (sim *simulator.Server, base string) {
 	return sim, "http://" + addr.String() + "/v1"
 }
 
-// faultConfig has time-outs that a fault runs into soon, short pauses between
-// attempts, and a breaker that leaves all requests their own outcome.
+// faultConfig has time-outs that a fault runs into soon, and nobody else on a busy
+// machine, short pauses between attempts, and a breaker that leaves all requests their own outcome.
 const faultConfig = `
 upstreams:
   - {name: simulator, base_url: %q, models: ["sim-*"]}
-http_client: {h2c: %t, response_header_timeout: 2s, first_event_timeout: 2s, idle_timeout: 2s, max_reply_bytes: 1MiB}
+http_client: {h2c: %t, response_header_timeout: 5s, first_event_timeout: 5s, idle_timeout: 5s, max_reply_bytes: 1MiB}
 route:
   retry: {base_delay: 1ms, max_delay: 5ms}
   breaker: {failures: 1000000}
@@ -169,7 +169,10 @@ func goroutinesOf(t *testing.T, in *instance) (n int) {
 // gets for it, over both protocols.
 func TestFaults(t *testing.T) {
 	for _, h2c := range []bool{false, true} {
-		t.Run(map[bool]string{false: "http/1.1", true: "h2c"}[h2c], func(t *testing.T) { testFaults(t, h2c) })
+		t.Run(map[bool]string{false: "http/1.1", true: "h2c"}[h2c], func(t *testing.T) {
+			t.Parallel()
+			testFaults(t, h2c)
+		})
 	}
 }
 
@@ -226,8 +229,8 @@ func faultTable() []faultCase {
 	return []faultCase{
 		{fault: "latency=300ms&tokens=20", unary: "200", streamed: whole},
 		{fault: "ttft=300ms&tokens=20", unary: "200", streamed: whole},
-		{fault: "latency=20s&tokens=20", unary: "504 upstream_timeout", streamed: "504 upstream_timeout"},
-		{fault: "ttft=20s&tokens=20", unary: "504 upstream_timeout", streamed: "504 upstream_timeout"},
+		{fault: "latency=60s&tokens=20", unary: "504 upstream_timeout", streamed: "504 upstream_timeout"},
+		{fault: "ttft=60s&tokens=20", unary: "504 upstream_timeout", streamed: "504 upstream_timeout"},
 		same("status=400", "400 context_length_exceeded"),
 		same("status=401", "401 invalid_api_key"),
 		same("status=402", "402 insufficient_balance"),
@@ -538,6 +541,7 @@ func TestRetryAfter(t *testing.T) {
 
 // TestBreaker has an upstream that fails left alone, and asked again later.
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	var healed atomic.Bool
 	first := &scripted{}
 	first.reply = func(n int, w http.ResponseWriter, r *http.Request) {
@@ -548,7 +552,7 @@ func TestBreaker(t *testing.T) {
 		failing(500)(n, w, r)
 	}
 	second := &scripted{reply: good("from the second")}
-	in := start(t, fmt.Sprintf(twoConfig, serve(t, first)+"/v1", serve(t, second)+"/v1", 3, "1s"))
+	in := start(t, fmt.Sprintf(twoConfig, serve(t, first)+"/v1", serve(t, second)+"/v1", 3, "5s"))
 	for range 3 {
 		if got, err := ask(in, "first/m", false); err != nil || got.status != 500 {
 			t.Fatal(got, err)

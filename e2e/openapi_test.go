@@ -21,7 +21,7 @@ func TestErrorsAsOpenAIDescribes(t *testing.T) {
 
 func testErrors(t *testing.T, inputs testkit.Inputs) {
 	schema := inputs.Schema(t, "ErrorResponse")
-	in := start(t, "server: {max_body_bytes: 1000}\nhttp_client: {response_header_timeout: 1s, first_event_timeout: 1s}\n")
+	in := start(t, "server: {max_body_bytes: 1000}\nhttp_client: {response_header_timeout: 5s, first_event_timeout: 5s}\n")
 	// The hash is that of "secret".
 	locked := start(t, `server: {api_keys: [{name: a, hash: "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"}]}`)
 	const asJSON = "application/json"
@@ -45,7 +45,7 @@ func testErrors(t *testing.T, inputs testkit.Inputs) {
 		{"wrong key", locked.url + "/v1/models", "GET", "", "", "Bearer wrong", 401, "invalid_api_key"},
 		{"upstream's HTML", in.url + "/v1/chat/completions", "POST", asJSON, chat("simulator/sim-chat?status=502&key=a"), "", 502, "upstream_error"},
 		{"upstream's cut", in.url + "/v1/chat/completions", "POST", asJSON, chat("simulator/sim-chat?reset=1"), "", 502, "upstream_cut"},
-		{"upstream's time-out", in.url + "/v1/chat/completions", "POST", asJSON, chat("simulator/sim-chat?latency=5s"), "", 504, "upstream_timeout"},
+		{"upstream's time-out", in.url + "/v1/chat/completions", "POST", asJSON, chat("simulator/sim-chat?latency=60s"), "", 504, "upstream_timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			req, err := http.NewRequest(c.method, c.url, strings.NewReader(c.body))

@@ -41,6 +41,16 @@ func (in *instance) say(t *testing.T, key, what string) answer {
 // SDK is told of in OpenAI's form; other keys have none.
 func TestRateLimitShared(t *testing.T) {
 	t.Parallel()
+	for tries := 1; !shareLimit(t); tries++ {
+		if tries == 5 {
+			t.Fatal("Redis never answers in time")
+		}
+	}
+}
+
+// shareLimit reports whether all calls had an answer of Redis, which a busy machine may
+// not give in time: then each process counts by itself, and nothing is shown.
+func shareLimit(t *testing.T) bool {
 	s, r := newService(t), newRedis(t)
 	one, two := start(t, s.limited(t, r, 20, 100_000, "open")), start(t, s.limited(t, r, 20, 100_000, "open"))
 	one.limitsShared(t, "1")
@@ -65,6 +75,11 @@ func TestRateLimitShared(t *testing.T) {
 		})
 	}
 	all.Wait()
+	for _, in := range []*instance{one, two} {
+		if testkit.Total(t, request(t, "GET", in.url+"/metrics", "").body, "sluice_rate_limit_redis_errors_total") > 0 {
+			return false
+		}
+	}
 	if most := 20 + int64(time.Since(begun)/(3*time.Second)) + 1; answered.Load() < 20 || answered.Load() > most || answered.Load()+refused.Load() != 40 {
 		t.Errorf("%d were answered and %d refused, with a limit of 20", answered.Load(), refused.Load())
 	}
@@ -84,6 +99,7 @@ func TestRateLimitShared(t *testing.T) {
 	if reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-Requests")); err != nil || reset < 50*time.Second || reset > time.Minute {
 		t.Errorf("reset is %q", h.Get("X-Ratelimit-Reset-Requests"))
 	}
+	return true
 }
 
 // TestRateLimitTokens: what replies say they took is what counts, on both machines.

@@ -277,7 +277,7 @@ func TestSlowReader(t *testing.T) {
 			io.WriteString(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"total_tokens\":7}}\n\ndata: [DONE]\n\n")
 			close(finished)
 		}))
-		in := start(t, fmt.Sprintf(upConfig, up+"/v1", h2c)+"stream: {buffer_bytes: 64KiB, flush_interval: 0s}\n")
+		in := start(t, fmt.Sprintf(upConfig, up+"/v1", h2c)+"stream: {buffer_bytes: 64KiB, flush_interval: 0s, write_timeout: 300s}\n")
 		conn, err := net.Dial("tcp", strings.TrimPrefix(in.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -355,30 +355,32 @@ func TestSteadySlowClientIsKept(t *testing.T) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range size {
 			if _, err := io.WriteString(w, delta(strings.Repeat("x", 1000))); err != nil {
-				t.Errorf("upstream: %v", err)
-				return
+				return // its client has been given up
 			}
 		}
 		io.WriteString(w, "data: [DONE]\n\n")
 	}))
-	in := start(t, fmt.Sprintf(upConfig, up+"/v1", false)+"stream: {write_timeout: 2s}\n")
-	resp := stream(t, t.Context(), &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, in.url)
-	var got int64
-	piece := make([]byte, 8<<10)
-	for begun := time.Now(); time.Since(begun) < 6*time.Second; time.Sleep(20 * time.Millisecond) {
-		n, err := resp.Body.Read(piece)
-		got += int64(n)
-		if err != nil {
-			t.Fatalf("after %v and %d bytes: %v", time.Since(begun), got, err)
+	testkit.InTime(t, 2*time.Second, func(timeout time.Duration) error {
+		in := start(t, fmt.Sprintf(upConfig, up+"/v1", false)+fmt.Sprintf("stream: {write_timeout: %v}\n", timeout))
+		resp := stream(t, t.Context(), &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, in.url)
+		var got int64
+		piece := make([]byte, 8<<10)
+		for begun := time.Now(); time.Since(begun) < 3*timeout; time.Sleep(timeout / 100) {
+			n, err := resp.Body.Read(piece)
+			got += int64(n)
+			if err != nil {
+				return fmt.Errorf("after %v and %d bytes: %w", time.Since(begun), got, err)
+			}
 		}
-	}
-	rest, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) {
-		t.Errorf("after %d bytes in 6 s and %d more: %v", got, len(rest), err)
-	}
-	if n := metric(t, in, `sluice_replies_aborted_total{cause="write_timeout"}`); n != "0" {
-		t.Errorf("%s clients given up", n)
-	}
+		rest, err := io.ReadAll(resp.Body)
+		if err != nil || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) {
+			return fmt.Errorf("after %d bytes at first and %d more: %w", got, len(rest), err)
+		}
+		if n := metric(t, in, `sluice_replies_aborted_total{cause="write_timeout"}`); n != "0" {
+			t.Errorf("%s clients given up", n)
+		}
+		return nil
+	})
 }
 
 // TestDeadClientIsGivenUp has a client that never reads cost its upstream no

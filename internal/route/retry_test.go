@@ -246,21 +246,23 @@ func TestAttempts(t *testing.T) {
 }
 
 func TestWeights(t *testing.T) {
-	a, b, c := &fake{name: "a"}, &fake{name: "b"}, &fake{name: "c"}
-	i := 0
-	r, err := New(Default(), []Upstream{
-		{Name: "a", Handler: a, Weight: 7, Models: []string{"m"}}, {Name: "b", Handler: b, Weight: 2, Models: []string{"*"}},
-		{Name: "c", Handler: c, Models: []string{"m"}},
-	}, Options{Rand: func() float64 { i++; return float64(i%100) / 100 }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 1000 {
-		ask(t, r, chat("m"))
-	}
-	if a.count() != 700 || b.count() != 200 || c.count() != 100 {
-		t.Errorf("calls %d, %d, %d", a.count(), b.count(), c.count())
-	}
+	synctest.Test(t, func(t *testing.T) { // as on a clock that goes on the slower one would get fewer
+		a, b, c := &fake{name: "a"}, &fake{name: "b"}, &fake{name: "c"}
+		i := 0
+		r, err := New(Default(), []Upstream{
+			{Name: "a", Handler: a, Weight: 7, Models: []string{"m"}}, {Name: "b", Handler: b, Weight: 2, Models: []string{"*"}},
+			{Name: "c", Handler: c, Models: []string{"m"}},
+		}, Options{Rand: func() float64 { i++; return float64(i%100) / 100 }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 {
+			ask(t, r, chat("m"))
+		}
+		if a.count() != 700 || b.count() != 200 || c.count() != 100 {
+			t.Errorf("calls %d, %d, %d", a.count(), b.count(), c.count())
+		}
+	})
 }
 
 func TestFallbacks(t *testing.T) {
