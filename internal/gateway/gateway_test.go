@@ -61,7 +61,13 @@ func pausing(t *testing.T, base string) (before string, release func()) {
 	}
 	let := make(chan struct{})
 	proxy := &httputil.ReverseProxy{
-		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			// A server closes the body of a request once it answers, and with it what
+			// is sent on of it, though all has been read but the end.
+			body, _ := io.ReadAll(r.In.Body)
+			r.Out.Body = io.NopCloser(bytes.NewReader(body))
+		},
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
 			if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
