@@ -128,7 +128,7 @@ func (p *browserPage) text(selector string) string {
 // next one comes there is no answer.
 func (p *browserPage) await(what, expression string) {
 	p.t.Helper()
-	for end := time.Now().Add(40 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		is, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		if err == nil && is {
 			return

@@ -92,13 +92,9 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("a name became an element: %s", n)
 	}
 	p.do(chromedp.SendKeys(chromedp.ID("filter"), "onerror"), chromedp.Click(chromedp.ID("errors")))
-	if got := p.text("#requests"); strings.Contains(got, "onerror") {
-		t.Errorf("errors only: %s", got)
-	}
+	p.await("errors only", `!document.querySelector("#requests").innerText.includes("onerror")`)
 	p.do(chromedp.Click(chromedp.ID("errors")))
-	if got := p.text("#requests tbody"); !strings.Contains(got, "onerror") || strings.Contains(got, "latency=") {
-		t.Errorf("filtered: %s", got)
-	}
+	p.await("those of a name", `((text) => text.includes("onerror") && !text.includes("latency="))(document.querySelector("#requests tbody").innerText)`)
 	p.accessible()
 	p.narrow()
 	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => { d.open = false; })`))
@@ -197,14 +193,10 @@ func (p *browserPage) accessible() {
 		}
 	}
 	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("svg").focus()`), chromedp.KeyEvent(kb.ArrowLeft))
-	if got := p.text(".when"); !strings.HasPrefix(got, "at ") {
-		p.t.Errorf("an arrow key reads no moment of a graph: %q", got)
-	}
+	p.await("a moment of a graph, which an arrow key reads", `document.querySelector(".when").innerText.startsWith("at ")`)
 	// The first key leads past the header, and is to be seen.
 	p.do(chromedp.Evaluate[chromedp.Void](`document.body.tabIndex = -1; document.body.focus()`), chromedp.KeyEvent("\t"))
-	if got := p.js(`document.activeElement.className + " " + getComputedStyle(document.activeElement).outlineStyle`); got != "skip solid" {
-		p.t.Errorf("the first tab leads to %q", got)
-	}
+	p.await("the link that the first tab leads to", `document.activeElement.className + " " + getComputedStyle(document.activeElement).outlineStyle === "skip solid"`)
 }
 
 // TestDashboardKey: with keys configured the page shows nothing before it has an

@@ -15,7 +15,7 @@ import (
 	"sluice/internal/testkit"
 )
 
-// prometheus is a server that scrapes an instance every second.
+// prometheus is a server that scrapes an instance every two seconds.
 type prometheus struct{ url string }
 
 func startPrometheus(t *testing.T, in *instance, flags ...string) *prometheus {
@@ -26,7 +26,7 @@ func startPrometheus(t *testing.T, in *instance, flags ...string) *prometheus {
 	}
 	addr := testkit.Vacant(t)
 	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs: [{job_name: sluice, static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(in.url, "http://"))
+	config := fmt.Sprintf("global: {scrape_interval: 2s}\nscrape_configs: [{job_name: sluice, static_configs: [{targets: [%q]}]}]\n", strings.TrimPrefix(in.url, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +98,9 @@ func TestPrometheus(t *testing.T) {
 					}
 				}
 			}
-			// A scrape that takes longer than its second, as on a busy machine, leaves
+			// A scrape that takes longer than its two seconds, as on a busy machine, leaves
 			// nothing of what was before it: what is missing is asked for again.
-			for end := time.Now().Add(time.Minute); len(missing) > 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			for end := time.Now().Add(3 * time.Minute); len(missing) > 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				for query := range missing {
 					if p.ask(t, query) > 0 {
 						delete(missing, query)

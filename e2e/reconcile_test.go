@@ -149,7 +149,7 @@ func TestReconcile(t *testing.T) {
 				var patience time.Duration
 				model := faults[r.IntN(len(faults))]
 				if r.IntN(10) == 0 {
-					model, patience = "sim-chat?ttft=1s", 20*time.Millisecond
+					model, patience = "sim-chat?ttft=60s", 20*time.Millisecond // which nothing comes before
 				}
 				header := []string{"", "", "", "no-store", "no-cache", "only-if-cached"}[r.IntN(6)]
 				l.call(in.url, model, fmt.Sprint("question ", r.IntN(8)), r.IntN(2) == 0, header, patience)
