@@ -13,12 +13,12 @@ import (
 
 // The layers, from the bottom up. docs/ARCHITECTURE.md says why.
 var (
-	foundation = []string{"llm", "lifetime", "monotonic", "sse", "jsonscan", "outline", "embeddings", "memory", "perf", "priority", "protobuf", "redis", "state"}
+	foundation = []string{"llm", "lifetime", "monotonic", "sse", "jsonscan", "outline", "embeddings", "grpc", "memory", "perf", "priority", "protobuf", "redis", "state", "tunnel"}
 	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "ratelimit", "route", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and what is at no edge but uses a
-	// library that speaks it (figures) or is a client of its own (webhooks). All
+	// library that speaks it (figures) or is a client of its own (webhooks, telemetry). All
 	// else, the rest of front included, can have the edge replaced beneath it.
-	speakHTTP = []string{"internal/front/nethttp", "internal/upstream", "internal/simulator", "internal/perf", "internal/perf/alarm"}
+	speakHTTP = []string{"internal/front/nethttp", "internal/upstream", "internal/simulator", "internal/grpc", "internal/perf", "internal/perf/alarm", "internal/perf/otlp"}
 )
 
 // engines speak HTTP to clients. front chooses one, and nothing else knows any. They

@@ -1,11 +1,9 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -17,11 +15,9 @@ import (
 	"golang.org/x/net/proxy"
 
 	"sluice/internal/llm"
+	"sluice/internal/tunnel"
 	"sluice/internal/upstream/http1"
 )
-
-// maxProxyHead bounds a proxy's answer to CONNECT, in bytes.
-const maxProxyHead = 16 << 10
 
 // sessionCache is how many TLS sessions an upstream's client keeps to resume.
 const sessionCache = 64
@@ -216,7 +212,7 @@ func (d *dialer) reach(ctx context.Context, via *url.URL, older bool) (nc net.Co
 	if d.tls == nil && !d.client.cfg.H2C && !older {
 		return nc, true, nil
 	}
-	if err := tunnel(ctx, nc, d.addr, proxyAuthorization(via)); err != nil {
+	if err := tunnel.Open(ctx, nc, d.addr, tunnel.Authorization(via)); err != nil {
 		_ = nc.Close()
 		return nil, false, fmt.Errorf("tunnel through proxy: %w", err)
 	}
@@ -237,50 +233,6 @@ func (d *dialer) socks(ctx context.Context, via *url.URL) (net.Conn, error) {
 		return nil, fmt.Errorf("connect through SOCKS proxy: %w", err)
 	}
 	return nc, nil
-}
-
-// tunnel asks a proxy for a connection to addr (RFC 9110 section 9.3.6).
-func tunnel(ctx context.Context, nc net.Conn, addr, auth string) error {
-	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
-	req := "CONNECT " + addr + " HTTP/1.1\r\nHost: " + addr + "\r\n"
-	if auth != "" {
-		req += "Proxy-Authorization: " + auth + "\r\n"
-	}
-	if _, err := nc.Write([]byte(req + "\r\n")); err != nil {
-		return fmt.Errorf("write CONNECT: %w", err)
-	}
-	// Byte by byte, because what follows the head belongs to the upstream,
-	// which in HTTP/2 may speak first.
-	head := make([]byte, 0, 256)
-	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
-		if len(head) == maxProxyHead {
-			return errors.New("the proxy's answer is too large")
-		}
-		var one [1]byte
-		if n, err := nc.Read(one[:]); n == 0 && err != nil {
-			return fmt.Errorf("read answer to CONNECT: %w", err)
-		} else if n == 1 {
-			head = append(head, one[0])
-		}
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	line, _, _ := bytes.Cut(head, []byte("\r\n"))
-	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[9] != '2' {
-		return fmt.Errorf("the proxy answered %q", line)
-	}
-	return nil
-}
-
-// proxyAuthorization returns the Basic credentials in a proxy's URL, "" for
-// none.
-func proxyAuthorization(via *url.URL) string {
-	if via.User == nil {
-		return ""
-	}
-	password, _ := via.User.Password()
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(via.User.Username()+":"+password))
 }
 
 func field(name, value string) llm.Field { return llm.Field{Name: name, Value: value} }

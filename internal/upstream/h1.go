@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/tunnel"
 	"sluice/internal/upstream/http1"
 )
 
@@ -139,7 +140,7 @@ func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time
 // addressProxy makes a request one for a plain proxy (RFC 9112 section 3.2.2).
 func (c *Client) addressProxy(cn *conn, q *http1.Request) {
 	q.Target = "http://" + c.host + q.Target
-	if auth := proxyAuthorization(cn.proxy); auth != "" {
+	if auth := tunnel.Authorization(cn.proxy); auth != "" {
 		q.Header = append(q.Header, field("Proxy-Authorization", auth))
 	}
 }

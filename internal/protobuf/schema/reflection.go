@@ -9,14 +9,10 @@ import (
 	"io"
 	"strings"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	pb "google.golang.org/grpc/reflection/grpc_reflection_v1"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"sluice/internal/grpc"
 )
 
 // The reflection service has two names for one protocol: the messages of
@@ -26,18 +22,22 @@ const (
 	reflectionV1Alpha = "grpc.reflection.v1alpha.ServerReflection"
 )
 
-// credentialsFor gives those of a scheme, grpc or grpcs.
-func credentialsFor(scheme string, c *tls.Config) credentials.TransportCredentials {
-	if scheme == "grpc" {
-		return insecure.NewCredentials()
+// credentialsFor gives what TLS a scheme, grpc or grpcs, wants: nil for none.
+func credentialsFor(scheme string, c *tls.Config) *tls.Config {
+	switch {
+	case scheme == "grpc":
+		return nil
+	case c == nil:
+		return &tls.Config{MinVersion: tls.VersionTLS12}
+	default:
+		return c
 	}
-	return credentials.NewTLS(c)
 }
 
 // reflected is what a server has told of its files. They are kept as it sent
 // them, so that the digest is that of the files they were made of.
 type reflected struct {
-	stream  grpc.ClientStream
+	stream  *grpc.Stream
 	decoder *decoder
 	files   []*descriptorpb.FileDescriptorProto
 	have    map[string]bool // paths
@@ -46,20 +46,18 @@ type reflected struct {
 
 // fromServer asks a server for the files of all its services, but those of
 // reflection itself.
-func fromServer(ctx context.Context, target string, c credentials.TransportCredentials, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(c), grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(d.limits.MaxBytes)))
+func fromServer(ctx context.Context, target string, c *tls.Config, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
+	client, err := grpc.New(grpc.Options{Target: target, TLS: c, UserAgent: "sluice", MaxReply: d.limits.MaxBytes})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the stream
+	defer client.Close()
 	r := &reflected{decoder: d, have: map[string]bool{}}
-	services, err := r.open(ctx, conn)
+	services, err := r.open(ctx, client)
+	defer r.stream.Close()
 	for i := 0; i < len(services) && err == nil; i++ {
-		if name := services[i].GetName(); !strings.HasPrefix(name, "grpc.reflection.") {
-			err = r.ask(&pb.ServerReflectionRequest{MessageRequest: &pb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name}})
+		if name := services[i]; !strings.HasPrefix(name, "grpc.reflection.") {
+			err = r.ask(question{symbol: name})
 		}
 	}
 	if err == nil {
@@ -73,39 +71,37 @@ func fromServer(ctx context.Context, target string, c credentials.TransportCrede
 
 // explain makes a status an error that says when it is the time that is up.
 func explain(ctx context.Context, err error) error {
-	s, ok := status.FromError(err)
+	var s *grpc.Status
 	switch {
-	case !ok:
+	case !errors.As(err, &s):
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case s.Code() == codes.Unimplemented:
+	case s.Code == grpc.Unimplemented:
 		return errors.New("the server offers no reflection: load its .proto files or a descriptor set")
 	}
-	return fmt.Errorf("reflection: %s: %.200s", s.Code(), s.Message())
+	return fmt.Errorf("reflection: %s: %.200s", s.Code, s.Message)
 }
 
 // open begins a stream of the version that the server speaks, and lists the
 // services.
-func (r *reflected) open(ctx context.Context, conn *grpc.ClientConn) ([]*pb.ServiceResponse, error) {
-	list := &pb.ServerReflectionRequest{MessageRequest: &pb.ServerReflectionRequest_ListServices{ListServices: "*"}}
+func (r *reflected) open(ctx context.Context, client *grpc.Client) ([]string, error) {
 	var first error
 	for _, version := range []string{reflectionV1, reflectionV1Alpha} {
-		both := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
-		stream, err := conn.NewStream(ctx, both, "/"+version+"/ServerReflectionInfo")
-		if err != nil {
-			return nil, err
+		if r.stream != nil {
+			r.stream.Close()
 		}
-		r.stream = stream
-		reply, err := r.call(list)
+		r.stream = client.Stream(ctx, "/"+version+"/ServerReflectionInfo")
+		reply, err := r.call(question{services: true})
 		if err == nil {
-			services := reply.GetListServicesResponse().GetService()
-			if len(services) > r.decoder.limits.MaxMessages {
+			if len(reply.services) > r.decoder.limits.MaxMessages {
 				return nil, over("services", r.decoder.limits.MaxMessages)
 			}
-			return services, nil
+			return reply.services, nil
 		}
-		if first = cmp.Or(first, err); status.Code(err) != codes.Unimplemented {
+		first = cmp.Or(first, err)
+		var s *grpc.Status
+		if !errors.As(err, &s) || s.Code != grpc.Unimplemented {
 			return nil, err
 		}
 	}
@@ -113,40 +109,40 @@ func (r *reflected) open(ctx context.Context, conn *grpc.ClientConn) ([]*pb.Serv
 }
 
 // call asks one question.
-func (r *reflected) call(q *pb.ServerReflectionRequest) (*pb.ServerReflectionResponse, error) {
-	// Where sending fails, receiving says why.
-	if err := r.stream.SendMsg(q); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+func (r *reflected) call(q question) (answer, error) {
+	_ = r.stream.Send(q.encode()) // Where sending fails, receiving says why.
+	b, err := r.stream.Receive()
+	if err == io.EOF { //nolint:errorlint // Receive returns it so
+		return answer{}, errors.New("the server ended the stream")
 	}
-	reply := &pb.ServerReflectionResponse{}
-	if err := r.stream.RecvMsg(reply); err != nil {
-		return nil, err
+	if err != nil {
+		return answer{}, err
 	}
-	if e := reply.GetErrorResponse(); e != nil {
-		return nil, &refusal{q, codes.Code(e.GetErrorCode()), e.GetErrorMessage()}
+	a, err := decodeAnswer(b)
+	if err == nil && a.refused {
+		err = &refusal{q, a.code, a.message}
 	}
-	return reply, nil
+	return a, err
 }
 
 // refusal is a question that the server has no answer to.
 type refusal struct {
-	question *pb.ServerReflectionRequest
-	code     codes.Code
+	question question
+	code     grpc.Code
 	message  string
 }
 
 func (e *refusal) Error() string {
-	what := cmp.Or(e.question.GetFileContainingSymbol(), e.question.GetFileByFilename(), "its services")
-	return fmt.Sprintf("the server does not describe %.200q: %s: %.200s", what, e.code, e.message)
+	return fmt.Sprintf("the server does not describe %.200q: %s: %.200s", e.question.what(), e.code, e.message)
 }
 
 // ask asks for files, and keeps those that are new.
-func (r *reflected) ask(q *pb.ServerReflectionRequest) error {
+func (r *reflected) ask(q question) error {
 	reply, err := r.call(q)
 	if err != nil {
 		return err
 	}
-	for _, b := range reply.GetFileDescriptorResponse().GetFileDescriptorProto() {
+	for _, b := range reply.files {
 		name := pathOf(b)
 		if _, ok := standard(name); ok || r.have[name] {
 			continue
@@ -180,7 +176,7 @@ func (r *reflected) rest() error {
 			if _, ok := standard(path); ok || r.have[path] {
 				continue
 			}
-			err := r.ask(&pb.ServerReflectionRequest{MessageRequest: &pb.ServerReflectionRequest_FileByFilename{FileByFilename: path}})
+			err := r.ask(question{file: path})
 			if err != nil {
 				return err
 			}
@@ -213,7 +209,7 @@ func (r *reflected) extensions(list []*descriptorpb.DescriptorProto, in string) 
 }
 
 func (r *reflected) extending(name string) error {
-	reply, err := r.call(&pb.ServerReflectionRequest{MessageRequest: &pb.ServerReflectionRequest_AllExtensionNumbersOfType{AllExtensionNumbersOfType: name}})
+	reply, err := r.call(question{extensions: name})
 	var none *refusal
 	if errors.As(err, &none) {
 		return nil // not every server can tell
@@ -221,14 +217,11 @@ func (r *reflected) extending(name string) error {
 	if err != nil {
 		return err
 	}
-	numbers := reply.GetAllExtensionNumbersResponse().GetExtensionNumber()
-	if r.asked += len(numbers); r.asked > r.decoder.limits.MaxFields {
+	if r.asked += len(reply.numbers); r.asked > r.decoder.limits.MaxFields {
 		return over("extensions", r.decoder.limits.MaxFields)
 	}
-	for _, number := range numbers {
-		err := r.ask(&pb.ServerReflectionRequest{MessageRequest: &pb.ServerReflectionRequest_FileContainingExtension{
-			FileContainingExtension: &pb.ExtensionRequest{ContainingType: name, ExtensionNumber: number},
-		}})
+	for _, number := range reply.numbers {
+		err := r.ask(question{extended: name, number: number})
 		if err != nil && !errors.As(err, &none) {
 			return err
 		}

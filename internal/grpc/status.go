@@ -1,0 +1,199 @@
+package grpc
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Code says how a call ended. The values are gRPC's ("Status codes and their use in
+// gRPC").
+type Code uint32
+
+// The codes that there are.
+const (
+	OK Code = iota
+	Canceled
+	Unknown
+	InvalidArgument
+	DeadlineExceeded
+	NotFound
+	AlreadyExists
+	PermissionDenied
+	ResourceExhausted
+	FailedPrecondition
+	Aborted
+	OutOfRange
+	Unimplemented
+	Internal
+	Unavailable
+	DataLoss
+	Unauthenticated
+)
+
+// String gives the code's name, or its number.
+func (c Code) String() string {
+	names := [...]string{
+		"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied",
+		"ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss",
+		"Unauthenticated",
+	}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return fmt.Sprintf("Code(%d)", uint32(c))
+}
+
+// Status is how a call ended that did not end well: as the server said, or as it
+// looked from here.
+type Status struct {
+	Code    Code
+	Message string
+
+	// RetryDelay is how long the server wants to be left alone before the call is
+	// repeated (google.rpc.RetryInfo), where it said so.
+	RetryDelay    time.Duration
+	HasRetryDelay bool
+}
+
+func (s *Status) Error() string { return fmt.Sprintf("%s: %s", s.Code, s.Message) }
+
+// The fields that say how a call ended.
+const (
+	statusField  = "Grpc-Status"
+	messageField = "Grpc-Message"
+	detailsField = "Grpc-Status-Details-Bin"
+)
+
+// ended gives io.EOF where a call ended well.
+func ended(resp *http.Response) error {
+	end := resp.Trailer
+	if end.Get(statusField) == "" {
+		end = resp.Header // a reply that is over with its head
+	}
+	return statusOf(end)
+}
+
+func statusOf(end http.Header) error {
+	code, err := strconv.ParseUint(end.Get(statusField), 10, 32)
+	if err != nil {
+		return &Status{Code: Internal, Message: "the reply ends without a status"}
+	}
+	if Code(code) == OK {
+		return io.EOF
+	}
+	s := &Status{Code: Code(code), Message: unescape(end.Get(messageField))}
+	if details, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(end.Get(detailsField), "=")); err == nil {
+		s.RetryDelay, s.HasRetryDelay = retryDelay(details)
+	}
+	return s
+}
+
+// unescape decodes a percent-encoded message. What is no code stays as it is.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b = append(b, byte(n))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return strings.ToValidUTF8(string(b), "\ufffd")
+}
+
+// retryDelay finds a RetryInfo among the details of a google.rpc.Status.
+func retryDelay(status []byte) (d time.Duration, ok bool) {
+	const details, anyType, anyValue, delay, seconds, nanos = 3, 1, 2, 1, 1, 2
+	eachField(status, func(number protowire.Number, _ uint64, detail []byte) {
+		if number != details {
+			return
+		}
+		var name, value []byte
+		eachField(detail, func(number protowire.Number, _ uint64, b []byte) {
+			switch number {
+			case anyType:
+				name = b
+			case anyValue:
+				value = b
+			}
+		})
+		if !strings.HasSuffix(string(name), "/google.rpc.RetryInfo") {
+			return
+		}
+		ok = true
+		eachField(value, func(number protowire.Number, _ uint64, b []byte) {
+			if number != delay {
+				return
+			}
+			var s, n int64
+			eachField(b, func(number protowire.Number, v uint64, _ []byte) {
+				switch number {
+				case seconds:
+					s = int64(v)
+				case nanos:
+					n = int64(v)
+				}
+			})
+			s = min(max(s, 0), math.MaxInt64/int64(time.Second)-1)
+			d = time.Duration(s)*time.Second + time.Duration(min(max(n, 0), int64(time.Second)-1))
+		})
+	})
+	return d, ok
+}
+
+// eachField calls f for each field of a message that is a number or bytes, up to
+// where it is no message any more.
+func eachField(b []byte, f func(number protowire.Number, v uint64, content []byte)) {
+	for len(b) > 0 {
+		number, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return
+		}
+		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if n < 0 {
+			return
+		}
+		switch b = b[tag:]; kind {
+		case protowire.VarintType:
+			v, _ := protowire.ConsumeVarint(b)
+			f(number, v, nil)
+		case protowire.BytesType:
+			v, _ := protowire.ConsumeBytes(b)
+			f(number, 0, v)
+		}
+		b = b[n:]
+	}
+}
+
+// ofHTTP gives the code that a status of HTTP stands for where there is none of
+// gRPC ("HTTP to gRPC Status Code Mapping").
+func ofHTTP(status int) Code {
+	switch status {
+	case http.StatusBadRequest:
+		return Internal
+	case http.StatusUnauthorized:
+		return Unauthenticated
+	case http.StatusForbidden:
+		return PermissionDenied
+	case http.StatusNotFound:
+		return Unimplemented
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return Unavailable
+	default:
+		return Unknown
+	}
+}
