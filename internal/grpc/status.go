@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"sluice/internal/protobuf/fields"
 )
 
 // Code says how a call ended. The values are gRPC's ("Status codes and their use in
@@ -117,66 +119,50 @@ func unescape(s string) string {
 
 // retryDelay finds a RetryInfo among the details of a google.rpc.Status.
 func retryDelay(status []byte) (d time.Duration, ok bool) {
-	const details, anyType, anyValue, delay, seconds, nanos = 3, 1, 2, 1, 1, 2
-	eachField(status, func(number protowire.Number, _ uint64, detail []byte) {
+	const details, anyType, anyValue, delay = 3, 1, 2, 1
+	_ = fields.Each(status, func(number protowire.Number, _, detail []byte) error {
 		if number != details {
-			return
+			return nil
 		}
 		var name, value []byte
-		eachField(detail, func(number protowire.Number, _ uint64, b []byte) {
+		_ = fields.Each(detail, func(number protowire.Number, _, b []byte) error {
 			switch number {
 			case anyType:
 				name = b
 			case anyValue:
 				value = b
 			}
+			return nil
 		})
 		if !strings.HasSuffix(string(name), "/google.rpc.RetryInfo") {
-			return
+			return nil
 		}
 		ok = true
-		eachField(value, func(number protowire.Number, _ uint64, b []byte) {
-			if number != delay {
-				return
+		return fields.Each(value, func(number protowire.Number, _, b []byte) error {
+			if number == delay {
+				d = duration(b)
 			}
-			var s, n int64
-			eachField(b, func(number protowire.Number, v uint64, _ []byte) {
-				switch number {
-				case seconds:
-					s = int64(v)
-				case nanos:
-					n = int64(v)
-				}
-			})
-			s = min(max(s, 0), math.MaxInt64/int64(time.Second)-1)
-			d = time.Duration(s)*time.Second + time.Duration(min(max(n, 0), int64(time.Second)-1))
+			return nil
 		})
 	})
 	return d, ok
 }
 
-// eachField calls f for each field of a message that is a number or bytes, up to
-// where it is no message any more.
-func eachField(b []byte, f func(number protowire.Number, v uint64, content []byte)) {
-	for len(b) > 0 {
-		number, kind, tag := protowire.ConsumeTag(b)
-		if tag < 0 {
-			return
+// duration reads a google.protobuf.Duration; one that is below zero is none.
+func duration(b []byte) time.Duration {
+	const seconds, nanos = 1, 2
+	var s, n int64
+	_ = fields.Each(b, func(number protowire.Number, field, _ []byte) error {
+		switch number {
+		case seconds:
+			s = int64(fields.Varint(field))
+		case nanos:
+			n = int64(fields.Varint(field))
 		}
-		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
-		if n < 0 {
-			return
-		}
-		switch b = b[tag:]; kind {
-		case protowire.VarintType:
-			v, _ := protowire.ConsumeVarint(b)
-			f(number, v, nil)
-		case protowire.BytesType:
-			v, _ := protowire.ConsumeBytes(b)
-			f(number, 0, v)
-		}
-		b = b[n:]
-	}
+		return nil
+	})
+	s = min(max(s, 0), math.MaxInt64/int64(time.Second)-1)
+	return time.Duration(s)*time.Second + time.Duration(min(max(n, 0), int64(time.Second)-1))
 }
 
 // ofHTTP gives the code that a status of HTTP stands for where there is none of

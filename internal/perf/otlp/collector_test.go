@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -26,6 +24,7 @@ import (
 
 	colmetricpb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	metricpb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
@@ -265,24 +264,23 @@ func formatted(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
 // startTimes are since when the series of a metric count, by the values of their
 // attributes.
-func startTimes(data metricdata.Aggregation) map[string]time.Time {
+func startTimes(t *testing.T, m *metricpb.Metric) map[string]time.Time {
 	out := make(map[string]time.Time)
-	add := func(set attribute.Set, start time.Time) {
+	add := func(list []*commonpb.KeyValue, start uint64) {
 		name := ""
-		for i := set.Iter(); i.Next(); {
-			name += " " + i.Attribute().Value.AsString()
+		for _, kv := range list {
+			name += " " + kv.Value.GetStringValue()
 		}
-		out[name] = start
+		if _, twice := out[name]; twice {
+			t.Errorf("%s has two series of %q", m.Name, name)
+		}
+		out[name] = time.Unix(0, int64(start))
 	}
-	switch d := data.(type) {
-	case metricdata.Sum[float64]:
-		for _, p := range d.DataPoints {
-			add(p.Attributes, p.StartTime)
-		}
-	case metricdata.ExponentialHistogram[float64]:
-		for _, p := range d.DataPoints {
-			add(p.Attributes, p.StartTime)
-		}
+	for _, p := range m.GetSum().GetDataPoints() {
+		add(p.Attributes, p.StartTimeUnixNano)
+	}
+	for _, p := range m.GetExponentialHistogram().GetDataPoints() {
+		add(p.Attributes, p.StartTimeUnixNano)
 	}
 	return out
 }

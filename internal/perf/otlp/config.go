@@ -3,7 +3,6 @@ package otlp
 import (
 	"fmt"
 	"math"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -17,19 +16,18 @@ const (
 	GRPC Protocol = "grpc"
 )
 
-// Signal says whether, and how, traces or metrics are sent. Where to is the
-// exporters' to read.
+// Signal says whether, and how, traces or metrics are sent.
 type Signal struct {
 	On       bool
 	Protocol Protocol
+	Connection
 }
 
-// Config is what the environment says of telemetry, without what the exporters
-// read themselves: endpoints, header fields, certificates, compression and
-// time-outs of single calls.
+// Config is what the environment says of telemetry.
 type Config struct {
 	Traces, Metrics Signal
 	Sampler         Sampler
+	Resource        map[string]string // what it says of the process
 
 	BatchDelay   time.Duration // between two exports of spans
 	BatchTimeout time.Duration // of an export of spans, with all tries
@@ -71,6 +69,7 @@ func FromEnv(getenv func(string) string) (Config, bool, error) {
 	if !c.Traces.On && !c.Metrics.On {
 		return Config{}, false, nil
 	}
+	c.Resource = e.resource()
 	c.Sampler = e.sampler()
 	c.BatchDelay = e.milliseconds("OTEL_BSP_SCHEDULE_DELAY", 5*time.Second)
 	c.BatchTimeout = e.milliseconds("OTEL_BSP_EXPORT_TIMEOUT", 30*time.Second)
@@ -95,11 +94,7 @@ func (e *environment) warn(name, why string) { e.warnings = append(e.warnings, n
 
 // signal reads what is set for TRACES or METRICS, or for both.
 func (e *environment) signal(kind string) (Signal, error) {
-	own, both := "OTEL_EXPORTER_OTLP_"+kind, "OTEL_EXPORTER_OTLP"
-	name, endpoint := own+"_ENDPOINT", e.text(own+"_ENDPOINT")
-	if endpoint == "" {
-		name, endpoint = both+"_ENDPOINT", e.text(both+"_ENDPOINT")
-	}
+	_, endpoint := e.setting(kind, "ENDPOINT")
 	s := Signal{On: endpoint != "", Protocol: HTTP}
 	switch exporter := strings.ToLower(e.text("OTEL_" + kind + "_EXPORTER")); exporter {
 	case "":
@@ -114,25 +109,17 @@ func (e *environment) signal(kind string) (Signal, error) {
 	if !s.On {
 		return s, nil
 	}
-	protocol := e.text(own + "_PROTOCOL")
-	if protocol == "" {
-		protocol = e.text(both + "_PROTOCOL")
-	}
+	name, protocol := e.setting(kind, "PROTOCOL")
 	switch Protocol(protocol) {
 	case "", HTTP:
 	case GRPC:
 		s.Protocol = GRPC
 	default:
-		e.warn(both+"_PROTOCOL", fmt.Sprintf("%q is not supported: http/protobuf, which is used, and grpc are", protocol))
+		e.warn(name, fmt.Sprintf("%q is not supported: http/protobuf, which is used, and grpc are", protocol))
 	}
-	if endpoint == "" {
-		return s, nil
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || s.Protocol == HTTP && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		return s, fmt.Errorf("%s: %q is not a URL such as http://127.0.0.1:4318", name, endpoint)
-	}
-	return s, nil
+	var err error
+	s.Connection, err = e.connection(kind, s.Protocol)
+	return s, err
 }
 
 func (e *environment) milliseconds(name string, unset time.Duration) time.Duration {

@@ -6,7 +6,8 @@
 // less than a microsecond, and what does not fit is dropped and counted. Spans say
 // how a request went and never what was in it.
 //
-// The official exporters carry the data, so the variables for the connection mean
-// what they mean everywhere. Names are those of OpenTelemetry's semantic
-// conventions, as of SchemaURL, where these have one.
+// The variables mean what they mean to OpenTelemetry's own exporters, without
+// which this does: docs/decisions/0027-what-the-binary-carries.md says why. Names
+// are those of OpenTelemetry's semantic conventions, as of SchemaURL, where these
+// have one.
 package otlp

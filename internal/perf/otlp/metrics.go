@@ -4,9 +4,7 @@ import (
 	"context"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/sdk/instrumentation"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"sluice/internal/perf"
 )
@@ -21,9 +19,7 @@ func (e *Exporter) sendMetrics(ctx, work context.Context) {
 			e.uploadMetrics(work)
 		case <-ctx.Done():
 			e.uploadMetrics(work)
-			if err := e.metrics.Shutdown(work); err != nil {
-				e.metricStats.log.Debug("stop the export of metrics", "error", err)
-			}
+			e.metrics.close()
 			return
 		}
 	}
@@ -33,21 +29,12 @@ func (e *Exporter) uploadMetrics(work context.Context) {
 	ctx, cancel := context.WithTimeout(work, e.cfg.MetricTimeout)
 	defer cancel()
 	begun := time.Now()
-	list := e.series.collect(begun, e.registry)
-	e.metricStats.done(begun, e.metrics.Export(ctx, &metricdata.ResourceMetrics{
-		Resource: e.resource,
-		ScopeMetrics: []metricdata.ScopeMetrics{{
-			Scope:   instrumentation.Scope{Name: scope, Version: e.version, SchemaURL: SchemaURL},
-			Metrics: list,
-		}},
-	}))
+	request := envelope(e.resource, e.version, e.series.collect(begun, e.registry))
+	e.metricStats.done(begun, export(ctx, e.metrics, request))
 }
 
-// identity tells series apart.
-type identity struct {
-	name       string
-	attributes attribute.Distinct
-}
+// identity tells series apart: by their name, and their attributes as they are sent.
+type identity struct{ name, attributes string }
 
 // life is how long a series has been counting, and how far it had come.
 type life struct {
@@ -65,12 +52,40 @@ func newSeries(began time.Time) *series {
 	return &series{began: began, lives: make(map[identity]life)}
 }
 
-// collect asks all sources for their figures.
-func (s *series) collect(now time.Time, registry *perf.Registry) []metricdata.Metrics {
+// collect asks all sources for their figures, and gives them as fields of a
+// ScopeMetrics.
+func (s *series) collect(now time.Time, registry *perf.Registry) []byte {
 	c := &collection{series: s, now: now, lives: make(map[identity]life, len(s.lives)), places: make(map[string]int)}
 	registry.Each(func(_ string, source perf.Source) { source.Figures(c) })
 	s.began, s.lives = now, c.lives
-	return c.list
+	var b []byte
+	for i := range c.list {
+		b = appendBytes(b, scopedContent, c.list[i].encode())
+	}
+	return b
+}
+
+// metric is one figure, whatever its labels.
+type metric struct {
+	name, help, unit string
+	data             protowire.Number // of Metric, whose type says the figure's kind
+	points           []byte           // fields of that
+}
+
+func (m *metric) encode() []byte {
+	data := m.points
+	if m.data != metricGauge {
+		data = appendVarint(data, dataTemporality, cumulative)
+	}
+	if m.data == metricSum {
+		data = appendVarint(data, sumMonotonic, 1)
+	}
+	b := appendString(nil, metricName, m.name)
+	b = appendString(b, metricDescription, m.help)
+	if m.unit != "" {
+		b = appendString(b, metricUnit, m.unit)
+	}
+	return appendBytes(b, m.data, data)
 }
 
 // collection is a perf.Reporter that makes metrics of figures.
@@ -79,13 +94,13 @@ type collection struct {
 	now    time.Time
 	lives  map[identity]life
 	places map[string]int // of metrics in list, by their names
-	list   []metricdata.Metrics
+	list   []metric
 }
 
 // start says since when a series counts. One that was not there at the last
 // collection, or has gone back, began anew after that.
-func (c *collection) start(name string, attributes attribute.Set, value float64) (start time.Time, ok bool) {
-	id := identity{name, attributes.Equivalent()}
+func (c *collection) start(name string, attributes []byte, value float64) (start time.Time, ok bool) {
+	id := identity{name, string(attributes)}
 	if _, twice := c.lives[id]; twice {
 		return time.Time{}, false
 	}
@@ -99,7 +114,7 @@ func (c *collection) start(name string, attributes attribute.Set, value float64)
 }
 
 // place finds the metric of a figure, or makes it with no data.
-func (c *collection) place(figure, help string, none metricdata.Aggregation) (m *metricdata.Metrics, conventional bool) {
+func (c *collection) place(figure, help string, data protowire.Number) (m *metric, conventional bool) {
 	n, conventional := convention(figure)
 	if !conventional {
 		n = own(figure)
@@ -108,67 +123,82 @@ func (c *collection) place(figure, help string, none metricdata.Aggregation) (m 
 	if !ok {
 		i = len(c.list)
 		c.places[n.name] = i
-		c.list = append(c.list, metricdata.Metrics{Name: n.name, Description: help, Unit: n.unit, Data: none})
+		c.list = append(c.list, metric{name: n.name, help: help, unit: n.unit, data: data})
 	}
 	return &c.list[i], conventional
 }
 
 // Counter implements perf.Reporter.
 func (c *collection) Counter(name, help string, value float64, labels ...string) {
-	m, conventional := c.place(name, help, metricdata.Sum[float64]{Temporality: metricdata.CumulativeTemporality, IsMonotonic: true})
-	set := attributes(labels, conventional)
-	start, ok := c.start(m.Name, set, value)
-	if sum, same := m.Data.(metricdata.Sum[float64]); ok && same {
-		sum.DataPoints = append(sum.DataPoints, metricdata.DataPoint[float64]{Attributes: set, StartTime: start, Time: c.now, Value: value})
-		m.Data = sum
-	}
+	c.number(metricSum, name, help, value, labels)
 }
 
 // Gauge implements perf.Reporter.
 func (c *collection) Gauge(name, help string, value float64, labels ...string) {
-	m, conventional := c.place(name, help, metricdata.Gauge[float64]{})
-	set := attributes(labels, conventional)
-	_, ok := c.start(m.Name, set, value)
-	if gauge, same := m.Data.(metricdata.Gauge[float64]); ok && same {
-		gauge.DataPoints = append(gauge.DataPoints, metricdata.DataPoint[float64]{Attributes: set, Time: c.now, Value: value})
-		m.Data = gauge
+	c.number(metricGauge, name, help, value, labels)
+}
+
+func (c *collection) number(data protowire.Number, name, help string, value float64, labels []string) {
+	m, conventional := c.place(name, help, data)
+	set := attributes(numberAttributes, labels, conventional)
+	start, ok := c.start(m.name, set, value)
+	if !ok || m.data != data {
+		return
 	}
+	var p []byte
+	if data == metricSum {
+		p = appendTime(p, pointStart, start)
+	}
+	p = appendTime(p, pointTime, c.now)
+	p = append(appendDouble(p, numberDouble, value), set...)
+	m.points = appendBytes(m.points, dataPoints, p)
 }
 
 // Histogram implements perf.Reporter.
 func (c *collection) Histogram(name, help string, h *perf.Histogram, labels ...string) {
-	m, conventional := c.place(name, help, metricdata.ExponentialHistogram[float64]{Temporality: metricdata.CumulativeTemporality})
-	set := attributes(labels, conventional)
+	m, conventional := c.place(name, help, metricHistogram)
+	set := attributes(histogramAttributes, labels, conventional)
 	d := h.Distribution()
-	start, ok := c.start(m.Name, set, float64(d.Count))
-	if histogram, same := m.Data.(metricdata.ExponentialHistogram[float64]); ok && same {
-		point := exponential(d)
-		point.Attributes, point.StartTime, point.Time = set, start, c.now
-		for _, e := range h.Exemplars() {
-			point.Exemplars = append(point.Exemplars, metricdata.Exemplar[float64]{Value: e.Value, Time: e.At, TraceID: e.Trace[:]})
-		}
-		histogram.DataPoints = append(histogram.DataPoints, point)
-		m.Data = histogram
+	start, ok := c.start(m.name, set, float64(d.Count))
+	if !ok || m.data != metricHistogram {
+		return
 	}
+	p := appendTime(set, pointStart, start)
+	p = appendTime(p, pointTime, c.now)
+	p = appendDistribution(p, d)
+	for _, e := range h.Exemplars() {
+		x := appendTime(nil, exemplarTime, e.At)
+		x = appendDouble(x, exemplarDouble, e.Value)
+		p = appendBytes(p, histogramExemplars, appendBytes(x, exemplarTraceID, e.Trace[:]))
+	}
+	m.points = appendBytes(m.points, dataPoints, p)
 }
 
 // Ratio implements perf.Reporter. A ratio's counters are there already.
 func (c *collection) Ratio(string, string, float64, float64, ...string) {}
 
-// exponential gives a distribution as an exponential histogram. Both have the same
-// buckets, but OpenTelemetry's bucket i is the one above base^i, and ours the one
-// below.
-func exponential(d perf.Distribution) metricdata.ExponentialHistogramDataPoint[float64] {
-	p := metricdata.ExponentialHistogramDataPoint[float64]{
-		Count: d.Count, Sum: d.Sum, Scale: perf.Schema, ZeroCount: d.Zero, ZeroThreshold: perf.ZeroThreshold,
+// appendDistribution appends a distribution as fields of an
+// ExponentialHistogramDataPoint. Both have the same buckets, but OpenTelemetry's
+// bucket i is the one above base^i, and ours the one below.
+func appendDistribution(b []byte, d perf.Distribution) []byte {
+	b = appendFixed(b, histogramCount, d.Count)
+	b = appendDouble(b, histogramSum, d.Sum)
+	b = appendVarint(b, histogramScale, protowire.EncodeZigZag(perf.Schema))
+	b = appendFixed(b, histogramZeroCount, d.Zero)
+	b = appendDouble(b, histogramZeroThreshold, perf.ZeroThreshold)
+	n := len(d.Buckets)
+	if n == 0 {
+		return b
 	}
-	if n := len(d.Buckets); n > 0 {
-		first, last := d.Buckets[0].Index, d.Buckets[n-1].Index
-		p.PositiveBucket.Offset = int32(first) - 1
-		p.PositiveBucket.Counts = make([]uint64, int(last-first)+1)
-		for _, b := range d.Buckets {
-			p.PositiveBucket.Counts[b.Index-first] = b.Count
-		}
+	first, last := d.Buckets[0].Index, d.Buckets[n-1].Index
+	counts := make([]uint64, int(last-first)+1)
+	for _, bucket := range d.Buckets {
+		counts[bucket.Index-first] = bucket.Count
 	}
-	return p
+	var packed []byte
+	for _, count := range counts {
+		packed = protowire.AppendVarint(packed, count)
+	}
+	buckets := appendVarint(nil, bucketsOffset, protowire.EncodeZigZag(int64(first)-1))
+	return appendBytes(b, histogramPositive, appendBytes(buckets, bucketsCounts, packed))
 }

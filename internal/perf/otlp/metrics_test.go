@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metricpb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/protobuf/proto"
 
 	"sluice/internal/perf"
 )
@@ -201,13 +202,16 @@ func checkBuckets(t *testing.T, p *metricpb.ExponentialHistogramDataPoint, want 
 }
 
 // starts collects and returns since when each series counts.
-func starts(s *series, at time.Time, registry *perf.Registry) map[string]time.Time {
+func starts(t *testing.T, s *series, at time.Time, registry *perf.Registry) map[string]time.Time {
+	t.Helper()
+	var scoped metricpb.ScopeMetrics
+	if err := proto.Unmarshal(s.collect(at, registry), &scoped); err != nil {
+		t.Fatal(err)
+	}
 	out := make(map[string]time.Time)
-	list := s.collect(at, registry)
-	for i := range list {
-		starts := startTimes(list[i].Data)
-		for name, start := range starts {
-			out[list[i].Name+name] = start
+	for _, m := range scoped.Metrics {
+		for name, start := range startTimes(t, m) {
+			out[m.Name+name] = start
 		}
 	}
 	return out
@@ -221,7 +225,7 @@ func TestStartTimes(t *testing.T) {
 	const calls, other, wait = "sluice.calls a", "sluice.calls b", "sluice.wait_seconds"
 	check := func(second, wantCalls, wantOther, wantWait int) {
 		t.Helper()
-		got := starts(s, at(second), registry)
+		got := starts(t, s, at(second), registry)
 		if got[calls] != at(wantCalls) || got[other] != at(wantOther) || got[wait] != at(wantWait) {
 			t.Errorf("at %d: %v", second, got)
 		}
@@ -234,7 +238,7 @@ func TestStartTimes(t *testing.T) {
 	check(30, 20, 0, 0)
 	check(40, 20, 0, 0)
 	leave()
-	if got := starts(s, at(50), registry); len(got) > 0 {
+	if got := starts(t, s, at(50), registry); len(got) > 0 {
 		t.Errorf("of no source there is %v", got)
 	}
 	registry.Register("a", &source{calls: 9}) // another takes its place, and counts from zero

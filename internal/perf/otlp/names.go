@@ -1,9 +1,11 @@
 package otlp
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
-	"go.opentelemetry.io/otel/attribute"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"sluice/internal/perf"
 )
@@ -43,18 +45,22 @@ func own(figure string) naming {
 	return n
 }
 
-// attributes gives labels as attributes: by their names, or those of the
-// conventions.
-func attributes(labels []string, conventional bool) attribute.Set {
-	list := make([]attribute.KeyValue, 0, len(labels)/2)
+// attributes gives labels as attributes, each as a field of that number: by their
+// names, or those of the conventions. The order is that of the names.
+func attributes(field protowire.Number, labels []string, conventional bool) []byte {
+	names := make(map[string]string, len(labels)/2)
 	for i := 0; i+1 < len(labels); i += 2 {
 		name := labels[i]
 		if conventional {
 			name = genAI(name)
 		}
-		list = append(list, attribute.String(name, perf.Label(labels[i+1])))
+		names[name] = perf.Label(labels[i+1])
 	}
-	return attribute.NewSet(list...)
+	var b []byte
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		b = appendStringAttribute(b, field, name, names[name])
+	}
+	return b
 }
 
 func genAI(label string) string {

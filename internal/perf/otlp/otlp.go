@@ -2,15 +2,10 @@ package otlp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
-	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
 
 	"sluice/internal/perf"
 )
@@ -32,13 +27,13 @@ type Exporter struct {
 	cfg      Config
 	version  string
 	registry *perf.Registry
-	resource *resource.Resource
+	resource []byte // a Resource
 
 	spans  *queue // nil where traces are off
-	traces otlptrace.Client
+	traces receiver
 
 	series  *series
-	metrics metric.Exporter // nil where metrics are off
+	metrics receiver // nil where metrics are off
 
 	spanStats, metricStats outcome
 	flush                  time.Duration // flushTime
@@ -55,22 +50,18 @@ func New(cfg Config, o Options) (*Exporter, error) {
 		o.Logger.Warn("telemetry setting has no effect", "reason", w)
 	}
 	var err error
-	if e.resource, err = describe(o.Version); err != nil {
+	if e.resource, err = describe(o.Version, cfg.Resource); err != nil {
 		o.Logger.Warn("telemetry's resource is not complete", "error", err)
 	}
 	if cfg.Traces.On {
 		e.spans = newQueue(cfg.Queue, cfg.Batch)
-		e.traces = traceClient(cfg.Traces.Protocol)
-		if err := e.traces.Start(context.Background()); err != nil {
+		if e.traces, err = connect("traces", o.Version, cfg.Traces, o.Logger); err != nil {
 			return nil, fmt.Errorf("set up the export of traces: %w", err)
 		}
 	}
 	if cfg.Metrics.On {
 		e.series = newSeries(time.Now())
-		if e.metrics, err = metricExporter(cfg.Metrics.Protocol); err != nil {
-			if e.traces != nil {
-				err = errors.Join(err, e.traces.Stop(context.Background()))
-			}
+		if e.metrics, err = connect("metrics", o.Version, cfg.Metrics, o.Logger); err != nil {
 			return nil, fmt.Errorf("set up the export of metrics: %w", err)
 		}
 	}

@@ -10,10 +10,51 @@ import (
 	"sluice/internal/perf"
 )
 
-// Field numbers of opentelemetry-proto 1.x, which do not change: trace.proto
-// (ScopeSpans, Span, Status) and common.proto (KeyValue, AnyValue).
+// Field numbers of opentelemetry-proto 1.x, which do not change: what requests, and
+// the messages for resources and scopes in them, have alike for traces and metrics;
+// trace.proto (Span, Status), metrics.proto and common.proto (KeyValue, AnyValue).
 const (
-	scopeSpansSpans = 2
+	requestResource    = 1
+	resourceOf         = 1
+	resourceScoped     = 2
+	resourceSchema     = 3
+	resourceAttributes = 1
+	scopedScope        = 1
+	scopedContent      = 2
+	scopedSchema       = 3
+	scopeName          = 1
+	scopeVersion       = 2
+
+	metricName        = 1
+	metricDescription = 2
+	metricUnit        = 3
+	metricGauge       = 5
+	metricSum         = 7
+	metricHistogram   = 10 // exponential
+
+	dataPoints      = 1
+	dataTemporality = 2
+	sumMonotonic    = 3
+
+	pointStart       = 2
+	pointTime        = 3
+	numberDouble     = 4
+	numberAttributes = 7
+
+	histogramAttributes    = 1
+	histogramCount         = 4
+	histogramSum           = 5
+	histogramScale         = 6
+	histogramZeroCount     = 7
+	histogramPositive      = 8
+	histogramExemplars     = 11
+	histogramZeroThreshold = 14
+	bucketsOffset          = 1
+	bucketsCounts          = 2
+
+	exemplarTime    = 2
+	exemplarDouble  = 3
+	exemplarTraceID = 5
 
 	spanTraceID    = 1
 	spanSpanID     = 2
@@ -48,8 +89,10 @@ const (
 	doubleTag    = anyDouble<<3 | byte(protowire.Fixed64Type)
 )
 
-// Values of trace.proto's enumerations.
+// Values of the enumerations of trace.proto and metrics.proto.
 const (
+	cumulative = 2
+
 	kindServer = 2
 	kindClient = 3
 	codeError  = 2
@@ -64,7 +107,7 @@ const maxSpan = 6 << 10
 
 // beginSpan appends a span's tag and leaves room for its length.
 func beginSpan(b []byte) (out []byte, start int) {
-	b = protowire.AppendTag(b, scopeSpansSpans, protowire.BytesType)
+	b = protowire.AppendTag(b, scopedContent, protowire.BytesType)
 	b = append(b, 0, 0)
 	return b, len(b)
 }
@@ -81,8 +124,30 @@ func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
 }
 
+func appendString(b []byte, field protowire.Number, v string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), v)
+}
+
+func appendFixed(b []byte, field protowire.Number, v uint64) []byte {
+	return protowire.AppendFixed64(protowire.AppendTag(b, field, protowire.Fixed64Type), v)
+}
+
+func appendDouble(b []byte, field protowire.Number, v float64) []byte {
+	return appendFixed(b, field, math.Float64bits(v))
+}
+
 func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
-	return protowire.AppendFixed64(protowire.AppendTag(b, field, protowire.Fixed64Type), uint64(t.UnixNano()))
+	return appendFixed(b, field, uint64(t.UnixNano()))
+}
+
+// appendKeyValue appends a KeyValue's fields, its value being an AnyValue's.
+func appendKeyValue(b []byte, key string, value []byte) []byte {
+	return appendBytes(appendString(b, keyValueKey, key), keyValueValue, value)
+}
+
+// appendStringAttribute appends a KeyValue as a field of that number.
+func appendStringAttribute(b []byte, field protowire.Number, key, value string) []byte {
+	return appendBytes(b, field, appendKeyValue(nil, key, appendString(nil, anyString, value)))
 }
 
 func appendVarint(b []byte, field protowire.Number, v uint64) []byte {

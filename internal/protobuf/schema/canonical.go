@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"sluice/internal/protobuf/fields"
 )
 
 // canonical gives the one form of files that mean the same: sorted by path,
@@ -109,7 +111,7 @@ func sortFields(b []byte, md protoreflect.MessageDescriptor, types protoregistry
 		bytes  []byte
 	}
 	var list []field
-	err := eachField(b, func(number protowire.Number, whole, content []byte) error {
+	err := fields.Each(b, func(number protowire.Number, whole, content []byte) error {
 		if inner := messageOf(md, number, types); inner != nil && content != nil && depth < maxNesting {
 			whole = protowire.AppendTag(nil, number, protowire.BytesType)
 			whole = protowire.AppendBytes(whole, sortFields(content, inner, types, depth+1))

@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"sluice/internal/protobuf/fields"
 )
 
 // Fields of descriptor.proto.
@@ -26,7 +28,7 @@ type decoder struct {
 // set decodes a FileDescriptorSet.
 func (d *decoder) set(b []byte) ([]*descriptorpb.FileDescriptorProto, error) {
 	var files []*descriptorpb.FileDescriptorProto
-	err := eachField(b, func(number protowire.Number, field, content []byte) error {
+	err := fields.Each(b, func(number protowire.Number, field, content []byte) error {
 		if number != fileField || content == nil {
 			return nil
 		}
@@ -50,7 +52,7 @@ func (d *decoder) file(b []byte) (*descriptorpb.FileDescriptorProto, error) {
 		return nil, over("bytes", d.limits.MaxBytes)
 	}
 	kept := make([]byte, 0, len(b))
-	err := eachField(b, func(number protowire.Number, field, _ []byte) error {
+	err := fields.Each(b, func(number protowire.Number, field, _ []byte) error {
 		if number != sourceInfoField {
 			kept = append(kept, field...)
 		}
@@ -77,36 +79,11 @@ func (d *decoder) count(b []byte, md protoreflect.MessageDescriptor, depth int) 
 		return over("records of a descriptor set", most)
 	}
 	d.records++
-	return eachField(b, func(number protowire.Number, _, content []byte) error {
+	return fields.Each(b, func(number protowire.Number, _, content []byte) error {
 		fd := md.Fields().ByNumber(number)
 		if fd == nil || fd.Message() == nil || content == nil {
 			return nil
 		}
 		return d.count(content, fd.Message(), depth+1)
 	})
-}
-
-// eachField calls f for each field of a message: with all of it, and with its
-// content where that has a length.
-func eachField(b []byte, f func(number protowire.Number, field, content []byte) error) error {
-	for len(b) > 0 {
-		number, kind, tag := protowire.ConsumeTag(b)
-		if tag < 0 {
-			return protowire.ParseError(tag)
-		}
-		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		n += tag
-		var content []byte
-		if kind == protowire.BytesType {
-			content, _ = protowire.ConsumeBytes(b[tag:n])
-		}
-		if err := f(number, b[:n:n], content); err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"sluice/internal/grpc"
+	"sluice/internal/protobuf/fields"
 )
 
 // Fields of reflection.proto, which do not change: ServerReflectionRequest,
@@ -82,30 +83,30 @@ type answer struct {
 
 func decodeAnswer(b []byte) (answer, error) {
 	var a answer
-	err := eachField(b, func(number protowire.Number, _, content []byte) error {
+	err := fields.Each(b, func(number protowire.Number, _, content []byte) error {
 		if content == nil {
 			return nil
 		}
 		switch number {
 		case tellFiles:
-			return eachField(content, func(number protowire.Number, _, file []byte) error {
+			return fields.Each(content, func(number protowire.Number, _, file []byte) error {
 				if number == filesFile && file != nil {
 					a.files = append(a.files, file)
 				}
 				return nil
 			})
 		case tellExtensions:
-			return eachField(content, a.extension)
+			return fields.Each(content, a.extension)
 		case tellServices:
-			return eachField(content, a.service)
+			return fields.Each(content, a.service)
 		case tellError:
 			a.refused = true
-			return eachField(content, func(number protowire.Number, field, content []byte) error {
+			return fields.Each(content, func(number protowire.Number, field, content []byte) error {
 				switch {
 				case number == errorMessage && content != nil:
 					a.message = string(content)
 				case number == errorCode && content == nil:
-					a.code = grpc.Code(varint(field))
+					a.code = grpc.Code(fields.Varint(field))
 				}
 				return nil
 			})
@@ -121,7 +122,7 @@ func (a *answer) extension(number protowire.Number, field, content []byte) error
 	switch {
 	case number != extensionsField:
 	case content == nil:
-		a.numbers = append(a.numbers, int32(varint(field)))
+		a.numbers = append(a.numbers, int32(fields.Varint(field)))
 	default:
 		for len(content) > 0 {
 			v, n := protowire.ConsumeVarint(content)
@@ -141,7 +142,7 @@ func (a *answer) service(number protowire.Number, _, content []byte) error {
 		return nil
 	}
 	name := ""
-	err := eachField(content, func(number protowire.Number, _, content []byte) error {
+	err := fields.Each(content, func(number protowire.Number, _, content []byte) error {
 		if number == serviceName {
 			name = string(content)
 		}
@@ -152,14 +153,4 @@ func (a *answer) service(number protowire.Number, _, content []byte) error {
 	}
 	a.services = append(a.services, name)
 	return err
-}
-
-// varint is the value of a field whose value is one, 0 for any other.
-func varint(field []byte) uint64 {
-	_, kind, tag := protowire.ConsumeTag(field)
-	if kind != protowire.VarintType {
-		return 0
-	}
-	v, _ := protowire.ConsumeVarint(field[tag:])
-	return v
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sluice/internal/grpc"
+	"sluice/internal/protobuf/fields"
 )
 
 // What is asked is what the official messages say.
@@ -58,7 +59,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		n := 0
-		_ = eachField(b, func(number protowire.Number, _, _ []byte) error {
+		_ = fields.Each(b, func(number protowire.Number, _, _ []byte) error {
 			if number >= tellFiles && number <= tellError {
 				n++
 			}

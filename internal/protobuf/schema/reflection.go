@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"sluice/internal/grpc"
+	"sluice/internal/protobuf/fields"
 )
 
 // The reflection service has two names for one protocol: the messages of
@@ -160,7 +161,7 @@ func (r *reflected) ask(q question) error {
 // pathOf reads the path of a FileDescriptorProto and nothing else.
 func pathOf(b []byte) (path string) {
 	const nameField = 1
-	_ = eachField(b, func(number protowire.Number, _, content []byte) error {
+	_ = fields.Each(b, func(number protowire.Number, _, content []byte) error {
 		if number == nameField {
 			path = string(content)
 		}

@@ -1,0 +1,42 @@
+// Package fields reads messages of protobuf whose descriptor is not at hand, or too
+// much for what is wanted of them.
+package fields
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// Each calls f for each field of a message: with all of it, tag included, and with
+// its content where that has a length, else nil. It ends with f's error, or that of
+// what is no message.
+func Each(b []byte, f func(number protowire.Number, field, content []byte) error) error {
+	for len(b) > 0 {
+		number, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return protowire.ParseError(tag)
+		}
+		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		n += tag
+		var content []byte
+		if kind == protowire.BytesType {
+			content, _ = protowire.ConsumeBytes(b[tag:n])
+		}
+		if err := f(number, b[:n:n], content); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// Varint is the value of a field, tag included, whose value is a varint; 0 for any
+// other.
+func Varint(field []byte) uint64 {
+	_, kind, tag := protowire.ConsumeTag(field)
+	if kind != protowire.VarintType {
+		return 0
+	}
+	v, _ := protowire.ConsumeVarint(field[tag:])
+	return v
+}
