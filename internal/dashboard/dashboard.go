@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"sluice/internal/llm"
 )
@@ -31,8 +32,13 @@ const Path = "/dashboard"
 //go:embed page
 var files embed.FS
 
-// page is the document as it is sent.
+// page is the document as it is sent, made when somebody first asks for it: few who
+// run a gateway have its page open, and packing it takes more than a megabyte.
 type page struct {
+	made func() (*document, error)
+}
+
+type document struct {
 	policy      string // Content-Security-Policy
 	plain, gzip variant
 }
@@ -44,9 +50,12 @@ type variant struct {
 }
 
 // Handler answers GET and HEAD of Path with the page, and everything else with
-// 404 or 405. It is safe for concurrent use. It fails only where the program was
-// built without the page's files.
-func Handler() (llm.Handler, error) {
+// 404 or 405. It is safe for concurrent use.
+func Handler() llm.Handler { return &page{sync.OnceValues(compose)} }
+
+// compose makes the document. It fails only where the program was built without the
+// page's files.
+func compose() (*document, error) {
 	style, err := read("page/*.css")
 	if err != nil {
 		return nil, err
@@ -64,7 +73,7 @@ func Handler() (llm.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &page{
+	return &document{
 		// The page's own style and script are named by their hashes, so that not
 		// even what comes from the gateway's other paths can run in it. Trusted
 		// types, where browsers know them, let no text become HTML or a script.
@@ -144,12 +153,16 @@ func newVariant(body []byte) variant {
 
 // Serve implements llm.Handler.
 func (p *page) Serve(_ context.Context, req *llm.Request, out llm.Sink) error {
+	doc, err := p.made()
+	if err != nil {
+		return err
+	}
 	h := llm.Head{Kind: llm.Unary, Header: []llm.Field{
 		{Name: "X-Content-Type-Options", Value: "nosniff"},
 		{Name: "Referrer-Policy", Value: "no-referrer"},
-		{Name: "Content-Security-Policy", Value: p.policy},
+		{Name: "Content-Security-Policy", Value: doc.policy},
 	}}
-	body := p.choose(req, &h)
+	body := doc.choose(req, &h)
 	h.Length = int64(len(body))
 	if err := out.Start(&h); err != nil || len(body) == 0 || req.Method == "HEAD" {
 		return err
@@ -158,7 +171,7 @@ func (p *page) Serve(_ context.Context, req *llm.Request, out llm.Sink) error {
 }
 
 // choose completes the reply's head and returns its body.
-func (p *page) choose(req *llm.Request, h *llm.Head) []byte {
+func (d *document) choose(req *llm.Request, h *llm.Head) []byte {
 	field := func(name, value string) { h.Header = append(h.Header, llm.Field{Name: name, Value: value}) }
 	fault := func(status int, text string) []byte {
 		h.Status = status
@@ -176,9 +189,9 @@ func (p *page) choose(req *llm.Request, h *llm.Head) []byte {
 		field("Allow", "GET, HEAD")
 		return fault(405, "Method Not Allowed")
 	}
-	v, packed := p.plain, takesGzip(values(req, "Accept-Encoding"))
+	v, packed := d.plain, takesGzip(values(req, "Accept-Encoding"))
 	if packed {
-		v = p.gzip
+		v = d.gzip
 	}
 	field("Vary", "Accept-Encoding")
 	field("Content-Type", "text/html; charset=utf-8")

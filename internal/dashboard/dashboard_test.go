@@ -20,10 +20,7 @@ import (
 // get asks the page's handler. header is name, value pairs.
 func get(t *testing.T, method, path string, header ...string) *http.Response {
 	t.Helper()
-	h, err := Handler()
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := Handler()
 	req := llm.Request{Method: method}
 	req.Path, req.RawQuery, _ = strings.Cut(path, "?")
 	for i := 0; i < len(header); i += 2 {

@@ -99,10 +99,6 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	if g.monitor, err = g.observe(cfg); err != nil {
 		return fmt.Errorf("set up monitoring: %w", err)
 	}
-	pages, err := dashboard.Handler()
-	if err != nil {
-		return fmt.Errorf("set up dashboard: %w", err)
-	}
 	g.front, err = front.New(frontConfig(cfg, g.chain), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Buffers: &g.buffers,
 		Logger:  g.log,
@@ -113,7 +109,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 			{Method: "DELETE", Path: "/v1/cache", Handler: front.JSON(g.purge)},
 			{Method: "GET", Path: "/v1/health/detailed", Handler: front.JSON(g.health)},
 		}),
-		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: pages,
+		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: dashboard.Handler(),
 	})
 	if err != nil {
 		return fmt.Errorf("set up listener: %w", err)

@@ -107,7 +107,7 @@ func read(t *testing.T, body string) (list []postable) {
 			t.Errorf("from %v to %v", a.StartsAt, a.EndsAt)
 		}
 		for name, value := range a.Labels {
-			if !labelName.MatchString(name) || value == "" || !utf8.ValidString(value) {
+			if !isLabelName(name) || value == "" || !utf8.ValidString(value) {
 				t.Errorf("label %q=%q", name, value)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,11 +15,30 @@ import (
 var (
 	stats   = []string{statValue, statRate, statCount, "mean", "p50", "p90", "p95", "p99", "max"} //nolint:gochecknoglobals // a list that nobody writes
 	windows = []time.Duration{time.Minute, 5 * time.Minute, time.Hour}                            //nolint:gochecknoglobals // likewise
-
-	alarmName  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
-	figureName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)        // what the figures' names are made of
-	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`) // of the Prometheus data model
 )
+
+const (
+	lower  = "abcdefghijklmnopqrstuvwxyz"
+	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits = "0123456789"
+)
+
+// of reports whether a name has nothing but certain characters.
+func of(name, characters string) bool { return strings.Trim(name, characters) == "" }
+
+func isAlarmName(s string) bool {
+	return 1 <= len(s) && len(s) <= 100 && of(s, upper+lower+digits+"_.-")
+}
+
+// isFigureName: what the figures' names are made of.
+func isFigureName(s string) bool {
+	return s != "" && of(s[:1], lower) && of(s, lower+digits+"_")
+}
+
+// isLabelName is that of the Prometheus data model.
+func isLabelName(s string) bool {
+	return s != "" && of(s[:1], upper+lower+"_") && of(s, upper+lower+digits+"_")
+}
 
 // faults collects what is wrong, each as "key: what is wrong".
 type faults []error
@@ -43,7 +61,7 @@ func (c Config) Validate() error {
 	seen := make(map[string]bool)
 	for i, r := range c.Alarms {
 		key := fmt.Sprintf("alarms[%d]", i)
-		f.add(!alarmName.MatchString(r.Name), "%s.name: %q is not 1 to 100 letters, digits, _, - and .", key, r.Name)
+		f.add(!isAlarmName(r.Name), "%s.name: %q is not 1 to 100 letters, digits, _, - and .", key, r.Name)
 		f.add(r.Name != "" && seen[r.Name], "%s.name: there is another alarm %q", key, r.Name)
 		f.add(strings.HasPrefix(r.Name, anomalyPrefix), "%s.name: names with %s are those of anomalies", key, anomalyPrefix)
 		seen[r.Name] = true
@@ -94,16 +112,16 @@ const maxHold = 24 * time.Hour
 func validateFigure(key, figure, stat, each string, labels map[string]string, f *faults) {
 	bare, prefixed := strings.CutPrefix(figure, "sluice_")
 	f.add(prefixed, "%s.figure: give %s without sluice_", key, bare)
-	f.add(!figureName.MatchString(figure), "%s.figure: %q is not a figure's name, as request_duration_seconds", key, figure)
+	f.add(!isFigureName(figure), "%s.figure: %q is not a figure's name, as request_duration_seconds", key, figure)
 	f.oneOf(key+".stat", stat, stats...)
 	// The name tells the kind of two of them.
 	value := stat == "" || stat == statValue
 	f.add(value && strings.HasSuffix(figure, "_total"), "%s.stat: a counter has rate and count", key)
 	f.add(!value && strings.HasSuffix(figure, "_ratio"), "%s.stat: a ratio has only value", key)
 	for name := range labels {
-		f.add(!labelName.MatchString(name), "%s.labels: %q is not a label's name", key, name)
+		f.add(!isLabelName(name), "%s.labels: %q is not a label's name", key, name)
 	}
-	f.add(each != "" && !labelName.MatchString(each), "%s.each: %q is not a label's name", key, each)
+	f.add(each != "" && !isLabelName(each), "%s.each: %q is not a label's name", key, each)
 	_, fixed := labels[each]
 	f.add(fixed, "%s.each: %s has one value in labels", key, each)
 }
