@@ -1,31 +1,60 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
 
-// largestBinary bounds the stripped binary, in bytes.
-const largestBinary = 25_000_000
+const (
+	largestBinary = 25_000_000 // bytes of the stripped binary
+	idleResident  = 16 << 20   // bytes that are resident when it does nothing; 10 MiB were measured
+)
 
-// TestBinarySize: docs/decisions/0027-what-the-binary-carries.md says what it is made
-// of, and what made it larger.
-func TestBinarySize(t *testing.T) {
-	stripped := filepath.Join(t.TempDir(), "sluice")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", stripped, ".") // as the Makefile does
+// stripped builds the binary as the Makefile does, and gives its path.
+func stripped(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sluice")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	info, err := os.Stat(stripped)
+	return path
+}
+
+// TestSmall: docs/decisions/0027-what-the-binary-carries.md says what the binary is
+// made of, what made it larger, and what is resident of it.
+func TestSmall(t *testing.T) {
+	path := stripped(t)
+	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Size() > largestBinary {
 		t.Errorf("the binary has %d bytes, which is more than %d", info.Size(), largestBinary)
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("what is resident is read from /proc")
+	}
+	p := launch(t, exec.Command(path, "serve", "--port", "0", "--log-level", "debug"), "HOME=/nonexistent")
+	await(t, p.stderr, "the program's pages released")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
+	if m == nil {
+		t.Fatalf("%s", status)
+	}
+	if kB, _ := strconv.Atoi(string(m[1])); kB<<10 > idleResident {
+		t.Errorf("%d KiB are resident, which is more than %d\n%s", kB, idleResident>>10, status)
 	}
 }
 
