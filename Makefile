@@ -48,7 +48,7 @@ check: lint ## formatting, vet and lint
 	$(GO) vet ./...
 
 race: ## Go tests with the race detector, twice as many packages at a time as there are processors
-	$(GO) test -race -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
+	$(GO) test -race -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
 norace: ## what the race detector would hinder: allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/norace
@@ -64,11 +64,11 @@ e2e: e2e-all e2e-nethttp ## real clients against a real binary with the race det
 
 e2e-all:
 	@mkdir -p e2e/artifacts
-	$(GO) test -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
+	$(GO) test -timeout 20m -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
 
 e2e-nethttp:
 ifndef SLUICE_TEST_ENGINE
-	SLUICE_TEST_ENGINE=nethttp $(GO) test -parallel 4 -run '^Test($(LISTENING))$$' ./e2e
+	SLUICE_TEST_ENGINE=nethttp $(GO) test -timeout 20m -parallel 4 -run '^Test($(LISTENING))$$' ./e2e
 endif
 
 lint: ## golangci-lint with the reasons in .golangci.yml
