@@ -244,6 +244,9 @@ func (p *pool) rest(c *conn, now time.Time) {
 // release takes a connection back after a call. keep says that an HTTP/1.1
 // connection is fit for another one.
 func (p *pool) release(c *conn, keep bool) {
+	if c.h1 != nil && (c.own || !keep) {
+		c.h1.Abandon()
+	}
 	if c.own {
 		c.close()
 		p.client.stats.ownOpen.Add(-1)

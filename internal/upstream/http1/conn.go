@@ -302,6 +302,22 @@ func (c *Conn) giveBack() {
 	c.r, c.w, c.last = 0, 0, 0
 }
 
+// Abandon gives back what is lent, with what was received. It is for the goroutine that
+// has used the connection, which can only be closed then.
+func (c *Conn) Abandon() {
+	c.r, c.w = 0, 0
+	c.giveBack()
+	for _, r := range [...]*Receiver{c.plain, c.under} {
+		if r != nil && r.buf != nil {
+			r.buffers.Put(r.buf)
+			r.buf = nil
+		}
+	}
+	if c.phase != failed {
+		_ = c.fail("read reply", net.ErrClosed)
+	}
+}
+
 func (c *Conn) fail(doing string, err error) error {
 	c.phase, c.keep = failed, false
 	c.err = fmt.Errorf("%s: %w", doing, err)
