@@ -162,6 +162,9 @@ func (a *ahead) renew(ctx context.Context) {
 // fresh.
 func (a *ahead) load(ctx context.Context, key Key, model string, why origin) {
 	c := a.c
+	if c.scarce() {
+		return
+	}
 	gen := c.store.generation()
 	there := c.store.get(key)
 	if why == predicted && there != nil && there.until > c.clock.Now() {

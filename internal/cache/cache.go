@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/monotonic"
 )
 
@@ -23,6 +24,13 @@ type Options struct {
 	// Before is the cache whose entries this one is going to take, with TakeOver,
 	// instead of those of the hot set; nil for none.
 	Before *Cache
+
+	// Account is where replies in memory are reserved, and Shared what is recorded for
+	// those who share a call. nil is without bound.
+	Account, Shared *memory.Account
+	// Scarce reports whether memory is scarce: then nothing is loaded ahead, and little
+	// recorded. nil is never.
+	Scarce func() bool
 }
 
 // Cache holds replies. It outlives the chains whose stages use it. Its methods
@@ -40,6 +48,7 @@ type Cache struct {
 	ahead   *ahead
 	hot     *hotSet // nil without a state directory
 	before  *Cache  // to take over from; nil for none
+	scarce  func() bool
 
 	stage atomic.Pointer[stage] // by which the cache itself asks
 }
@@ -56,10 +65,15 @@ func New(cfg Config, o Options) (*Cache, error) {
 		c.clock = o.Before.clock
 	}
 	var err error
-	if c.store, err = newStore(cfg, c.clock); err != nil {
+	if c.store, err = newStore(cfg, c.clock, o.Account); err != nil {
 		return nil, err
 	}
+	if o.Scarce == nil {
+		o.Scarce = func() bool { return false }
+	}
+	c.scarce = o.Scarce
 	c.flights = flights{
+		account: o.Shared, scarce: o.Scarce,
 		clock: c.clock, joinable: max(cfg.MaxEntryBytes, minJoinable), budget: max(cfg.MaxBytes/2, minJoinable),
 		underWay: make(map[Key]*flight),
 	}
@@ -99,6 +113,13 @@ func (c *Cache) Use(handler llm.Handler) {
 	s, _ := handler.(*stage)
 	c.stage.Store(s)
 }
+
+// Bound bounds the replies in memory to so many bytes, or max_bytes where that is
+// less, from now on. What is above goes at once, what is used least first.
+func (c *Cache) Bound(bytes int64) { c.store.bound(bytes) }
+
+// Close gives back the memory. Nothing may be asked of the cache after it.
+func (c *Cache) Close() { c.store.entries.InvalidateAll() }
 
 // Purge forgets replies, here and on the machines that share the second level.
 // n is how many were in memory here. After an error those elsewhere may still

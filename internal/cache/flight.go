@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/lifetime"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/monotonic"
 	"sluice/internal/sse"
 )
@@ -18,6 +19,8 @@ import (
 type flights struct {
 	clock    monotonic.Clock
 	joinable int64 // bytes of a reply that late joiners can still be given
+	account  *memory.Account
+	scarce   func() bool
 	budget   int64 // bytes that all replies under way may be recorded with
 
 	mu       sync.Mutex
@@ -272,7 +275,7 @@ func (f *flight) land(verdict error) (own chan error) {
 	}
 	f.mu.Lock()
 	f.done, f.err = true, verdict
-	f.all.recorded.Add(-f.size)
+	f.all.hold(-f.size)
 	f.size = 0
 	f.announce()
 	own = f.detached
@@ -393,7 +396,7 @@ func (f *flight) append(events []llm.Event) {
 		f.log = append(f.log, llm.Event{Raw: f.copied(events[i].Raw), Failed: events[i].Failed})
 		f.grow(int64(len(events[i].Raw)))
 	}
-	if f.size > f.all.joinable || f.all.recorded.Load() > f.all.budget {
+	if f.size > f.all.joinable || f.all.tight() {
 		f.cut = true
 	}
 	if f.cut {
@@ -401,9 +404,22 @@ func (f *flight) append(events []llm.Event) {
 	}
 }
 
+// hold notes that n bytes more are recorded.
+func (all *flights) hold(n int64) {
+	all.recorded.Add(n)
+	if n > 0 {
+		all.account.Hold(n)
+	} else {
+		all.account.Give(-n)
+	}
+}
+
+// tight reports whether little should be recorded.
+func (all *flights) tight() bool { return all.recorded.Load() > all.budget || all.scarce() }
+
 func (f *flight) grow(n int64) {
 	f.size += n
-	f.all.recorded.Add(n)
+	f.all.hold(n)
 }
 
 func (f *flight) copied(b []byte) []byte {
@@ -436,7 +452,7 @@ func (f *flight) await() {
 	for f.cut {
 		f.trim()
 		limit := int64(window)
-		if f.all.recorded.Load() > f.all.budget {
+		if f.all.tight() {
 			limit = tightWindow
 		}
 		if f.size <= limit || f.callers == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"sluice/internal/memory"
 	"sluice/internal/monotonic"
 )
 
@@ -20,6 +21,8 @@ import (
 type store struct {
 	entries *otter.Cache[Key, *entry]
 	least   uint32 // what an entry counts at least, so that MaxSize holds too
+	all     uint64 // what their weights may come to where memory is not scarce
+	account *memory.Account
 	clock   monotonic.Clock
 
 	bytes                            atomic.Int64
@@ -40,21 +43,19 @@ type store struct {
 // generation is how many purges there were, and how many ids were forgotten.
 type generation struct{ purges, ended uint64 }
 
-func newStore(cfg Config, c monotonic.Clock) (*store, error) {
-	s := &store{clock: c, crowded: make(chan struct{}, 1)}
+func newStore(cfg Config, c monotonic.Clock, account *memory.Account) (*store, error) {
+	s := &store{clock: c, account: account, crowded: make(chan struct{}, 1)}
 	s.least = uint32(max(cfg.MaxBytes/int64(cfg.MaxSize), 1))
 	if int64(cfg.MaxSize) > cfg.MaxBytes {
 		return nil, fmt.Errorf("max_size: %d entries do not fit into %d bytes", cfg.MaxSize, cfg.MaxBytes)
 	}
 	entries, err := otter.New(&otter.Options[Key, *entry]{
-		// A whole number of the least weight, so that MaxSize entries fit and one
-		// more does not.
-		MaximumWeight: uint64(s.least) * uint64(cfg.MaxSize),
+		MaximumWeight: s.most(cfg),
 		// Executor stays a goroutine for each write: worked in at once, as a writer would,
 		// writes leave the policy a fifth fewer hits in a flood (TestFloodKeepsHot).
 		Weigher: func(_ Key, e *entry) uint32 { return max(uint32(e.size()), s.least) },
 		OnAtomicDeletion: func(d otter.DeletionEvent[Key, *entry]) {
-			s.bytes.Add(-d.Value.size())
+			s.count(-d.Value.size())
 			s.ids.remove(d.Value.id, d.Key)
 			if !d.Value.used.Swap(true) { // it can be of no use any more
 				s.wasted[d.Value.origin].Add(1)
@@ -74,8 +75,27 @@ func newStore(cfg Config, c monotonic.Clock) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cache: %w", err)
 	}
-	s.entries = entries
+	s.entries, s.all = entries, s.most(cfg)
 	return s, nil
+}
+
+// most is what the entries' weights may come to: a whole number of the least weight,
+// so that MaxSize entries fit and one more does not.
+func (s *store) most(cfg Config) uint64 { return uint64(s.least) * uint64(cfg.MaxSize) }
+
+// bound lowers that to so many bytes.
+func (s *store) bound(bytes int64) {
+	s.entries.SetMaximum(min(s.all, uint64(bytes)))
+}
+
+// count notes that there are n bytes more.
+func (s *store) count(n int64) {
+	s.bytes.Add(n)
+	if n > 0 {
+		s.account.Hold(n)
+	} else {
+		s.account.Give(-n)
+	}
 }
 
 // get gives the entry of a key, expired or not.
@@ -95,7 +115,7 @@ func (s *store) put(key Key, e *entry, gen generation, also func()) bool {
 	if s.purges.Load() != gen.purges || e.id != (Key{}) && (s.forgotten.has(e.id) || s.ended.Load()-gen.ended > maxForgotten) {
 		return false
 	}
-	s.bytes.Add(e.size())
+	s.count(e.size())
 	s.ids.add(e.id, key) // before it can go again
 	s.entries.Set(key, e)
 	if also != nil {

@@ -55,19 +55,19 @@ func (c *collector) collect(b []byte) {
 	if c.over {
 		return
 	}
-	if len(c.body)+len(b) > maxCollected || c.flights.recorded.Load() > c.flights.budget {
+	if len(c.body)+len(b) > maxCollected || c.flights.tight() {
 		c.release()
 		c.over = true
 		return
 	}
 	c.body = append(c.body, b...)
-	c.flights.recorded.Add(int64(len(b)))
+	c.flights.hold(int64(len(b)))
 	c.counted += int64(len(b))
 }
 
 // release forgets the body.
 func (c *collector) release() {
-	c.flights.recorded.Add(-c.counted)
+	c.flights.hold(-c.counted)
 	c.body, c.counted = nil, 0
 }
 

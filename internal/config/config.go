@@ -24,6 +24,7 @@ import (
 	"sluice/internal/cache/redis"
 	"sluice/internal/codec"
 	"sluice/internal/front"
+	"sluice/internal/memory"
 	"sluice/internal/perf/access"
 	"sluice/internal/perf/alarm"
 	"sluice/internal/perf/timeline"
@@ -49,6 +50,7 @@ type Config struct {
 	Admit     admit.Config     `yaml:"admit"`
 	Batch     batch.Config     `yaml:"batch"`
 	Protobuf  Protobuf         `yaml:"protobuf"`
+	Memory    memory.Config    `yaml:"memory"`
 	Perf      Perf             `yaml:"perf"`
 	Log       Log              `yaml:"log"`
 
@@ -151,6 +153,7 @@ func Default() Config {
 		Admit:      admit.Default(),
 		Batch:      batch.Default(),
 		Protobuf:   Protobuf{Config: codec.Default(), Catalog: catalog.Default()},
+		Memory:     memory.Default(),
 		Perf:       Perf{Config: timeline.Default(), Alarm: alarm.Default()},
 		Log:        Log{Level: "info", Format: "text", Config: access.Default()},
 	}
@@ -169,6 +172,7 @@ func (c Config) Validate() error {
 		within("admit", c.Admit.Validate()),
 		within("batch", c.Batch.Validate()),
 		within("protobuf", c.Protobuf.Validate()),
+		within("memory", c.Memory.Validate()),
 		within("perf", c.Perf.Validate()),
 		within("log", c.Log.Validate()),
 	}

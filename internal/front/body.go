@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/front/engine"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // body reads a request's body under its limits of size and time.
@@ -19,7 +20,9 @@ type body struct {
 	timeout  time.Duration
 	limit, n int64
 	began    time.Time
-	live     bool                      // it comes as slowly as its messages are made
+	live     bool // it comes as slowly as its messages are made
+	large    bool // much memory is reserved for it
+	memory   *memory.Governor
 	whole    atomic.Bool               // it was read to its end
 	over     atomic.Bool               // nobody reads it any more: what was interrupted is no fault
 	err      atomic.Pointer[llm.Error] // why it could not be read to its end
@@ -29,6 +32,7 @@ type body struct {
 const leastRate = 1 << 10
 
 func (b *body) open(g *given) {
+	b.memory = g.s.memory
 	b.e, b.src, b.began, b.timeout = g.e, g.q.Body, g.begun, g.st.cfg.BodyTimeout
 }
 
@@ -43,7 +47,11 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	// A deadline could end the engine's watch for the client's leaving as well, which
 	// begins with the body's end, so it is taken back then.
-	earned := b.timeout + time.Duration(b.n)*time.Second/leastRate
+	rate := leastRate
+	if b.large && b.memory.Budget.Waiting() {
+		rate = scarceRate
+	}
+	earned := b.timeout + time.Duration(b.n)*time.Second/time.Duration(rate)
 	due := b.began.Add(earned)
 	if b.n > 0 || b.live { // else that is the sooner one
 		if most := time.Now().Add(b.timeout); most.Before(due) || b.live {

@@ -84,7 +84,8 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 	if x.out.stream.open {
 		s.stats.streams.Add(-1)
 	}
-	s.buffers.Put(x.in.buf)
+	x.in.dropBody()
+	s.held.Give(x.in.reserved)
 	s.buffers.Put(x.rec.kept)
 	if x.in.spool != nil {
 		x.in.spool.close()

@@ -25,7 +25,9 @@ import (
 	"sluice/internal/front/lean"
 	"sluice/internal/front/nethttp"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // testEngine is the engine that all tests are run with, one after the other.
@@ -65,6 +67,11 @@ func start(t testing.TB, h llm.HandlerFunc, settings ...setting) *site {
 func startWith(t testing.TB, h llm.HandlerFunc, o Options, settings ...setting) *site {
 	t.Helper()
 	cfg, sc := testConfig(settings...)
+	if o.Memory == nil {
+		o.Memory = new(memory.Governor)
+	}
+	lent := o.Memory.Budget.Account("buffers")
+	o.Memory.Buffers.Account = lent
 	s, err := New(cfg, sc, h, o)
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +96,7 @@ func startWith(t testing.TB, h llm.HandlerFunc, o Options, settings ...setting) 
 			}
 			time.Sleep(time.Millisecond)
 		}
+		testkit.Until(t, "all memory was given back", func() bool { return s.held.Held() == 0 && lent.Held() == 0 })
 	})
 	return &site{s, addr.String()}
 }

@@ -32,7 +32,7 @@ func TestMemoryRefused(t *testing.T) {
 					return err
 				}
 				return out.Send(list)
-			}, Options{Buffers: &memory.Buffers{Max: most}, KeepReplies: func() bool { return true }})
+			}, Options{Memory: &memory.Governor{Buffers: memory.Buffers{Max: most}}, KeepReplies: func() bool { return true }})
 			client := e.client(t, s)
 			refused := func(body io.Reader) {
 				t.Helper()
@@ -81,7 +81,7 @@ func TestNoMemory(t *testing.T) {
 			return out.Send(events("data: 1\n\n"))
 		}
 		return sendUnary(out, strings.Repeat("x", 100_000))
-	}, Options{Buffers: &memory.Buffers{Max: -1}})
+	}, Options{Memory: &memory.Governor{Buffers: memory.Buffers{Max: -1}}})
 	for path, want := range map[string]int{"/v1/stream": 503, "/v1/unary": 200} {
 		resp, body := do(t, engines[0].client(t, s), newRequest(t, t.Context(), "GET", s.url(path), ""))
 		if resp.StatusCode != want || want == 200 && len(body) != 100_000 {

@@ -3,7 +3,6 @@ package front
 import (
 	"encoding/hex"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/textproto"
 	"slices"
@@ -27,6 +26,8 @@ type request struct {
 	body       body
 	lent       *lent          // to the handlers; nil for a body that is held
 	buf        *memory.Buffer // backs req.Body
+	reserved   int64          // bytes of memory, without those of the body
+	bodyRoom   int64          // bytes of memory that are reserved for the body
 	spool      *spool
 	tenant     *tenant // whose key it is; nil before that is known
 	own        *Route  // answers instead of the handlers
@@ -39,6 +40,7 @@ func (in *request) reset() {
 	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
 	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
+	in.reserved, in.bodyRoom = 0, 0
 }
 
 // readRequest reads and checks what the handlers need of the request.
@@ -82,53 +84,6 @@ func isJSON(contentType string) bool {
 	kind, _, _ := strings.Cut(contentType, ";")
 	return strings.EqualFold(strings.Trim(kind, " \t"), "application/json")
 }
-
-// hold reads the whole body, at most limit bytes.
-func (in *request) hold(limit int64) error {
-	in.body.limit = limit
-	length := in.q.Length
-	if length > limit {
-		return in.refuseBody(errTooLarge(limit))
-	}
-	// One byte more, so that the end is seen without another buffer; and no more
-	// than is kept, since what a client announces is not what it sends.
-	room := int(min(length+1, memory.Largest))
-	if length < 0 {
-		room = unannounced
-	}
-	var err error
-	if in.buf, err = in.s.buffers.Get(room); err != nil {
-		return in.refuseBody(err)
-	}
-	for {
-		if n := len(in.buf.B); n == cap(in.buf.B) {
-			if in.buf, err = in.s.buffers.Grow(in.buf, roomier(n, n+1)); err != nil {
-				return in.refuseBody(err)
-			}
-		}
-		b := in.buf.B
-		n, err := in.body.Read(b[len(b):cap(b)])
-		in.buf.B = b[:len(b)+n]
-		if err == io.EOF { //nolint:errorlint // body.Read returns it unwrapped
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	in.req.Body, in.req.BodyLen = in.buf.B, int64(len(in.buf.B))
-	return nil
-}
-
-// dropBody lets go of a body that nobody needs any more. A stream may go on for minutes
-// after that.
-func (in *request) dropBody() {
-	in.s.buffers.Put(in.buf)
-	in.buf, in.req.Body, in.req.ModelSpan = nil, nil, llm.Span{}
-}
-
-// unannounced is the room that a body of unknown length gets at first, in bytes.
-const unannounced = 16 << 10
 
 // refuseBody has err be the answer to a body that is not read to its end.
 func (in *request) refuseBody(err error) error {

@@ -48,6 +48,9 @@ func (x *exchange) serve() error {
 	if err := in.readUrgency(); err != nil {
 		return err
 	}
+	if err := in.begin(); err != nil {
+		return err
+	}
 	if in.req.Upgrade != "" {
 		return x.serveTunnel()
 	}

@@ -38,7 +38,7 @@ type Options struct {
 	Metrics llm.Handler  // answers /metrics; without it that is a 404
 	Version string       // goes into the Server header as "sluice/VERSION"
 
-	Buffers *memory.Buffers // lends buffers; makes its own by default
+	Memory *memory.Governor // makes its own, without bounds, by default
 
 	// Observers are told of every API request when it has ended. Those to
 	// /healthz, /readyz, /metrics and Pages are none.
@@ -94,6 +94,9 @@ type Server struct {
 	cutShort context.CancelCauseFunc // ends every request
 	leaving  context.Context         // done when WebSockets are to end
 	leave    context.CancelFunc
+
+	memory *memory.Governor
+	held   *memory.Account // what requests hold
 
 	// Replies on their way whose clients need no key, and those with figures.
 	strangers, readers crowd
@@ -194,9 +197,10 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		server: "sluice", routes: routesByPath(o.Routes), forwarded: forwarded(),
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix, s.queueTime.prefix = "gateway;dur=", "upstream;dur=", "queue;dur="
-	if s.buffers = o.Buffers; s.buffers == nil {
-		s.buffers = new(memory.Buffers)
+	if s.memory = o.Memory; s.memory == nil {
+		s.memory = new(memory.Governor)
 	}
+	s.buffers, s.held = &s.memory.Buffers, s.memory.Budget.Account("requests")
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -83,11 +83,14 @@ func (out *reply) queue(events []llm.Event) error {
 		out.rec.mayEnd()
 	}
 	limit := out.st.stream.BufferBytes
+	if out.s.memory.Level() > memory.Normal {
+		limit = min(limit, scarceBuffer)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	slow := q.pending != nil
 	for i := range events {
-		if err := out.append(events[i].Raw); err != nil {
+		if err := out.add(events[i].Raw); err != nil {
 			if i > 0 {
 				out.wake()
 			}
@@ -114,6 +117,25 @@ func (out *reply) queue(events []llm.Event) error {
 		}
 	}
 	return q.err
+}
+
+// scarceBuffer is how much may wait for a slow client while memory is scarce, in bytes.
+const scarceBuffer = 8 << 10
+
+// add adds one event to what waits. Where there is no memory for it, it waits until the
+// client has taken what is there. The stream is locked.
+func (out *reply) add(raw []byte) error {
+	q := &out.stream
+	for {
+		err := out.append(raw)
+		if err == nil || q.err != nil || q.pending == nil && !q.writing {
+			return err
+		}
+		out.wake()
+		if err := out.wait(); err != nil {
+			return err
+		}
+	}
 }
 
 // wait unlocks the stream until the writer has moved on or the client has left.

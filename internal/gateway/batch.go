@@ -17,7 +17,7 @@ func batchStage() stage {
 			return cfg.Batch
 		},
 		build: func(a *assembly) (*part, error) {
-			b, err := batch.New(a.cfg.Batch, &a.buffers)
+			b, err := batch.New(a.cfg.Batch, &a.memory.Buffers)
 			if err != nil {
 				return nil, err
 			}

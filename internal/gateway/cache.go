@@ -11,6 +11,7 @@ import (
 	"sluice/internal/cache/redis"
 	"sluice/internal/config"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/route"
 )
 
@@ -18,6 +19,14 @@ import (
 type cached struct {
 	*cache.Cache
 	level *redis.Level // nil without a second level
+}
+
+// close gives back what it holds.
+func (c *cached) close() {
+	if c.level != nil {
+		c.level.Close()
+	}
+	c.Close()
 }
 
 // cacheKey is what a cache is made of.
@@ -48,6 +57,7 @@ func cacheStage() stage {
 				commit:  func(any) { c.TakeOver() },
 				use:     c.Use,
 				run:     c.Run,
+				close:   c.close,
 			}
 			if c.level != nil {
 				p.figures = append(p.figures, figures{"cache_l2", c.level})
@@ -55,7 +65,6 @@ func cacheStage() stage {
 					c.level.Start()
 					c.TakeOver()
 				}
-				p.close = c.level.Close
 			}
 			return p, nil
 		},
@@ -65,7 +74,10 @@ func cacheStage() stage {
 // newCache makes the cache of a configuration, and its second level, which does not
 // connect yet.
 func (a *assembly) newCache() (*cached, error) {
-	o := cache.Options{Logger: a.log, StateDir: a.cfg.StateDir, Aside: a.aside}
+	o := cache.Options{
+		Logger: a.log, StateDir: a.cfg.StateDir, Aside: a.aside, Account: a.memory.Budget.Account("cache"),
+		Shared: a.memory.Budget.Account("shared_calls"), Scarce: func() bool { return a.memory.Level() > memory.Normal },
+	}
 	if old := predecessor[*cached](a, "cache"); old != nil {
 		o.Before = old.Cache
 	}

@@ -46,8 +46,8 @@ type Gateway struct {
 	figures *perf.Registry
 	monitor *monitor
 	started time.Time
-	redis   redis.Servers  // that parts keep things in
-	buffers memory.Buffers // that all parts read into and write from
+	redis   redis.Servers // that parts keep things in
+	memory  *memory.Governor
 	front   *front.Server
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
@@ -71,6 +71,7 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored})
 	if err := g.build(cfg); err != nil {
 		if g.monitor != nil {
 			g.monitor.close()
@@ -85,6 +86,7 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	g.figures.Register("process", process.New(g.started))
 	g.figures.Register("process", &sockets{g.shortage})
 	g.live.Store(g.chain)
+	g.memory.Use(cfg.Memory)
 	g.chain.commit(nil)
 	g.chain.enter(g.figures)
 	g.monitor.traffic.Know(func(model string) bool { return g.live.Load().router.Known(model) })
@@ -100,7 +102,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 		return fmt.Errorf("set up monitoring: %w", err)
 	}
 	g.front, err = front.New(frontConfig(cfg, g.chain), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
-		Buffers: &g.buffers,
+		Memory:  g.memory,
 		Logger:  g.log,
 		Metrics: g.figures,
 		Version: g.opts.Version,
@@ -162,7 +164,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	beside, stop := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	g.monitor.timeline.Start() // before requests come, so that it knows all of them
-	tasks.Go(func() { headroom(beside, g.stored) })
+	tasks.Go(func() { g.memory.Run(beside) })
 	tasks.Go(func() { g.watch(beside) })
 	tasks.Go(func() { g.settle(beside) })
 	tasks.Go(func() { g.monitor.run(beside) })
@@ -198,6 +200,7 @@ func (g *Gateway) Reload(cfg *config.Config) error {
 func (g *Gateway) swap(cfg *config.Config, next *chain, edge *front.Prepared) {
 	old := g.chain
 	g.live.Store(next) // first: what is purged from here on must not be taken over
+	g.memory.Use(cfg.Memory)
 	next.commit(old)
 	next.start() // before requests come: it has model lists to read
 	idle := edge.Commit()
@@ -231,10 +234,25 @@ func (g *Gateway) Close() error {
 
 // stored is how many bytes of replies are in memory.
 func (g *Gateway) stored() int64 {
-	if c := held[*cached](g.live.Load(), "cache"); c != nil {
+	if c := g.liveCache(); c != nil {
 		return c.Bytes()
 	}
 	return 0
+}
+
+// boundStored bounds them.
+func (g *Gateway) boundStored(bytes int64) {
+	if c := g.liveCache(); c != nil {
+		c.Bound(bytes)
+	}
+}
+
+// liveCache is the cache in use, nil for none.
+func (g *Gateway) liveCache() *cached {
+	if c := g.live.Load(); c != nil {
+		return held[*cached](c, "cache")
+	}
+	return nil
 }
 
 // ready is called by a request that Close may be waiting for, so it takes no

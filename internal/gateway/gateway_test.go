@@ -124,6 +124,12 @@ func serve(t *testing.T, g *Gateway) (*Gateway, string) {
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
+		defer func() {
+			if t.Failed() {
+				t.Log(&g.memory.Budget)
+			}
+		}()
+		testkit.Until(t, "all memory was given back", func() bool { return g.memory.Budget.Used() == 0 })
 	})
 	return g, "http://" + addr.String()
 }

@@ -13,7 +13,7 @@ func TestMemoryRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.buffers.Max = 8 << 10 // the front can do with that; what reads replies cannot
+	g.memory.Buffers.Max = 8 << 10 // the front can do with that; what reads replies cannot
 	_, url := serve(t, g)
 	for range 10 { // more than would open a circuit
 		status, body, err := chat(url, "sim-echo")

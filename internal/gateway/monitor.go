@@ -65,7 +65,7 @@ func (g *Gateway) observe(cfg *config.Config) (*monitor, error) {
 		Timeline: m.timeline, Registry: g.figures, Version: g.opts.Version, Started: g.started, Alarms: m.status,
 	})
 	g.figures.Register("requests", m.traffic)
-	g.figures.Register("memory", &g.buffers)
+	g.figures.Register("memory", g.memory)
 	if g.opts.AccessLog != nil {
 		m.access = access.New(cfg.Log.Config, level(cfg.Log.Level), access.Options{Out: g.opts.AccessLog, JSON: cfg.Log.Format == "json"})
 		g.figures.Register("log", m.access)

@@ -80,7 +80,7 @@ func (g *Gateway) connect(u config.Upstream, stream upstream.StreamConfig) (*mem
 	if err != nil {
 		return nil, err
 	}
-	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log, Buffers: &g.buffers})
+	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log, Buffers: &g.memory.Buffers})
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,11 @@ package memory
 
 import (
 	"cmp"
-	"fmt"
 	"math/bits"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
 
@@ -33,7 +30,11 @@ const defaultMax = 4 << 30
 // capacity is not what it was when it was lent is not taken back.
 type Buffer struct {
 	B     []byte
-	class uint8 // from 1; 0: larger than all
+	class uint8    // from 1; 0: larger than all
+	room  int      // what it had when it was lent
+	from  *Account // that it was reserved in; nil for none
+	large *Object  // nil below Largest
+	state ownership
 }
 
 // Buffers lends buffers by size, so that thousands of open streams with small
@@ -44,40 +45,101 @@ type Buffers struct {
 	// is larger is refused. It is set before the Buffers are used.
 	Max int
 
-	pools   [classes]sync.Pool // of *Buffer
+	// Account is where what is lent is reserved, and Large knows of those above
+	// Largest. They are set before the Buffers are used; nil for none.
+	Account *Account
+	Large   *Objects
+
+	pools   atomic.Pointer[pools] // nil before the first
 	made    [classes + 1]atomic.Uint64
 	left    atomic.Uint64
 	refused atomic.Uint64
 }
 
+type pools [classes]sync.Pool // of *Buffer
+
+// Owner says what a large buffer is for.
+type Owner struct {
+	Part string // as request_body
+	ID   string // of the request; may be ""
+}
+
 // Get lends an empty buffer with room for n bytes. The error, an *llm.Error for
 // whoever the buffer was for, says that there is no memory for it.
-func (p *Buffers) Get(n int) (*Buffer, error) {
-	k := classes // larger than all
+func (p *Buffers) Get(n int) (*Buffer, error) { return p.GetFor(Owner{}, n) }
+
+// GetFor is Get where the buffer may be a large one.
+func (p *Buffers) GetFor(o Owner, n int) (*Buffer, error) {
+	if p == nil {
+		return p.lend(o, n, nil)
+	}
+	return p.lend(o, n, p.Account)
+}
+
+// GetPaid is GetFor where the caller has reserved Room(n) bytes himself.
+func (p *Buffers) GetPaid(o Owner, n int) (*Buffer, error) { return p.lend(o, n, nil) }
+
+// Room is how large a buffer is that has room for n bytes.
+func Room(n int) int {
+	if n > Largest {
+		return n
+	}
+	return Smallest << classOf(n)
+}
+
+func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), first) - first }
+
+func (p *Buffers) lend(o Owner, n int, from *Account) (*Buffer, error) {
+	if p != nil && n > cmp.Or(p.Max, defaultMax) {
+		return nil, p.refuse(n)
+	}
+	room := Room(n)
+	if !from.More(int64(room)) {
+		return nil, p.refuse(n)
+	}
+	b := p.kept(n)
+	if b == nil {
+		b = p.make(n)
+	}
+	if b.from, b.room = from, room; b.class == 0 && p != nil {
+		b.large = p.Large.Add(o, int64(n))
+	}
+	b.lent()
+	return b, nil
+}
+
+// kept gives a buffer that was used before, nil for none.
+func (p *Buffers) kept(n int) *Buffer {
+	if p == nil || n > Largest {
+		return nil
+	}
+	kept := p.pools.Load()
+	if kept == nil {
+		return nil
+	}
+	b, _ := kept[classOf(n)].Get().(*Buffer)
+	return b
+}
+
+func (p *Buffers) make(n int) *Buffer {
+	class := classes
 	if n <= Largest {
-		k = max(bits.Len(uint(max(n, 1)-1)), first) - first
+		class = classOf(n)
 	}
 	if p != nil {
-		if n > cmp.Or(p.Max, defaultMax) {
-			return nil, p.refuse(n)
-		}
-		if k < classes {
-			if b, ok := p.pools[k].Get().(*Buffer); ok {
-				return b, nil
-			}
-		}
-		p.made[k].Add(1)
+		p.made[class].Add(1)
 	}
-	if k == classes {
-		return &Buffer{B: make([]byte, 0, n)}, nil
+	if class == classes {
+		return &Buffer{B: make([]byte, 0, n)}
 	}
-	return &Buffer{B: make([]byte, 0, Smallest<<k), class: uint8(k + 1)}, nil
+	return &Buffer{B: make([]byte, 0, Smallest<<class), class: uint8(class + 1)}
 }
 
 // Grow lends a buffer with room for n bytes that holds what b does, and takes b
-// back. After an error b is what it was.
+// back. After an error b is what it was. Both are reserved in the same place, or by
+// the caller.
 func (p *Buffers) Grow(b *Buffer, n int) (*Buffer, error) {
-	larger, err := p.Get(n)
+	larger, err := p.lend(b.large.owner(), n, b.from)
 	if err != nil {
 		return b, err
 	}
@@ -91,19 +153,31 @@ func (p *Buffers) Put(b *Buffer) {
 	if p == nil || b == nil {
 		return
 	}
+	b.returned()
+	b.from.Give(int64(b.room))
+	p.Large.Remove(b.large)
+	b.from, b.large = nil, nil
 	if b.class == 0 || cap(b.B) != Smallest<<(b.class-1) {
 		p.left.Add(1)
 		return
 	}
 	b.B = b.B[:0]
-	p.pools[b.class-1].Put(b)
+	kept := p.pools.Load()
+	if kept == nil {
+		p.pools.CompareAndSwap(nil, new(pools))
+		kept = p.pools.Load()
+	}
+	kept[b.class-1].Put(b)
 }
 
+// Drop lets go of all buffers that are kept. Those that are lent stay.
+func (p *Buffers) Drop() { p.pools.Store(new(pools)) }
+
 func (p *Buffers) refuse(n int) error {
-	p.refused.Add(1)
-	e := llm.Errorf(503, "gateway_overloaded", "The gateway has no memory for this now. Try again shortly.")
-	e.Fault, e.RetryAfter, e.Err = llm.Lacking, time.Second, fmt.Errorf("a buffer of %d bytes was refused", n)
-	return e
+	if p != nil {
+		p.refused.Add(1)
+	}
+	return lacking(int64(n))
 }
 
 // Figures implements perf.Source. What is lent from what was kept is not

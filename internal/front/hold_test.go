@@ -1,0 +1,247 @@
+package front
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+	"sluice/internal/testkit"
+)
+
+// bodyOf is a chat's body of n bytes.
+func bodyOf(n int) string {
+	const begin, end = `{"model":"m","x":"`, `"}`
+	return begin + strings.Repeat("x", n-len(begin)-len(end)) + end
+}
+
+// budgeted is a Governor with a budget of n bytes.
+func budgeted(n int64) *memory.Governor {
+	g := new(memory.Governor)
+	g.Budget.Resize(n)
+	return g
+}
+
+// pipe is a body of unknown length that comes when the test says so.
+func pipe(t *testing.T, client *http.Client, url string) (*io.PipeWriter, <-chan *http.Response) {
+	t.Helper()
+	r, w := io.Pipe()
+	req := newRequest(t, t.Context(), "POST", url, "")
+	req.Body, req.ContentLength = r, -1
+	got := make(chan *http.Response, 1)
+	go func() {
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Error(err)
+			close(got)
+			return
+		}
+		got <- resp
+	}()
+	return w, got
+}
+
+// What a request takes is reserved while it is under way, by the size of what it
+// holds, and given back with its end, whatever that is.
+func TestBodiesAreReserved(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			g := budgeted(64 << 20)
+			hold, release := make(chan struct{}, 9), make(chan struct{}, 9)
+			s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+				hold <- struct{}{}
+				<-release
+				return sendUnary(out, `{}`)
+			}, Options{Memory: g})
+			client := e.client(t, s)
+			held := g.Budget.Account("requests").Held
+			for _, n := range []int{100, 20 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1, 5 << 20} {
+				for _, announced := range []bool{true, false} {
+					body := io.Reader(strings.NewReader(bodyOf(n)))
+					if !announced {
+						body = io.MultiReader(body)
+					}
+					ended := make(chan struct{})
+					go func() {
+						defer close(ended)
+						req := newRequest(t, t.Context(), "POST", s.url(chatPath), "")
+						req.Body, req.ContentLength = io.NopCloser(body), -1
+						if announced {
+							req.ContentLength = int64(n)
+						}
+						if resp, text := do(t, client, req); resp.StatusCode != 200 {
+							t.Errorf("%d: status %d, %s", n, resp.StatusCode, text)
+						}
+					}()
+					<-hold
+					if got := held(); got < int64(n+callBytes) || got > int64(max(2*n, unannounced)+callBytes+4096) && got > int64(16*unannounced+callBytes) {
+						t.Errorf("%d bytes, announced: %v: %d reserved", n, announced, got)
+					}
+					release <- struct{}{}
+					<-ended
+					testkit.Until(t, "it is given back", func() bool { return held() == 0 })
+				}
+			}
+		})
+	}
+}
+
+// A body that cannot have memory is refused before it is read: at once where it never
+// could, and else when it has waited. Small ones are not held up by that.
+func TestNoMemoryForBodies(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			g := budgeted(16 << 20)
+			hold, release := make(chan struct{}, 1), make(chan struct{})
+			s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+				if req.BodyLen > smallBody {
+					hold <- struct{}{}
+					<-release
+				}
+				return sendUnary(out, `{}`)
+			}, Options{Memory: g})
+			client := e.client(t, s)
+			ask := func(n int) (int, string) {
+				resp, text := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(n)))
+				if resp.StatusCode == 503 && resp.Header.Get("Retry-After") == "" {
+					t.Error("no Retry-After")
+				}
+				return resp.StatusCode, text
+			}
+			if status, text := ask(12 << 20); status != 413 || !strings.Contains(text, "memory") {
+				t.Errorf("more than there is: %d, %s", status, text)
+			}
+			first := make(chan int)
+			go func() { status, _ := ask(8 << 20); first <- status }()
+			<-hold
+			second := make(chan int)
+			go func() { status, _ := ask(8 << 20); second <- status }()
+			testkit.Until(t, "the second waits", g.Budget.Waiting)
+			for range 10 {
+				if status, text := ask(1000); status != 200 {
+					t.Errorf("small: %d, %s", status, text)
+				}
+			}
+			if status := <-second; status != 503 {
+				t.Errorf("second: %d", status)
+			}
+			go func() { status, _ := ask(8 << 20); second <- status }()
+			testkit.Until(t, "another one waits", g.Budget.Waiting)
+			release <- struct{}{}
+			if status := <-first; status != 200 {
+				t.Errorf("first: %d", status)
+			}
+			<-hold
+			release <- struct{}{}
+			if status := <-second; status != 200 {
+				t.Errorf("the one that waited for it: %d", status)
+			}
+		})
+	}
+}
+
+// A body of unknown length that grows beyond what there is gets the same answer, and
+// gives back what it had.
+func TestNoMemoryForMore(t *testing.T) {
+	g := budgeted(8 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g})
+	w, got := pipe(t, h1(t, s), s.url(chatPath))
+	go func() {
+		_, _ = io.WriteString(w, bodyOf(7<<20))
+		_ = w.Close()
+	}()
+	resp := <-got
+	if resp == nil {
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 503 && resp.StatusCode != 413 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	testkit.Until(t, "it is given back", func() bool { return g.Budget.Used() == 0 })
+}
+
+// Clients that announce much and send nothing do not keep others from their turn for
+// longer than body_timeout; those that leave, not at all.
+func TestAnnouncedAndNotSent(t *testing.T) {
+	g := budgeted(16 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = 300 * time.Millisecond })
+	for _, leave := range []bool{false, true} {
+		nc, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := io.WriteString(nc, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Until(t, "it is reserved", func() bool { return g.Budget.Used() > 9_000_000 })
+		if leave {
+			_ = nc.Close()
+		}
+		if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(9<<20))); resp.StatusCode != 200 {
+			t.Errorf("status %d, %s", resp.StatusCode, text)
+		}
+	}
+}
+
+// A large body that comes slowly is given up once others wait for memory.
+func TestSlowLargeBody(t *testing.T) {
+	g := budgeted(16 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = 300 * time.Millisecond })
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := io.WriteString(nc, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Until(t, "it is reserved", func() bool { return g.Budget.Used() > 9_000_000 })
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // often enough for body_timeout
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				_, _ = io.WriteString(nc, " ")
+			}
+		}
+	}()
+	if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(9<<20))); resp.StatusCode != 200 {
+		t.Errorf("status %d, %s", resp.StatusCode, text)
+	}
+	close(stop)
+	<-stopped
+}
+
+// While memory is scarce calls of low priority are turned away unread, and at its worst
+// all calls; probes and figures are not.
+func TestScarce(t *testing.T) {
+	g := memory.New(memory.Options{})
+	s := startWith(t, unary(`{}`), Options{Memory: g})
+	for level, want := range map[memory.Level][3]int{
+		memory.Normal: {200, 200, 200}, memory.Elevated: {200, 200, 200}, memory.High: {503, 200, 200}, memory.Critical: {503, 503, 503},
+	} {
+		g.SetLevel(level)
+		for i, priority := range []string{"low", "normal", "high"} {
+			req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
+			req.Header.Set("X-Priority", priority)
+			resp, text := do(t, h1(t, s), req)
+			if resp.StatusCode != want[i] || resp.StatusCode == 503 && (!strings.Contains(text, `"gateway_overloaded"`) || resp.Header.Get("Retry-After") == "") {
+				t.Errorf("%v, %s: %d, %s", level, priority, resp.StatusCode, text)
+			}
+		}
+		if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "GET", s.url("/healthz"), "")); resp.StatusCode != 200 {
+			t.Errorf("%v: %d, %s", level, resp.StatusCode, text)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package memory
+
+import (
+	"math"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// normalPercent is Go's default: garbage up to the size of what is live.
+	normalPercent = 100
+	// leastPercent is what the collector is given at least.
+	leastPercent = 10
+	// storedPercent is what stored replies add to the room for garbage. They hold no
+	// pointers and stay, so collecting more often costs little on their account, while
+	// garbage in proportion to them would double their memory.
+	storedPercent = 15
+	// leastHeap is what Go takes the live heap for at least, in bytes.
+	leastHeap = 4 << 20
+	// apart is the time that should lie between two collections: their cost is that of
+	// the live heap, so that of a small one is nothing but being frequent.
+	apart = time.Second
+	// mostRoom is how much garbage there may be for the sake of that, in bytes, and
+	// roomShare how much of the limit.
+	mostRoom, roomShare = 64 << 20, 1. / 8
+)
+
+// heap is what the collector's pace depends on, in bytes.
+type heap struct {
+	live   int64 // as of the last collection
+	stored int64 // of replies, which hold no pointers
+	rate   int64 // allocated a second
+	limit  int64 // that the runtime may take; math.MaxInt64 for none
+}
+
+// room is how much garbage there may be before it is collected: as much as is live
+// without the stored replies, as Go has it, or as much as comes up within apart, where
+// that is more and the limit allows for it.
+func (h heap) room() int64 {
+	rest := max(h.live-h.stored, leastHeap) + h.stored*storedPercent/100
+	most := min(mostRoom, int64(float64(h.limit)*roomShare))
+	return max(rest, min(int64(float64(h.rate)*apart.Seconds()), most))
+}
+
+// percent is GOGC for that. live may be less than stored, which is newer.
+func (h heap) percent() int {
+	live := max(h.live, leastHeap)
+	return int(max(h.room()*100/live, leastPercent))
+}
+
+// collector paces the garbage collector and gives memory back to the system.
+type collector struct {
+	percent int // GOGC as it was set last
+	samples [5]metrics.Sample
+
+	allocated uint64 // when it was looked at last
+	at        time.Time
+	rate      int64 // allocated a second, in bytes; what falls does so slowly
+	quiet     int   // looks since there was much to do
+	freed     bool  // since it became quiet
+}
+
+// The metrics that are read, by their place in samples.
+const (
+	heapLive = iota
+	heapAllocated
+	heapFree
+	total
+	released
+)
+
+func (c *collector) read() {
+	for i, name := range [...]string{
+		"/gc/heap/live:bytes", "/gc/heap/allocs:bytes", "/memory/classes/heap/free:bytes", "/memory/classes/total:bytes", "/memory/classes/heap/released:bytes",
+	} {
+		c.samples[i].Name = name
+	}
+	metrics.Read(c.samples[:])
+}
+
+func (c *collector) bytes(metric int) int64 { return int64(c.samples[metric].Value.Uint64()) }
+
+const (
+	// quietRate is how much is allocated a second when there is little to do.
+	quietRate = 1 << 20
+	// quietLooks is how many looks it has to be so before memory goes back to the
+	// system, and worth how much there has to be to give back.
+	quietLooks = 10
+	worth      = 4 << 20
+)
+
+// look takes the present values and sets GOGC, unless that is the user's (fixed).
+func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
+	c.read()
+	allocated := c.samples[heapAllocated].Value.Uint64()
+	if d := now.Sub(c.at).Seconds(); !c.at.IsZero() && d > 0 {
+		rate := int64(float64(allocated-c.allocated) / d)
+		c.rate = max(rate, c.rate*3/4)
+		if c.quiet++; rate > quietRate {
+			c.quiet, c.freed = 0, false
+		}
+	}
+	c.allocated, c.at = allocated, now
+	if fixed {
+		return
+	}
+	percent := heap{live: c.bytes(heapLive), stored: stored, rate: c.rate, limit: limit}.percent()
+	// A change stops the world for a moment, so small ones are not made.
+	if percent*10 < c.percent*9 || percent*9 > c.percent*10 {
+		debug.SetGCPercent(percent)
+		c.percent = percent
+	}
+}
+
+// idle gives back what a burst left behind, once there is little to do: a collection
+// then is in nobody's way. It reports how many bytes the system has got.
+func (c *collector) idle() int64 {
+	if c.quiet < quietLooks || c.freed {
+		return 0
+	}
+	c.freed = true
+	return c.giveBack()
+}
+
+// giveBack collects, and gives memory back to the system where that is worth it.
+func (c *collector) giveBack() int64 {
+	c.read()
+	before := c.bytes(total) - c.bytes(released)
+	if before-c.bytes(heapLive) < worth {
+		return 0
+	}
+	debug.FreeOSMemory()
+	c.read()
+	return max(before-(c.bytes(total)-c.bytes(released)), 0)
+}
+
+// noLimit is GOMEMLIMIT for none.
+const noLimit = math.MaxInt64
