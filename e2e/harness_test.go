@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,7 +68,13 @@ var listening = regexp.MustCompile(`listens on (https?://\S+)`)
 // SLUICE_TEST_ENGINE, or the default one, unless env says which.
 func start(t *testing.T, yaml string, env ...string) *instance {
 	t.Helper()
-	args := []string{"serve", "--port", "0"}
+	return startBy(t, []string{binary}, yaml, env...)
+}
+
+// startBy is start by a command that ends in the binary.
+func startBy(t *testing.T, command []string, yaml string, env ...string) *instance {
+	t.Helper()
+	args := append(slices.Clone(command[1:]), "serve", "--port", "0")
 	if yaml != "" {
 		file := filepath.Join(t.TempDir(), "sluice.yaml")
 		if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
@@ -75,7 +82,7 @@ func start(t *testing.T, yaml string, env ...string) *instance {
 		}
 		args = append(args, "--config", file)
 	}
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(command[0], args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	if engine := os.Getenv("SLUICE_TEST_ENGINE"); engine != "" {
 		cmd.Env = append(cmd.Env, "SLUICE_ENGINE="+engine)
