@@ -23,6 +23,7 @@ import (
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
 	"sluice/internal/memory"
+	"sluice/internal/memory/leak"
 	"sluice/internal/perf"
 	"sluice/internal/perf/process"
 	"sluice/internal/redis"
@@ -49,6 +50,7 @@ type Gateway struct {
 	redis   redis.Servers // that parts keep things in
 	memory  *memory.Governor
 	front   *front.Server
+	leaks   *leak.Watch
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
 	stages []stage
@@ -85,6 +87,8 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	g.figures.Register("front", g.front)
 	g.figures.Register("process", process.New(g.started))
 	g.figures.Register("process", &sockets{g.shortage})
+	g.leaks = leak.New(leak.Options{Read: g.readLoad, Logger: g.log})
+	g.figures.Register("process", g.leaks)
 	g.live.Store(g.chain)
 	g.memory.Use(cfg.Memory)
 	g.chain.commit(nil)
@@ -165,6 +169,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	g.monitor.timeline.Start() // before requests come, so that it knows all of them
 	tasks.Go(func() { g.memory.Run(beside) })
+	tasks.Go(func() { g.leaks.Run(beside) })
 	tasks.Go(func() { g.watch(beside) })
 	tasks.Go(func() { g.settle(beside) })
 	tasks.Go(func() { g.monitor.run(beside) })

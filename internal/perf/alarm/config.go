@@ -145,6 +145,11 @@ func BuiltIn() []Rule {
 			Name: "memory", Figure: "process_memory_used_ratio", Window: time.Minute, Above: quantity("90%"), MinSamples: 1, Severity: Critical,
 			Advice: "The process is near its memory limit. Lower cache.max_bytes or stream.buffer_bytes, or give it more memory.",
 		},
+		{
+			// 1 is a suspicion, 2 a leak; it comes after half a minute of tests, and goes by itself.
+			Name: "leak", Figure: "leak_verdict", Each: "quantity", Window: time.Minute, Above: quantity("1.5"),
+			Advice: "Something is not given back, which is a fault of Sluice. process/leaks in GET /v1/health/detailed says where; report that.",
+		},
 	}
 }
 

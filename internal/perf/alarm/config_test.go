@@ -118,7 +118,7 @@ func TestRulesReplaceBuiltIn(t *testing.T) {
 	for _, r := range c.rules() {
 		got = append(got, r.Name+":"+r.Figure)
 	}
-	if want := "upstream_errors:route_failure_ratio gateway_overhead:own more:"; strings.Join(got, " ") != want {
+	if want := "upstream_errors:route_failure_ratio leak:leak_verdict gateway_overhead:own more:"; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }

@@ -83,6 +83,8 @@ func figureWords(figure string) string {
 		return "time to a stream's first event"
 	case memoryUsed:
 		return "part of the memory limit that is used"
+	case "leak_verdict":
+		return "verdict on leaks (1 suspected, 2 found)"
 	case "cache_hit_ratio":
 		return "part of look-ups that the cache answers"
 	case "requests_in_flight":

@@ -43,6 +43,10 @@ const (
 	manyGoroutines, perFile = 50_000, 10
 )
 
+// OpenFiles counts the file descriptors that are open, in some microseconds from Linux 6.2
+// on. ok is false where they cannot be counted.
+func OpenFiles() (n int, ok bool) { return openFiles("/proc/self/fd") }
+
 // Examine implements perf.Examined.
 func (p *Process) Examine(report func(perf.Condition)) {
 	p.mu.Lock()
