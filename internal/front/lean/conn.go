@@ -305,6 +305,9 @@ func (c *conn) begins(ctx *lifetime.Context) {
 	if base := c.server.o.Base; base.Err() != nil {
 		c.cancel(context.Cause(base))
 	}
+	if c.server.closed.Load() {
+		c.cancel(nil)
+	}
 }
 
 // wasRead says that all of the request was read, from when its client's leaving ends

@@ -28,6 +28,7 @@ import (
 
 	"sluice/internal/front/engine"
 	"sluice/internal/front/nethttp"
+	"sluice/internal/lifetime"
 	"sluice/internal/testkit"
 )
 
@@ -1020,6 +1021,23 @@ func TestShutdownIsBounded(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestCloseEndsWhatBegins: a request that was read before the Server was closed, and
+// begins after, ends at once, whatever its client does.
+func TestCloseEndsWhatBegins(t *testing.T) {
+	s, addr := start(t, echo)
+	dial(t, addr)
+	c := s.one(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := new(lifetime.Context)
+	c.begins(ctx)
+	if ctx.Err() == nil {
+		t.Error("it goes on")
+	}
+	c.finished()
 }
 
 // TestShutdownBeside: connections of HTTP/2 are told at once, and do not wait for those

@@ -47,6 +47,7 @@ type Server struct {
 	chunkEnd  []byte
 
 	closing atomic.Bool // nothing new begins
+	closed  atomic.Bool // and what is under way has been ended
 	watcher *watcher    // nil before Serve
 
 	mu        sync.Mutex
@@ -226,6 +227,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close implements engine.Engine.
 func (s *Server) Close() error {
 	s.refuse()
+	s.closed.Store(true) // of which whoever begins now takes note
 	s.all(func(c *conn) {
 		if !c.hijacked.Load() { // which ends when its exchange does
 			_ = c.outer.Close()
