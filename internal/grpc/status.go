@@ -153,11 +153,11 @@ func duration(b []byte) time.Duration {
 	const seconds, nanos = 1, 2
 	var s, n int64
 	_ = fields.Each(b, func(number protowire.Number, field, _ []byte) error {
-		switch number {
-		case seconds:
-			s = int64(fields.Varint(field))
-		case nanos:
-			n = int64(fields.Varint(field))
+		switch v, ok := fields.Varint(field); {
+		case number == seconds && ok:
+			s = int64(v)
+		case number == nanos && ok:
+			n = int64(v)
 		}
 		return nil
 	})

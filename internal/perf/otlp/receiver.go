@@ -139,9 +139,10 @@ func taken(reply []byte) error {
 			return nil
 		}
 		return fields.Each(content, func(number protowire.Number, field, content []byte) error {
+			v, isVarint := fields.Varint(field)
 			switch {
-			case number == rejected && content == nil:
-				p.rejected = int64(fields.Varint(field))
+			case number == rejected && isVarint:
+				p.rejected = int64(v)
 			case number == message && content != nil:
 				p.message = string(content)
 			}

@@ -2,7 +2,13 @@
 // much for what is wanted of them.
 package fields
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"errors"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+var errNumber = errors.New("a field's number is too large")
 
 // Each calls f for each field of a message: with all of it, tag included, and with
 // its content where that has a length, else nil. It ends with f's error, or that of
@@ -10,8 +16,11 @@ import "google.golang.org/protobuf/encoding/protowire"
 func Each(b []byte, f func(number protowire.Number, field, content []byte) error) error {
 	for len(b) > 0 {
 		number, kind, tag := protowire.ConsumeTag(b)
-		if tag < 0 {
+		switch {
+		case tag < 0:
 			return protowire.ParseError(tag)
+		case number > protowire.MaxValidNumber:
+			return errNumber
 		}
 		n := protowire.ConsumeFieldValue(number, kind, b[tag:])
 		if n < 0 {
@@ -30,13 +39,12 @@ func Each(b []byte, f func(number protowire.Number, field, content []byte) error
 	return nil
 }
 
-// Varint is the value of a field, tag included, whose value is a varint; 0 for any
-// other.
-func Varint(field []byte) uint64 {
+// Varint is the value of a field, tag included, and whether it is a varint.
+func Varint(field []byte) (v uint64, ok bool) {
 	_, kind, tag := protowire.ConsumeTag(field)
 	if kind != protowire.VarintType {
-		return 0
+		return 0, false
 	}
-	v, _ := protowire.ConsumeVarint(field[tag:])
-	return v
+	v, _ = protowire.ConsumeVarint(field[tag:])
+	return v, true
 }

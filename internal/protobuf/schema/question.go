@@ -102,11 +102,12 @@ func decodeAnswer(b []byte) (answer, error) {
 		case tellError:
 			a.refused = true
 			return fields.Each(content, func(number protowire.Number, field, content []byte) error {
+				v, isVarint := fields.Varint(field)
 				switch {
 				case number == errorMessage && content != nil:
 					a.message = string(content)
-				case number == errorCode && content == nil:
-					a.code = grpc.Code(fields.Varint(field))
+				case number == errorCode && isVarint:
+					a.code = grpc.Code(v)
 				}
 				return nil
 			})
@@ -119,10 +120,11 @@ func decodeAnswer(b []byte) (answer, error) {
 // extension reads a field of an ExtensionNumberResponse: a number, or several
 // packed.
 func (a *answer) extension(number protowire.Number, field, content []byte) error {
+	v, one := fields.Varint(field)
 	switch {
 	case number != extensionsField:
-	case content == nil:
-		a.numbers = append(a.numbers, int32(fields.Varint(field)))
+	case one:
+		a.numbers = append(a.numbers, int32(v))
 	default:
 		for len(content) > 0 {
 			v, n := protowire.ConsumeVarint(content)
