@@ -11,7 +11,7 @@ import (
 // Route is a request that only administrators may make, such as DELETE /v1/cache.
 type Route struct {
 	// Method and Path are the request's; GET stands for HEAD too, to which no body
-	// is sent. Path is decoded, begins with "/v1/" and
+	// is sent. Path is decoded, begins with "/v1/" or "/debug/" and
 	// is none that leads to a handler of models. One that ends in "/" stands for
 	// every path with one more segment.
 	Method, Path string

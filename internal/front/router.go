@@ -13,6 +13,11 @@ func isPage(path string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
+// isDebug reports whether a path is of one of the routes that are not below /v1/.
+func (s *Server) isDebug(path string) bool {
+	return strings.HasPrefix(path, "/debug/") && !unclean(path) && s.ownRoutes(path) != nil
+}
+
 // reads reports whether a method is GET or HEAD, which is where GET is.
 func reads(method string) bool { return method == "GET" || method == "HEAD" }
 
@@ -22,7 +27,7 @@ func (x *exchange) serve() error {
 	if err := x.st.admit(x.q); err != nil {
 		return err
 	}
-	if rest, ok := strings.CutPrefix(x.q.Path, "/v1/"); !ok || rest == "v1" || strings.HasPrefix(rest, "v1/") {
+	if rest, ok := strings.CutPrefix(x.q.Path, "/v1/"); (!ok || rest == "v1" || strings.HasPrefix(rest, "v1/")) && !x.s.isDebug(x.q.Path) {
 		return in.unknownURL() // a base URL without its /v1, or a client that adds one to it
 	}
 	if x.s.draining.Load() {

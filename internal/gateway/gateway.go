@@ -26,6 +26,7 @@ import (
 	"sluice/internal/memory/leak"
 	"sluice/internal/perf"
 	"sluice/internal/perf/process"
+	"sluice/internal/perf/profiles"
 	"sluice/internal/redis"
 )
 
@@ -105,6 +106,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	if g.monitor, err = g.observe(cfg); err != nil {
 		return fmt.Errorf("set up monitoring: %w", err)
 	}
+	profile := &profiles.Profiles{}
 	g.front, err = front.New(frontConfig(cfg, g.chain), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Memory:  g.memory,
 		Logger:  g.log,
@@ -114,6 +116,8 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.Catalog.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
 			{Method: "DELETE", Path: "/v1/cache", Handler: front.JSON(g.purge)},
 			{Method: "GET", Path: "/v1/health/detailed", Handler: front.JSON(g.health)},
+			{Method: "GET", Path: profiles.Path, Handler: profile},
+			{Method: "GET", Path: profiles.Path + "/", Handler: profile},
 		}),
 		Observers: g.monitor.observers(), KeepReplies: g.monitor.wantsReplies, Tracer: g.monitor.tracer(), Pages: dashboard.Handler(),
 	})
