@@ -17,6 +17,8 @@
 // other histograms. "bench batch", "bench overload", "bench admission" and "bench
 // balance" measure what batching, admission and balancing bring, and what admission
 // costs, before an upstream that takes a while for a call and for each of its items.
+// "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
+// something leaks.
 package main
 
 import (
@@ -101,6 +103,8 @@ func run(ctx context.Context, args []string) error {
 		return codecCost(ctx, os.Stdout, args)
 	case "batch", "overload", "admission", "balance":
 		return workloads()[command].run(ctx, command, args)
+	case "soak":
+		return soaked(ctx, os.Stdout, args)
 	case "mock": // for the other commands
 		if len(args) != 3 {
 			return fmt.Errorf("usage: bench mock %s|%s ADDRESS TIMES-SLOWER", mockLean, mockNetHTTP)

@@ -1,0 +1,426 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/internal/simulator"
+)
+
+const (
+	// sampled is the time between two looks at the process, told that between two rows.
+	sampled, told = 10 * time.Second, 5 * time.Minute
+	// flatSlope is the growth of resident memory in the last two thirds of a soak that
+	// still is flat, in KiB a minute: 3 MiB in half an hour, where memory that is given
+	// back and taken again moves by as much from minute to minute.
+	flatSlope = 100
+)
+
+// soak is a long load of all kinds of requests, sound ones and others, on one Sluice.
+type soak struct {
+	binary   string
+	duration time.Duration
+	rate     float64
+	leak     string // what 1 % of requests leak, "" for nothing
+	slope    float64
+	samples  io.Writer // nil for nobody
+
+	base string // URL of the Sluice
+	pid  int
+
+	client *http.Client
+	tasks  sync.WaitGroup
+	mu     sync.Mutex
+	asked  int
+	status map[string]int
+}
+
+// flow is how Sluice does at a time.
+type flow struct {
+	at                               time.Duration
+	resident                         float64 // MiB
+	heap, goroutines, files, verdict float64
+}
+
+// soaked runs "bench soak".
+func soaked(ctx context.Context, w io.Writer, args []string) (err error) {
+	s := &soak{status: map[string]int{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}}
+	set := flag.NewFlagSet("bench soak", flag.ExitOnError)
+	set.StringVar(&s.binary, "sluice", "", "binary to load; built from the tree when empty")
+	set.DurationVar(&s.duration, "for", 30*time.Minute, "duration")
+	set.Float64Var(&s.rate, "rate", 100, "requests a second")
+	set.Float64Var(&s.slope, "slope", flatSlope, "growth of resident memory in the last two thirds that is still flat, in KiB a minute")
+	leak := set.Bool("leak", false, "have 1 % of requests leak, which is to be found (builds with the tag leaktest)")
+	set.StringVar(&s.leak, "leaking", "goroutine", "what they leak: goroutine, heap or file")
+	samples := set.String("samples", "", "file that all samples are written to, as CSV")
+	set.Parse(args)
+	if !*leak {
+		s.leak = ""
+	}
+	if s.duration < time.Minute || s.rate <= 0 {
+		return fmt.Errorf("%v at %v requests a second are no soak", s.duration, s.rate)
+	}
+	if *samples != "" {
+		f, err := os.Create(*samples)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		s.samples = f
+	}
+	return s.run(ctx, w)
+}
+
+func (s *soak) run(ctx context.Context, w io.Writer) error {
+	dir, err := os.MkdirTemp("", "sluice-soak-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	model := simulator.New(simulator.Config{})
+	addr, err := model.Listen("127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	go model.Serve()
+	if s.binary == "" {
+		s.binary = filepath.Join(dir, "sluice")
+		args := []string{"build", "-trimpath", "-o", s.binary}
+		if s.leak != "" {
+			args = append(args, "-tags", "leaktest")
+		}
+		build := exec.CommandContext(ctx, "go", append(args, "./cmd/sluice")...)
+		build.Dir = ".."
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build sluice: %w\n%s", err, out)
+		}
+	}
+	cmd, err := s.start(ctx, dir, addr)
+	if err != nil {
+		return err
+	}
+	defer stop(cmd)
+	fmt.Fprintf(w, "%v at %.0f requests a second of all kinds, sound and not\n\n", s.duration, s.rate)
+	head(w, 1, "minute", "requests", "resident MiB", "live heap MiB", "goroutines", "files", "verdict")
+	flows, err := s.load(ctx, w)
+	if err != nil {
+		return err
+	}
+	return s.judge(ctx, w, flows)
+}
+
+// start starts Sluice with a cache that is full after some minutes.
+func (s *soak) start(ctx context.Context, dir string, model net.Addr) (*exec.Cmd, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	conf := filepath.Join(dir, "sluice.yaml")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "server: {port: %s}\nupstreams:\n%scache: {max_bytes: 16MiB}\n", port, upstream("mock", model.String(), "")), 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(dir, "sluice.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(s.binary, "serve", "--config", conf)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), "SLUICE_LEAKTEST="+s.leak)
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s.base, s.pid = "http://"+addr, cmd.Process.Pid
+	if _, err := waitFor(ctx, s.base+"/readyz"); err != nil {
+		stop(cmd)
+		return nil, err
+	}
+	return cmd, nil
+}
+
+// load asks and looks until the time is up or, where something leaks, that is found.
+func (s *soak) load(ctx context.Context, w io.Writer) (flows []flow, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		s.tasks.Wait()
+	}()
+	s.tasks.Go(func() { s.ask(ctx) })
+	begun := time.Now()
+	for next := begun.Add(sampled); ; next = next.Add(sampled) {
+		select {
+		case <-ctx.Done():
+			return flows, ctx.Err()
+		case <-time.After(time.Until(next)):
+		}
+		f, err := s.look(ctx, time.Since(begun))
+		if err != nil {
+			return flows, err
+		}
+		flows = append(flows, f)
+		over := f.at >= s.duration || s.leak != "" && f.verdict >= 2
+		if f.at%told < sampled || over {
+			s.tell(w, f)
+		}
+		if over {
+			return flows, nil
+		}
+	}
+}
+
+func (s *soak) tell(w io.Writer, f flow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row(w, fmt.Sprintf("%.1f", f.at.Minutes()), s.asked, fmt.Sprintf("%.1f", f.resident), fmt.Sprintf("%.2f", f.heap), f.goroutines, f.files, verdicts(f.verdict))
+}
+
+func verdicts(v float64) string { return [...]string{"none", "suspected", "leak"}[int(v)] }
+
+// look takes a sample.
+func (s *soak) look(ctx context.Context, at time.Duration) (flow, error) {
+	b, err := page(ctx, s.base+"/metrics")
+	if err != nil {
+		return flow{}, err
+	}
+	f := flow{at: at, resident: residentKiB(s.pid) / 1024}
+	other := map[string]float64{}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		v, _ := strconv.ParseFloat(value, 64)
+		switch name, _, _ := strings.Cut(name, "{"); name {
+		case "sluice_go_heap_live_bytes":
+			f.heap = v / (1 << 20)
+		case "sluice_go_goroutines":
+			f.goroutines = v
+		case "sluice_process_open_fds":
+			f.files = v
+		case "sluice_leak_verdict":
+			f.verdict = max(f.verdict, v)
+		case "sluice_requests_in_flight", "sluice_client_connections_open", "sluice_upstream_connections_open", "sluice_cache_bytes", "sluice_go_gc_cycles_total":
+			other[name] += v
+		}
+	}
+	if s.samples != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, err = fmt.Fprintf(s.samples, "%.0f,%d,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f\n", at.Seconds(), s.asked, f.resident*1024, f.heap*(1<<20), f.goroutines, f.files,
+			other["sluice_requests_in_flight"], other["sluice_client_connections_open"], other["sluice_upstream_connections_open"], other["sluice_cache_bytes"], other["sluice_go_gc_cycles_total"], f.verdict)
+	}
+	return f, err
+}
+
+// judge says what came of it.
+func (s *soak) judge(ctx context.Context, w io.Writer, flows []flow) error {
+	fmt.Fprintln(w)
+	for _, status := range slices.Sorted(func(yield func(string) bool) {
+		for k := range s.status {
+			if !yield(k) {
+				return
+			}
+		}
+	}) {
+		fmt.Fprintf(w, "%d × %s\n", s.status[status], status)
+	}
+	rest := flows[len(flows)/3:]
+	slope := slopeOf(rest)
+	fmt.Fprintf(w, "resident memory grew by %.1f KiB a minute in the last two thirds\n", slope)
+	state, why, err := s.health(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "process/leaks is %s: %s\n", state, cmp.Or(why, "nothing to tell"))
+	verdict := verdicts(flows[len(flows)-1].verdict)
+	switch {
+	case s.leak != "" && verdict != "leak":
+		return fmt.Errorf("the leak was not found: the verdict is %s", verdict)
+	case s.leak != "" && !strings.Contains(why, "leaktest"):
+		return errors.New("the leak was found, and not named")
+	case s.leak != "":
+		fmt.Fprintf(w, "found after %v\n", flows[len(flows)-1].at.Round(time.Second))
+	case verdict != "none":
+		return fmt.Errorf("the verdict is %s", verdict)
+	case slope > s.slope:
+		return fmt.Errorf("resident memory is not flat: it grew by %.1f KiB a minute, more than %.1f", slope, s.slope)
+	}
+	return nil
+}
+
+// slopeOf is the median of the slopes of resident memory between each two samples, in
+// KiB a minute.
+func slopeOf(flows []flow) float64 {
+	var slopes []float64
+	for i := range flows {
+		for j := range i {
+			slopes = append(slopes, (flows[i].resident-flows[j].resident)*1024/(flows[i].at-flows[j].at).Minutes())
+		}
+	}
+	if len(slopes) == 0 {
+		return 0
+	}
+	return median(slopes)
+}
+
+func (s *soak) health(ctx context.Context) (state, why string, err error) {
+	b, err := page(ctx, s.base+"/v1/health/detailed")
+	if err != nil {
+		return "", "", err
+	}
+	var reply struct {
+		Components []struct {
+			Name      string `json:"name"`
+			Status    string `json:"status"`
+			LastError string `json:"last_error"`
+		} `json:"components"`
+	}
+	if err := json.Unmarshal(b, &reply); err != nil {
+		return "", "", err
+	}
+	for _, c := range reply.Components {
+		if c.Name == "process/leaks" {
+			return c.Status, c.LastError, nil
+		}
+	}
+	return "", "", errors.New("health has no process/leaks")
+}
+
+// traffic is a kind of request.
+type traffic struct {
+	name   string
+	share  int // of a hundred
+	path   string
+	body   func(n int) string
+	leaves time.Duration // after which the client does; 0 for never
+	slowly bool          // the body comes bit by bit
+}
+
+func chatOf(model, more string) func(int) string {
+	return func(n int) string {
+		return fmt.Sprintf(`{"model":"mock/%s","messages":[{"role":"user","content":"question %d %s"}]%s}`, model, n, strings.Repeat("word ", n%997), more)
+	}
+}
+
+// kindsOfTraffic are all, with the faults that upstreams and clients have.
+func kindsOfTraffic() []traffic {
+	const chat, stream = "/v1/chat/completions", `,"stream":true`
+	again := chatOf("sim-chat", "")
+	return []traffic{
+		{name: "unary", share: 36, path: chat, body: chatOf("sim-chat?latency=50ms", "")},
+		{name: "asked before", share: 16, path: chat, body: func(n int) string { return again(n % 100) }},
+		{name: "stream", share: 14, path: chat, body: chatOf("sim-chat?tokens=40&pace=10ms", stream)},
+		{name: "long stream", share: 3, path: chat, body: chatOf("sim-chat?tokens=200&pace=50ms", stream)},
+		{name: "embeddings", share: 10, path: "/v1/embeddings", body: func(n int) string {
+			return fmt.Sprintf(`{"model":"mock/sim-embed","input":["text %d","text %d","text %d"]}`, n, n%50, n%7)
+		}},
+		{name: "left before the reply", share: 4, path: chat, body: chatOf("sim-chat?latency=2s", ""), leaves: 300 * time.Millisecond},
+		{name: "left in a stream", share: 4, path: chat, body: chatOf("sim-chat?tokens=100&pace=50ms", stream), leaves: time.Second},
+		{name: "no JSON", share: 2, path: chat, body: func(int) string { return `{"model":` }},
+		{name: "no such model", share: 1, path: chat, body: func(n int) string { return fmt.Sprintf(`{"model":"none-%d","messages":[]}`, n%10) }},
+		{name: "upstream error", share: 3, path: chat, body: chatOf("sim-chat?status=500", "")},
+		{name: "upstream busy", share: 1, path: chat, body: chatOf("sim-chat?status=429", "")},
+		{name: "reset", share: 1, path: chat, body: chatOf("sim-chat?reset=1", "")},
+		{name: "cut stream", share: 2, path: chat, body: chatOf("sim-chat?tokens=40&cut=5", stream)},
+		{name: "hanging stream", share: 1, path: chat, body: chatOf("sim-chat?tokens=40&stall=3", stream), leaves: 20 * time.Second},
+		{name: "slow body", share: 2, path: chat, body: chatOf("sim-chat", ""), slowly: true},
+	}
+}
+
+// ask makes requests that come at random until ctx is done.
+func (s *soak) ask(ctx context.Context) {
+	var all []traffic
+	for _, k := range kindsOfTraffic() {
+		for range k.share {
+			all = append(all, k)
+		}
+	}
+	for next := time.Now(); ; {
+		next = next.Add(time.Duration(rand.ExpFloat64() / s.rate * float64(time.Second)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Until(next)):
+		}
+		s.mu.Lock()
+		s.asked++
+		n := s.asked
+		s.mu.Unlock()
+		k := all[rand.IntN(len(all))]
+		s.tasks.Go(func() {
+			what := s.once(ctx, k, n)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.status[k.name+": "+what]++
+		})
+	}
+}
+
+// once makes a request and says what became of it.
+func (s *soak) once(ctx context.Context, k traffic, n int) string {
+	if k.leaves > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, k.leaves)
+		defer cancel()
+	}
+	text := k.body(n)
+	var body io.Reader = strings.NewReader(text)
+	if k.slowly {
+		body = &slowBody{ctx, bytes.NewReader([]byte(text))}
+	}
+	req, err := http.NewRequestWithContext(ctx, "POST", s.base+k.path, body)
+	if err != nil {
+		return err.Error()
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return s.ending(ctx, err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return fmt.Sprintf("%d, %s", resp.StatusCode, s.ending(ctx, err))
+	}
+	return strconv.Itoa(resp.StatusCode)
+}
+
+func (*soak) ending(ctx context.Context, err error) string {
+	if ctx.Err() != nil {
+		return "left"
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "cut"
+	}
+	return err.Error()
+}
+
+// slowBody gives a few bytes at a time.
+type slowBody struct {
+	ctx  context.Context
+	rest *bytes.Reader
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	case <-time.After(50 * time.Millisecond):
+	}
+	return b.rest.Read(p[:min(len(p), 500)])
+}
