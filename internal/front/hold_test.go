@@ -2,6 +2,8 @@ package front
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -170,57 +172,76 @@ func TestNoMemoryForMore(t *testing.T) {
 // Clients that announce much and send nothing do not keep others from their turn for
 // longer than body_timeout; those that leave, not at all.
 func TestAnnouncedAndNotSent(t *testing.T) {
-	g := budgeted(16 << 20)
-	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = 300 * time.Millisecond })
 	for _, leave := range []bool{false, true} {
-		nc, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		if _, err := io.WriteString(nc, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n{"); err != nil {
-			t.Fatal(err)
-		}
-		testkit.Until(t, "it is reserved", func() bool { return g.Budget.Used() > 9_000_000 })
-		if leave {
-			_ = nc.Close()
-		}
-		if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(9<<20))); resp.StatusCode != 200 {
-			t.Errorf("status %d, %s", resp.StatusCode, text)
-		}
+		testkit.InTime(t, 300*time.Millisecond, func(timeout time.Duration) error {
+			s, nc, err := announced(t, timeout)
+			if err != nil {
+				return err
+			}
+			if leave {
+				_ = nc.Close()
+			}
+			return s.takes(t, 9<<20)
+		})
 	}
 }
 
-// A large body that comes slowly is given up once others wait for memory.
-func TestSlowLargeBody(t *testing.T) {
+// announced has a client announce nine million bytes, of which it sends one, and fails
+// where nothing is reserved for them as long as they may take.
+func announced(t *testing.T, timeout time.Duration) (*site, net.Conn, error) {
+	t.Helper()
 	g := budgeted(16 << 20)
-	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = 300 * time.Millisecond })
+	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = timeout })
 	nc, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(func() { _ = nc.Close() })
 	if _, err := io.WriteString(nc, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Until(t, "it is reserved", func() bool { return g.Budget.Used() > 9_000_000 })
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() { // often enough for body_timeout
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
-				_, _ = io.WriteString(nc, " ")
-			}
+	for begun := time.Now(); g.Budget.Used() < 9_000_000; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > timeout {
+			return nil, nil, errors.New("nothing is reserved")
 		}
-	}()
-	if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(9<<20))); resp.StatusCode != 200 {
-		t.Errorf("status %d, %s", resp.StatusCode, text)
 	}
-	close(stop)
-	<-stopped
+	return s, nc, nil
+}
+
+// takes sends a body of a size, and fails where it is not answered with 200.
+func (s *site) takes(t *testing.T, size int) error {
+	t.Helper()
+	if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(size))); resp.StatusCode != 200 {
+		return fmt.Errorf("status %d, %s", resp.StatusCode, text)
+	}
+	return nil
+}
+
+// A large body that comes slowly is given up once others wait for memory.
+func TestSlowLargeBody(t *testing.T) {
+	testkit.InTime(t, 300*time.Millisecond, func(timeout time.Duration) error {
+		s, nc, err := announced(t, timeout)
+		if err != nil {
+			return err
+		}
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // often enough for body_timeout
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+					_, _ = io.WriteString(nc, " ")
+				}
+			}
+		}()
+		defer func() {
+			close(stop)
+			<-stopped
+		}()
+		return s.takes(t, 9<<20)
+	})
 }
 
 // While memory is scarce calls of low priority are turned away unread, and at its worst
