@@ -183,21 +183,28 @@ func (g *Growth) say(q Quantity) string {
 	return text + fmt.Sprintf(", in the last %v", g.Over.Round(time.Minute))
 }
 
-// say lists sites, those of a quantity first.
+// say lists the sites of a quantity. A descriptor or a connection does not say who opened
+// it: what else grew may.
 func say(q Quantity, sites []Site) string {
 	kind := q.String()
 	if q == Clients || q == Upstreams {
 		kind = Goroutines.String()
 	}
-	var list []string
-	for _, own := range []bool{true, false} {
-		for _, s := range sites {
-			if (s.Kind == kind) == own {
-				list = append(list, s.String())
-			}
+	var own, others []string
+	for _, s := range sites {
+		if s.Kind == kind {
+			own = append(own, s.String())
+		} else {
+			others = append(others, s.String())
 		}
 	}
-	return strings.Join(list, "; ")
+	switch {
+	case len(sites) == 0:
+		return "no site in the program has grown as yet"
+	case len(own) > 0 && (q == Goroutines || q == Heap):
+		return strings.Join(own, "; ")
+	}
+	return strings.Join(append(own, others...), "; ")
 }
 
 // Examine implements perf.Examined.

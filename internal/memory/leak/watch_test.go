@@ -138,3 +138,21 @@ func BenchmarkObserve(b *testing.B) {
 		d.observe(time.Duration(w.now*1e9), &r, &w.fresh)
 	}
 }
+
+// Other sites are told of where those of the quantity itself do not name any code.
+func TestSitesInWords(t *testing.T) {
+	sites := []Site{{Kind: "goroutines", Function: "f", File: "f.go", Line: 3, Grew: 7}, {Kind: "heap_bytes", Function: "g", File: "g.go", Line: 4, Inner: "bytes.Clone", Grew: 2048}}
+	for q, want := range map[Quantity]string{
+		Goroutines: "+7 goroutines at f (f.go:3)",
+		Heap:       "+2 KiB at g (g.go:4) in bytes.Clone",
+		Files:      "+7 goroutines at f (f.go:3); +2 KiB at g (g.go:4) in bytes.Clone",
+		Clients:    "+7 goroutines at f (f.go:3); +2 KiB at g (g.go:4) in bytes.Clone",
+	} {
+		if got := say(q, sites); got != want {
+			t.Errorf("%v: %s", q, got)
+		}
+	}
+	if got := say(Heap, nil); got == "" {
+		t.Error("without sites nothing is said")
+	}
+}
