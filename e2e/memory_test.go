@@ -265,8 +265,8 @@ func TestMemoryLimit(t *testing.T) {
 		t.Log("no control group can be made here: the size is watched instead")
 		in = startBy(t, []string{bin}, yaml, fmt.Sprintf("SLUICE_MEMORY_LIMIT=%dMiB", limitMiB))
 	}
-	if got := metric(t, in, "sluice_memory_limit_bytes"); got != strconv.Itoa(limitMiB<<20) {
-		t.Fatalf("the limit is taken for %s bytes", got)
+	if got, err := strconv.ParseFloat(metric(t, in, "sluice_memory_limit_bytes"), 64); err != nil || got != limitMiB<<20 {
+		t.Fatalf("the limit is taken for %v bytes, %v", got, err)
 	}
 	request(t, "PUT", in.url+"/v1/protobuf/schemas/greet", greetProto, "Content-Type", "text/plain")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}, Timeout: 30 * time.Second}

@@ -415,7 +415,12 @@ func (all *flights) hold(n int64) {
 }
 
 // tight reports whether little should be recorded.
-func (all *flights) tight() bool { return all.recorded.Load() > all.budget || all.scarce() }
+func (all *flights) tight() bool {
+	return all.recorded.Load() > all.budget || all.account.Share() > sharedShare || all.scarce()
+}
+
+// sharedShare is how much of the memory budget may be recorded for others.
+const sharedShare = 0.1
 
 func (f *flight) grow(n int64) {
 	f.size += n

@@ -1,9 +1,11 @@
 package codec
 
 import (
+	"context"
 	"io"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 )
 
 // trusted is how much memory in bytes is taken because a client announces a body
@@ -11,7 +13,7 @@ import (
 const trusted = 64 << 10
 
 // read gives the request's whole body, at most MaxInputBytes of it.
-func (k *conversion) read(req *llm.Request) ([]byte, error) {
+func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error) {
 	most := k.c.cfg.MaxInputBytes
 	if req.BodyReader == nil {
 		if len(req.Body) > most {
@@ -23,15 +25,25 @@ func (k *conversion) read(req *llm.Request) ([]byte, error) {
 		return nil, errBody(most)
 	}
 	// One byte more has room, so that the end shows without growing.
-	var err error
-	if k.input, err = k.c.buffers.Get(1 + min(max(int(req.BodyLen), 4<<10), trusted)); err != nil {
+	owner := memory.Owner{Part: "codec_input", ID: req.ID}
+	room := 1 + min(max(int(req.BodyLen), 4<<10), trusted)
+	err := k.reserve(ctx, memory.Room(room))
+	if err != nil {
+		return nil, err
+	}
+	if k.input, err = k.c.buffers.GetPaid(owner, room); err != nil {
 		return nil, err
 	}
 	for {
 		if n := len(k.input.B); n == cap(k.input.B) {
-			if k.input, err = k.c.buffers.Grow(k.input, min(2*n, most+1)); err != nil {
+			room := min(2*n, most+1)
+			if err := k.reserve(ctx, memory.Room(room)); err != nil {
 				return nil, err
 			}
+			if k.input, err = k.c.buffers.Grow(k.input, room); err != nil {
+				return nil, err
+			}
+			k.giveBack(n)
 		}
 		body := k.input.B
 		n, err := req.BodyReader.Read(body[len(body):cap(body)])
@@ -46,6 +58,37 @@ func (k *conversion) read(req *llm.Request) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// smallHold is how much memory in bytes a conversion never waits for.
+const smallHold = 256 << 10
+
+// reserve has memory for n bytes more, which much may have to be waited for.
+func (k *conversion) reserve(ctx context.Context, n int) error {
+	var err error
+	if k.held+n <= smallHold {
+		err = k.c.held.Begin(int64(n))
+	} else {
+		err = k.c.held.Wait(ctx, int64(n))
+	}
+	if err == nil {
+		k.held += n
+	}
+	return err
+}
+
+func (k *conversion) giveBack(n int) {
+	k.c.held.Give(int64(n))
+	k.held -= n
+}
+
+// growth is how many times its input's size a result is taken to have while it is
+// made.
+const growth = 4
+
+// reserveResult has memory for what an input of size bytes becomes.
+func (k *conversion) reserveResult(ctx context.Context, size int) error {
+	return k.reserve(ctx, min(growth*size, k.c.cfg.MaxOutputBytes))
 }
 
 func errBody(most int) error {

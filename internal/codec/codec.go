@@ -18,6 +18,10 @@ type Options struct {
 	// Buffers lends buffers; nil makes the Codec its own.
 	Buffers *memory.Buffers
 
+	// Account is where messages are reserved while they are transcoded; nil is
+	// without bound.
+	Account *memory.Account
+
 	// Schemas are the messages that there are. They outlive the Codec.
 	Schemas *catalog.Catalog
 }
@@ -33,14 +37,15 @@ type Codec struct {
 	pool        *pool
 	workers     int
 	buffers     *memory.Buffers
-	conversions sync.Pool // of *conversion
-	chunks      sync.Pool // of *chunk
+	held        *memory.Account // nil is without bound
+	conversions sync.Pool       // of *conversion
+	chunks      sync.Pool       // of *chunk
 	figures     figures
 }
 
 // New makes a Codec of a configuration that has been validated. Close ends it.
 func New(cfg Config, o Options) (*Codec, error) {
-	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas, buffers: o.Buffers}
+	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas, buffers: o.Buffers, held: o.Account}
 	if c.buffers == nil {
 		c.buffers = new(memory.Buffers)
 	}

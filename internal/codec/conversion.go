@@ -16,6 +16,7 @@ type conversion struct {
 	bareBody  bool // the body is a message and no envelope
 	bareReply bool // and so is the reply
 
+	held    int            // bytes of memory that are reserved
 	input   *memory.Buffer // backs a body that is not held elsewhere
 	reply   []byte         // its own, as scratch is: the transcoder makes them grow
 	scratch scratch
@@ -40,6 +41,8 @@ func (c *Codec) borrow(d Direction) *conversion {
 
 func (c *Codec) release(k *conversion) {
 	c.buffers.Put(k.input)
+	k.giveBack(k.held)
+	k.input = nil
 	if cap(k.reply)+k.scratch.size() > keepConversion {
 		return
 	}
@@ -65,6 +68,10 @@ func (c *Codec) serveConversion(ctx context.Context, req *llm.Request, out llm.S
 	if err != nil {
 		return err
 	}
+	if more := cap(k.reply) - k.held; more > 0 { // it became larger than was thought
+		k.c.held.Hold(int64(more))
+		k.held += more
+	}
 	return k.send(out)
 }
 
@@ -81,8 +88,11 @@ func (k *conversion) begin(ctx context.Context, req *llm.Request) (size int, b *
 	if k.bareBody, err = k.bare(req); err != nil {
 		return 0, nil, err
 	}
-	body, err := k.read(req)
+	body, err := k.read(ctx, req)
 	if err != nil {
+		return 0, nil, err
+	}
+	if err := k.reserveResult(ctx, len(body)); err != nil {
 		return 0, nil, err
 	}
 	if k.bareBody {

@@ -190,7 +190,7 @@ func TestAnnouncedAndNotSent(t *testing.T) {
 // where nothing is reserved for them as long as they may take.
 func announced(t *testing.T, timeout time.Duration) (*site, net.Conn, error) {
 	t.Helper()
-	g := budgeted(16 << 20)
+	g := budgeted(20 << 20)
 	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = timeout })
 	nc, err := net.Dial("tcp", s.addr)
 	if err != nil {

@@ -93,9 +93,11 @@ func TestNoMemory(t *testing.T) {
 
 // What cannot be merged for want of memory waits for the client, as it is.
 func TestMergeRefused(t *testing.T) {
-	s := new(Server)
+	s := &Server{memory: new(memory.Governor)}
 	s.buffers = new(memory.Buffers)
-	out := &s.newExchange().out
+	x := s.newExchange()
+	x.st = &state{stream: DefaultStream()}
+	out := &x.out
 	for _, e := range []string{"data: 1\n\n", "data: 2\n\n"} {
 		if err := out.append([]byte(e)); err != nil {
 			t.Fatal(err)

@@ -82,10 +82,7 @@ func (out *reply) queue(events []llm.Event) error {
 	if out.rec.Told || q.ended {
 		out.rec.mayEnd()
 	}
-	limit := out.st.stream.BufferBytes
-	if out.s.memory.Level() > memory.Normal {
-		limit = min(limit, scarceBuffer)
-	}
+	limit := out.allowance()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	slow := q.pending != nil
@@ -119,8 +116,29 @@ func (out *reply) queue(events []llm.Event) error {
 	return q.err
 }
 
-// scarceBuffer is how much may wait for a slow client while memory is scarce, in bytes.
-const scarceBuffer = 8 << 10
+const (
+	// streamsShare is how much of the memory budget may wait for slow clients of
+	// streams, and buffersPerStream how many buffers each of them has: one that is
+	// written and one that fills meanwhile, each up to twice as large as what is in it.
+	streamsShare, buffersPerStream = 0.2, 4
+	// leastBuffer is what a stream may have in any case, in bytes.
+	leastBuffer = 4 << 10
+)
+
+// allowance is how much may wait for the client, in bytes: less than is configured
+// where there are so many streams that they would take too much together.
+func (out *reply) allowance() int {
+	limit := out.st.stream.BufferBytes
+	size := out.s.memory.Budget.Size()
+	if size == 0 {
+		return limit
+	}
+	if out.s.memory.Level() > memory.Normal {
+		return min(limit, leastBuffer)
+	}
+	fair := int64(float64(size)*streamsShare) / (buffersPerStream * max(out.s.stats.streams.Load(), 1))
+	return int(min(int64(limit), max(fair, leastBuffer)))
+}
 
 // add adds one event to what waits. Where there is no memory for it, it waits until the
 // client has taken what is there. The stream is locked.
@@ -174,7 +192,9 @@ func (out *reply) append(raw []byte) (err error) {
 		}
 	}
 	if need := len(q.pending.B) + len(raw); need > cap(q.pending.B) {
-		if q.pending, err = out.s.buffers.Grow(q.pending, roomier(cap(q.pending.B), need)); err != nil {
+		// No more at once than may wait, or buffers of many would take much for little.
+		room := max(min(roomier(cap(q.pending.B), need), out.allowance()), need)
+		if q.pending, err = out.s.buffers.Grow(q.pending, room); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ type Budget struct {
 
 // The marks, in parts of the budget.
 const (
-	largeShare = 0.7
+	largeShare = 0.6
 	spareShare = 0.1
 )
 
@@ -175,6 +175,14 @@ func (a *Account) Give(n int64) {
 	if b.waiting.Load() > 0 {
 		b.wake()
 	}
+}
+
+// Share is what part of the budget the part has reserved; 0 where there is none.
+func (a *Account) Share() float64 {
+	if a == nil || a.budget.Size() == 0 {
+		return 0
+	}
+	return float64(a.Held()) / float64(a.budget.Size())
 }
 
 // Held is what the part has reserved, in bytes.

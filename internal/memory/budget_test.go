@@ -23,10 +23,10 @@ func sized(n int64) *Budget {
 func TestMarks(t *testing.T) {
 	b := sized(1000)
 	a := b.Account("a")
-	if err := a.Wait(t.Context(), 700); err != nil {
+	if err := a.Wait(t.Context(), 600); err != nil {
 		t.Fatal(err)
 	}
-	if a.Take(301) || !a.Take(300) {
+	if a.Take(401) || !a.Take(400) {
 		t.Error("what is small may fill the whole, and no more")
 	}
 	if a.More(101) || !a.More(100) {
@@ -88,7 +88,7 @@ func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := sized(1000)
 		a := b.Account("a")
-		a.Hold(700)
+		a.Hold(600)
 		var order []int64
 		var mu sync.Mutex
 		for _, n := range []int64{500, 100, 200} {
@@ -124,7 +124,7 @@ func TestWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := sized(1000)
 		a := b.Account("a")
-		a.Hold(600)
+		a.Hold(500)
 		begun := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
@@ -139,10 +139,10 @@ func TestWaitEnds(t *testing.T) {
 		if e.Fault != llm.Lacking || e.Status != 503 || e.RetryAfter <= 0 || time.Since(begun) != Patience {
 			t.Errorf("%v after %v", e, time.Since(begun))
 		}
-		if err := a.Wait(t.Context(), 100); err != nil || b.Waiting() || b.Used() != 700 {
+		if err := a.Wait(t.Context(), 100); err != nil || b.Waiting() || b.Used() != 600 {
 			t.Errorf("%v; %d used", err, b.Used())
 		}
-		e = llm.AsError(a.Wait(t.Context(), 701))
+		e = llm.AsError(a.Wait(t.Context(), 601))
 		if e.Status != 413 || time.Since(begun) != Patience {
 			t.Errorf("%v: there never will be room for it", e)
 		}
@@ -158,20 +158,20 @@ func TestReclaim(t *testing.T) {
 	if !a.Take(150) || cache.Held() != 850 {
 		t.Errorf("%d cached", cache.Held())
 	}
-	if err := a.Wait(t.Context(), 500); err != nil || cache.Held() != 50 {
+	if err := a.Wait(t.Context(), 400); err != nil || cache.Held() != 50 {
 		t.Errorf("%v, %d cached", err, cache.Held())
 	}
-	if a.Take(400) {
+	if a.Take(451) {
 		t.Error("granted")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		go func() {
 			time.Sleep(time.Second)
-			a.Give(600) // the cache took what became free meanwhile
+			a.Give(500) // the cache took what became free meanwhile
 			cache.Hold(1000 - b.Used())
 			b.relieve()
 		}()
-		if err := a.Wait(t.Context(), 600); err != nil {
+		if err := a.Wait(t.Context(), 550); err != nil {
 			t.Error(err)
 		}
 	})

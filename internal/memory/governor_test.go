@@ -185,7 +185,7 @@ func TestCacheMakesRoom(t *testing.T) {
 	if !calls.Take(10 << 20) {
 		t.Error("refused")
 	}
-	if err := calls.Wait(t.Context(), 30<<20); err != nil || g.Budget.Used() > 70<<20 {
+	if err := calls.Wait(t.Context(), 30<<20); err != nil || g.Budget.Used() > 60<<20 {
 		t.Errorf("%v, %d used", err, g.Budget.Used())
 	}
 }
