@@ -41,14 +41,14 @@ npm:
 	@./scripts/deps npm
 
 compile:
-	$(GO) build -race ./internal/... ./cmd/...
+	$(GO) build -race -tags poison ./internal/... ./cmd/...
 
 check: lint ## formatting, vet and lint
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 
-race: ## Go tests with the race detector, twice as many packages at a time as there are processors
-	$(GO) test -race -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
+race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
+	$(GO) test -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
 norace: ## what the race detector would hinder: allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/norace
