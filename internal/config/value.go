@@ -127,6 +127,4 @@ func formatBytes(n int64) string {
 }
 
 // sized reports whether the key at path holds a number of bytes.
-func sized(path string) bool {
-	return strings.HasSuffix(path, "_bytes") || strings.HasSuffix(path, "spool_above")
-}
+func sized(path string) bool { return strings.HasSuffix(path, "_bytes") }

@@ -18,17 +18,13 @@ type Config struct {
 	// shrink, then those of low priority are refused, then all.
 	Threshold Share `yaml:"threshold" env:"SLUICE_MEMORY_THRESHOLD"`
 
-	// CleanupInterval is the time between two clean-ups.
+	// CleanupInterval is the time between two clean-ups, a tenth more or less.
 	CleanupInterval time.Duration `yaml:"cleanup_interval" env:"SLUICE_CLEANUP_INTERVAL"`
-
-	// SpoolAbove is the size in bytes from which on a body goes to a file where it
-	// need not be looked into whole.
-	SpoolAbove int64 `yaml:"spool_above"`
 }
 
 // Default returns the configuration that holds where nothing is said.
 func Default() Config {
-	return Config{Threshold: 0.8, CleanupInterval: 300 * time.Second, SpoolAbove: 1 << 20}
+	return Config{Threshold: 0.8, CleanupInterval: 300 * time.Second}
 }
 
 // leastLimit is what the process needs to do anything.
@@ -45,9 +41,6 @@ func (c Config) Validate() error {
 	}
 	if c.CleanupInterval < time.Second {
 		faults = append(faults, fmt.Errorf("cleanup_interval: must be at least 1s, is %v", c.CleanupInterval))
-	}
-	if c.SpoolAbove < 64<<10 {
-		faults = append(faults, fmt.Errorf("spool_above: must be at least 64KiB, is %d", c.SpoolAbove))
 	}
 	return errors.Join(faults...)
 }

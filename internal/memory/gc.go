@@ -2,6 +2,7 @@ package memory
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -56,9 +57,10 @@ type collector struct {
 
 	allocated uint64 // when it was looked at last
 	at        time.Time
-	rate      int64 // allocated a second, in bytes; what falls does so slowly
-	quiet     int   // looks since there was much to do
-	freed     bool  // since it became quiet
+	rate      int64     // allocated a second, in bytes; what falls does so slowly
+	quiet     int       // looks since there was much to do
+	freed     bool      // since it became quiet
+	forced    time.Time // when a collection was asked for last
 }
 
 // The metrics that are read, by their place in samples.
@@ -88,6 +90,8 @@ const (
 	// system, and worth how much there has to be to give back.
 	quietLooks = 10
 	worth      = 4 << 20
+	// forcedEvery is the least time between two collections for the sake of a figure.
+	forcedEvery = 3 * time.Second
 )
 
 // look takes the present values and sets GOGC, unless that is the user's (fixed).
@@ -113,14 +117,24 @@ func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
 	}
 }
 
-// idle gives back what a burst left behind, once there is little to do: a collection
-// then is in nobody's way. It reports how many bytes the system has got.
-func (c *collector) idle() int64 {
-	if c.quiet < quietLooks || c.freed {
-		return 0
+// idle reports whether there is little to do, and again or due: a collection then is in
+// nobody's way.
+func (c *collector) idle(due bool) bool {
+	if c.quiet < quietLooks || c.freed && !due {
+		return false
 	}
 	c.freed = true
-	return c.giveBack()
+	return true
+}
+
+// fresh collects so that what is live is known as of now: what was live at the last
+// collection may be long gone. It does not do so often.
+func (c *collector) fresh(now time.Time) {
+	if now.Sub(c.forced) >= forcedEvery {
+		runtime.GC()
+		c.read()
+		c.forced = now
+	}
 }
 
 // giveBack collects, and gives memory back to the system where that is worth it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -47,7 +48,10 @@ type Governor struct {
 	runtime int64 // GOMEMLIMIT as it is
 	bound   int64 // of what is cached; 0 before the first
 
-	gc    collector // Run's
+	// These are Run's.
+	gc  collector
+	due time.Time // the next clean-up
+
 	shed  atomic.Uint64
 	freed atomic.Int64
 }
@@ -138,18 +142,38 @@ func (g *Governor) Run(ctx context.Context) {
 // look is called by Run alone.
 func (g *Governor) look(now time.Time) {
 	g.mu.Lock()
-	limit, runtime := g.limit.Bytes, g.runtime
+	limit, runtime, interval := g.limit.Bytes, g.runtime, g.cfg.CleanupInterval
 	g.mu.Unlock()
 	g.gc.look(now, g.cached(), runtime, g.userGC)
 	g.mu.Lock()
 	g.bind() // first: what is cached has not to make anything scarce
 	g.mu.Unlock()
-	g.assess(limit, runtime)
+	g.assess(now, limit, runtime)
 	g.Budget.relieve()
-	if n := g.gc.idle(); n > 0 {
-		g.freed.Add(n)
-		g.o.Logger.Debug("memory given back to the system", "bytes", n)
+	due := !now.Before(g.due)
+	if due {
+		g.due = now.Add(jittered(interval))
+		g.Buffers.Drop()
 	}
+	if g.gc.idle(due) {
+		g.giveBack()
+	}
+}
+
+// jittered is d, a tenth more or less, so that many gateways do not do the same at once.
+func jittered(d time.Duration) time.Duration {
+	return d*9/10 + rand.N(d/5)
+}
+
+// giveBack gives back what a burst left behind.
+func (g *Governor) giveBack() {
+	n := g.gc.giveBack()
+	program, err := ReleaseProgram()
+	if err != nil {
+		g.o.Logger.Debug("the program's pages are kept", "error", err)
+	}
+	g.freed.Add(n + program)
+	g.o.Logger.Debug("memory given back to the system", "bytes", n, "of_the_program", program)
 }
 
 func (g *Governor) cached() int64 {
@@ -160,16 +184,21 @@ func (g *Governor) cached() int64 {
 }
 
 // assess sets the level.
-func (g *Governor) assess(limit, runtime int64) {
+func (g *Governor) assess(now time.Time, limit, runtime int64) {
 	used := 0.0
 	if size := g.Budget.Size(); size > 0 {
 		used = float64(g.Budget.Used()) / float64(size)
 	}
+	threshold := math.Float64frombits(g.threshold.Load())
 	if runtime < noLimit { // what is live beside what is reserved
-		used = max(used, float64(g.gc.bytes(heapLive))/float64(runtime))
+		live := func() float64 { return float64(g.gc.bytes(heapLive)) / float64(runtime) }
+		if used < threshold && live() >= threshold-back {
+			g.gc.fresh(now)
+		}
+		used = max(used, live())
 	}
 	before := g.Level()
-	next := before.next(used, math.Float64frombits(g.threshold.Load()))
+	next := before.next(used, threshold)
 	if next == before {
 		return
 	}
