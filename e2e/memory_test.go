@@ -64,7 +64,6 @@ func plain(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sluice")
 	build := exec.Command("go", "build", "-o", file, "../cmd/sluice")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build sluice: %v\n%s", err, out)
 	}
@@ -316,7 +315,7 @@ func TestMemoryLimit(t *testing.T) {
 	}{"all at once", everything})
 	for _, round := range rounds {
 		t.Run(round.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			var wg sync.WaitGroup
 			for _, a := range round.of {
@@ -371,7 +370,7 @@ func TestMemoryLimit(t *testing.T) {
 func reserved(t *testing.T, in *instance) string {
 	t.Helper()
 	var list []string
-	for _, part := range []string{"requests", "buffers", "cache", "shared_calls"} {
+	for _, part := range []string{"requests", "buffers", "heads", "cache", "shared_calls", "codec"} {
 		list = append(list, part+" "+metric(t, in, fmt.Sprintf(`sluice_memory_reserved_bytes{part=%q}`, part)))
 	}
 	return strings.Join(list, ", ")

@@ -347,7 +347,9 @@ func (c *collector) Send(events []llm.Event) error {
 		case n > maxReply:
 			return errTooLarge
 		case c.buf == nil:
-			c.buf, err = c.lender.Get(max(n, int(min(c.head.Length, maxReply))))
+			// Loose, for a caller that leaves or is answered by another call does not say that
+			// it needs its part no more.
+			c.buf, err = c.lender.GetLoose(max(n, int(min(c.head.Length, maxReply))))
 		case n > cap(c.buf.B):
 			c.buf, err = c.lender.Grow(c.buf, max(n, min(2*cap(c.buf.B), maxReply)))
 		}

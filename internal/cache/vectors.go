@@ -55,7 +55,7 @@ func (c *collector) collect(b []byte) {
 	if c.over {
 		return
 	}
-	if len(c.body)+len(b) > maxCollected || c.flights.tight() {
+	if len(c.body)+len(b) > maxCollected || c.flights.recorded.Load() > c.flights.budget || c.out != nil && c.flights.tight() {
 		c.release()
 		c.over = true
 		return

@@ -60,16 +60,16 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 	}
 }
 
-// smallHold is how much memory in bytes a conversion never waits for.
-const smallHold = 256 << 10
+// middling is how much memory in bytes a conversion seldom waits for.
+const middling = 256 << 10
 
 // reserve has memory for n bytes more, which much may have to be waited for.
 func (k *conversion) reserve(ctx context.Context, n int) error {
 	var err error
-	if k.held+n <= smallHold {
-		err = k.c.held.Begin(int64(n))
+	if k.held+n <= middling {
+		err = k.c.held.Middling(ctx, int64(n), int64(k.held))
 	} else {
-		err = k.c.held.Wait(ctx, int64(n))
+		err = k.c.held.Wait(ctx, int64(n), int64(k.held))
 	}
 	if err == nil {
 		k.held += n

@@ -12,10 +12,11 @@ const (
 	// callBytes is what a call takes beside its body and its buffers: its state here
 	// and at the upstream, stacks, heads. TestMemoryOfStreams measures it.
 	callBytes = 16 << 10
-	// smallBody is the size up to which a body never waits for memory, in bytes.
-	smallBody = 256 << 10
-	// unannounced is the room that a body of unknown length gets at first, in bytes.
+	// unannounced is the room that a body of unknown length gets at first, in bytes. What
+	// fits into it never waits for memory.
 	unannounced = 16 << 10
+	// middlingBody is the size up to which one seldom does, in bytes.
+	middlingBody = 256 << 10
 	// scarceRate is how fast a large body has to arrive on average while others wait
 	// for memory, in bytes a second: who holds much must not be slow.
 	scarceRate = 128 << 10
@@ -107,14 +108,17 @@ func (in *request) grow(owner memory.Owner, n int) error {
 // to wait for that, with nothing read.
 func (in *request) reserve(n int64) error {
 	var err error
-	if in.bodyRoom+n <= smallBody {
+	began := time.Now()
+	switch all := in.bodyRoom + n; {
+	case all <= 2*unannounced:
 		err = in.s.held.Begin(n)
-	} else {
-		began := time.Now()
-		err = in.s.held.Wait(in.e.Context(), n)
-		in.body.began = in.body.began.Add(time.Since(began)) // which is not the client's doing
-		in.body.large = true
+	case all <= middlingBody:
+		err = in.s.held.Middling(in.e.Context(), n, in.bodyRoom)
+	default:
+		err = in.s.held.Wait(in.e.Context(), n, in.bodyRoom)
 	}
+	in.body.began = in.body.began.Add(time.Since(began)) // which is not the client's doing
+	in.body.large = in.bodyRoom+n > 2*unannounced
 	if err == nil {
 		in.bodyRoom += n
 	}

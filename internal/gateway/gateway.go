@@ -211,6 +211,9 @@ func (g *Gateway) swap(cfg *config.Config, next *chain, edge *front.Prepared) {
 	g.live.Store(next) // first: what is purged from here on must not be taken over
 	g.memory.Use(cfg.Memory)
 	next.commit(old)
+	if c := held[*cached](old, "cache"); c != nil && c != held[*cached](next, "cache") {
+		c.Bound(0) // it may outlive this for as long as a stream does
+	}
 	next.start() // before requests come: it has model lists to read
 	idle := edge.Commit()
 	old.leave(next)

@@ -41,14 +41,16 @@ type Budget struct {
 
 // The marks, in parts of the budget.
 const (
-	largeShare = 0.6
-	spareShare = 0.1
+	largeShare    = 0.6
+	middlingShare = 0.75
+	spareShare    = 0.1
 )
 
 // Account is what one part holds of a Budget. A nil one has no bound.
 type Account struct {
 	budget *Budget
 	name   string
+	most   float64 // of the budget that the part may have; 0: as much as there is
 	held   atomic.Int64
 }
 
@@ -120,6 +122,15 @@ func (a *Account) Take(n int64) bool { return a.reserve(n, 1) }
 // More reserves n bytes for work that has begun.
 func (a *Account) More(n int64) bool { return a.reserve(n, 1+spareShare) }
 
+// Middling reserves n bytes for work of some size: at once up to a mark that leaves room
+// for what is small, and else as Wait does.
+func (a *Account) Middling(ctx context.Context, n, had int64) error {
+	if a == nil || a.reserve(n, middlingShare) {
+		return nil
+	}
+	return a.Wait(ctx, n, had)
+}
+
 // Begin is Take with the answer, an *llm.Error, to whom there is no room for.
 func (a *Account) Begin(n int64) error {
 	if a.Take(n) {
@@ -133,6 +144,10 @@ func (a *Account) reserve(n int64, share float64) bool {
 		return true
 	}
 	b := a.budget
+	if a.most > 0 && a.held.Load()+n > b.most(a.most) {
+		b.refused.Add(1)
+		return false
+	}
 	if b.take(n, b.most(share)) || b.makeRoom(n, share) {
 		a.held.Add(n)
 		return true
@@ -198,18 +213,18 @@ type waiter struct {
 // Patience is how long Wait waits at most.
 const Patience = 5 * time.Second
 
-// Wait reserves n bytes for large work that begins, in turn with others of its kind,
-// and waits for room until ctx is done, at most for Patience. The error, an
-// *llm.Error, says why there is none: with status 413 there never will be.
-func (a *Account) Wait(ctx context.Context, n int64) error {
+// Wait reserves n bytes for large work that begins and holds had bytes already, in turn
+// with others of its kind, and waits for room until ctx is done, at most for Patience.
+// The error, an *llm.Error, says why there is none: with status 413 there never will be.
+func (a *Account) Wait(ctx context.Context, n, had int64) error {
 	if a == nil {
 		return nil
 	}
 	b := a.budget
 	most := b.most(largeShare)
-	if n > most {
+	if n > most-had {
 		b.refused.Add(1)
-		return tooLarge(n, most)
+		return tooLarge(n+had, most)
 	}
 	if b.waiting.Load() == 0 && (b.take(n, most) || b.makeRoom(n, largeShare)) {
 		a.held.Add(n)

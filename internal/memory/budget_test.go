@@ -23,7 +23,7 @@ func sized(n int64) *Budget {
 func TestMarks(t *testing.T) {
 	b := sized(1000)
 	a := b.Account("a")
-	if err := a.Wait(t.Context(), 600); err != nil {
+	if err := a.Wait(t.Context(), 600, 0); err != nil {
 		t.Fatal(err)
 	}
 	if a.Take(401) || !a.Take(400) {
@@ -71,11 +71,11 @@ func TestHugeIsNotInTheWay(t *testing.T) {
 func TestUnbounded(t *testing.T) {
 	var b Budget
 	a := b.Account("a")
-	if !a.Take(1<<50) || a.Wait(t.Context(), 1<<50) != nil || b.Used() != 1<<51 {
+	if !a.Take(1<<50) || a.Wait(t.Context(), 1<<50, 0) != nil || b.Used() != 1<<51 {
 		t.Error("refused")
 	}
 	var none *Account
-	if !none.Take(1) || !none.More(1) || none.Wait(t.Context(), 1) != nil || none.Begin(1) != nil {
+	if !none.Take(1) || !none.More(1) || none.Wait(t.Context(), 1, 0) != nil || none.Begin(1) != nil {
 		t.Error("refused")
 	}
 	none.Hold(1)
@@ -93,7 +93,7 @@ func TestTurns(t *testing.T) {
 		var mu sync.Mutex
 		for _, n := range []int64{500, 100, 200} {
 			go func() {
-				if err := a.Wait(t.Context(), n); err != nil {
+				if err := a.Wait(t.Context(), n, 0); err != nil {
 					t.Error(err)
 				}
 				mu.Lock()
@@ -129,8 +129,8 @@ func TestWaitEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		results := make(chan error, 3)
-		go func() { results <- a.Wait(ctx, 300) }()
-		go func() { results <- a.Wait(t.Context(), 200) }()
+		go func() { results <- a.Wait(ctx, 300, 0) }()
+		go func() { results <- a.Wait(t.Context(), 200, 0) }()
 		synctest.Wait()
 		if e := llm.AsError(<-results); e.Fault != llm.Left || time.Since(begun) != time.Second {
 			t.Errorf("%v after %v", e, time.Since(begun))
@@ -139,10 +139,10 @@ func TestWaitEnds(t *testing.T) {
 		if e.Fault != llm.Lacking || e.Status != 503 || e.RetryAfter <= 0 || time.Since(begun) != Patience {
 			t.Errorf("%v after %v", e, time.Since(begun))
 		}
-		if err := a.Wait(t.Context(), 100); err != nil || b.Waiting() || b.Used() != 600 {
+		if err := a.Wait(t.Context(), 100, 0); err != nil || b.Waiting() || b.Used() != 600 {
 			t.Errorf("%v; %d used", err, b.Used())
 		}
-		e = llm.AsError(a.Wait(t.Context(), 601))
+		e = llm.AsError(a.Wait(t.Context(), 601, 0))
 		if e.Status != 413 || time.Since(begun) != Patience {
 			t.Errorf("%v: there never will be room for it", e)
 		}
@@ -158,7 +158,7 @@ func TestReclaim(t *testing.T) {
 	if !a.Take(150) || cache.Held() != 850 {
 		t.Errorf("%d cached", cache.Held())
 	}
-	if err := a.Wait(t.Context(), 400); err != nil || cache.Held() != 50 {
+	if err := a.Wait(t.Context(), 400, 0); err != nil || cache.Held() != 50 {
 		t.Errorf("%v, %d cached", err, cache.Held())
 	}
 	if a.Take(451) {
@@ -171,7 +171,7 @@ func TestReclaim(t *testing.T) {
 			cache.Hold(1000 - b.Used())
 			b.relieve()
 		}()
-		if err := a.Wait(t.Context(), 550); err != nil {
+		if err := a.Wait(t.Context(), 550, 0); err != nil {
 			t.Error(err)
 		}
 	})
@@ -197,7 +197,7 @@ func TestBudgetConcurrently(t *testing.T) {
 					}
 					continue
 				}
-				if err := a.Wait(ctx, n); err != nil {
+				if err := a.Wait(ctx, n, 0); err != nil {
 					var e *llm.Error
 					if !errors.As(err, &e) {
 						t.Error(err)

@@ -34,6 +34,7 @@ type Buffer struct {
 	room  int      // what it had when it was lent
 	from  *Account // that it was reserved in; nil for none
 	large *Object  // nil below Largest
+	loose bool     // lent by GetLoose
 	state ownership
 }
 
@@ -49,6 +50,10 @@ type Buffers struct {
 	// Largest. They are set before the Buffers are used; nil for none.
 	Account *Account
 	Large   *Objects
+
+	// Heads is where what comes of requests whose client is not known yet is reserved;
+	// nil for none.
+	Heads *Account
 
 	pools   atomic.Pointer[pools] // nil before the first
 	made    [classes + 1]atomic.Uint64
@@ -79,6 +84,29 @@ func (p *Buffers) GetFor(o Owner, n int) (*Buffer, error) {
 // GetPaid is GetFor where the caller has reserved Room(n) bytes himself.
 func (p *Buffers) GetPaid(o Owner, n int) (*Buffer, error) { return p.lend(o, n, nil) }
 
+// GetHead is Get for what comes of a request whose client is not known yet.
+func (p *Buffers) GetHead(n int) (*Buffer, error) {
+	if p == nil {
+		return p.lend(Owner{}, n, nil)
+	}
+	return p.lend(Owner{}, n, p.Heads)
+}
+
+// GetLoose is Get for a buffer that may be left to the garbage collector instead of being
+// given back: it is not reserved, so its user bounds what there is of such.
+func (p *Buffers) GetLoose(n int) (*Buffer, error) {
+	if p != nil && n > cmp.Or(p.Max, defaultMax) {
+		return nil, p.refuse(n)
+	}
+	b := p.kept(n)
+	if b == nil {
+		b = p.make(n)
+	}
+	b.from, b.room, b.loose = nil, Room(n), true
+	b.lent()
+	return b, nil
+}
+
 // Room is how large a buffer is that has room for n bytes.
 func Room(n int) int {
 	if n > Largest {
@@ -101,7 +129,7 @@ func (p *Buffers) lend(o Owner, n int, from *Account) (*Buffer, error) {
 	if b == nil {
 		b = p.make(n)
 	}
-	if b.from, b.room = from, room; b.class == 0 && p != nil {
+	if b.from, b.room, b.loose = from, room, false; b.class == 0 && p != nil {
 		b.large = p.Large.Add(o, int64(n))
 	}
 	b.lent()
@@ -139,7 +167,13 @@ func (p *Buffers) make(n int) *Buffer {
 // back. After an error b is what it was. Both are reserved in the same place, or by
 // the caller.
 func (p *Buffers) Grow(b *Buffer, n int) (*Buffer, error) {
-	larger, err := p.lend(b.large.owner(), n, b.from)
+	var larger *Buffer
+	var err error
+	if b.loose {
+		larger, err = p.GetLoose(n)
+	} else {
+		larger, err = p.lend(b.large.owner(), n, b.from)
+	}
 	if err != nil {
 		return b, err
 	}

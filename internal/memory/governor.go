@@ -65,6 +65,8 @@ func New(o Options) *Governor {
 	g.gc.percent = normalPercent
 	g.Budget.reclaim = g.reclaim
 	g.Buffers.Account, g.Buffers.Large = g.Budget.Account("buffers"), &g.Objects
+	g.Buffers.Heads = g.Budget.Account("heads")
+	g.Buffers.Heads.most = headsShare
 	return g
 }
 
@@ -82,10 +84,15 @@ func (g *Governor) Use(cfg Config) {
 		g.runtime = runtime
 	}
 	g.Budget.Resize(budget)
-	if g.limit != before {
-		g.o.Logger.Info("memory is bounded", "limit", g.limit.Bytes, "by", g.limit.Source, "budget", budget)
+	if before.Bytes > 0 && g.limit != before {
+		g.tell()
 	}
 	g.bind()
+}
+
+// tell logs what holds. g.mu is held.
+func (g *Governor) tell() {
+	g.o.Logger.Info("memory is bounded", "limit", g.limit.Bytes, "by", g.limit.Source, "budget", g.Budget.Size())
 }
 
 // Limit is how much memory the process may use.
@@ -102,6 +109,10 @@ func (g *Governor) Level() Level {
 	}
 	return Level(g.level.Load())
 }
+
+// headsShare is how much of the budget what comes of clients that are not known yet may
+// take: they need no key.
+const headsShare = 0.15
 
 // SetLevel has memory be so scarce until the next look.
 func (g *Governor) SetLevel(l Level) { g.level.Store(int32(l)) }
@@ -127,6 +138,9 @@ func (g *Governor) Run(ctx context.Context) {
 		}
 		debug.SetMemoryLimit(g.began)
 	}()
+	g.mu.Lock()
+	g.tell()
+	g.mu.Unlock()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -230,15 +244,14 @@ func (g *Governor) bind() {
 		return
 	}
 	work := g.Budget.Used() - g.cached()
-	want := min(int64(float64(size)*cachedShare), int64(float64(size)*(1-freeShare))-work)
+	most := min(1-freeShare, float64(g.cfg.Threshold)-back) // it makes nothing scarce
+	want := min(int64(float64(size)*min(cachedShare, most)), int64(float64(size)*most)-work)
 	want = max(want, leastCached)
 	if g.bound > 0 { // what was reclaimed was needed, so it is not taken back at once
 		want = min(want, g.bound+int64(float64(size)*regrow))
 	}
-	if want != g.bound {
-		g.bound = want
-		g.o.Bound(want)
-	}
+	g.bound = want
+	g.o.Bound(want) // each time: a reload may have brought another cache
 }
 
 // reclaim has n bytes of what is cached given back.
@@ -246,7 +259,7 @@ func (g *Governor) reclaim(n int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	held := g.cached()
-	if g.o.Bound == nil || held <= leastCached {
+	if g.o.Bound == nil || held-leastCached < n { // it would be lost for nothing
 		return
 	}
 	g.bound = max(min(held, g.bound)-n, leastCached)

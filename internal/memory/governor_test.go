@@ -185,7 +185,7 @@ func TestCacheMakesRoom(t *testing.T) {
 	if !calls.Take(10 << 20) {
 		t.Error("refused")
 	}
-	if err := calls.Wait(t.Context(), 30<<20); err != nil || g.Budget.Used() > 60<<20 {
+	if err := calls.Wait(t.Context(), 30<<20, 0); err != nil || g.Budget.Used() > 60<<20 {
 		t.Errorf("%v, %d used", err, g.Budget.Used())
 	}
 }
@@ -244,5 +244,67 @@ func TestShare(t *testing.T) {
 		if err := s.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: %v", text, s)
 		}
+	}
+}
+
+// A reload may bring another cache, which is bounded as well; and one that could not make
+// up for what is lacking is left alone.
+func TestBoundAgain(t *testing.T) {
+	cached, bounds := int64(0), 0
+	g := New(Options{Cached: func() int64 { return cached }, Bound: func(int64) { bounds++ }})
+	g.root, g.began, g.userGC = machineOf(t, map[string]string{"sys/fs/cgroup/memory.max": "268435456"}), noLimit, true
+	g.Use(Default())
+	t.Cleanup(func() { g.root = t.TempDir() + "/"; g.Use(Default()) })
+	g.Use(Default())
+	g.look(time.Now())
+	if bounds != 3 {
+		t.Errorf("bounded %d times", bounds)
+	}
+	cached = 20 << 20
+	if g.reclaim(30 << 20); bounds != 3 {
+		t.Error("reclaimed for nothing")
+	}
+	if g.reclaim(10 << 20); bounds != 4 {
+		t.Error("not reclaimed")
+	}
+}
+
+// What comes of clients that are not known has a bound of its own.
+func TestHeads(t *testing.T) {
+	g := New(Options{})
+	g.Budget.Resize(1 << 20)
+	n := 0
+	for {
+		if _, err := g.Buffers.GetHead(1 << 14); err != nil {
+			break
+		}
+		n++
+	}
+	if n == 0 || n > 10 {
+		t.Errorf("%d heads of 16 KiB in 1 MiB", n)
+	}
+	if _, err := g.Buffers.Get(1 << 14); err != nil {
+		t.Error(err)
+	}
+}
+
+// A loose buffer can be forgotten: nothing is reserved for it, also when it has grown.
+func TestLoose(t *testing.T) {
+	g := New(Options{})
+	g.Budget.Resize(8 << 20)
+	b, err := g.Buffers.GetLoose(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.B = append(b.B, "kept"...)
+	if b, err = g.Buffers.Grow(b, 2<<20); err != nil || string(b.B) != "kept" {
+		t.Fatal(err)
+	}
+	if n, _ := g.Objects.Sum(); n != 0 || g.Budget.Used() != 0 {
+		t.Errorf("%d objects, %d bytes", n, g.Budget.Used())
+	}
+	g.Buffers.Put(b)
+	if g.Budget.Used() != 0 {
+		t.Errorf("%d bytes", g.Budget.Used())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,6 +46,7 @@ func findLimit(root string, configured, runtime int64) Limit {
 	if l.Bytes == 0 {
 		lower(machine(root)/2, FromMachine)
 	}
+	lower(machine(root), FromMachine)
 	return l
 }
 
@@ -63,10 +65,9 @@ func Groups(root string) (list []Group) {
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 		controllers, folder, _ := strings.Cut(rest, ":")
 		folder = path.Clean("/" + folder) // from outside a container it begins with ".."
-		switch controllers {
-		case "":
+		if controllers == "" {
 			v2 = folder
-		case "memory":
+		} else if slices.Contains(strings.Split(controllers, ","), "memory") {
 			v1 = folder
 		}
 	}

@@ -74,11 +74,16 @@ func (b *inbox) took(n int) {
 }
 
 // room makes the buffer one with room for n bytes, where there is one.
-func (b *inbox) room(n int) (err error) {
+func (b *inbox) room(n int) error {
 	if b.buf == nil || cap(b.buf.B) >= n {
 		return nil
 	}
-	if b.buf, err = b.server.o.Buffers.Grow(b.buf, b.r+n); err == nil {
+	// Not by Grow: one that was lent when there was no memory is reserved nowhere.
+	larger, err := b.server.o.Buffers.GetHead(b.r + n)
+	if err == nil {
+		larger.B = append(larger.B, b.buf.B...)
+		b.server.o.Buffers.Put(b.buf)
+		b.buf = larger
 		return nil
 	}
 	return &wire.Refusal{Status: 503, Code: "gateway_overloaded", Reason: "The gateway has no memory for a head of this size now. Try again shortly."}
