@@ -197,6 +197,9 @@ func (g *Governor) cached() int64 {
 	return g.o.Cached()
 }
 
+// told is how many large things are named when memory becomes scarcer.
+const told = 5
+
 // assess sets the level.
 func (g *Governor) assess(now time.Time, limit, runtime int64) {
 	used := 0.0
@@ -223,6 +226,11 @@ func (g *Governor) assess(now time.Time, limit, runtime int64) {
 	log := g.o.Logger.Info
 	if next >= High {
 		log = g.o.Logger.Warn
+	}
+	if next > before {
+		for _, obj := range g.Objects.Largest(told) {
+			log("memory is held by something large", "part", obj.Part, "request_id", obj.ID, "bytes", obj.Bytes, "since", now.Sub(obj.Since).Round(time.Millisecond))
+		}
 	}
 	log("memory is "+map[bool]string{true: "scarcer", false: "less scarce"}[next > before], "level", next, "before", before, "used", used, "limit", limit)
 }

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // machineOf writes what a system says of its memory.
@@ -108,7 +110,8 @@ func TestLevels(t *testing.T) {
 func TestPressure(t *testing.T) {
 	var cache *Account
 	bound := int64(0)
-	g := New(Options{Cached: func() int64 { return cache.Held() }, Bound: func(n int64) {
+	var text testkit.Buffer
+	g := New(Options{Logger: slog.New(slog.NewTextHandler(&text, nil)), Cached: func() int64 { return cache.Held() }, Bound: func(n int64) {
 		bound = n
 		cache.Give(max(cache.Held()-n, 0))
 	}})
@@ -137,8 +140,12 @@ func TestPressure(t *testing.T) {
 	if low, normal := refused(); low || normal {
 		t.Error("refused at elevated")
 	}
+	g.Objects.Add(Owner{"request_body", "req_large"}, 5<<20)
 	work.Hold(part(0.47))
 	look()
+	if !strings.Contains(text.String(), "request_id=req_large bytes=5242880") {
+		t.Errorf("what is large is not named: %s", text.String())
+	}
 	if g.Level() != High || cache.Held() > leastCached {
 		t.Errorf("%v, %d cached", g.Level(), cache.Held())
 	}
