@@ -36,6 +36,7 @@ func vectors(t *testing.T) (schemas fstest.MapFS, messages map[string][]byte) {
 
 // What hyperpb tests itself with: sound and broken wire of many forms.
 func TestDecodeVectors(t *testing.T) {
+	testkit.Simulation(t)
 	schemas, messages := vectors(t)
 	files, err := buildFiles(schemas, "test/test.proto", "test/proto2.proto", "test/editions.proto", "test/descriptor.proto",
 		"rsb/log/log.proto", "rsb/minecraft/minecraft.proto")

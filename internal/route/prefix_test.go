@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // saying makes a request of a body. The model's name is found where it is "m".
@@ -106,6 +106,7 @@ func TestWindows(t *testing.T) {
 
 // TestPrefixesAreBounded: those that are used stay, however many others there are.
 func TestPrefixesAreBounded(t *testing.T) {
+	testkit.Simulation(t)
 	var ps prefixes
 	used, other := &prefix{n: 4}, &prefix{n: maxMarks}
 	for i := range used.n {

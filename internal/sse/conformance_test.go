@@ -104,6 +104,7 @@ func testVectors(t *testing.T, in testkit.Inputs) {
 }
 
 func TestRecordedStreams(t *testing.T) {
+	testkit.Simulation(t)
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		for _, s := range in.Streams(t) {
 			t.Run(s.Name, func(t *testing.T) { splits(t, s.Body, len(s.Body) < 2000) })

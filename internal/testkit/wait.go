@@ -44,13 +44,14 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
-// Simulation begins a test that computes, on a clock of its own, what comes of hours of
-// load. The race detector makes that five times as long, and the same code's other tests
-// have it on: make norace runs this one.
+// Simulation begins a test that computes alone, in one goroutine: what comes of hours of
+// load on a clock of its own, or of thousands of inputs. The race detector makes that five
+// times as long and finds nothing, and the same code's other tests have it on: make norace
+// runs this one.
 func Simulation(t testing.TB) {
 	t.Helper()
 	if Race {
-		t.Skip("a simulation: make norace runs it")
+		t.Skip("it computes alone: make norace runs it")
 	}
 }
 
