@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"strings"
-	"testing"
 	"sluice/internal/llm"
 	"sluice/internal/testkit"
+	"strings"
+	"testing"
 )
 
 // saying makes a request of a body. The model's name is found where it is "m".
