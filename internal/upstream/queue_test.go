@@ -227,6 +227,7 @@ func newFakePool(t *testing.T, cfg Config, dial func(context.Context) error) *po
 // any time, and also as they are handed over. Each has one answer, in time; nobody
 // waits while there is something for him; nothing is left in the end.
 func TestNoWakeUpIsLost(t *testing.T) {
+	all := make(map[string]int) // which call has which answer is for the scheduler to say
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
@@ -345,13 +346,19 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			for _, n := range answers {
 				total += n
 			}
-			if total != 600 || answers["served"] < 300 || answers["late"] == 0 || answers["left"] == 0 || answers["down"] == 0 {
+			if total != 600 || answers["served"] < 300 {
 				t.Errorf("%v", answers)
+			}
+			for what, n := range answers {
+				all[what] += n
 			}
 			p.close()
 			if s := p.snapshot(); s.open != 0 {
 				t.Errorf("%+v", s)
 			}
 		})
+	}
+	if all["late"] == 0 || all["left"] == 0 || all["down"] == 0 {
+		t.Errorf("%v", all)
 	}
 }
