@@ -30,11 +30,10 @@ const defaultMax = 4 << 30
 // capacity is not what it was when it was lent is not taken back.
 type Buffer struct {
 	B     []byte
-	class uint8    // from 1; 0: larger than all
-	room  int      // what it had when it was lent
-	from  *Account // that it was reserved in; nil for none
-	large *Object  // nil below Largest
-	loose bool     // lent by GetLoose
+	class uint8   // from 1; 0: larger than all
+	room  int     // what it had when it was lent
+	terms terms   // on which it was
+	large *Object // nil below Largest
 	state ownership
 }
 
@@ -71,41 +70,28 @@ type Owner struct {
 
 // Get lends an empty buffer with room for n bytes. The error, an *llm.Error for
 // whoever the buffer was for, says that there is no memory for it.
-func (p *Buffers) Get(n int) (*Buffer, error) { return p.GetFor(Owner{}, n) }
-
-// GetFor is Get where the buffer may be a large one.
-func (p *Buffers) GetFor(o Owner, n int) (*Buffer, error) {
+func (p *Buffers) Get(n int) (*Buffer, error) {
 	if p == nil {
-		return p.lend(o, n, nil)
+		return p.lend(terms{}, n)
 	}
-	return p.lend(o, n, p.Account)
+	return p.lend(terms{from: p.Account}, n)
 }
 
-// GetPaid is GetFor where the caller has reserved Room(n) bytes himself.
-func (p *Buffers) GetPaid(o Owner, n int) (*Buffer, error) { return p.lend(o, n, nil) }
+// GetPaid is Get where the caller, who says what it is for, has reserved Room(n) bytes
+// himself.
+func (p *Buffers) GetPaid(o Owner, n int) (*Buffer, error) { return p.lend(terms{owner: o}, n) }
 
 // GetHead is Get for what comes of a request whose client is not known yet.
 func (p *Buffers) GetHead(n int) (*Buffer, error) {
 	if p == nil {
-		return p.lend(Owner{}, n, nil)
+		return p.lend(terms{}, n)
 	}
-	return p.lend(Owner{}, n, p.Heads)
+	return p.lend(terms{from: p.Heads}, n)
 }
 
 // GetLoose is Get for a buffer that may be left to the garbage collector instead of being
 // given back: it is not reserved, so its user bounds what there is of such.
-func (p *Buffers) GetLoose(n int) (*Buffer, error) {
-	if p != nil && n > cmp.Or(p.Max, defaultMax) {
-		return nil, p.refuse(n)
-	}
-	b := p.kept(n)
-	if b == nil {
-		b = p.make(n)
-	}
-	b.from, b.room, b.loose = nil, Room(n), true
-	b.lent()
-	return b, nil
-}
+func (p *Buffers) GetLoose(n int) (*Buffer, error) { return p.lend(terms{loose: true}, n) }
 
 // Room is how large a buffer is that has room for n bytes.
 func Room(n int) int {
@@ -117,63 +103,64 @@ func Room(n int) int {
 
 func classOf(n int) int { return max(bits.Len(uint(max(n, 1)-1)), first) - first }
 
-func (p *Buffers) lend(o Owner, n int, from *Account) (*Buffer, error) {
+// terms are those on which a buffer is lent. The one that it grows into has the same.
+type terms struct {
+	from  *Account // that it is reserved in; nil for none
+	owner Owner    // of one above Largest
+	loose bool     // by GetLoose
+}
+
+func (p *Buffers) lend(t terms, n int) (*Buffer, error) {
 	if p != nil && n > cmp.Or(p.Max, defaultMax) {
 		return nil, p.refuse(n)
 	}
 	room := Room(n)
-	if !from.More(int64(room)) {
+	if !t.from.More(int64(room)) {
 		return nil, p.refuse(n)
 	}
-	b := p.kept(n)
-	if b == nil {
-		b = p.make(n)
+	class := classes // larger than all
+	if n <= Largest {
+		class = classOf(n)
 	}
-	if b.from, b.room, b.loose = from, room, false; b.class == 0 && p != nil {
-		b.large = p.Large.Add(o, int64(n))
+	b := p.kept(class)
+	if b == nil {
+		b = p.make(class, room)
+	}
+	if b.terms, b.room = t, room; class == classes && p != nil && !t.loose {
+		b.large = p.Large.Add(t.owner, int64(n))
 	}
 	b.lent()
 	return b, nil
 }
 
 // kept gives a buffer that was used before, nil for none.
-func (p *Buffers) kept(n int) *Buffer {
-	if p == nil || n > Largest {
+func (p *Buffers) kept(class int) *Buffer {
+	if p == nil || class == classes {
 		return nil
 	}
 	kept := p.pools.Load()
 	if kept == nil {
 		return nil
 	}
-	b, _ := kept[classOf(n)].Get().(*Buffer)
+	b, _ := kept[class].Get().(*Buffer)
 	return b
 }
 
-func (p *Buffers) make(n int) *Buffer {
-	class := classes
-	if n <= Largest {
-		class = classOf(n)
-	}
+func (p *Buffers) make(class, room int) *Buffer {
 	if p != nil {
 		p.made[class].Add(1)
 	}
-	if class == classes {
-		return &Buffer{B: make([]byte, 0, n)}
+	b := &Buffer{B: make([]byte, 0, room)}
+	if class < classes {
+		b.class = uint8(class + 1)
 	}
-	return &Buffer{B: make([]byte, 0, Smallest<<class), class: uint8(class + 1)}
+	return b
 }
 
 // Grow lends a buffer with room for n bytes that holds what b does, and takes b
-// back. After an error b is what it was. Both are reserved in the same place, or by
-// the caller.
+// back. After an error b is what it was.
 func (p *Buffers) Grow(b *Buffer, n int) (*Buffer, error) {
-	var larger *Buffer
-	var err error
-	if b.loose {
-		larger, err = p.GetLoose(n)
-	} else {
-		larger, err = p.lend(b.large.owner(), n, b.from)
-	}
+	larger, err := p.lend(b.terms, n)
 	if err != nil {
 		return b, err
 	}
@@ -188,9 +175,9 @@ func (p *Buffers) Put(b *Buffer) {
 		return
 	}
 	b.returned()
-	b.from.Give(int64(b.room))
+	b.terms.from.Give(int64(b.room))
 	p.Large.Remove(b.large)
-	b.from, b.large = nil, nil
+	b.terms, b.large = terms{}, nil
 	if b.class == 0 || cap(b.B) != Smallest<<(b.class-1) {
 		p.left.Add(1)
 		return

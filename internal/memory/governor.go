@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"os"
 	"runtime/debug"
@@ -35,12 +34,11 @@ type Governor struct {
 	Buffers Buffers
 	Objects Objects
 
-	o         Options
-	root      string // "/" but in tests
-	began     int64  // GOMEMLIMIT as the process began with it
-	userGC    bool   // GOGC is the user's
-	level     atomic.Int32
-	threshold atomic.Uint64 // bits of a float64
+	o      Options
+	root   string // "/" but in tests
+	began  int64  // GOMEMLIMIT as the process began with it
+	userGC bool   // GOGC is the user's
+	level  atomic.Int32
 
 	mu      sync.Mutex
 	cfg     Config
@@ -75,7 +73,6 @@ func (g *Governor) Use(cfg Config) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cfg = cfg
-	g.threshold.Store(math.Float64bits(float64(cfg.Threshold)))
 	before := g.limit
 	g.limit = findLimit(g.root, cfg.Limit, g.began)
 	runtime, budget := g.limit.plan()
@@ -95,20 +92,8 @@ func (g *Governor) tell() {
 	g.o.Logger.Info("memory is bounded", "limit", g.limit.Bytes, "by", g.limit.Source, "budget", g.Budget.Size())
 }
 
-// Limit is how much memory the process may use.
-func (g *Governor) Limit() Limit {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.limit
-}
-
 // Level is how scarce memory is.
-func (g *Governor) Level() Level {
-	if g == nil {
-		return Normal
-	}
-	return Level(g.level.Load())
-}
+func (g *Governor) Level() Level { return Level(g.level.Load()) }
 
 // headsShare is how much of the budget what comes of clients that are not known yet may
 // take: they need no key.
@@ -156,17 +141,17 @@ func (g *Governor) Run(ctx context.Context) {
 // look is called by Run alone.
 func (g *Governor) look(now time.Time) {
 	g.mu.Lock()
-	limit, runtime, interval := g.limit.Bytes, g.runtime, g.cfg.CleanupInterval
+	limit, runtime, cfg := g.limit.Bytes, g.runtime, g.cfg
 	g.mu.Unlock()
 	g.gc.look(now, g.cached(), runtime, g.userGC)
 	g.mu.Lock()
 	g.bind() // first: what is cached has not to make anything scarce
 	g.mu.Unlock()
-	g.assess(now, limit, runtime)
+	g.assess(now, float64(cfg.Threshold), limit, runtime)
 	g.Budget.relieve()
 	due := !now.Before(g.due)
 	if due {
-		g.due = now.Add(jittered(interval))
+		g.due = now.Add(jittered(cfg.CleanupInterval))
 		g.Buffers.Drop()
 	}
 	if g.gc.idle(due) {
@@ -201,12 +186,11 @@ func (g *Governor) cached() int64 {
 const told = 5
 
 // assess sets the level.
-func (g *Governor) assess(now time.Time, limit, runtime int64) {
+func (g *Governor) assess(now time.Time, threshold float64, limit, runtime int64) {
 	used := 0.0
 	if size := g.Budget.Size(); size > 0 {
 		used = float64(g.Budget.Used()) / float64(size)
 	}
-	threshold := math.Float64frombits(g.threshold.Load())
 	if runtime < noLimit { // what is live beside what is reserved
 		live := func() float64 { return float64(g.gc.bytes(heapLive)) / float64(runtime) }
 		if used < threshold && live() >= threshold-back {

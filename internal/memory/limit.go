@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"math"
 	"os"
 	"path"
 	"slices"
@@ -40,7 +39,7 @@ func findLimit(root string, configured, runtime int64) Limit {
 			lower(most, FromGroup)
 		}
 	}
-	if configured == 0 && runtime > 0 && runtime < math.MaxInt64 {
+	if configured == 0 && runtime > 0 && runtime < noLimit {
 		lower(runtime, FromGo)
 	}
 	if l.Bytes == 0 {
@@ -127,7 +126,7 @@ const (
 // plan divides a limit: what the Go runtime may take, and what may be reserved.
 func (l Limit) plan() (runtime, budget int64) {
 	if l.Bytes == 0 {
-		return math.MaxInt64, 0
+		return noLimit, 0
 	}
 	runtime = l.Bytes
 	if l.Source != FromGo {

@@ -76,13 +76,6 @@ func (l *Objects) Largest(n int) []Object {
 	return slices.Clip(list[:min(n, len(list))])
 }
 
-func (obj *Object) owner() Owner {
-	if obj == nil {
-		return Owner{}
-	}
-	return obj.Owner
-}
-
 // Figures implements perf.Source.
 func (l *Objects) Figures(r perf.Reporter) {
 	count, bytes := l.Sum()
