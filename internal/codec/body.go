@@ -25,25 +25,24 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 		return nil, errBody(most)
 	}
 	// One byte more has room, so that the end shows without growing.
-	owner := memory.Owner{Part: "codec_input", ID: req.ID}
 	room := 1 + min(max(int(req.BodyLen), 4<<10), trusted)
-	err := k.reserve(ctx, memory.Room(room))
+	err := k.held.Reserve(ctx, k.c.held, int64(memory.Room(room)))
 	if err != nil {
 		return nil, err
 	}
-	if k.input, err = k.c.buffers.GetPaid(owner, room); err != nil {
+	if k.input, err = k.c.buffers.GetPaid(memory.Owner{Part: "codec_input", ID: req.ID}, room); err != nil {
 		return nil, err
 	}
 	for {
 		if n := len(k.input.B); n == cap(k.input.B) {
 			room := min(2*n, most+1)
-			if err := k.reserve(ctx, memory.Room(room)); err != nil {
+			if err := k.held.Reserve(ctx, k.c.held, int64(memory.Room(room))); err != nil {
 				return nil, err
 			}
 			if k.input, err = k.c.buffers.Grow(k.input, room); err != nil {
 				return nil, err
 			}
-			k.giveBack(n)
+			k.held.Give(k.c.held, int64(n))
 		}
 		body := k.input.B
 		n, err := req.BodyReader.Read(body[len(body):cap(body)])
@@ -60,35 +59,13 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 	}
 }
 
-// middling is how much memory in bytes a conversion seldom waits for.
-const middling = 256 << 10
-
-// reserve has memory for n bytes more, which much may have to be waited for.
-func (k *conversion) reserve(ctx context.Context, n int) error {
-	var err error
-	if k.held+n <= middling {
-		err = k.c.held.Middling(ctx, int64(n), int64(k.held))
-	} else {
-		err = k.c.held.Wait(ctx, int64(n), int64(k.held))
-	}
-	if err == nil {
-		k.held += n
-	}
-	return err
-}
-
-func (k *conversion) giveBack(n int) {
-	k.c.held.Give(int64(n))
-	k.held -= n
-}
-
 // growth is how many times its input's size a result is taken to have while it is
 // made.
 const growth = 4
 
 // reserveResult has memory for what an input of size bytes becomes.
 func (k *conversion) reserveResult(ctx context.Context, size int) error {
-	return k.reserve(ctx, min(growth*size, k.c.cfg.MaxOutputBytes))
+	return k.held.Reserve(ctx, k.c.held, int64(min(growth*size, k.c.cfg.MaxOutputBytes)))
 }
 
 func errBody(most int) error {

@@ -16,7 +16,7 @@ type conversion struct {
 	bareBody  bool // the body is a message and no envelope
 	bareReply bool // and so is the reply
 
-	held    int            // bytes of memory that are reserved
+	held    memory.Claim
 	input   *memory.Buffer // backs a body that is not held elsewhere
 	reply   []byte         // its own, as scratch is: the transcoder makes them grow
 	scratch scratch
@@ -41,7 +41,7 @@ func (c *Codec) borrow(d Direction) *conversion {
 
 func (c *Codec) release(k *conversion) {
 	c.buffers.Put(k.input)
-	k.giveBack(k.held)
+	k.held.GiveAll(k.c.held)
 	k.input = nil
 	if cap(k.reply)+k.scratch.size() > keepConversion {
 		return
@@ -68,10 +68,7 @@ func (c *Codec) serveConversion(ctx context.Context, req *llm.Request, out llm.S
 	if err != nil {
 		return err
 	}
-	if more := cap(k.reply) - k.held; more > 0 { // it became larger than was thought
-		k.c.held.Hold(int64(more))
-		k.held += more
-	}
+	k.held.Raise(k.c.held, int64(cap(k.reply))) // it may have become larger than was thought
 	return k.send(out)
 }
 

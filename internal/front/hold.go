@@ -12,11 +12,8 @@ const (
 	// callBytes is what a call takes beside its body and its buffers: its state here
 	// and at the upstream, stacks, heads. TestMemoryOfStreams measures it.
 	callBytes = 16 << 10
-	// unannounced is the room that a body of unknown length gets at first, in bytes. What
-	// fits into it never waits for memory.
+	// unannounced is the room that a body of unknown length gets at first, in bytes.
 	unannounced = 16 << 10
-	// middlingBody is the size up to which one seldom does, in bytes.
-	middlingBody = 256 << 10
 	// scarceRate is how fast a large body has to arrive on average while others wait
 	// for memory, in bytes a second: who holds much must not be slow.
 	scarceRate = 128 << 10
@@ -56,14 +53,13 @@ func (in *request) hold(limit int64) error {
 	if err := in.reserve(all); err != nil {
 		return in.refuseBody(err)
 	}
-	owner := memory.Owner{Part: "request_body", ID: in.req.ID}
 	var err error
-	if in.buf, err = in.s.buffers.GetPaid(owner, room); err != nil {
+	if in.buf, err = in.s.buffers.GetPaid(memory.Owner{Part: "request_body", ID: in.req.ID}, room); err != nil {
 		return in.refuseBody(err)
 	}
 	for {
 		if n := len(in.buf.B); n == cap(in.buf.B) {
-			if err := in.grow(owner, n); err != nil {
+			if err := in.grow(n); err != nil {
 				return in.refuseBody(err)
 			}
 		}
@@ -82,46 +78,31 @@ func (in *request) hold(limit int64) error {
 }
 
 // grow makes room for more than the n bytes that have come.
-func (in *request) grow(owner memory.Owner, n int) error {
-	size, was := int(in.q.Length)+1, int64(0)
+func (in *request) grow(n int) error {
+	size, was := int(in.q.Length)+1, int64(memory.Largest) // which that was reserved beside
 	if in.q.Length < 0 {
-		size, was = roomier(n, n+1), in.bodyRoom
+		size, was = roomier(n, n+1), in.bodyRoom.Held()
 		if err := in.reserve(int64(memory.Room(size))); err != nil {
 			return err
 		}
-	} else if n == memory.Largest {
-		was = memory.Largest
 	}
-	larger, err := in.s.buffers.GetPaid(owner, size)
-	if err != nil {
+	var err error
+	if in.buf, err = in.s.buffers.Grow(in.buf, size); err != nil {
 		return err
 	}
-	larger.B = append(larger.B, in.buf.B...)
-	in.s.buffers.Put(in.buf)
-	in.buf = larger
-	in.s.held.Give(was)
-	in.bodyRoom -= was
+	in.bodyRoom.Give(in.s.held, was)
 	return nil
 }
 
 // reserve has memory for n bytes more of the body. Where it is a large one it may have
 // to wait for that, with nothing read.
 func (in *request) reserve(n int64) error {
-	var err error
+	if in.body.large = in.bodyRoom.Held()+n > memory.Small; !in.body.large {
+		return in.bodyRoom.Reserve(in.e.Context(), in.s.held, n)
+	}
 	began := time.Now()
-	switch all := in.bodyRoom + n; {
-	case all <= 2*unannounced:
-		err = in.s.held.Begin(n)
-	case all <= middlingBody:
-		err = in.s.held.Middling(in.e.Context(), n, in.bodyRoom)
-	default:
-		err = in.s.held.Wait(in.e.Context(), n, in.bodyRoom)
-	}
+	err := in.bodyRoom.Reserve(in.e.Context(), in.s.held, n)
 	in.body.began = in.body.began.Add(time.Since(began)) // which is not the client's doing
-	in.body.large = in.bodyRoom+n > 2*unannounced
-	if err == nil {
-		in.bodyRoom += n
-	}
 	return err
 }
 
@@ -129,6 +110,6 @@ func (in *request) reserve(n int64) error {
 // after that.
 func (in *request) dropBody() {
 	in.s.buffers.Put(in.buf)
-	in.s.held.Give(in.bodyRoom)
-	in.buf, in.bodyRoom, in.req.Body, in.req.ModelSpan = nil, 0, nil, llm.Span{}
+	in.bodyRoom.GiveAll(in.s.held)
+	in.buf, in.req.Body, in.req.ModelSpan = nil, nil, llm.Span{}
 }

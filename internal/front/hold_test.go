@@ -102,7 +102,7 @@ func TestNoMemoryForBodies(t *testing.T) {
 			g := budgeted(16 << 20)
 			hold, release := make(chan struct{}, 1), make(chan struct{})
 			s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
-				if req.BodyLen > middlingBody {
+				if req.BodyLen > memory.Small {
 					hold <- struct{}{}
 					<-release
 				}

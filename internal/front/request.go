@@ -27,7 +27,7 @@ type request struct {
 	lent       *lent          // to the handlers; nil for a body that is held
 	buf        *memory.Buffer // backs req.Body
 	reserved   int64          // bytes of memory, without those of the body
-	bodyRoom   int64          // bytes of memory that are reserved for the body
+	bodyRoom   memory.Claim   // for the body
 	spool      *spool
 	tenant     *tenant // whose key it is; nil before that is known
 	own        *Route  // answers instead of the handlers
@@ -40,7 +40,7 @@ func (in *request) reset() {
 	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
 	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
-	in.reserved, in.bodyRoom = 0, 0
+	in.reserved, in.bodyRoom = 0, memory.Claim{}
 }
 
 // readRequest reads and checks what the handlers need of the request.
