@@ -44,7 +44,7 @@ func TestSmall(t *testing.T) {
 		t.Skip("what is resident is read from /proc")
 	}
 	p := launch(t, exec.Command(path, "serve", "--port", "0", "--log-level", "debug"), "HOME=/nonexistent")
-	await(t, p.stderr, "the program's pages released")
+	await(t, p.stderr, "memory given back to the system")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)

@@ -127,26 +127,6 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	return nil
 }
 
-// settled is how long after the start nothing more of it goes on.
-const settled = 5 * time.Second
-
-// settle lets go of what only the start needed.
-func (g *Gateway) settle(ctx context.Context) {
-	t := time.NewTimer(settled)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-t.C:
-	}
-	n, err := memory.ReleaseProgram()
-	if err != nil {
-		g.log.Debug("the program's pages are kept", "error", err)
-		return
-	}
-	g.log.Debug("the program's pages released", "bytes", n)
-}
-
 // Listen opens the listening socket and returns its address.
 func (g *Gateway) Listen() (net.Addr, error) { return g.front.Listen() }
 
@@ -175,7 +155,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	tasks.Go(func() { g.memory.Run(beside) })
 	tasks.Go(func() { g.leaks.Run(beside) })
 	tasks.Go(func() { g.watch(beside) })
-	tasks.Go(func() { g.settle(beside) })
 	tasks.Go(func() { g.monitor.run(beside) })
 	err = g.front.Serve(ctx)
 	stop()
