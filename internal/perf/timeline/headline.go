@@ -21,7 +21,7 @@ type headline struct {
 }
 
 // freed is what clean-up tasks freed since the last report, by the counter's name
-// without "_total".
+// without "_total", and of one with labels by their values too where that is anything.
 type freed = headline
 
 // tell makes a point of the history and a line in the log.
@@ -42,15 +42,15 @@ func (t *Timeline) headlines(since time.Duration) (list []headline, gone []freed
 	m := new(merger)
 	for _, name := range slices.Sorted(maps.Keys(t.figures)) {
 		f := t.figures[name]
+		if f.kind == Counter {
+			gone = f.freed(gone)
+		}
 		count, whole, total := f.sinceReport()
 		var values []float64
 		switch f.kind {
 		case Counter:
 			if total > 0 {
 				values = []float64{count / since.Seconds()}
-			}
-			if short := strings.TrimSuffix(name, "_total"); strings.HasSuffix(short, "_freed") || strings.HasSuffix(short, "_freed_bytes") {
-				gone = append(gone, freed{short, count})
 			}
 		case Ratio:
 			if whole > 0 {
@@ -71,6 +71,28 @@ func (t *Timeline) headlines(since time.Duration) (list []headline, gone []freed
 		}
 	}
 	return list, gone
+}
+
+// freed adds to gone what the counter says was freed since the last report.
+func (f *figure) freed(gone []freed) []freed {
+	short := strings.TrimSuffix(f.name, "_total")
+	if !strings.HasSuffix(short, "_freed") && !strings.HasSuffix(short, "_freed_bytes") {
+		return gone
+	}
+	at := len(gone)
+	gone = append(gone, freed{short, 0})
+	for _, s := range f.series {
+		gone[at].value += s.reported
+		if s.reported == 0 || len(s.labels) == 0 {
+			continue
+		}
+		name := short
+		for i := 1; i < len(s.labels); i += 2 {
+			name += "." + s.labels[i]
+		}
+		gone = append(gone, freed{name, s.reported})
+	}
+	return gone
 }
 
 // sinceReport gives what is new in all series, which is nothing from then on, and

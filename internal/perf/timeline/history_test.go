@@ -64,7 +64,7 @@ func TestReport(t *testing.T) {
 		}
 		pass(time.Second)
 		const line = `msg=performance requests_total.rate=2 request_error_ratio=0.25 request_duration_seconds.p50=0.09957 request_duration_seconds.p99=0.09957 ` +
-			`request_overhead_seconds.p99=1e-05 go_heap_live_bytes=12345678 cache_hit_ratio=0.3333 cache_freed_bytes=120000 pool_freed=0` + "\n"
+			`request_overhead_seconds.p99=1e-05 go_heap_live_bytes=12345678 cache_hit_ratio=0.3333 cache_freed_bytes=120000 cache_freed_bytes.expired=60000 cache_freed_bytes.purged=60000 pool_freed=0` + "\n"
 		if got := f.log.String(); !strings.HasSuffix(got, line) {
 			t.Errorf("got %swant %s", got, line)
 		}
