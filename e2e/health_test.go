@@ -55,7 +55,7 @@ func TestHealth(t *testing.T) {
 	r := newRedis(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	in := start(t, fmt.Sprintf("upstreams: [{name: up, base_url: %q}]\nroute: {retry: {max_attempts: 1}, breaker: {failures: 3, open_for: 1h}}\n"+
-		"cache: {redis_url: %q, redis_timeout: 1s, cleanup_interval: 0.2}\nstate_dir: %q\n", up+"/v1", r.url, dir))
+		"cache: {redis_url: %q, redis_timeout: 1s, preload: {hot_set_interval: 0.2}}\nstate_dir: %q\n", up+"/v1", r.url, dir))
 	in.l2up(t, "1")
 	status, c, unwell := health(t, in)
 	if status != 200 || c.Status != "healthy" || unwell != "" || c.Uptime <= 0 || len(c.Components) < 5 {

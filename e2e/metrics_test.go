@@ -40,7 +40,7 @@ func everything(t *testing.T) *instance {
 	models := start(t, "").url + "/v1"
 	in := start(t, fmt.Sprintf(`state_dir: %q
 upstreams: [{name: simulator, base_url: %q}, {name: replica, base_url: %q}]
-cache: {redis_url: %q, cleanup_interval: 1s}
+cache: {redis_url: %q, preload: {hot_set_interval: 1s}}
 rate_limit: {requests_per_minute: 1000000, tokens_per_minute: 1000000000}
 perf:
   webhooks: [{url: %q}]

@@ -64,7 +64,7 @@ func TestNoCompletionsAhead(t *testing.T) {
 // The calls ahead keep to their budget, and a failed one is not tried again.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t, func(c *Config, _ *Options) { c.Preload = PreloadConfig{Completions: true, Budget: 6} })
+		f := newFixture(t, func(c *Config, _ *Options) { c.Preload = PreloadConfig{Completions: true, Budget: 6, HotSetInterval: time.Hour} })
 		defer f.run()()
 		for i := range 20 {
 			for range 3 {
@@ -259,8 +259,8 @@ func TestFigures(t *testing.T) {
 			"cache_item_hit_ratio whole":                4,
 			"cache_max_entries":                         2000,
 			"cache_max_bytes":                           128 << 20,
-			"cache_freed_total task expiry":             0,
-			"cache_freed_bytes_total task expiry":       0,
+			"cache_expired_total":                       0,
+			"cache_expired_bytes_total":                 0,
 		} {
 			if got, ok := r[name]; !ok || got != want {
 				t.Errorf("%s is %v (%v), want %v", name, got, ok, want)
@@ -293,11 +293,12 @@ func TestPrecision(t *testing.T) {
 			t.Errorf("%v of %v while one may still be of use", r[ratio+"part"], r[ratio+"whole"])
 		}
 		time.Sleep(10 * time.Minute)
+		f.Tidy(t.Context())
 		f.Figures(r)
 		if r[ratio+"part"] != 1 || r[ratio+"whole"] != 2 || r["cache_preload_wasted_total kind refreshed"] != 1 {
 			t.Errorf("%v of %v, %v wasted", r[ratio+"part"], r[ratio+"whole"], r["cache_preload_wasted_total kind refreshed"])
 		}
-		if n, bytes := r["cache_freed_total task expiry"], r["cache_freed_bytes_total task expiry"]; n != 2 || bytes < 2*overhead || r["cache_bytes"] != 0 {
+		if n, bytes := r["cache_expired_total"], r["cache_expired_bytes_total"]; n != 2 || bytes < 2*overhead || r["cache_bytes"] != 0 {
 			t.Errorf("%v replies with %v bytes were freed, %v are left", n, bytes, r["cache_bytes"])
 		}
 	})

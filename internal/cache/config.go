@@ -23,10 +23,6 @@ type Config struct {
 	ResponseTTL time.Duration `yaml:"response_ttl" env:"SLUICE_CACHE_RESPONSE_TTL"`
 	DefaultTTL  time.Duration `yaml:"default_ttl" env:"SLUICE_CACHE_DEFAULT_TTL"`
 
-	// CleanupInterval is the time between two clearings of expired entries, and
-	// between two writings of the hot set.
-	CleanupInterval time.Duration `yaml:"cleanup_interval"`
-
 	// Scope says who shares replies: ScopeKey or ScopeGlobal. When says which
 	// calls are answered from memory: WhenAll or WhenDeterministic.
 	Scope string `yaml:"scope"`
@@ -53,6 +49,9 @@ type PreloadConfig struct {
 	Budget int `yaml:"budget"`
 	// HotSetBytes bounds the file that a restart begins with.
 	HotSetBytes int64 `yaml:"hot_set_bytes"`
+
+	// HotSetInterval is the time between two writings of it.
+	HotSetInterval time.Duration `yaml:"hot_set_interval"`
 }
 
 // The values of Scope and When.
@@ -70,10 +69,9 @@ func Default() Config {
 		Enabled: true,
 		MaxSize: 2000, MaxBytes: 128 << 20, MaxEntryBytes: 1 << 20,
 		ModelsTTL: 300 * time.Second, ResponseTTL: 120 * time.Second, DefaultTTL: 600 * time.Second,
-		CleanupInterval: 300 * time.Second,
-		Scope:           ScopeKey, When: WhenAll,
+		Scope: ScopeKey, When: WhenAll,
 		Coalesce: true,
-		Preload:  PreloadConfig{Budget: 60, HotSetBytes: 32 << 20},
+		Preload:  PreloadConfig{Budget: 60, HotSetBytes: 32 << 20, HotSetInterval: 300 * time.Second},
 	}
 }
 
@@ -95,7 +93,7 @@ func (c Config) Validate() error {
 		value time.Duration
 	}{
 		{"models_ttl", c.ModelsTTL}, {"response_ttl", c.ResponseTTL}, {"default_ttl", c.DefaultTTL},
-		{"cleanup_interval", c.CleanupInterval},
+		{"preload.hot_set_interval", c.Preload.HotSetInterval},
 	} {
 		fault(d.value <= 0, "%s: %v is not a time above 0", d.key, d.value)
 	}

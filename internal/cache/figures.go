@@ -58,8 +58,8 @@ func (c *Cache) Figures(r perf.Reporter) {
 	}{{&s.evicted, "capacity"}, {&s.replaced, "replaced"}, {&s.expired, "expired"}, {&s.gone, "purged"}} {
 		r.Counter("cache_evictions_total", evictions, float64(row.n.Load()), "cause", row.cause)
 	}
-	r.Counter("cache_freed_total", "Replies that clean-up tasks took out of memory.", float64(s.expired.Load()), "task", "expiry")
-	r.Counter("cache_freed_bytes_total", "Bytes of the replies that clean-up tasks took out of memory.", float64(s.freed.Load()), "task", "expiry")
+	r.Counter("cache_expired_total", "Replies that were taken out of memory because they had expired.", float64(s.expired.Load()))
+	r.Counter("cache_expired_bytes_total", "Bytes of those.", float64(s.freed.Load()))
 	for o := restored; o < origins; o++ {
 		kind, used, wasted := o.String(), float64(f.used[o].Load()), float64(s.wasted[o].Load())
 		r.Counter("cache_preload_loaded_total", "Replies loaded before they were asked for, by why.", float64(f.loaded[o].Load()), "kind", kind)

@@ -57,7 +57,7 @@ func TestHotSetIsWrittenPeriodically(t *testing.T) {
 		dir := t.TempDir()
 		f := newFixture(t, func(c *Config, o *Options) {
 			inDir(dir)(c, o)
-			c.CleanupInterval, c.ResponseTTL = 10*time.Second, time.Hour
+			c.Preload.HotSetInterval, c.ResponseTTL = 10*time.Second, time.Hour
 		})
 		defer f.run()()
 		f.ask(t, chat("hi"))
@@ -85,7 +85,7 @@ func TestHotSetIsWrittenPeriodically(t *testing.T) {
 func TestTwoProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		every := func(c *Config, o *Options) { inDir(dir)(c, o); c.CleanupInterval = 10 * time.Second }
+		every := func(c *Config, o *Options) { inDir(dir)(c, o); c.Preload.HotSetInterval = 10 * time.Second }
 		f, g := newFixture(t, every), newFixture(t, every)
 		stopF := f.run()
 		f.ask(t, chat("f"))

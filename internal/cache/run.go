@@ -9,17 +9,17 @@ import (
 // crowdedEvery is the least time between two sweeps because memory is full.
 const crowdedEvery = time.Second
 
-// Run clears out expired entries, writes the hot set and loads ahead, until ctx
+// Run makes room where memory is full, writes the hot set and loads ahead, until ctx
 // is done. It writes the hot set once more before it returns.
 func (c *Cache) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { c.ahead.run(ctx) })
-	tasks.Go(func() { c.tidy(ctx) })
+	tasks.Go(func() { c.attend(ctx) })
 	tasks.Wait()
 }
 
-func (c *Cache) tidy(ctx context.Context) {
-	tick := time.NewTicker(c.cfg.CleanupInterval)
+func (c *Cache) attend(ctx context.Context) {
+	tick := time.NewTicker(c.cfg.Preload.HotSetInterval)
 	defer tick.Stop()
 	var failure error
 	for {
@@ -28,12 +28,11 @@ func (c *Cache) tidy(ctx context.Context) {
 			c.finish(failure)
 			return
 		case <-tick.C:
-			c.store.sweep()
 			if c.hot != nil {
 				failure = c.save(failure)
 			}
 		case <-c.store.crowded:
-			c.store.sweep()
+			c.store.sweep(ctx)
 			select { // those that come meanwhile are one
 			case <-ctx.Done():
 			case <-time.After(crowdedEvery):
@@ -41,6 +40,9 @@ func (c *Cache) tidy(ctx context.Context) {
 		}
 	}
 }
+
+// Tidy clears out what has expired, until ctx is done, and tells how much.
+func (c *Cache) Tidy(ctx context.Context) (things int, bytes int64) { return c.store.sweep(ctx) }
 
 // finish writes the hot set for the last time.
 func (c *Cache) finish(failure error) {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -134,7 +135,7 @@ func (s *store) purge(p Purge) (n int) {
 			n = 1
 		}
 	} else {
-		n, _ = s.remove(func(e *entry) bool { return p.Model == "" || e.head.Value().model == p.Model })
+		n, _ = s.remove(context.Background(), func(e *entry) bool { return p.Model == "" || e.head.Value().model == p.Model })
 	}
 	s.gone.Add(uint64(n))
 	return n
@@ -168,16 +169,20 @@ func (s *store) isForgotten(id Key) bool {
 }
 
 // sweep drops what expired and returns how many entries that were.
-func (s *store) sweep() (n int) {
+func (s *store) sweep(ctx context.Context) (n int, bytes int64) {
 	now := s.clock.Now()
-	n, bytes := s.remove(func(e *entry) bool { return e.until <= now })
+	n, bytes = s.remove(ctx, func(e *entry) bool { return e.until <= now })
 	s.expired.Add(uint64(n))
 	s.freed.Add(bytes)
-	return n
+	return n, bytes
 }
 
-func (s *store) remove(which func(*entry) bool) (n int, bytes int64) {
+// remove takes out those entries, until ctx is done.
+func (s *store) remove(ctx context.Context, which func(*entry) bool) (n int, bytes int64) {
 	for key, e := range s.entries.All() {
+		if ctx.Err() != nil {
+			break
+		}
 		if !which(e) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -51,7 +52,7 @@ func TestFloodKeepsHot(t *testing.T) {
 	}
 }
 
-// Expired entries are cleared out every cleanup_interval.
+// Maintenance clears out what has expired.
 func TestCleanup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, nil)
@@ -65,7 +66,14 @@ func TestCleanup(t *testing.T) {
 			t.Errorf("%d entries before", n)
 		}
 		time.Sleep(2 * time.Second)
-		synctest.Wait()
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		if n, bytes := f.Tidy(over); n != 0 || bytes != 0 {
+			t.Errorf("%d entries with %d bytes without time for it", n, bytes)
+		}
+		if n, bytes := f.Tidy(t.Context()); n != 50 || bytes < 50*overhead {
+			t.Errorf("%d entries with %d bytes", n, bytes)
+		}
 		if n, x := f.store.entries.EstimatedSize(), f.store.expired.Load(); n != 1 || x != 50 {
 			t.Errorf("%d entries after, %d expired", n, x)
 		}

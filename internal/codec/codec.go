@@ -69,6 +69,9 @@ func (c *Codec) Close() {
 	c.results.close()
 }
 
+// Tidy drops what has expired of the results that are kept, and tells how much.
+func (c *Codec) Tidy() (things int, bytes int64) { return c.results.tidy() }
+
 // jsonDepth is how deep the JSON of an envelope may nest. Between two messages
 // there may be an array or a map.
 func (c *Codec) jsonDepth() int { return max(jsonscan.DefaultDepth, 2*c.cfg.MaxDepth+8) }

@@ -146,6 +146,16 @@ func (r *results) forget(digest [32]byte) {
 	}
 }
 
+// tidy drops what has expired, and tells how much.
+func (r *results) tidy() (things int, bytes int64) {
+	if r == nil {
+		return 0, 0
+	}
+	things, bytes = r.entries.EstimatedSize(), r.bytes.Load()
+	r.entries.CleanUp()
+	return max(things-r.entries.EstimatedSize(), 0), max(bytes-r.bytes.Load(), 0)
+}
+
 func (r *results) close() {
 	if r != nil {
 		r.entries.StopAllGoroutines()

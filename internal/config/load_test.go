@@ -43,7 +43,7 @@ func TestGoodFile(t *testing.T) {
 		`map[4.1:west/gpt-4.1 fast:east/m-1] map[m-1:[west/m-1 m-2]] [429] 3 {debug json {true false}} testdata/good/full.yaml
 east openai https://east.example/v1 sk-east-secret 3 [m-1 m-2*] 20 30s 10s
 https://west.example/v1 sk-from-file 1 true
-true 500 1m30s 10m0s global all {true 60 33554432} redis://:sk-east-secret@cache.example:6380/1 20ms sluice: /var/lib/sluice [protos/] 1048576 1000
+true 500 1m30s 10m0s global all {true 60 33554432 5m0s} redis://:sk-east-secret@cache.example:6380/1 20ms sluice: /var/lib/sluice [protos/] 1048576 1000
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -57,6 +57,7 @@ func cacheStage() stage {
 				commit:  func(any) { c.TakeOver() },
 				use:     c.Use,
 				run:     c.Run,
+				tidy:    []memory.Task{{Name: "replies", Do: c.Tidy}},
 				close:   c.close,
 			}
 			if c.level != nil {

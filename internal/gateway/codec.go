@@ -11,6 +11,7 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/front"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/protobuf"
 	"sluice/internal/protobuf/catalog"
 )
@@ -38,6 +39,7 @@ func schemasStage() stage {
 			}
 			return &part{
 				is: c, figures: []figures{{"codec", c}},
+				tidy: []memory.Task{{Name: "plans", Do: func(context.Context) (int, int64) { return c.Tidy(), 0 }}},
 				// The files that the configuration names may have changed.
 				renew: func(cfg *config.Config) (func(), error) { return c.Prepare(context.Background(), cfg.Protobuf.Catalog) },
 				commit: func(before any) {
@@ -69,6 +71,7 @@ func codecStage() stage {
 			return &part{
 				is: c, figures: []figures{{"codec", c}}, close: c.Close,
 				stage: func(_ *chain, next llm.Handler) llm.Handler { return c.Stage(next) },
+				tidy:  []memory.Task{{Name: "results", Do: func(context.Context) (int, int64) { return c.Tidy() }}},
 			}, nil
 		},
 	}

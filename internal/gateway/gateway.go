@@ -74,7 +74,7 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored})
+	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored, Tasks: g.tasks})
 	if err := g.build(cfg); err != nil {
 		if g.monitor != nil {
 			g.monitor.close()
@@ -221,29 +221,6 @@ func (g *Gateway) Close() error {
 	g.chain.close()
 	g.monitor.close()
 	return err
-}
-
-// stored is how many bytes of replies are in memory.
-func (g *Gateway) stored() int64 {
-	if c := g.liveCache(); c != nil {
-		return c.Bytes()
-	}
-	return 0
-}
-
-// boundStored bounds them.
-func (g *Gateway) boundStored(bytes int64) {
-	if c := g.liveCache(); c != nil {
-		c.Bound(bytes)
-	}
-}
-
-// liveCache is the cache in use, nil for none.
-func (g *Gateway) liveCache() *cached {
-	if c := g.live.Load(); c != nil {
-		return held[*cached](c, "cache")
-	}
-	return nil
 }
 
 // ready is called by a request that Close may be waiting for, so it takes no

@@ -1,9 +1,76 @@
 package gateway
 
 import (
+	"fmt"
+	"net"
 	"strings"
 	"testing"
+	"time"
+
+	"sluice/internal/config"
+	"sluice/internal/testkit"
 )
+
+// Maintenance reaches the parts of the chain in use, also of one that came by a reload.
+func TestMaintenance(t *testing.T) {
+	_, up := model(t)
+	const expiring = "SLUICE_CACHE_RESPONSE_TTL=1ms"
+	tended := func(env ...string) *config.Config {
+		cfg := load(t, append(env, "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up)...)
+		cfg.Memory.CleanupInterval = time.Second
+		return cfg
+	}
+	g, err := New(tended(), Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := serve(t, g)
+	runs := func(task string) func() bool {
+		return func() bool {
+			_, page := get(t, url+"/metrics")
+			return strings.Contains(page, `sluice_maintenance_runs_total{task="`+task+`"} `) && !strings.Contains(page, `sluice_maintenance_runs_total{task="`+task+`"} 0`+"\n")
+		}
+	}
+	for _, task := range []string{"replies", "results", "plans", "connections", "buffers", "heap"} {
+		testkit.Until(t, task, runs(task))
+	}
+	if err := g.Reload(tended(expiring)); err != nil {
+		t.Fatal(err)
+	}
+	if status, body, err := chat(url, "sim-echo"); status != 200 {
+		t.Fatalf("%d %s %v", status, body, err)
+	}
+	testkit.Until(t, "an expired reply is gone", func() bool {
+		_, page := get(t, url+"/metrics")
+		return strings.Contains(page, `sluice_maintenance_freed_total{task="replies"} 1`+"\n")
+	})
+}
+
+// The report names what is large and held.
+func TestLargeIsReported(t *testing.T) {
+	_, up := model(t)
+	g, err := New(load(t, "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up), Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := serve(t, g)
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: large-one\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{", 3<<20)
+	fmt.Fprint(c, strings.Repeat(" ", 2<<20)) // what comes beyond the largest kept buffer has one of its own
+	testkit.Until(t, "reported", func() bool {
+		_, report := get(t, url+"/v1/performance?window=1m")
+		return strings.Contains(report, `"large_objects":[{"part":"request_body","request_id":"large-one","bytes":3145729,`)
+	})
+	c.Close()
+	testkit.Until(t, "gone", func() bool {
+		_, report := get(t, url+"/v1/performance?window=1m")
+		return !strings.Contains(report, `"large_objects":[`)
+	})
+}
 
 // All parts have one source of buffers, and a refusal deep in the chain is told as
 // the gateway's lack: no upstream is blamed for it and no other one asked.

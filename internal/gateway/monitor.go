@@ -62,7 +62,7 @@ func (g *Gateway) observe(cfg *config.Config) (*monitor, error) {
 		}
 	}
 	m.report = report.New(report.Options{
-		Timeline: m.timeline, Registry: g.figures, Version: g.opts.Version, Started: g.started, Alarms: m.status,
+		Timeline: m.timeline, Registry: g.figures, Version: g.opts.Version, Started: g.started, Alarms: m.status, Large: g.large,
 	})
 	g.figures.Register("requests", m.traffic)
 	g.figures.Register("memory", g.memory)

@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/config"
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 )
 
@@ -59,6 +60,9 @@ type part struct {
 	// run does the background work, until ctx is done. It is called once, when the
 	// first chain with the part comes into use.
 	run func(ctx context.Context)
+
+	// tidy is done again and again while the part belongs to the chain in use.
+	tidy []memory.Task
 
 	// close is called when no chain has the part any more, after run has returned.
 	close func()

@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -23,6 +22,9 @@ type Options struct {
 	// first. Both may be called from any goroutine.
 	Cached func() int64
 	Bound  func(bytes int64)
+
+	// Tasks lists what else is to be done every Config.CleanupInterval.
+	Tasks func() []Task
 }
 
 // Governor is the one authority over the process's memory. It finds out how much
@@ -46,17 +48,21 @@ type Governor struct {
 	runtime int64 // GOMEMLIMIT as it is
 	bound   int64 // of what is cached; 0 before the first
 
-	// These are Run's.
-	gc  collector
-	due time.Time // the next clean-up
+	gc     collector // Run's
+	upkeep maintenance
 
-	shed  atomic.Uint64
-	freed atomic.Int64
+	shed     atomic.Uint64
+	returned atomic.Int64
+	told     int64       // of returned, by the task heap: maintenance's own
+	collect  atomic.Bool // when there is little to do, also where that was done before
 }
 
 // New makes the Governor of this process. Nothing is bounded before Use.
 func New(o Options) *Governor {
-	g := &Governor{o: o, root: "/", began: debug.SetMemoryLimit(-1), userGC: os.Getenv("GOGC") != "", runtime: noLimit}
+	g := &Governor{o: o, root: "/", began: noLimit, userGC: os.Getenv("GOGC") != "", runtime: noLimit}
+	if os.Getenv("GOMEMLIMIT") != "" { // else what is set may be another Governor's
+		g.began = debug.SetMemoryLimit(-1)
+	}
 	if g.o.Logger == nil {
 		g.o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -126,7 +132,15 @@ func (g *Governor) Run(ctx context.Context) {
 	g.mu.Lock()
 	g.tell()
 	g.mu.Unlock()
-	tick := time.NewTicker(lookEvery)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { every(ctx, lookEvery, g.maintain) }) // which may take longer than a look can wait
+	every(ctx, lookEvery, func(context.Context) { g.look(time.Now()) })
+}
+
+// every calls f until ctx is done.
+func every(ctx context.Context, d time.Duration, f func(context.Context)) {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
@@ -134,8 +148,35 @@ func (g *Governor) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		g.look(time.Now())
+		f(ctx)
 	}
+}
+
+// maintain does what is due.
+func (g *Governor) maintain(ctx context.Context) {
+	g.mu.Lock()
+	interval := g.cfg.CleanupInterval
+	g.mu.Unlock()
+	tasks := []Task{{"buffers", g.dropBuffers}, {"heap", g.askHeap}}
+	if g.o.Tasks != nil {
+		tasks = append(g.o.Tasks(), tasks...)
+	}
+	g.upkeep.do(ctx, time.Now(), interval, tasks)
+}
+
+// dropBuffers leaves the buffers that are kept to the collector; nobody knows how many.
+func (g *Governor) dropBuffers(context.Context) (things int, bytes int64) {
+	g.Buffers.Drop()
+	return 0, 0
+}
+
+// askHeap has the heap be collected, and memory go back to the system, as soon as there is
+// little to do. What it tells is what went back since it was asked last.
+func (g *Governor) askHeap(context.Context) (things int, bytes int64) {
+	returned := g.returned.Load()
+	bytes, g.told = returned-g.told, returned
+	g.collect.Store(true)
+	return 0, bytes
 }
 
 // look is called by Run alone.
@@ -149,19 +190,10 @@ func (g *Governor) look(now time.Time) {
 	g.mu.Unlock()
 	g.assess(now, float64(cfg.Threshold), limit, runtime)
 	g.Budget.relieve()
-	due := !now.Before(g.due)
-	if due {
-		g.due = now.Add(jittered(cfg.CleanupInterval))
-		g.Buffers.Drop()
-	}
-	if g.gc.idle(due) {
+	if g.gc.idle(g.collect.Load()) {
+		g.collect.Store(false)
 		g.giveBack()
 	}
-}
-
-// jittered is d, a tenth more or less, so that many gateways do not do the same at once.
-func jittered(d time.Duration) time.Duration {
-	return d*9/10 + rand.N(d/5)
 }
 
 // giveBack gives back what a burst left behind.
@@ -171,7 +203,7 @@ func (g *Governor) giveBack() {
 	if err != nil {
 		g.o.Logger.Debug("the program's pages are kept", "error", err)
 	}
-	g.freed.Add(n + program)
+	g.returned.Add(n + program)
 	g.o.Logger.Debug("memory given back to the system", "bytes", n, "of_the_program", program)
 }
 
@@ -282,8 +314,9 @@ func (g *Governor) Figures(r perf.Reporter) {
 	}
 	r.Gauge("memory_level", "How scarce memory is: 0 normal, 1 elevated, 2 high, 3 critical.", float64(g.Level()))
 	r.Counter("memory_shed_total", "Calls that were refused because memory is scarce.", float64(g.shed.Load()))
-	r.Counter("memory_returned_bytes_total", "Bytes that were given back to the system when there was little to do.", float64(g.freed.Load()))
+	r.Counter("memory_returned_bytes_total", "Bytes that were given back to the system when there was little to do.", float64(g.returned.Load()))
 	g.Budget.Figures(r)
 	g.Buffers.Figures(r)
 	g.Objects.Figures(r)
+	g.upkeep.Figures(r)
 }

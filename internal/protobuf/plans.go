@@ -19,6 +19,7 @@ type Plans struct {
 	mu    sync.Mutex
 	byKey map[planKey]*list.Element
 	used  *list.List // of *planEntry, the last used first
+	round uint64     // how often Tidy was called
 
 	hits, misses, evicted, failed atomic.Uint64
 	fallbacks                     fallbacks
@@ -33,6 +34,7 @@ type planKey struct {
 // and the others wait for him.
 type planEntry struct {
 	key  planKey
+	seen uint64 // the round in which it was asked for last
 	once sync.Once
 	plan *Plan
 	err  error
@@ -79,9 +81,11 @@ func (c *Plans) entry(key planKey) (e *planEntry, found bool) {
 	defer c.mu.Unlock()
 	if at := c.byKey[key]; at != nil {
 		c.used.MoveToFront(at)
-		return at.Value.(*planEntry), true
+		e = at.Value.(*planEntry)
+		e.seen = c.round
+		return e, true
 	}
-	e = &planEntry{key: key}
+	e = &planEntry{key: key, seen: c.round}
 	c.byKey[key] = c.used.PushFront(e)
 	return e, false
 }
@@ -106,6 +110,22 @@ func (c *Plans) settle(e *planEntry) {
 func (c *Plans) remove(at *list.Element) {
 	e := c.used.Remove(at).(*planEntry)
 	delete(c.byKey, e.key)
+}
+
+// Tidy forgets the plans that nobody asked for since Tidy was called last but one, and
+// tells how many those were. One that is asked for again is compiled again.
+func (c *Plans) Tidy() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.round++
+	for at := c.used.Back(); at != nil; at = c.used.Back() {
+		if c.round-at.Value.(*planEntry).seen < 2 {
+			break
+		}
+		c.remove(at)
+		n++
+	}
+	return n
 }
 
 // Figures implements perf.Source.

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	_ "google.golang.org/protobuf/types/known/durationpb" // TestTidyPlans compiles these
+	_ "google.golang.org/protobuf/types/known/timestamppb"
 
 	"sluice/internal/perf"
 )
@@ -124,5 +127,30 @@ func TestPlansCompileOnce(t *testing.T) {
 	}
 	if finds.Load() != 1 {
 		t.Errorf("the message was looked for %d times", finds.Load())
+	}
+}
+
+// Plans that nobody asks for any more are forgotten, those in use are not.
+func TestTidyPlans(t *testing.T) {
+	c := NewPlans(10)
+	get := func(name protoreflect.FullName) {
+		if _, err := c.Get([32]byte{1}, protoregistry.GlobalTypes, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const old, used = "google.protobuf.Duration", "google.protobuf.Timestamp"
+	get(old)
+	for round, want := range []int{0, 1, 0} {
+		get(used)
+		if n := c.Tidy(); n != want {
+			t.Errorf("round %d: %d forgotten, want %d", round, n, want)
+		}
+	}
+	if n := c.Tidy(); n != 1 || c.used.Len() != 0 || len(c.byKey) != 0 {
+		t.Errorf("%d forgotten, %d left", n, c.used.Len())
+	}
+	get(old)
+	if c.misses.Load() != 3 {
+		t.Errorf("compiled %d times", c.misses.Load())
 	}
 }

@@ -503,6 +503,24 @@ func (p *pool) sweep() {
 	closeAll(dead)
 }
 
+// tidy closes the idle connections of HTTP/1.1 that their upstream has closed or
+// disturbed, and tells how many. Those of HTTP/2 notice by themselves.
+func (p *pool) tidy() int {
+	p.mu.Lock()
+	var dead []*conn
+	p.idle = slices.DeleteFunc(p.idle, func(c *conn) bool {
+		stale := c.h1 != nil && c.h1.Stale()
+		if stale {
+			dead = append(dead, c)
+		}
+		return stale
+	})
+	p.open -= len(dead)
+	p.mu.Unlock()
+	closeAll(dead)
+	return len(dead)
+}
+
 // drainIdle removes every connection that is not in use. p.mu is held.
 func (p *pool) drainIdle() []*conn {
 	dead := p.idle

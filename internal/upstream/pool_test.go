@@ -345,6 +345,51 @@ func TestStaleConnections(t *testing.T) {
 	}
 }
 
+// Idle connections that the upstream has closed are closed by maintenance, others stay.
+func TestTidy(t *testing.T) {
+	end := make(chan struct{})
+	url := listen(t, func(n int, nc net.Conn) {
+		r := bufio.NewReader(nc)
+		for {
+			if _, err := answer(nc, r); err != nil {
+				return
+			}
+			if n == 0 {
+				<-end
+				return
+			}
+		}
+	})
+	c := newClient(t, url, nil)
+	fetchIdle := func() {
+		if _, _, err := fetch(t.Context(), c, post("hello")); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Until(t, "idle", func() bool { return c.pool.snapshot().idle == 1 })
+	}
+	fetchIdle()
+	c.pool.mu.Lock() // as if the first one were in use
+	first := c.pool.idle
+	c.pool.idle = nil
+	c.pool.mu.Unlock()
+	fetchIdle()
+	c.pool.mu.Lock()
+	c.pool.idle = append(c.pool.idle, first...)
+	c.pool.mu.Unlock()
+	if n := c.Tidy(); n != 0 {
+		t.Errorf("%d closed that were in order", n)
+	}
+	close(end)
+	closed := 0
+	testkit.Until(t, "closed", func() bool { closed += c.Tidy(); return closed > 0 })
+	if s := c.pool.snapshot(); closed != 1 || s.open != 1 || s.idle != 1 || c.stats.closed.Load() != 1 {
+		t.Errorf("%d closed, %+v", closed, s)
+	}
+	if _, body, err := fetch(t.Context(), c, post("again")); err != nil || body != "again" || c.stats.staleRetries.Load() != 0 {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
 // listenMaybeTLS listens, with TLS where there is a certificate, and gives f each
 // connection and the socket beneath.
 func listenMaybeTLS(t *testing.T, certs []tls.Certificate, f func(n int, nc, socket net.Conn)) string {

@@ -44,6 +44,9 @@ func (s *stats) reused(h2 bool) {
 // Open is how many connections there are to the upstream, those of tunnels included.
 func (c *Client) Open() int { return c.pool.snapshot().open + int(c.stats.ownOpen.Load()) }
 
+// Tidy closes idle connections that the upstream has ended, and tells how many.
+func (c *Client) Tidy() int { return c.pool.tidy() }
+
 // crowded is the part of MaxConnections that has to wait for the queue to be a
 // fault. A few wait in every burst.
 const crowded = 0.1

@@ -25,6 +25,17 @@ type Options struct {
 	// Alarms gives the alarms, a list whose items become JSON objects with at
 	// least a name and a state; nil where there are none.
 	Alarms func() any
+
+	// Large gives what is large and held in memory; nil where nobody knows of it.
+	Large func() []Large
+}
+
+// Large is something large that is held in memory.
+type Large struct {
+	Part  string    `json:"part"` // as request_body
+	ID    string    `json:"request_id,omitempty"`
+	Bytes int64     `json:"bytes"`
+	Since time.Time `json:"since"`
 }
 
 // Report writes reports. It is safe for concurrent use.
@@ -116,6 +127,7 @@ type document struct {
 	Systems    map[string]map[string]figure `json:"systems"`
 	Components []Component                  `json:"components"`
 	Alarms     any                          `json:"alarms,omitempty"`
+	Large      []Large                      `json:"large_objects,omitempty"`
 }
 
 func (r *Report) build(windows []timeline.Window) *document {
@@ -140,6 +152,9 @@ func (r *Report) build(windows []timeline.Window) *document {
 	d.Summary = z.summary()
 	if r.o.Alarms != nil {
 		d.Alarms = r.o.Alarms()
+	}
+	if r.o.Large != nil {
+		d.Large = r.o.Large()
 	}
 	return d
 }

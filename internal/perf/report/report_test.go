@@ -127,6 +127,9 @@ func validate(t *testing.T, s *jsonschema.Schema, body string) {
 func TestSchema(t *testing.T) {
 	s := schema(t)
 	alarms := func(o *Options) {
+		o.Large = func() []Large {
+			return []Large{{Part: "request_body", ID: "req_1", Bytes: 5 << 20, Since: time.Now().UTC()}, {Part: "reply", Bytes: 2 << 20, Since: time.Now().UTC()}}
+		}
 		o.Alarms = func() any { return []map[string]any{{"name": "slow", "state": "firing", "message": "P99 is 1 s"}} }
 	}
 	run(t, alarms, func(r *Report, g *gateway) {

@@ -29,6 +29,11 @@ func (r *Report) text(windows []timeline.Window, all bool) ([]byte, error) {
 	}
 	table(&b, components, leftAll)
 	table(&b, alarms, leftAll)
+	large := [][]string{{"LARGE OBJECT", "REQUEST", "SIZE", "SINCE"}}
+	for _, l := range d.Large {
+		large = append(large, []string{l.Part, l.ID, scale(float64(l.Bytes), "bytes"), l.Since.Format(time.RFC3339)})
+	}
+	table(&b, large, leftAll)
 	for _, system := range slices.Sorted(maps.Keys(d.Systems)) {
 		numbers, spreads := rows(d.Systems[system], windows, all)
 		if len(numbers)+len(spreads) > 2 { // more than their heads

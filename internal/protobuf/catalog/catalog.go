@@ -271,5 +271,9 @@ func (c *Catalog) changed(change schema.Change) {
 	}
 }
 
+// Tidy forgets compiled plans that nobody has asked for in the time between two calls of
+// it, and tells how many.
+func (c *Catalog) Tidy() int { return c.plans.Tidy() }
+
 // Figures implements perf.Source.
 func (c *Catalog) Figures(r perf.Reporter) { c.plans.Figures(r) }
