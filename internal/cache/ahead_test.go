@@ -64,7 +64,9 @@ func TestNoCompletionsAhead(t *testing.T) {
 // The calls ahead keep to their budget, and a failed one is not tried again.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t, func(c *Config, _ *Options) { c.Preload = PreloadConfig{Completions: true, Budget: 6, HotSetInterval: time.Hour} })
+		f := newFixture(t, func(c *Config, _ *Options) {
+			c.Preload = PreloadConfig{Completions: true, Budget: 6, HotSetInterval: time.Hour}
+		})
 		defer f.run()()
 		for i := range 20 {
 			for range 3 {

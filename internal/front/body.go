@@ -21,7 +21,8 @@ type body struct {
 	limit, n int64
 	began    time.Time
 	live     bool // it comes as slowly as its messages are made
-	large    bool // much memory is reserved for it
+	large    bool // much memory is reserved for it: it is one of uploads
+	pace     pace // of a large one
 	memory   *memory.Governor
 	whole    atomic.Bool               // it was read to its end
 	over     atomic.Bool               // nobody reads it any more: what was interrupted is no fault
@@ -47,22 +48,13 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	// A deadline could end the engine's watch for the client's leaving as well, which
 	// begins with the body's end, so it is taken back then.
-	rate := leastRate
-	if b.large && b.memory.Budget.Waiting() {
-		rate = scarceRate
-	}
-	earned := b.timeout + time.Duration(b.n)*time.Second/time.Duration(rate)
-	due := b.began.Add(earned)
+	due := b.began.Add(b.timeout + time.Duration(b.n)*time.Second/leastRate)
 	if b.n > 0 || b.live { // else that is the sooner one
 		if most := time.Now().Add(b.timeout); most.Before(due) || b.live {
 			due = most
 		}
 	}
-	b.e.SetReadDeadline(due)
-	if b.over.Load() { // and the deadline that was to interrupt this may have been replaced
-		return 0, errBodyOver
-	}
-	n, err := b.src.Read(p)
+	n, err := b.take(p, due)
 	b.n += int64(n)
 	switch {
 	case b.over.Load() && err != nil && err != io.EOF:
@@ -85,6 +77,20 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	e.Err = err
 	return n, b.fail(e)
+}
+
+// take reads once, until due at the latest.
+func (b *body) take(p []byte, due time.Time) (int, error) {
+	if b.large {
+		b.pace.begin(b, due)
+		defer b.pace.end()
+	} else {
+		b.e.SetReadDeadline(due)
+	}
+	if b.over.Load() { // and the deadline that was to interrupt this may have been replaced
+		return 0, errBodyOver
+	}
+	return b.src.Read(p)
 }
 
 // fail says why the body cannot be read to its end, and failed whether that was said.

@@ -14,9 +14,6 @@ const (
 	callBytes = 16 << 10
 	// unannounced is the room that a body of unknown length gets at first, in bytes.
 	unannounced = 16 << 10
-	// scarceRate is how fast a large body has to arrive on average while others wait
-	// for memory, in bytes a second: who holds much must not be slow.
-	scarceRate = 128 << 10
 )
 
 // begin says whether there is memory for another call, and reserves it.
@@ -36,6 +33,7 @@ func (in *request) begin() error {
 // come in part do not wait for each other.
 func (in *request) hold(limit int64) error {
 	in.body.limit = limit
+	defer in.s.uploads.remove(&in.body)
 	length := in.q.Length
 	if length > limit {
 		return in.refuseBody(errTooLarge(limit))
@@ -103,6 +101,7 @@ func (in *request) reserve(n int64) error {
 	began := time.Now()
 	err := in.bodyRoom.Reserve(in.e.Context(), in.s.held, n)
 	in.body.began = in.body.began.Add(time.Since(began)) // which is not the client's doing
+	in.s.uploads.add(&in.body)
 	return err
 }
 

@@ -244,6 +244,48 @@ func TestSlowLargeBody(t *testing.T) {
 	})
 }
 
+// One that began to stall before anybody waited is given up as well, and soon enough for
+// those who wait; one that comes fast enough is not.
+func TestStalledLargeBody(t *testing.T) {
+	g := budgeted(20 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) { c.BodyTimeout = time.Hour })
+	dial := func() net.Conn {
+		nc, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+		if _, err := io.WriteString(nc, "POST "+chatPath+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	stalled := dial()
+	fast := dial()
+	testkit.Until(t, "both are reserved", func() bool { return g.Budget.Used() > 10_000_000 })
+	if _, err := io.WriteString(fast, strings.Repeat(" ", 4_900_000)); err != nil { // good for 37 s
+		t.Fatal(err)
+	}
+	if err := s.takes(t, 3<<20); err != nil { // there is room for it only when one is gone
+		t.Fatal(err)
+	}
+	_ = stalled.SetReadDeadline(time.Now().Add(time.Minute))
+	reply := make([]byte, 12)
+	if _, err := io.ReadFull(stalled, reply); err != nil || string(reply) != "HTTP/1.1 408" {
+		t.Errorf("the stalled one: %q, %v", reply, err)
+	}
+	if _, err := io.WriteString(fast, strings.Repeat(" ", 5_000_000-4_900_001-len(`"model":"m"}`))+`"model":"m"}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = fast.SetReadDeadline(time.Now().Add(time.Minute))
+	if _, err := io.ReadFull(fast, reply); err != nil || string(reply) != "HTTP/1.1 200" {
+		t.Errorf("the fast one: %q, %v", reply, err)
+	}
+	if n := len(s.uploads.all); n != 0 {
+		t.Errorf("%d bodies are thought to be read", n)
+	}
+}
+
 // While memory is scarce calls of low priority are turned away unread, and at its worst
 // all calls; probes and figures are not.
 func TestScarce(t *testing.T) {

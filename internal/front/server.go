@@ -98,6 +98,8 @@ type Server struct {
 	memory *memory.Governor
 	held   *memory.Account // what requests hold
 
+	uploads uploads
+
 	// Replies on their way whose clients need no key, and those with figures.
 	strangers, readers crowd
 	rendering          chan struct{} // has room for one
@@ -200,6 +202,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	if s.memory = o.Memory; s.memory == nil {
 		s.memory = new(memory.Governor)
 	}
+	s.memory.Budget.Hurry = s.uploads.hurry
 	s.buffers, s.held = &s.memory.Buffers, s.memory.Budget.Account("requests")
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

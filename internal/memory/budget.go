@@ -33,6 +33,10 @@ type Budget struct {
 	reclaim    func(n int64)
 	reclaiming sync.Mutex
 
+	// Hurry is called again and again while somebody waits for room, for those who hold
+	// much and are slow; nil for none. It is set before the Budget is used.
+	Hurry func()
+
 	mu       sync.Mutex
 	queue    list.List // of *waiter, by their coming
 	waiting  atomic.Int32
@@ -237,13 +241,8 @@ func (a *Account) Wait(ctx context.Context, n, had int64) error {
 	b.mu.Unlock()
 	b.waited.Add(1)
 	b.wake() // what was given back between the first look and this
-	timer := time.NewTimer(Patience)
-	defer timer.Stop()
-	select {
-	case <-w.granted:
+	if b.await(ctx, w) {
 		return nil
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 	b.mu.Lock()
 	select {
@@ -261,6 +260,30 @@ func (a *Account) Wait(ctx context.Context, n, had int64) error {
 	}
 	b.refused.Add(1)
 	return lacking(n)
+}
+
+// hurryEvery is the time between two calls of Hurry by one who waits.
+const hurryEvery = Patience / 20
+
+// await waits until w is granted, ctx is done, or patience is over.
+func (b *Budget) await(ctx context.Context, w *waiter) (granted bool) {
+	timer, tick := time.NewTimer(Patience), time.NewTicker(hurryEvery)
+	defer timer.Stop()
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.granted:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return false
+		case <-tick.C:
+			if b.Hurry != nil {
+				b.Hurry()
+			}
+		}
+	}
 }
 
 // relieve asks for what the one in front lacks.
