@@ -20,11 +20,24 @@ type Config struct {
 
 	// CleanupInterval is the time between two clean-ups, a tenth more or less.
 	CleanupInterval time.Duration `yaml:"cleanup_interval" env:"SLUICE_CLEANUP_INTERVAL"`
+
+	// SpoolAbove is the size in bytes up to which a body that is passed on as it comes
+	// is kept in memory for another attempt; what is larger is kept in a file. With 0
+	// all are.
+	SpoolAbove int64 `yaml:"spool_above_bytes"`
+
+	// SpoolDir is the directory of those files. With "" it is /var/tmp, or else that
+	// of the system (TMPDIR), where these are on a disk.
+	SpoolDir string `yaml:"spool_dir"`
+
+	// SpoolMax bounds all files together, in bytes. With 0 there are none, and what is
+	// larger than SpoolAbove is not kept: with both 0 nothing is.
+	SpoolMax int64 `yaml:"spool_max_bytes"`
 }
 
 // Default returns the configuration that holds where nothing is said.
 func Default() Config {
-	return Config{Threshold: 0.8, CleanupInterval: 300 * time.Second}
+	return Config{Threshold: 0.8, CleanupInterval: 300 * time.Second, SpoolAbove: 256 << 10, SpoolMax: 1 << 30}
 }
 
 // leastLimit is what the process needs to do anything.
@@ -41,6 +54,12 @@ func (c Config) Validate() error {
 	}
 	if c.CleanupInterval < time.Second {
 		faults = append(faults, fmt.Errorf("cleanup_interval: must be at least 1s, is %v", c.CleanupInterval))
+	}
+	if c.SpoolAbove < 0 {
+		faults = append(faults, fmt.Errorf("spool_above_bytes: must not be negative, is %d", c.SpoolAbove))
+	}
+	if c.SpoolMax < 0 {
+		faults = append(faults, fmt.Errorf("spool_max_bytes: must not be negative, is %d", c.SpoolMax))
 	}
 	return errors.Join(faults...)
 }

@@ -1,0 +1,278 @@
+// Package spool keeps bodies that are passed on as they come, so that they can be
+// passed on again from the beginning.
+//
+// It promises that nobody waits for what it does: a byte is handed on when it comes,
+// and a body that cannot be kept is passed on once, as if nobody had tried. What it
+// keeps is bounded, in memory and in files, and gone when the process is, however that
+// ends.
+package spool
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+)
+
+// ErrLost is what a reader gives, an *llm.Error, that comes to where the body is not
+// kept any more. It says nothing of whoever was to have the body.
+var ErrLost error = llm.Errorf(500, "internal_error", "The request's body could not be sent again.")
+
+// errDetached ends a reader in whose place there is another one.
+var errDetached = errors.New("the body is read by somebody else")
+
+// Spool is one body on its way. Its source is read once; what comes is kept for the
+// readers that follow. Its methods are safe for concurrent use; those of a nil one do
+// nothing.
+type Spool struct {
+	store  *Store
+	src    io.Reader
+	length int64 // of the body, -1 when unknown
+
+	mu      sync.Mutex
+	moved   sync.Cond // a Read of the source returned, or the reader is another one
+	current *reader   // nil once it is over
+	touched bool      // the source was read from
+	reading bool      // a Read of the source is under way
+	keeps   bool      // what comes is kept for a reader that may follow
+	err     error     // of the source
+
+	// What is kept are the bytes of the body from base to size: all that has come
+	// while base is 0. It is in buf, or in file, or there is nothing.
+	base, size int64
+	buf        *memory.Buffer
+	file       *os.File
+	claimed    int64 // of the Store's bytes, for file
+}
+
+// reader is one attempt's way to read the body. Only the last one made is any good.
+type reader struct {
+	spool *Spool
+	at    int64
+}
+
+// Reader gives the body from its beginning, and ends the reader before. That one may
+// have a Read of the source under way, which waits for a slow client: it is not waited
+// for here, and what it gets is the new reader's.
+func (s *Spool) Reader() io.Reader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = &reader{spool: s}
+	s.moved.Broadcast()
+	return s.current
+}
+
+// Repeatable reports whether another reader would find the whole body.
+func (s *Spool) Repeatable() bool {
+	if s == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.touched || s.keeps && s.base == 0
+}
+
+// Last says that no reader follows the one there is: what is kept goes as soon as that
+// one has read it.
+func (s *Spool) Last() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keeps = false
+	s.settle()
+}
+
+// End ends all readers, and keeps nothing. A Read of the source that is under way is
+// not waited for.
+func (s *Spool) End() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.keeps = nil, false
+	s.drop()
+	s.moved.Broadcast()
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	s := r.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.current != r:
+			return 0, errDetached
+		case r.at < s.base:
+			return 0, ErrLost
+		case r.at < s.size:
+			return s.again(r, p)
+		case s.err != nil:
+			return 0, s.err
+		case !s.reading:
+			return s.pass(r, p)
+		}
+		s.moved.Wait()
+	}
+}
+
+// again reads what is kept. s.mu is held, as it is in what follows: a file is read and
+// written with it, since whoever could wait for it needs what is read or written.
+func (s *Spool) again(r *reader, p []byte) (n int, err error) {
+	if r.at == 0 {
+		s.store.repeated.Add(1)
+	}
+	if from := r.at - s.base; s.file == nil {
+		n = copy(p, s.buf.B[from:])
+	} else if n, err = s.file.ReadAt(p[:min(int64(len(p)), s.size-r.at)], from); err != nil {
+		s.store.fail(onDisk, err)
+		s.keeps = false
+		s.drop()
+		return 0, ErrLost
+	}
+	r.at += int64(n)
+	s.settle()
+	return n, nil
+}
+
+// pass reads what comes. It is kept before it is handed on, and before anybody else can
+// read what comes next.
+func (s *Spool) pass(r *reader, p []byte) (int, error) {
+	s.touched, s.reading = true, true
+	n, err := s.read(p)
+	s.reading = false
+	if err != nil {
+		s.err = err
+	}
+	if s.current != nil && n > 0 {
+		s.keep(r, p[:n])
+	}
+	s.moved.Broadcast()
+	if s.current != r {
+		return 0, errDetached
+	}
+	r.at += int64(n)
+	s.settle()
+	return n, err
+}
+
+// read reads from the source, without s.mu.
+func (s *Spool) read(p []byte) (int, error) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return s.src.Read(p)
+}
+
+// keep keeps b, which r has read, for whoever has to read it yet.
+func (s *Spool) keep(r *reader, b []byte) {
+	s.size += int64(len(b))
+	if !s.keeps && r == s.current {
+		s.base = s.size
+		return
+	}
+	if !s.hold(b) {
+		s.keeps = false
+		s.drop()
+	}
+}
+
+// settle drops what nobody will read any more.
+func (s *Spool) settle() {
+	if !s.keeps && s.current != nil && s.current.at == s.size {
+		s.drop()
+	}
+}
+
+// drop gives back what is kept.
+func (s *Spool) drop() {
+	s.base = s.size
+	s.giveBuffer()
+	if s.file != nil {
+		s.store.close(s.file, s.claimed)
+		s.file, s.claimed = nil, 0
+	}
+}
+
+func (s *Spool) giveBuffer() {
+	if s.buf != nil {
+		s.store.giveBuffer(s.buf)
+		s.buf = nil
+	}
+}
+
+// hold puts b behind what is kept. It reports whether all of it is kept.
+func (s *Spool) hold(b []byte) bool {
+	if s.store == nil {
+		return false
+	}
+	cfg := s.store.cfg.Load()
+	if s.file == nil && s.fit(len(b), cfg.SpoolAbove) {
+		s.buf.B = append(s.buf.B, b...)
+		return true
+	}
+	if s.file == nil && !s.open(cfg) {
+		return false
+	}
+	return s.write(b, cfg)
+}
+
+// fit sees to a buffer with room for n bytes more, where a body of most bytes may be in
+// memory and there is memory for it.
+func (s *Spool) fit(n int, most int64) bool {
+	had := 0
+	if s.buf != nil {
+		had = len(s.buf.B)
+	}
+	need := had + n
+	if int64(need) > most || s.length > most || s.store.memory.Level() >= memory.Elevated {
+		return false
+	}
+	switch {
+	case s.buf != nil && need <= cap(s.buf.B):
+		return true
+	case s.length >= int64(need) && s.base == 0:
+		need = int(s.length)
+	default:
+		need = max(need, int(min(2*int64(had), most)))
+	}
+	return s.store.fit(&s.buf, need)
+}
+
+// open goes over to a file.
+func (s *Spool) open(cfg *memory.Config) bool {
+	if cfg.SpoolMax == 0 { // the user wants none
+		return false
+	}
+	file, err := openFile(cfg.SpoolDir)
+	if err != nil {
+		s.store.fail(onDisk, err)
+		return false
+	}
+	s.store.files.Add(1)
+	s.file = file
+	if s.buf == nil {
+		return true
+	}
+	defer s.giveBuffer()
+	return s.write(s.buf.B, cfg)
+}
+
+func (s *Spool) write(b []byte, cfg *memory.Config) bool {
+	n := int64(len(b))
+	if !s.store.claim(n, cfg.SpoolMax) {
+		s.store.fail(beyondMax, errBeyondMax)
+		return false
+	}
+	s.claimed += n
+	if _, err := s.file.Write(b); err != nil {
+		s.store.fail(onDisk, err)
+		return false
+	}
+	return true
+}
