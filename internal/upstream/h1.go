@@ -31,12 +31,19 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 	}
 	if err != nil {
 		live := cn.watch.Stop()
-		again := reused && ctx.Err() == nil && out.resendable() && missed(cn.h1, call, whole, err)
-		c.pool.release(cn, unsent(err) && live)
-		if again {
-			return nil, anew, c.explain(ctx, err)
+		again := never
+		if reused && ctx.Err() == nil && missed(cn.h1, call, whole, err) {
+			again = anew
 		}
-		return nil, never, c.explain(ctx, err)
+		c.pool.release(cn, unsent(err) && live)
+		err = c.explain(ctx, err)
+		if again == anew && !out.resendable() {
+			again = never
+			if e, ok := errors.AsType[*llm.Error](err); ok && !call.safe() {
+				e.Unprocessed = true // a caller who has the body still may send it again
+			}
+		}
+		return nil, again, err
 	}
 	h := &cn.scratch.head
 	cn.keepHint(h.KeepAliveTimeout, c.cfg.KeepaliveExpiry)

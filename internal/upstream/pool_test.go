@@ -533,6 +533,34 @@ func TestNoSecondSend(t *testing.T) {
 	}
 }
 
+// A body that was streamed is not there any more when its kept connection turns out to
+// be closed. Whoever has it still is told that nobody acted on it; on a new connection
+// somebody may have.
+func TestStreamedOverAClosedConnection(t *testing.T) {
+	url := listen(t, func(n int, nc net.Conn) {
+		br := bufio.NewReader(nc)
+		for i := 0; n == 0 && i == 0; i++ {
+			req, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAll(req.Body)
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+		_, _ = http.ReadRequest(br)
+		_ = nc.Close()
+	})
+	c := newClient(t, url, nil)
+	if _, _, err := fetch(context.Background(), c, post("x")); err != nil {
+		t.Fatal(err)
+	}
+	for _, reused := range []bool{true, false} {
+		const size = 64 << 20 // more than the sockets take
+		_, _, err := fetch(context.Background(), c, &Call{Method: "POST", Target: "/", BodyReader: io.LimitReader(zeros{}, size), BodyLen: size})
+		wantError(t, err, 502, "upstream_cut", reused)
+	}
+}
+
 func TestConnectErrors(t *testing.T) {
 	c := newClient(t, "http://"+testkit.Vacant(t), nil)
 	c.Warm(context.Background())
