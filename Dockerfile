@@ -4,11 +4,14 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /sluice ./cmd/sluice
+RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /sluice ./cmd/sluice \
+    && mkdir -p /empty/var && mkdir -m 1777 /empty/tmp /empty/var/tmp
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /sluice /sluice
+# Where uploads are kept while they pass, for another attempt.
+COPY --from=build /empty/ /
 USER 65532:65532
 EXPOSE 28888
 # Outside loopback Sluice asks for an API key: mount a config with

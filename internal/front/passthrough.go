@@ -51,7 +51,7 @@ func (in *request) readPassthrough() error {
 	if q.Length > in.body.limit {
 		return in.body.fail(errTooLarge(in.body.limit))
 	}
-	in.req.BodyReader, in.req.BodyLen = &in.body, q.Length
+	in.req.BodyReader, in.req.BodyLen, in.req.Live = &in.body, q.Length, in.body.live
 	in.e.Duplex() // what is read as it comes may be answered as it comes
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || coding != "" {

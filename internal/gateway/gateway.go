@@ -28,6 +28,7 @@ import (
 	"sluice/internal/perf/process"
 	"sluice/internal/perf/profiles"
 	"sluice/internal/redis"
+	"sluice/internal/spool"
 )
 
 // Options are what a Gateway needs besides its configuration.
@@ -50,6 +51,7 @@ type Gateway struct {
 	started time.Time
 	redis   redis.Servers // that parts keep things in
 	memory  *memory.Governor
+	spools  *spool.Store
 	front   *front.Server
 	leaks   *leak.Watch
 	live    atomic.Pointer[chain] // for requests that Close may wait for
@@ -75,6 +77,7 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored, Tasks: g.tasks})
+	g.spools = spool.New(cfg.Memory, g.memory, g.log)
 	if err := g.build(cfg); err != nil {
 		if g.monitor != nil {
 			g.monitor.close()
@@ -189,6 +192,7 @@ func (g *Gateway) swap(cfg *config.Config, next *chain, edge *front.Prepared) {
 	old := g.chain
 	g.live.Store(next) // first: what is purged from here on must not be taken over
 	g.memory.Use(cfg.Memory)
+	g.spools.Use(cfg.Memory)
 	next.commit(old)
 	if c := held[*cached](old, "cache"); c != nil && c != held[*cached](next, "cache") {
 		c.Bound(0) // it may outlive this for as long as a stream does

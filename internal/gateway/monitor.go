@@ -66,6 +66,7 @@ func (g *Gateway) observe(cfg *config.Config) (*monitor, error) {
 	})
 	g.figures.Register("requests", m.traffic)
 	g.figures.Register("memory", g.memory)
+	g.figures.Register("memory", g.spools)
 	if g.opts.AccessLog != nil {
 		m.access = access.New(cfg.Log.Config, level(cfg.Log.Level), access.Options{Out: g.opts.AccessLog, JSON: cfg.Log.Format == "json"})
 		g.figures.Register("log", m.access)

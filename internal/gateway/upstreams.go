@@ -144,7 +144,7 @@ func routeStage() stage {
 		for i, m := range ups {
 			routed[i] = route.Upstream{Name: m.cfg.Name, Handler: admits.before(m.cfg.Name, m.serve), Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
 		}
-		o := route.Options{Logger: a.log, Before: predecessor[*route.Router](a, "route"), ModelsTTL: a.cfg.Cache.ModelsTTL}
+		o := route.Options{Logger: a.log, Before: predecessor[*route.Router](a, "route"), ModelsTTL: a.cfg.Cache.ModelsTTL, Spools: a.spools}
 		if c := use[*cached](a, "cache"); c != nil && a.before == nil {
 			o.Lists = readAside(c.Restored()).Lists
 		}

@@ -125,11 +125,12 @@ type Request struct {
 	// stream has passed takes Head.Sent back.
 	Body []byte
 
-	// BodyReader is a body that is not held in memory. It can be read once, so
-	// such a request is not tried again after its first byte was read.
-	// BodyLen is its length in bytes, -1 when unknown.
+	// BodyReader is a body that is not held in memory, nil for none. It can be read
+	// once. BodyLen is its length in bytes, -1 when unknown. Live says that it goes on
+	// for as long as its client likes, so that it is not worth keeping for another try.
 	BodyReader io.Reader
 	BodyLen    int64
+	Live       bool
 
 	// Upgrade is the protocol that the client asks for in place of HTTP, in lower
 	// case, "" for none. Model then stands in RawQuery. Where the upstream agrees,

@@ -2,16 +2,16 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/spool"
 )
 
 // target is an upstream that may take a request, and the name that it knows
@@ -30,8 +30,8 @@ type call struct {
 	router *Router
 	req    llm.Request // a copy, with UpstreamModel set
 	out    llm.Sink
-	body   body
-	inPath bool // the model's name stands in the path
+	spool  *spool.Spool // of a body that can be read once; nil for none
+	inPath bool         // the model's name stands in the path
 
 	targets []target
 	few     [4]target // where targets begins
@@ -58,21 +58,10 @@ type call struct {
 	sinkFailed  bool
 }
 
-// body notices when a body that can be read once was touched. A transport may
-// read it from another goroutine.
-type body struct {
-	r       io.Reader
-	touched atomic.Bool
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	b.touched.Store(true)
-	return b.r.Read(p)
-}
-
 // Start hands the head on. From now on the request cannot go elsewhere.
 func (c *call) Start(h *llm.Head) error {
 	c.started = true
+	c.spool.Last()
 	c.count()
 	if h.Sent {
 		c.req.Body = nil
@@ -131,6 +120,9 @@ func (c *call) ask(ctx context.Context) error {
 	for c.round = 1; ; c.round++ {
 		for t := c.next(); t != nil; t = c.next() {
 			err := c.try(ctx, t)
+			if told != nil && errors.Is(err, spool.ErrLost) {
+				return told // which is what it would be without another attempt
+			}
 			o, e := classify(ctx, err)
 			v := c.judge(o, e)
 			c.acted = c.acted || c.mayHaveActed(o, e)
@@ -164,6 +156,13 @@ func (c *call) ask(ctx context.Context) error {
 		return c.unavailable()
 	}
 	return told
+}
+
+// askOnce is ask for a body that can be read once. What is kept of it goes, whatever a
+// handler does.
+func (c *call) askOnce(ctx context.Context) error {
+	defer c.spool.End()
+	return c.ask(ctx)
 }
 
 // next chooses the target to try. It has passed the breaker. There is none when it
@@ -227,6 +226,9 @@ func (c *call) sends(t *target) {
 	}
 	c.group, c.counted = t.group, false
 	c.req.UpstreamModel = t.model
+	if c.spool != nil {
+		c.req.BodyReader = c.spool.Reader()
+	}
 	if c.inPath && t.model != c.req.Model {
 		c.req.Path = modelPath(t.model)
 	}
@@ -286,7 +288,7 @@ const (
 // the client has nothing yet and would be lost with its upstream, so that one is
 // asked once more, of another upstream.
 func (c *call) judge(o outcome, e *llm.Error) verdict {
-	if e == nil || o == cancelled || c.started || c.sinkFailed || c.body.touched.Load() {
+	if e == nil || o == cancelled || c.started || c.sinkFailed || !c.spool.Repeatable() {
 		return final
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"

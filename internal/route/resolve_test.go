@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -383,8 +382,6 @@ func FuzzParseList(f *testing.F) {
 		}
 	})
 }
-
-var _ io.Reader = (*body)(nil)
 
 // Names out of the configuration and of lists are known, and none that a pattern
 // or an upstream without a list would take.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +15,9 @@ import (
 	"unsafe"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/monotonic"
+	"sluice/internal/spool"
 )
 
 func streamed(req *llm.Request) *llm.Request { req.Stream = true; return req }
@@ -156,6 +159,117 @@ func TestTouchedBodyIsNotRepeated(t *testing.T) {
 	is(t, "reply", ask(t, r, req), "502 upstream_unreachable")
 	if a.count() != 1 {
 		t.Errorf("%d calls", a.count())
+	}
+}
+
+// A body that can be read once is sent again from its beginning where it was kept: by
+// the rules that hold for any other, and never where it is not to be kept.
+func TestKeptBodyIsRepeated(t *testing.T) {
+	const body = "the whole body"
+	for name, c := range map[string]struct {
+		fail   func() error
+		change func(*Config, *llm.Request)
+		calls  int // that a gets; b answers, where there is more than one
+		keeps  bool
+	}{
+		"unreachable":    {refused, nil, 1, true},
+		"503":            {status(503), nil, 1, true},
+		"400":            {status(400), nil, 1, true},
+		"500":            {status(500), nil, 1, true},
+		"cut":            {transport(502, codeCut, false), nil, 1, true},
+		"no other":       {status(503), func(cfg *Config, req *llm.Request) { cfg.Retry.MaxAttempts = 1; req.Model = "x" }, 1, false},
+		"the same again": {status(503), func(_ *Config, req *llm.Request) { req.Model = "x" }, 3, true},
+		"live":           {status(503), func(_ *Config, req *llm.Request) { req.Live = true }, 1, false},
+	} {
+		g := memory.New(memory.Options{})
+		g.Budget.Resize(1 << 20)
+		held := int64(-1)
+		take := func(_ context.Context, n int, req *llm.Request, _ llm.Sink) error {
+			if got, err := io.ReadAll(req.BodyReader); string(got) != body || err != nil {
+				t.Errorf("%s, attempt %d: %q, %v", name, n, got, err)
+			}
+			held = g.Budget.Used()
+			return nil
+		}
+		a := &fake{name: "a", serve: func(ctx context.Context, n int, req *llm.Request, out llm.Sink) error {
+			return errors.Join(take(ctx, n, req, out), c.fail())
+		}}
+		b := &fake{name: "b", serve: take}
+		cfg, req := Default(), &llm.Request{Op: llm.Passthrough, ID: "id", Method: "POST", Path: "/v1/files", Model: "m", BodyReader: strings.NewReader(body), BodyLen: -1}
+		cfg.Balance, cfg.Retry.BaseDelay = balanceWeighted, time.Millisecond
+		if c.change != nil {
+			c.change(&cfg, req)
+		}
+		var ups []Upstream
+		for i, f := range []*fake{a, b} {
+			ups = append(ups, Upstream{Name: f.name, Handler: f, Models: [][]string{{"m", "x"}, {"m"}}[i]})
+		}
+		r, err := New(cfg, ups, Options{Rand: func() float64 { return 0 }, Spools: spool.New(memory.Default(), g, slog.New(slog.DiscardHandler))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ask(t, r, req)
+		again := name == "unreachable" || name == "503"
+		if a.count() != c.calls || (b.count() == 1) != again || (got == "b:m") != again || (held > 0) != c.keeps || g.Budget.Used() > 0 {
+			t.Errorf("%s: %q, a was asked %d times and b %d, %d bytes kept and %d afterwards", name, got, a.count(), b.count(), held, g.Budget.Used())
+		}
+	}
+}
+
+// Nothing is kept from when the reply begins, or when a handler panics.
+func TestBodyIsDropped(t *testing.T) {
+	g := memory.New(memory.Options{})
+	g.Budget.Resize(1 << 20)
+	for _, panics := range []bool{false, true} {
+		a := &fake{name: "a", serve: func(_ context.Context, _ int, req *llm.Request, out llm.Sink) error {
+			if _, err := io.ReadAll(req.BodyReader); err != nil || g.Budget.Used() == 0 {
+				t.Errorf("%v, %d bytes kept", err, g.Budget.Used())
+			}
+			if panics {
+				panic("as it should")
+			}
+			err := out.Start(&llm.Head{Status: 200})
+			if g.Budget.Used() > 0 {
+				t.Error("kept when the reply has begun")
+			}
+			return err
+		}}
+		r, err := New(Default(), []Upstream{{Name: "a", Handler: a}}, Options{Spools: spool.New(memory.Default(), g, slog.New(slog.DiscardHandler))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() {
+				if (recover() != nil) != panics {
+					t.Error("no panic, or one")
+				}
+			}()
+			_ = r.Serve(t.Context(), &llm.Request{Op: llm.Passthrough, Method: "POST", Path: "/v1/files", BodyReader: strings.NewReader("x"), BodyLen: 1}, ignored{})
+		}()
+		if g.Budget.Used() > 0 {
+			t.Error("kept afterwards")
+		}
+	}
+}
+
+type ignored struct{}
+
+func (ignored) Start(*llm.Head) error  { return nil }
+func (ignored) Send([]llm.Event) error { return nil }
+
+// Where what was kept is lost before it was read again, the client is told what it
+// would have been told without another attempt.
+func TestLostBody(t *testing.T) {
+	a := &fake{name: "a", serve: always(status(503))}
+	b := &fake{name: "b", serve: always(func() error { return fmt.Errorf("read request body: %w", spool.ErrLost) })}
+	r := serving(t, Default(), a, b)
+	req := chat("m")
+	got, e := askErr(t, r, req)
+	for got != "503 upstream_error" || e.Message != "status 503" || b.count() == 0 { // whichever is asked first
+		if a.count()+b.count() > 100 {
+			t.Fatalf("%q, %v", got, e)
+		}
+		got, e = askErr(t, r, req)
 	}
 }
 

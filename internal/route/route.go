@@ -22,6 +22,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/monotonic"
+	"sluice/internal/spool"
 )
 
 // Upstream is a model service that requests can go to.
@@ -57,6 +58,9 @@ type Options struct {
 	// Lists are model lists from an earlier run. Each is taken over by the
 	// upstream of its name and identity, if that has none from Before.
 	Lists []List
+	// Spools keep bodies that can be read once, so that such a request can be sent
+	// again; nil keeps none.
+	Spools *spool.Store
 }
 
 // Router is the llm.Handler at the end of the chain of stages. It is safe for
@@ -75,6 +79,7 @@ type Router struct {
 	ttl        time.Duration // of a model list
 
 	prefixes *prefixes
+	spools   *spool.Store
 
 	table      atomic.Pointer[table]
 	calls      sync.Pool     // of *call
@@ -138,6 +143,7 @@ func New(cfg Config, ups []Upstream, o Options) (*Router, error) {
 	for _, alias := range r.aliasNames {
 		r.aliases[alias], _ = cfg.follow(alias)
 	}
+	r.spools = o.Spools
 	r.prefixes = new(prefixes)
 	if o.Before != nil {
 		r.prefixes = o.Before.prefixes
@@ -204,13 +210,15 @@ func (r *Router) Serve(ctx context.Context, req *llm.Request, out llm.Sink) erro
 	}
 	c := r.take(req, out)
 	done, err := r.prepare(ctx, req, c)
-	if !done {
+	switch {
+	case done:
+	case c.spool != nil:
+		err = c.tell(c.askOnce(ctx))
+	default:
 		err = c.tell(c.ask(ctx))
 	}
 	c.drop()
-	if req.BodyReader == nil { // which a transport may be reading still
-		r.forget(c)
-	}
+	r.forget(c)
 	return err
 }
 
@@ -234,10 +242,6 @@ func (r *Router) forget(c *call) {
 // prepare finds who may answer a call. done is true where no upstream is needed, or
 // there is none.
 func (r *Router) prepare(ctx context.Context, req *llm.Request, c *call) (done bool, err error) {
-	if req.BodyReader != nil {
-		c.body.r = req.BodyReader
-		c.req.BodyReader = &c.body
-	}
 	if c.inPath = namedInPath(req); c.inPath {
 		if done, err = r.serveModel(ctx, c); done {
 			return true, err
@@ -245,7 +249,14 @@ func (r *Router) prepare(ctx context.Context, req *llm.Request, c *call) (done b
 	}
 	err = r.find(ctx, c)
 	c.since = time.Now()
-	return err != nil, err
+	if err != nil {
+		return true, err
+	}
+	if req.BodyReader != nil && req.Upgrade == "" { // else it is read when the reply has begun
+		again := len(c.targets) > 1 || r.cfg.Retry.MaxAttempts > 1
+		c.spool = r.spools.Spool(req.BodyReader, req.BodyLen, again && !req.Live)
+	}
+	return false, nil
 }
 
 // Ready returns an error while the model lists are being read for the first
