@@ -22,6 +22,9 @@ type Options struct {
 	// without bound.
 	Account *memory.Account
 
+	// Results is where results that are kept are reserved; nil for none.
+	Results *memory.Account
+
 	// Schemas are the messages that there are. They outlive the Codec.
 	Schemas *catalog.Catalog
 }
@@ -54,7 +57,7 @@ func New(cfg Config, o Options) (*Codec, error) {
 	}
 	c.workers = cmp.Or(c.workers, runtime.GOMAXPROCS(0))
 	var err error
-	if c.results, err = newResults(cfg); err != nil {
+	if c.results, err = newResults(cfg, o.Results); err != nil {
 		return nil, err
 	}
 	c.ignore = c.schemas.Follow(c.results.forget)
@@ -68,6 +71,17 @@ func (c *Codec) Close() {
 	c.pool.close()
 	c.results.close()
 }
+
+// Kept is how many bytes of results are kept.
+func (c *Codec) Kept() int64 {
+	if c.results == nil {
+		return 0
+	}
+	return c.results.bytes.Load()
+}
+
+// Bound bounds them, beside Config.ResultCacheBytes; what is above goes at once.
+func (c *Codec) Bound(bytes int64) { c.results.limit(bytes) }
 
 // Tidy drops what has expired of the results that are kept, and tells how much.
 func (c *Codec) Tidy() (things int, bytes int64) { return c.results.tidy() }

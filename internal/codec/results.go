@@ -10,6 +10,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"sluice/internal/memory"
 	"sluice/internal/protobuf"
 )
 
@@ -48,18 +49,23 @@ type result struct {
 type results struct {
 	entries *otter.Cache[uint64, *result]
 	seed    maphash.Seed
-	most    int // bytes of one entry
+	most    int   // bytes of one entry
+	all     int64 // bytes of all, where nothing else bounds them
+	account *memory.Account
+	bound   atomic.Int64 // bytes of all
 	door    [doorSlots]atomic.Uint64
 
 	bytes                  atomic.Int64
 	hits, misses, rejected atomic.Uint64
 }
 
-func newResults(cfg Config) (*results, error) {
+// newResults makes one whose bytes are reserved in an account, which may be nil.
+func newResults(cfg Config, account *memory.Account) (*results, error) {
 	if cfg.ResultCacheBytes == 0 {
 		return nil, nil
 	}
-	r := &results{seed: maphash.MakeSeed(), most: int(min(cfg.ResultCacheBytes/8, math.MaxInt32))}
+	r := &results{seed: maphash.MakeSeed(), most: int(min(cfg.ResultCacheBytes/8, math.MaxInt32)), all: cfg.ResultCacheBytes, account: account}
+	r.bound.Store(r.all)
 	entries, err := otter.New(&otter.Options[uint64, *result]{
 		MaximumWeight: uint64(cfg.ResultCacheBytes),
 		Weigher:       func(_ uint64, e *result) uint32 { return uint32(e.size()) },
@@ -67,13 +73,34 @@ func newResults(cfg Config) (*results, error) {
 		// a hit saves.
 		Executor:         func(upkeep func()) { upkeep() },
 		ExpiryCalculator: otter.ExpiryWriting[uint64, *result](cfg.ResultTTL),
-		OnAtomicDeletion: func(d otter.DeletionEvent[uint64, *result]) { r.bytes.Add(-int64(d.Value.size())) },
+		OnAtomicDeletion: func(d otter.DeletionEvent[uint64, *result]) { r.count(-int64(d.Value.size())) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make result cache: %w", err)
 	}
 	r.entries = entries
 	return r, nil
+}
+
+// count notes that there are n bytes more.
+func (r *results) count(n int64) {
+	r.bytes.Add(n)
+	if n > 0 {
+		r.account.Hold(n)
+	} else {
+		r.account.Give(-n)
+	}
+}
+
+// limit bounds what is kept to so many bytes. What is above goes at once.
+func (r *results) limit(bytes int64) {
+	if r == nil {
+		return
+	}
+	bytes = min(r.all, bytes)
+	if r.bound.Swap(bytes) != bytes {
+		r.entries.SetMaximum(uint64(bytes))
+	}
 }
 
 func (e *result) size() int {
@@ -106,7 +133,7 @@ func (r *results) put(key uint64, q *question, output []byte) {
 		return
 	}
 	e := &result{question: *q}
-	if len(q.input)+len(output) > r.most-len(q.typeName)-resultOverhead {
+	if most := min(int64(r.most), r.bound.Load()); int64(len(q.input)+len(output)) > most-int64(len(q.typeName))-resultOverhead {
 		r.rejected.Add(1)
 		return
 	}
@@ -114,7 +141,7 @@ func (r *results) put(key uint64, q *question, output []byte) {
 	n := copy(both, q.input)
 	copy(both[n:], output)
 	e.input, e.output = both[:n:n], both[n:]
-	r.bytes.Add(int64(e.size()))
+	r.count(int64(e.size()))
 	r.entries.Set(key, e)
 }
 
@@ -158,6 +185,7 @@ func (r *results) tidy() (things int, bytes int64) {
 
 func (r *results) close() {
 	if r != nil {
+		r.entries.InvalidateAll()
 		r.entries.StopAllGoroutines()
 	}
 }

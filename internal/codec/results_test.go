@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sluice/internal/memory"
 	"sluice/internal/protobuf"
 )
 
@@ -17,7 +18,7 @@ func newTestResults(t testing.TB, change func(*Config)) *results {
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := newResults(cfg)
+	r, err := newResults(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +125,43 @@ func TestResultsExpireAndAreBounded(t *testing.T) {
 			t.Error("an entry that is too large was kept")
 		}
 	})
+}
+
+// What is kept is reserved, goes when it may not be so much any more, and is given back.
+func TestResultsAreReserved(t *testing.T) {
+	var budget memory.Budget
+	account := budget.Account("results")
+	r, err := newResults(Default(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := func() {
+		for i := range byte(10) {
+			q := asked(strings.Repeat(string(rune('0'+i)), 1000))
+			r.put(r.key(q), q, make([]byte, 1000))
+		}
+	}
+	is := func(when string, least, most int64) {
+		t.Helper()
+		if n := r.bytes.Load(); n < least || n > most || account.Held() != n || budget.Used() != n {
+			t.Errorf("%s: %d bytes kept, %d reserved, want %d to %d", when, n, account.Held(), least, most)
+		}
+	}
+	fill()
+	is("at first", 20_000, 25_000)
+	fill() // in the place of the others
+	is("again", 20_000, 25_000)
+	r.limit(10_000)
+	is("bounded", 2000, 10_000)
+	r.limit(0)
+	is("not wanted", 0, 0)
+	fill()
+	is("while not wanted", 0, 0)
+	r.limit(1 << 40)
+	fill()
+	is("wanted again", 20_000, 25_000)
+	r.close()
+	is("at the end", 0, 0)
 }
 
 // A schema that changes takes its results with it, and those of others stay.

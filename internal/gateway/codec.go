@@ -64,7 +64,8 @@ func codecStage() stage {
 			return cfg.Protobuf.Config
 		},
 		build: func(a *assembly) (*part, error) {
-			c, err := codec.New(a.cfg.Protobuf.Config, codec.Options{Logger: a.log, Buffers: &a.memory.Buffers, Account: a.memory.Budget.Account("codec"), Schemas: use[*catalog.Catalog](a, "schemas")})
+			c, err := codec.New(a.cfg.Protobuf.Config, codec.Options{Logger: a.log, Buffers: &a.memory.Buffers, Account: a.memory.Budget.Account("codec"),
+				Results: a.memory.Budget.Account("results"), Schemas: use[*catalog.Catalog](a, "schemas")})
 			if err != nil {
 				return nil, err
 			}

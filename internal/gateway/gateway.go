@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/codec"
 	"sluice/internal/config"
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
@@ -196,6 +197,9 @@ func (g *Gateway) swap(cfg *config.Config, next *chain, edge *front.Prepared) {
 	next.commit(old)
 	if c := held[*cached](old, "cache"); c != nil && c != held[*cached](next, "cache") {
 		c.Bound(0) // it may outlive this for as long as a stream does
+	}
+	if c := held[*codec.Codec](old, "codec"); c != nil && c != held[*codec.Codec](next, "codec") {
+		c.Bound(0)
 	}
 	next.start() // before requests come: it has model lists to read
 	idle := edge.Commit()

@@ -3,23 +3,52 @@ package gateway
 import (
 	"context"
 
+	"sluice/internal/codec"
 	"sluice/internal/memory"
 	"sluice/internal/perf/report"
 )
 
-// stored is how many bytes of replies the cache in use has in memory.
-func (g *Gateway) stored() int64 {
+// stored is how many bytes of what can be had again the chain in use has in memory:
+// replies, and the codec's results.
+func (g *Gateway) stored() (bytes int64) {
 	if c := g.liveCache(); c != nil {
-		return c.Bytes()
+		bytes = c.Bytes()
 	}
-	return 0
+	if c := g.liveCodec(); c != nil {
+		bytes += c.Kept()
+	}
+	return bytes
 }
 
-// boundStored bounds them.
+// resultsShare is the part of that which results may have beside replies: to have them
+// again costs a little of the gateway's time, and replies an upstream's.
+const resultsShare = 8
+
+// boundStored bounds it. Where memory is scarce no results are kept.
 func (g *Gateway) boundStored(bytes int64) {
-	if c := g.liveCache(); c != nil {
-		c.Bound(bytes)
+	replies, codec := g.liveCache(), g.liveCodec()
+	if codec != nil {
+		room := bytes
+		if replies != nil {
+			room /= resultsShare
+		}
+		if g.memory.Level() >= memory.Elevated {
+			room = 0
+		}
+		codec.Bound(room)
+		bytes -= codec.Kept()
 	}
+	if replies != nil {
+		replies.Bound(max(bytes, 0))
+	}
+}
+
+// liveCodec is the codec in use, nil for none.
+func (g *Gateway) liveCodec() *codec.Codec {
+	if c := g.live.Load(); c != nil {
+		return held[*codec.Codec](c, "codec")
+	}
+	return nil
 }
 
 // liveCache is the cache in use, nil for none.

@@ -3,11 +3,15 @@ package gateway
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/internal/config"
+	"sluice/internal/memory"
 	"sluice/internal/testkit"
 )
 
@@ -44,6 +48,53 @@ func TestMaintenance(t *testing.T) {
 		_, page := get(t, url+"/metrics")
 		return strings.Contains(page, `sluice_maintenance_freed_total{task="replies"} 1`+"\n")
 	})
+}
+
+// The codec's results are part of the budget: they go where work needs the room, where
+// memory is scarce, and with the codec.
+func TestResultsGiveWay(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.proto")
+	if err := os.WriteFile(file, []byte(`syntax = "proto3"; message A { string x = 1; }`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := load(t)
+	cfg.Memory.Limit = 512 << 20
+	cfg.Protobuf.Catalog.Schemas = []string{file}
+	g, url := run(t, cfg, nil)
+	kept := g.memory.Budget.Account("results")
+	filled := func() bool {
+		for i := range 8 * 2 { // kept from the second time on
+			resp, err := http.Post(url+"/v1/protobuf/encode?type=A", "application/json", strings.NewReader(fmt.Sprintf(`{"x":"%d%s"}`, i/2, strings.Repeat("x", 500_000))))
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp, err)
+			}
+			resp.Body.Close()
+		}
+		n := kept.Held()
+		return n > 3<<20 && g.stored() >= n
+	}
+	testkit.Until(t, "they are kept", filled)
+	g.memory.SetLevel(memory.Elevated)
+	testkit.Until(t, "none is kept where memory is scarce", func() bool { return kept.Held() == 0 })
+	testkit.Until(t, "they are kept again", filled)
+	next := *cfg
+	next.Protobuf.ResultTTL++
+	if err := g.Reload(&next); err != nil {
+		t.Fatal(err)
+	}
+	if n := kept.Held(); n > 0 {
+		t.Errorf("%d bytes are kept by the codec before", n)
+	}
+	testkit.Until(t, "they are kept by the next one", filled)
+	other := g.memory.Budget.Account("other")
+	if n := g.memory.Budget.Size() - g.memory.Budget.Used() + 2<<20; !other.Take(n) {
+		t.Error("no room though there are results")
+	} else {
+		other.Give(n)
+	}
+	if n := kept.Held(); n >= 3<<20 {
+		t.Errorf("%d bytes are kept though they were needed", n)
+	}
 }
 
 // The report names what is large and held.
