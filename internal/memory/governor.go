@@ -132,6 +132,7 @@ func (g *Governor) Run(ctx context.Context) {
 	g.mu.Lock()
 	g.tell()
 	g.mu.Unlock()
+	g.maintain(ctx) // nothing is due yet, but all tasks are known and in the figures
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { every(ctx, lookEvery, g.maintain) }) // which may take longer than a look can wait
