@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -370,8 +371,73 @@ func TestMemoryLimit(t *testing.T) {
 func reserved(t *testing.T, in *instance) string {
 	t.Helper()
 	var list []string
-	for _, part := range []string{"requests", "buffers", "heads", "cache", "shared_calls", "codec"} {
+	for _, part := range []string{"requests", "connections", "buffers", "heads", "cache", "shared_calls", "codec"} {
 		list = append(list, part+" "+metric(t, in, fmt.Sprintf(`sluice_memory_reserved_bytes{part=%q}`, part)))
 	}
 	return strings.Join(list, ", ")
+}
+
+// TestMemoryOfConnections: clients without a key can take no more by opening connections
+// than what is set aside for that, of any kind; who is connected is answered all the same,
+// and afterwards everybody may connect again.
+func TestMemoryOfConnections(t *testing.T) {
+	const limit, most = 96, 1500
+	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	pool := certificate(t, cert, key, "x")
+	in := startBy(t, []string{plain(t)}, fmt.Sprintf("server: {tls: {cert: %q, key: %q}}\nmemory: {limit_bytes: %dMiB}\n", cert, key, limit))
+	addr := strings.TrimPrefix(in.url, "https://")
+	kept := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: 30 * time.Second}
+	t.Cleanup(kept.CloseIdleConnections)
+	figure := func(name string) int {
+		resp, err := kept.Get(in.url + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(page)) {
+			if value, ok := strings.CutPrefix(line, name+" "); ok {
+				n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return int(n)
+			}
+		}
+		t.Fatalf("no %s", name)
+		return 0
+	}
+	const part = `sluice_memory_reserved_bytes{part="connections"}`
+	for _, protocol := range []string{"http/1.1", "h2"} {
+		_, before := resident(t, in)
+		reserved := figure(part)
+		var conns []net.Conn
+		refused := 0
+		for range most {
+			c, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, NextProtos: []string{protocol}})
+			if err != nil {
+				refused++
+				continue
+			}
+			conns = append(conns, c)
+			if protocol == "h2" {
+				fmt.Fprint(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+			}
+		}
+		all, own := resident(t, in)
+		t.Logf("%s: %d connections open, %d refused; %d MiB resident, %d KiB of its own a connection; %d KiB reserved", protocol, len(conns), refused, all, (own-before)<<10/len(conns), (figure(part)-reserved)>>10)
+		if all > limit {
+			t.Errorf("%s: %d MiB resident", protocol, all)
+		}
+		if figure(part) == reserved {
+			t.Errorf("%s: nothing is reserved", protocol)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		testkit.Until(t, "it is given back", func() bool { return figure(part) <= reserved })
+	}
 }

@@ -98,6 +98,8 @@ type Server struct {
 	memory *memory.Governor
 	held   *memory.Account // what requests hold
 
+	connected *memory.Account // what open connections take
+
 	uploads uploads
 
 	// Replies on their way whose clients need no key, and those with figures.
@@ -202,6 +204,8 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	if s.memory = o.Memory; s.memory == nil {
 		s.memory = new(memory.Governor)
 	}
+	s.connected = s.memory.Budget.Account("connections")
+	s.connected.AtMost(connectedShare)
 	s.memory.Budget.Hurry = s.uploads.hurry
 	s.buffers, s.held = &s.memory.Buffers, s.memory.Budget.Account("requests")
 	if s.log == nil {
@@ -235,7 +239,7 @@ func (s *Server) loadCertificates(cfg TLSConfig) error {
 // newEngine makes what speaks HTTP. It is the only place that says which that is.
 func (s *Server) newEngine(cfg Config) engine.Engine {
 	o := engine.Options{
-		Handler: s, Log: s.log, Buffers: s.buffers, Base: s.base,
+		Handler: s, Log: s.log, Buffers: s.buffers, Base: s.base, Connections: s.connected,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ReadHeaderTimeout: cfg.ReadHeaderTimeout, IdleTimeout: cfg.IdleTimeout,
 		WriteTimeout: func() time.Duration { return s.state.Load().stream.WriteTimeout },
 	}

@@ -72,6 +72,9 @@ func (b *Budget) Account(name string) *Account {
 	return a
 }
 
+// AtMost bounds the part to a share of the budget. It is called before the Account is used.
+func (a *Account) AtMost(share float64) { a.most = share }
+
 // Resize sets the budget, in bytes; 0 is without bound. What is reserved stays so.
 func (b *Budget) Resize(n int64) {
 	b.size.Store(n)

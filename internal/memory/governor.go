@@ -70,7 +70,7 @@ func New(o Options) *Governor {
 	g.Budget.reclaim = g.reclaim
 	g.Buffers.Account, g.Buffers.Large = g.Budget.Account("buffers"), &g.Objects
 	g.Buffers.Heads = g.Budget.Account("heads")
-	g.Buffers.Heads.most = headsShare
+	g.Buffers.Heads.AtMost(headsShare)
 	return g
 }
 

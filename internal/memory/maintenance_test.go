@@ -28,7 +28,8 @@ func TestMaintenance(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); every(ctx, lookEvery, g.maintain) }()
-		time.Sleep(1050 * time.Second)
+		time.Sleep(1050*time.Second + time.Millisecond)
+		synctest.Wait()
 		counts := map[string]int{}
 		last := map[string]time.Duration{}
 		together := 0
@@ -60,6 +61,7 @@ func TestMaintenance(t *testing.T) {
 		g.cfg.CleanupInterval = 10 * time.Second
 		g.mu.Unlock()
 		time.Sleep(13 * time.Second)
+		synctest.Wait()
 		if len(events) != 1 || events[0].what != "quick" {
 			t.Errorf("%v", events)
 		}

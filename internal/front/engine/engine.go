@@ -46,6 +46,11 @@ type Options struct {
 	Base    context.Context // whose end, and cause, every exchange's context has
 	TLS     *tls.Config     // nil for cleartext
 
+	// Connections is where an engine reserves what a connection takes beyond what
+	// whoever accepted it has reserved, and without room for it closes it; nil is
+	// without bound.
+	Connections *memory.Account
+
 	// MaxHeaderBytes bounds a request's head, ReadHeaderTimeout the time that it
 	// takes to come, and IdleTimeout the time without a request.
 	MaxHeaderBytes                 int

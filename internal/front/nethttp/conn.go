@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type conn struct {
 	stats    *stats
 	buffers  *memory.Buffers
 	closed   atomic.Bool
+	room     *memory.Account // that connBytes are reserved in
+	leave    sync.Once
 
 	resets atomic.Int64 // Unix ns; see ended
 
@@ -43,7 +46,7 @@ type conn struct {
 // newConn makes a conn of one that was accepted. In what is enciphered no fields of a
 // request can be found.
 func (s *Server) newConn(c net.Conn) *conn {
-	n := &conn{Conn: c, outer: c, timeout: s.o.WriteTimeout(), stats: &s.stats, buffers: s.o.Buffers}
+	n := &conn{Conn: c, outer: c, timeout: s.o.WriteTimeout(), stats: &s.stats, buffers: s.o.Buffers, room: s.o.Connections}
 	if around, ok := c.(interface{ NetConn() net.Conn }); ok {
 		n.Conn = around.NetConn()
 	}
@@ -199,6 +202,7 @@ func (c *conn) CloseWrite() error {
 
 func (c *conn) Close() error {
 	c.closed.Store(true)
+	c.leave.Do(func() { c.room.Give(connBytes) })
 	return c.outer.Close()
 }
 

@@ -93,12 +93,22 @@ type listener struct {
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.server.o.Connections.Take(connBytes) {
+			return l.server.newConn(c), nil
+		}
+		l.server.o.Log.Debug("a connection is closed: there is no memory for it", "peer", c.RemoteAddr())
+		_ = c.Close()
 	}
-	return l.server.newConn(c), nil
 }
+
+// connBytes is what net/http takes for a connection beyond what the socket and TLS do:
+// goroutines, frames, tables of HTTP/2. TestMemoryOfConnections of e2e measures it.
+const connBytes = 32 << 10
 
 // The causes for which an HTTP/2 connection is closed.
 const (
