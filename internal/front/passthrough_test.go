@@ -87,6 +87,23 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// A body that goes on for as long as its client likes is called so, and no other.
+func TestLiveBody(t *testing.T) {
+	live := false
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		live = req.Live
+		_, _ = io.Copy(io.Discard, req.BodyReader)
+		return sendUnary(out, `{}`)
+	})
+	for path, want := range map[string]bool{"/v1/protobuf/decode/stream": true, "/v1/files": false} {
+		req := newRequest(t, t.Context(), "POST", s.url(path), "x")
+		req.Header.Set("Content-Type", "application/x-protobuf")
+		if resp, text := do(t, h1(t, s), req); resp.StatusCode != 200 || live != want {
+			t.Errorf("%s: %d %s, live %v", path, resp.StatusCode, text, live)
+		}
+	}
+}
+
 func leftovers(t *testing.T) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(os.TempDir())
