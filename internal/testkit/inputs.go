@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -134,6 +135,40 @@ func (in Inputs) Errors(t testing.TB) (list []Pair) {
 		lines = gunzip(t, Recorded(t, "provider-errors/provider-errors.jsonl.gz"))
 	}
 	decodeLines(t, lines, func(p Pair) { list = append(list, p) })
+	return list
+}
+
+// Transcript is a conversation with a model, as messages of a chat completion.
+type Transcript struct {
+	Family   string // what programs made it
+	Source   string
+	Messages []json.RawMessage
+}
+
+// Transcripts gives conversations, those of a family one after the other.
+func (in Inputs) Transcripts(t testing.TB) (list []Transcript) {
+	t.Helper()
+	add := func(family string, lines io.Reader) {
+		decodeLines(t, lines, func(one Transcript) {
+			one.Family = family
+			list = append(list, one)
+		})
+	}
+	if !in.recorded {
+		add("own", bytes.NewReader(read(t, "own/transcripts.jsonl")))
+		return list
+	}
+	dir := Recorded(t, "transcripts")
+	files, err := os.ReadDir(dir)
+	must(t, err)
+	for _, f := range files {
+		if family, ok := strings.CutSuffix(f.Name(), ".jsonl.gz"); ok {
+			add(family, gunzip(t, filepath.Join(dir, f.Name())))
+		}
+	}
+	if len(list) < 599 {
+		t.Fatalf("found only %d transcripts", len(list))
+	}
 	return list
 }
 
