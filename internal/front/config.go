@@ -115,6 +115,9 @@ type APIKey struct {
 	RequestsPerMinute string `yaml:"requests_per_minute"`
 	TokensPerMinute   string `yaml:"tokens_per_minute"`
 
+	// Dedup is the mode of de-duplication of its requests; "" is what holds for all.
+	Dedup string `yaml:"dedup"`
+
 	// Passthrough, where it is given, is in place of Config.Passthrough.
 	Passthrough Passthrough `yaml:"passthrough"`
 
@@ -194,6 +197,9 @@ func (c Config) Validate() error {
 		}
 		if _, err := mostOf(k.Priority); err != nil {
 			fault("api_keys[%d].priority: %w", i, err)
+		}
+		if _, ok := llm.ParseDedupMode(k.Dedup); k.Dedup != "" && !ok {
+			fault("api_keys[%d].dedup: %q is none of %s", i, k.Dedup, strings.Join(llm.DedupModes(), ", "))
 		}
 		for _, err := range k.Passthrough.faults() {
 			fault("api_keys[%d].passthrough: %w", i, err)

@@ -107,6 +107,9 @@ func (out *reply) Start(h *llm.Head) error {
 	if h.Batch > 0 {
 		out.head.Fields.Set("X-Sluice-Batch-Size", strconv.Itoa(h.Batch))
 	}
+	if d := h.Deduped; d != (llm.Deduped{}) {
+		fields.Set(dedupHeader, dedupText(d))
+	}
 	out.limitHeader()
 	out.timingHeader(time.Since(out.begun))
 	out.copyHeader(h.Header, h.Status) // a Server-Timing of the upstream's after ours

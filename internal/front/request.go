@@ -206,7 +206,7 @@ func forwarded() []string {
 // of which an upstream would not know what is left or allowed.
 func withheld(name string) bool {
 	switch name {
-	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Priority", "X-Request-Timeout",
+	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Priority", "X-Request-Timeout", dedupHeader,
 		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol":
 		return true
 	}

@@ -21,8 +21,22 @@ func (s *Server) isDebug(path string) bool {
 // reads reports whether a method is GET or HEAD, which is where GET is.
 func reads(method string) bool { return method == "GET" || method == "HEAD" }
 
-// serve takes one request to the chain of handlers.
+// serve takes one request to the chain of handlers. What it has on the stack is there as long
+// as a stream is.
 func (x *exchange) serve() error {
+	switch err := x.prepare(); {
+	case err != nil:
+		return err
+	case x.in.own != nil:
+		return x.serveOwn()
+	case x.in.req.Upgrade != "":
+		return x.serveTunnel()
+	}
+	return x.st.handler.Serve(x.e.Context(), &x.in.req, &x.out)
+}
+
+// prepare reads a request and finds out who answers it.
+func (x *exchange) prepare() error {
 	in := &x.in
 	if err := x.st.admit(x.q); err != nil {
 		return err
@@ -45,19 +59,19 @@ func (x *exchange) serve() error {
 		return err
 	}
 	if in.own != nil {
-		return x.serveOwn()
+		return nil
 	}
 	if err := in.mayPassOn(); err != nil {
 		return err
 	}
-	if err := in.readUrgency(); err != nil {
+	if err := in.readWishes(); err != nil {
 		return err
 	}
 	if err := in.begin(); err != nil {
 		return err
 	}
 	if in.req.Upgrade != "" {
-		return x.serveTunnel()
+		return nil
 	}
 	err = in.readRequest()
 	x.rec.Receiving = time.Since(x.begun)
@@ -66,7 +80,7 @@ func (x *exchange) serve() error {
 	}
 	in.lend()
 	x.out.startHeartbeat()
-	return x.st.handler.Serve(x.e.Context(), &in.req, &x.out)
+	return nil
 }
 
 // route finds the operation.

@@ -16,6 +16,14 @@ const (
 	maxTimeout = 24 * time.Hour
 )
 
+// readWishes reads what the client asks of the gateway itself.
+func (in *request) readWishes() error {
+	if err := in.readDedup(); err != nil {
+		return err
+	}
+	return in.readUrgency()
+}
+
 // readUrgency reads how important the request is to its client, and how long that
 // will wait for the reply.
 func (in *request) readUrgency() error {

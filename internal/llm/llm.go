@@ -113,6 +113,9 @@ type Request struct {
 	// Cache is what the client asks of caches.
 	Cache CachePolicy
 
+	// Dedup is what the client asks of the de-duplication of messages.
+	Dedup DedupMode
+
 	// Urgency says who goes first where requests wait for their turn.
 	Urgency
 
@@ -210,6 +213,9 @@ type Head struct {
 	// Saved is how many of the input tokens that the reply counts came from a
 	// cache, of a reply for whose rest an upstream was asked.
 	Saved int64
+
+	// Deduped is what the request said twice and was not sent.
+	Deduped Deduped
 }
 
 // Get returns the value of the first field with the given canonical name, ""

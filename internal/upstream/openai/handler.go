@@ -127,7 +127,8 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	}
 	defer h.done(a)
 	if h.events(req.Op, a) {
-		return llm.After(a.stream.run(a.got, out, h.name), a.got.Queued, 0, 0)
+		err := a.stream.relay(a.got, out, h.name)
+		return llm.After(a.stream.outcome(err), a.got.Queued, 0, 0)
 	}
 	return llm.After(h.other(req, a.got, out, a.begun), a.got.Queued, 0, 0)
 }

@@ -82,11 +82,15 @@ func (p *peeked) Next() ([]byte, error) {
 	return p.source.Next()
 }
 
-// run sends on what body has. An error that the stream itself told of goes before
-// whatever came after it, such as that the client has left, which it often does
-// then: it is the upstream that failed.
+// run sends on what body has.
 func (s *stream) run(body source, out llm.Sink, name string) error {
-	err := s.relay(body, out, name)
+	return s.outcome(s.relay(body, out, name))
+}
+
+// outcome gives what became of the stream whose relaying ended with err. An error that
+// the stream itself told of goes before whatever came after it, such as that the client
+// has left, which it often does then: it is the upstream that failed.
+func (s *stream) outcome(err error) error {
 	if s.told != nil {
 		s.told.Ended = err == nil
 		return s.told

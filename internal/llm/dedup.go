@@ -1,0 +1,40 @@
+package llm
+
+// DedupMode is how much of what a request says again is taken out of it.
+type DedupMode uint8
+
+const (
+	DedupUnset DedupMode = iota // nothing was said
+
+	DedupOff    // nothing
+	DedupSafe   // whole messages
+	DedupBlocks // runs of lines inside messages too
+)
+
+// DedupModes are the modes by their names, the most careful one first.
+func DedupModes() []string { return []string{"off", "safe", "blocks"} }
+
+// ParseDedupMode reads a mode's name. It is false for any other text.
+func ParseDedupMode(s string) (m DedupMode, ok bool) {
+	for i, name := range DedupModes() {
+		if s == name {
+			return DedupOff + DedupMode(i), true
+		}
+	}
+	return DedupUnset, false
+}
+
+// String gives the mode's name, "" for DedupUnset.
+func (m DedupMode) String() string {
+	if m == DedupUnset || m > DedupBlocks {
+		return ""
+	}
+	return DedupModes()[m-DedupOff]
+}
+
+// Deduped is what was taken out of a request. The zero value is nothing.
+type Deduped struct {
+	Messages int   // changed, or taken out
+	Bytes    int64 // of the body
+	Tokens   int64 // estimated
+}
