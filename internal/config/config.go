@@ -23,6 +23,7 @@ import (
 	"sluice/internal/cache"
 	"sluice/internal/cache/redis"
 	"sluice/internal/codec"
+	"sluice/internal/dedup"
 	"sluice/internal/front"
 	"sluice/internal/memory"
 	"sluice/internal/perf/access"
@@ -45,6 +46,7 @@ type Config struct {
 	// Upstreams is empty when none is configured; the simulator then answers.
 	Upstreams []Upstream       `yaml:"upstreams"`
 	Route     route.Config     `yaml:"route"`
+	Dedup     dedup.Config     `yaml:"dedup"`
 	Cache     Cache            `yaml:"cache"`
 	RateLimit ratelimit.Config `yaml:"rate_limit"`
 	Admit     admit.Config     `yaml:"admit"`
@@ -148,6 +150,7 @@ func Default() Config {
 		},
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
+		Dedup:      dedup.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
 		RateLimit:  ratelimit.Default(),
 		Admit:      admit.Default(),
@@ -167,6 +170,7 @@ func (c Config) Validate() error {
 		within("stream", c.Stream.Validate()),
 		within("http_client", global),
 		within("route", c.Route.Validate()),
+		within("dedup", c.Dedup.Validate()),
 		within("cache", c.Cache.Validate()),
 		within("rate_limit", c.RateLimit.Validate()),
 		within("admit", c.Admit.Validate()),
@@ -183,6 +187,17 @@ func (c Config) Validate() error {
 		faults = append(faults, c.Route.ValidateUpstreams(c.routed()), c.Route.ValidateModels(c.routed()))
 	}
 	return errors.Join(faults...)
+}
+
+// DedupKeys gives the modes of de-duplication of the API keys that have one, by their names.
+func (c *Config) DedupKeys() map[string]string {
+	modes := make(map[string]string)
+	for _, k := range c.Server.APIKeys {
+		if k.Dedup != "" {
+			modes[k.Name] = k.Dedup
+		}
+	}
+	return modes
 }
 
 // routed gives what routing checks of the upstreams.

@@ -1,0 +1,215 @@
+package dedup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// Config is the `dedup` section.
+type Config struct {
+	// Mode is that of requests for which nothing else is said: off, safe or blocks.
+	Mode string `yaml:"mode" env:"SLUICE_DEDUP_MODE"`
+
+	// Models are modes by model, as clients name it; a name may end in "*", and the longest
+	// one that fits holds. Where the API key has a mode as well, the more careful one holds.
+	Models map[string]string `yaml:"models"`
+
+	// Override lets a request choose with the header X-Sluice-Dedup.
+	Override bool `yaml:"override"`
+
+	// PromptCache says that upstreams keep the prompts that they have read, and charge a tenth
+	// for reading them again: nothing is rewritten then where that costs more than it saves.
+	PromptCache bool `yaml:"prompt_cache"`
+
+	// MinBlock is the length of the shortest block, in bytes as it stands in the body.
+	MinBlock int `yaml:"min_block"`
+
+	// Reference is how a reference is put; see parseWording for its blanks.
+	Reference string `yaml:"reference"`
+
+	// IgnoreSpace and VolatileLines say what is not to count where two prompts of the system
+	// are compared: how much white space there is, and lines that match one of these regular
+	// expressions.
+	IgnoreSpace   bool     `yaml:"ignore_space"`
+	VolatileLines []string `yaml:"volatile_lines"`
+}
+
+// Default returns the configuration that holds where nothing is said.
+func Default() Config {
+	return Config{
+		Mode: llm.DedupSafe.String(), Override: true, PromptCache: true, MinBlock: 512,
+		Reference: `[[Sluice: the same text as {lines} of {source}, from "{first}" to "{last}"]]`,
+	}
+}
+
+// The bounds of Config.MinBlock.
+const (
+	leastBlock = 256
+	mostBlock  = 1 << 20
+)
+
+// Validate returns all faults, each as "key: what is wrong", the key below `dedup`.
+func (c Config) Validate() error {
+	_, err := c.compile()
+	return err
+}
+
+// Off reports whether no request is ever looked into. keys are the modes of API keys.
+func (c Config) Off(keys map[string]string) bool {
+	off := func(mode string) bool { return mode == llm.DedupOff.String() }
+	for _, modes := range []map[string]string{c.Models, keys} {
+		for _, mode := range modes {
+			if !off(mode) {
+				return false
+			}
+		}
+	}
+	return off(c.Mode) && !c.Override
+}
+
+// rules are a configuration that is ready for use.
+type rules struct {
+	Config
+	wording  wording
+	mode     llm.DedupMode
+	exact    map[string]llm.DedupMode
+	prefixes []prefixMode // the longest first
+	volatile []*regexp.Regexp
+}
+
+type prefixMode struct {
+	prefix string
+	mode   llm.DedupMode
+}
+
+// compile makes the rules. The error has all faults.
+func (c Config) compile() (*rules, error) {
+	r := &rules{Config: c}
+	var faults []error
+	mode := func(key, value string) llm.DedupMode {
+		m, ok := llm.ParseDedupMode(value)
+		if !ok {
+			faults = append(faults, fmt.Errorf("%s: %q is none of %s", key, value, strings.Join(llm.DedupModes(), ", ")))
+		}
+		return m
+	}
+	r.mode = mode("mode", c.Mode)
+	for _, name := range slices.Sorted(maps.Keys(c.Models)) {
+		m := mode("models."+name, c.Models[name])
+		prefix, many := strings.CutSuffix(name, "*")
+		switch {
+		case name == "" || strings.Contains(prefix, "*"):
+			faults = append(faults, fmt.Errorf(`models: %q is not a model's name, or the beginning of one and "*"`, name))
+		case many:
+			r.prefixes = append(r.prefixes, prefixMode{prefix, m})
+		default:
+			if r.exact == nil {
+				r.exact = make(map[string]llm.DedupMode)
+			}
+			r.exact[name] = m
+		}
+	}
+	slices.SortStableFunc(r.prefixes, func(a, b prefixMode) int { return len(b.prefix) - len(a.prefix) })
+	if c.MinBlock < leastBlock || c.MinBlock > mostBlock {
+		faults = append(faults, fmt.Errorf("min_block: %d is not from %d to %d", c.MinBlock, leastBlock, mostBlock))
+	}
+	var err error
+	if r.wording, err = parseWording(c.Reference); err != nil {
+		faults = append(faults, fmt.Errorf("reference: %w", err))
+	}
+	for i, s := range c.VolatileLines {
+		re, err := regexp.Compile(s)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("volatile_lines[%d]: %w", i, err))
+			continue
+		}
+		r.volatile = append(r.volatile, re)
+	}
+	return r, errors.Join(faults...)
+}
+
+// of gives the mode of a request, of whose API key the mode is key.
+func (r *rules) of(req *llm.Request, key llm.DedupMode) llm.DedupMode {
+	if r.Override && req.Dedup != llm.DedupUnset {
+		return req.Dedup
+	}
+	model := r.ofModel(req.Model)
+	switch {
+	case model == llm.DedupUnset && key == llm.DedupUnset:
+		return r.mode
+	case model == llm.DedupUnset:
+		return key
+	case key == llm.DedupUnset:
+		return model
+	default:
+		return min(model, key)
+	}
+}
+
+func (r *rules) ofModel(model string) llm.DedupMode {
+	if m, ok := r.exact[model]; ok {
+		return m
+	}
+	for _, p := range r.prefixes {
+		if strings.HasPrefix(model, p.prefix) {
+			return p.mode
+		}
+	}
+	return llm.DedupUnset
+}
+
+// pays reports whether it pays to rewrite a message that an earlier request ended with: one of
+// size bytes, of which saved are then not sent.
+//
+// Up to here the service has it in its cache, and all that follows it is to be written there in
+// either case. To read it as it is costs 0.1 of the price of its bytes, to write what becomes
+// of it 1.25, once; each later turn then saves 0.1 of what is not there any more. It pays at
+// once from 92 % on. See docs/decisions for what was simulated.
+func (r *rules) pays(size, saved, _ int) bool {
+	const write, read = 125, 10 // in hundredths
+	return !r.PromptCache || write*(size-saved) <= read*size
+}
+
+// alike reports whether two prompts, as they stand in the body, are the same but for what is
+// not to count.
+func (r *rules) alike(a, b []byte) bool {
+	if !r.IgnoreSpace && len(r.volatile) == 0 {
+		return false
+	}
+	na, okA := r.plain(a)
+	nb, okB := r.plain(b)
+	return okA && okB && bytes.Equal(na, nb)
+}
+
+// plain gives what of a prompt counts. It is false where nothing does.
+func (r *rules) plain(raw []byte) ([]byte, bool) {
+	text, err := jsonscan.String(slices.Concat([]byte{'"'}, raw, []byte{'"'}))
+	if err != nil {
+		return nil, false
+	}
+	var out []byte
+lines:
+	for line := range strings.Lines(text) {
+		for _, re := range r.volatile {
+			if re.MatchString(strings.TrimRight(line, "\r\n")) {
+				continue lines
+			}
+		}
+		if !r.IgnoreSpace {
+			out = append(out, line...)
+			continue
+		}
+		for word := range strings.FieldsSeq(line) {
+			out = append(append(out, word...), ' ')
+		}
+	}
+	return out, len(out) > 0
+}

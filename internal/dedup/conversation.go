@@ -1,0 +1,366 @@
+package dedup
+
+import (
+	"bytes"
+	"slices"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// conversation is where the messages of a request stand in its body. It is read in one pass
+// that decodes nothing. It takes the body for valid JSON; of any other it may find something
+// or nothing, and does no harm.
+type conversation struct {
+	body         []byte
+	messages     []message
+	texts        []llm.Span // between the quotes, of all messages in their order
+	instructions llm.Span   // text of /v1/responses; empty for none
+	items        bool       // the messages are items of /v1/responses
+}
+
+// message is an element of messages or input.
+type message struct {
+	llm.Span
+	role role
+
+	// texts[from:to] are its texts.
+	from, to int
+
+	bare   bool // it is a role and one text and nothing else
+	fixed  bool // its text is not to be changed
+	output bool // it may be the model's
+}
+
+// role is whose a message is.
+type role uint8
+
+const (
+	other role = iota // nobody's that is known: it is not looked into
+	system
+	developer
+	user
+	assistant
+	tool
+)
+
+func (r role) String() string {
+	return [...]string{"other", "system", "developer", "user", "assistant", "tool"}[r]
+}
+
+// roleOf tells a role by its JSON string.
+func roleOf(raw []byte) role {
+	switch string(raw) {
+	case `"system"`:
+		return system
+	case `"developer"`:
+		return developer
+	case `"user"`:
+		return user
+	case `"assistant"`:
+		return assistant
+	case `"tool"`, `"function"`:
+		return tool
+	default:
+		return other
+	}
+}
+
+// read finds the messages. It is false where the request has none that are to be looked at.
+func (c *conversation) read(op llm.Operation, body []byte) bool {
+	c.body, c.messages, c.texts, c.instructions = body, c.messages[:0], c.texts[:0], llm.Span{}
+	c.items = op == llm.Response
+	list := "messages"
+	if c.items {
+		list = "input"
+	}
+	found, sure := 0, true
+	end := c.object(space(body, 0), func(key []byte, at int) int {
+		switch string(key) {
+		case list:
+			if found++; body[at] != '[' {
+				sure = false
+				return jsonscan.ValueEnd(body, at)
+			}
+			return c.array(at, func(at int) int {
+				end := c.readMessage(at)
+				if end < 0 { // it is not looked into
+					m := message{role: other, output: true, fixed: true, from: len(c.texts), to: len(c.texts)}
+					if end = jsonscan.ValueEnd(body, at); end < 0 {
+						return -1
+					}
+					m.Span = llm.Span{Start: at, End: end}
+					c.messages = append(c.messages, m)
+				}
+				return end
+			})
+		case "instructions":
+			if c.items && body[at] == '"' {
+				if c.instructions.End > 0 {
+					sure = false
+				}
+				return c.text(at, &c.instructions)
+			}
+		case "previous_response_id", "conversation", "prompt":
+			// There are messages before these, which are not to be seen.
+			sure = sure && (!c.items || body[at] == 'n')
+		}
+		return jsonscan.ValueEnd(body, at)
+	})
+	return end > 0 && found == 1 && sure && len(body) < 1<<31
+}
+
+// object calls visit with each key, and where its value begins, of the object at i. visit gives
+// where the value ends; below 0 ends it all. A key with escapes does too: it may be any.
+func (c *conversation) object(i int, visit func(key []byte, at int) int) int {
+	b := c.body
+	if i >= len(b) || b[i] != '{' {
+		return -1
+	}
+	if i = space(b, i+1); i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	for i < len(b) && b[i] == '"' {
+		start := i + 1
+		if i = jsonscan.TextEnd(b, start); i < 0 {
+			return -1
+		}
+		key := b[start : i-1]
+		if bytes.IndexByte(key, '\\') >= 0 {
+			return -1
+		}
+		if i = space(b, i); i >= len(b) || b[i] != ':' {
+			return -1
+		}
+		if i = space(b, i+1); i >= len(b) {
+			return -1
+		}
+		if i = visit(key, i); i < 0 {
+			return -1
+		}
+		var more bool
+		if i, more = after(b, i, '}'); !more {
+			return i
+		}
+	}
+	return -1
+}
+
+// array calls visit with where each element of the array at i begins.
+func (c *conversation) array(i int, visit func(at int) int) int {
+	b := c.body
+	if i = space(b, i+1); i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for i < len(b) {
+		if i = visit(i); i < 0 {
+			return -1
+		}
+		var more bool
+		if i, more = after(b, i, ']'); !more {
+			return i
+		}
+	}
+	return -1
+}
+
+// after gives what follows a member or an element that ends at i: the next one, or the end,
+// below 0 where there is neither.
+func after(b []byte, i int, closing byte) (next int, more bool) {
+	i = space(b, i)
+	switch {
+	case i >= len(b):
+		return -1, false
+	case b[i] == ',':
+		return space(b, i+1), true
+	case b[i] == closing:
+		return i + 1, false
+	}
+	return -1, false
+}
+
+func space(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// text reads the string at i.
+func (c *conversation) text(i int, s *llm.Span) int {
+	end := jsonscan.TextEnd(c.body, i+1)
+	if end > 0 {
+		*s = llm.Span{Start: i + 1, End: end - 1}
+	}
+	return end
+}
+
+// members of a message that are looked at, each of which may be there once.
+const (
+	withRole = 1 << iota
+	withContent
+	withType
+	withOutput
+	withOthers
+)
+
+// readMessage reads an element and notes it. Below 0 it is one not to be looked into, and
+// nothing was noted.
+func (c *conversation) readMessage(i int) int {
+	m := message{from: len(c.texts)}
+	var kind, content, output llm.Span
+	seen := 0
+	end := c.object(i, func(key []byte, at int) int {
+		bit, value := withOthers, (*llm.Span)(nil)
+		var whose llm.Span
+		switch string(key) {
+		case "role":
+			bit, value = withRole, &whose
+		case "content":
+			bit, value = withContent, &content
+		case "type":
+			if c.items {
+				bit, value = withType, &kind
+			}
+		case "output":
+			if c.items {
+				bit, value = withOutput, &output
+			}
+		}
+		if bit != withOthers && seen&bit != 0 {
+			return -1
+		}
+		seen |= bit
+		end := -1
+		switch {
+		case bit == withContent || bit == withOutput:
+			end = c.readContent(at, &m)
+		default:
+			end = jsonscan.ValueEnd(c.body, at)
+		}
+		if value != nil {
+			*value = llm.Span{Start: at, End: end}
+		}
+		if bit == withRole && end > 0 {
+			m.role = roleOf(c.body[at:end])
+		}
+		return end
+	})
+	if end < 0 || !c.classify(&m, kind, seen) {
+		c.texts = c.texts[:m.from]
+		return -1
+	}
+	m.Span, m.to = llm.Span{Start: i, End: end}, len(c.texts)
+	m.bare = seen&(withOthers|withOutput) == 0 && m.to-m.from == 1 && c.body[content.Start] == '"'
+	c.messages = append(c.messages, m)
+	return end
+}
+
+// classify finds out whose a message is. It is false for what is not looked into.
+func (c *conversation) classify(m *message, kind llm.Span, seen int) bool {
+	switch string(c.body[kind.Start:kind.End]) {
+	case "", `"message"`:
+		if m.role == other || seen&withOutput != 0 {
+			return false
+		}
+	case `"function_call_output"`, `"custom_tool_call_output"`:
+		if seen&(withRole|withContent) != 0 {
+			return false
+		}
+		m.role = tool
+	default:
+		return false
+	}
+	m.output = m.role == assistant
+	return true
+}
+
+// readContent reads what may be a string, null, or a list of parts.
+func (c *conversation) readContent(i int, m *message) int {
+	switch c.body[i] {
+	case '"':
+		c.texts = append(c.texts, llm.Span{})
+		return c.text(i, &c.texts[len(c.texts)-1])
+	case 'n':
+		return jsonscan.ValueEnd(c.body, i)
+	case '[':
+		return c.array(i, func(at int) int { return c.readPart(at, m) })
+	}
+	return -1
+}
+
+// readPart reads a part of a content. Below 0 its message is not looked into.
+func (c *conversation) readPart(i int, m *message) int {
+	var kind, text llm.Span
+	kinds, texts := 0, 0
+	end := c.object(i, func(key []byte, at int) int {
+		end := -1
+		switch string(key) {
+		case "type":
+			kinds++
+			end = jsonscan.ValueEnd(c.body, at)
+			kind = llm.Span{Start: at, End: end}
+		case "text":
+			if texts++; c.body[at] == '"' {
+				end = c.text(at, &text)
+			}
+		case "annotations": // count characters of the text
+			end = jsonscan.ValueEnd(c.body, at)
+			m.fixed = m.fixed || end > at && c.body[at] == '[' && space(c.body, at+1) != end-1
+		default:
+			end = jsonscan.ValueEnd(c.body, at)
+		}
+		return end
+	})
+	if end < 0 || kinds != 1 {
+		return -1
+	}
+	switch string(c.body[kind.Start:kind.End]) {
+	case `"text"`, `"input_text"`, `"output_text"`:
+		if texts != 1 {
+			return -1
+		}
+		c.texts = append(c.texts, text)
+	case `"image_url"`, `"input_image"`, `"image_file"`, `"input_audio"`, `"file"`, `"input_file"`, `"refusal"`, `"video_url"`, `"audio_url"`:
+		if texts != 0 {
+			return -1
+		}
+	default:
+		return -1
+	}
+	return end
+}
+
+// of gives the texts of a message.
+func (c *conversation) of(m *message) []llm.Span { return c.texts[m.from:m.to] }
+
+// repeats reports whether two messages are the same role and the same text, and nothing else.
+func (c *conversation) repeats(a, b *message) bool {
+	return a.bare && b.bare && a.role == b.role && bytes.Equal(c.textOf(a), c.textOf(b))
+}
+
+// textOf gives the text of a bare message.
+func (c *conversation) textOf(m *message) []byte {
+	s := c.texts[m.from]
+	return c.body[s.Start:s.End]
+}
+
+// size is how long the texts of a message are, in bytes as they stand in the body.
+func (c *conversation) size(m *message) (n int) {
+	for _, s := range c.of(m) {
+		n += s.End - s.Start
+	}
+	return n
+}
+
+// textAt gives the text that has a byte of the body.
+func (c *conversation) textAt(i int) llm.Span {
+	if s := c.instructions; i >= s.Start && i < s.End {
+		return s
+	}
+	n, found := slices.BinarySearchFunc(c.texts, i, func(s llm.Span, i int) int { return s.Start - i })
+	if !found {
+		n--
+	}
+	return c.texts[n]
+}

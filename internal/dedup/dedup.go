@@ -1,0 +1,205 @@
+package dedup
+
+import (
+	"bytes"
+	"sync"
+	"sync/atomic"
+
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+)
+
+// Dedup rewrites requests. Its methods are safe for concurrent use.
+type Dedup struct {
+	rules   *rules
+	keys    map[string]llm.DedupMode
+	account *memory.Account
+	buffers *memory.Buffers
+	plans   sync.Pool // of *plan
+	works   sync.Pool // of *work
+	counts  counts
+}
+
+// Options are what a Dedup may need besides its configuration.
+type Options struct {
+	// Keys are modes by the name of an API key.
+	Keys map[string]string
+
+	// Account is where indexes are reserved, Buffers lend what rewritten bodies are made in;
+	// nil for no bound.
+	Account *memory.Account
+	Buffers *memory.Buffers
+}
+
+// New makes a Dedup. The errors are those of the configuration, of the keys' modes too.
+func New(cfg Config, o Options) (*Dedup, error) {
+	r, err := cfg.compile()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dedup{rules: r, account: o.Account, buffers: o.Buffers, keys: make(map[string]llm.DedupMode, len(o.Keys))}
+	for name, mode := range o.Keys {
+		d.keys[name], _ = llm.ParseDedupMode(mode)
+	}
+	d.plans.New = func() any { return new(plan) }
+	d.works.New = func() any { return &work{d: d} }
+	return d, nil
+}
+
+// counts are the figures.
+type counts struct {
+	results [changed + 1]atomic.Uint64 // requests, by what became of them
+
+	changed, messages, bytes, tokens [llm.DedupBlocks + 1]atomic.Uint64 // by mode
+}
+
+// work is the rewriting of one request, which is kept for use again. It is the sink of the
+// reply to what is sent.
+type work struct {
+	llm.Sink
+	d        *Dedup
+	plan     *plan // nil when it is not needed any more
+	reserved int64
+	buffer   *memory.Buffer // backs the body of req
+	req      llm.Request    // what is sent
+	saved    llm.Deduped
+}
+
+// keepPlan is how much memory in bytes a plan may keep for use again.
+const keepPlan = 256 << 10
+
+// verdict is what became of a request.
+type verdict uint8
+
+const (
+	unchanged verdict = iota
+	unsure            // it is of a form that is left alone
+	lacking           // there was no memory for it
+	changed
+)
+
+// rewrite gives a request as it is to be sent, in work that is to be released when the request
+// is not used any more; nil where that is as it came.
+func (d *Dedup) rewrite(req *llm.Request, mode llm.DedupMode, notes func(Decision)) (*work, verdict) {
+	if (req.Op != llm.Chat && req.Op != llm.Response) || req.BodyReader != nil {
+		return nil, unchanged
+	}
+	w, _ := d.works.Get().(*work)
+	v := w.find(req, mode, notes)
+	if v == changed {
+		v = w.edit(req)
+	}
+	d.counts.results[v].Add(1)
+	if v != changed {
+		w.release()
+		return nil, v
+	}
+	d.count(mode, w.saved)
+	w.drop()
+	return w, v
+}
+
+// find plans.
+func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) verdict {
+	d := w.d
+	w.plan, _ = d.plans.Get().(*plan)
+	p := w.plan
+	switch {
+	case !p.read(req.Op, req.Body):
+		return unsure
+	case len(p.messages) < 2:
+		return unchanged
+	}
+	if mode == llm.DedupBlocks && len(req.Body) >= 2*d.rules.MinBlock {
+		n := int64(indexSize(len(req.Body)))
+		if !d.account.Take(n) {
+			return lacking
+		}
+		w.reserved = n
+	}
+	if !p.make(mode, d.rules, notes) {
+		return unchanged
+	}
+	return changed
+}
+
+// edit does what was planned.
+func (w *work) edit(req *llm.Request) verdict {
+	d, p := w.d, w.plan
+	var dst []byte
+	if d.buffers != nil {
+		buffer, err := d.buffers.Get(len(req.Body) - p.saved.bytes)
+		if err != nil {
+			return lacking
+		}
+		w.buffer, dst = buffer, buffer.B[:0]
+	}
+	var err error
+	if w.req, err = req.Edit(dst, p.list()); err != nil { // the model's name stands in a message, which then is none
+		return unsure
+	}
+	w.saved = llm.Deduped{Messages: p.saved.messages, Bytes: int64(p.saved.bytes), Tokens: int64(float64(p.saved.bytes) / bytesPerToken)}
+	return changed
+}
+
+func (d *Dedup) count(mode llm.DedupMode, saved llm.Deduped) {
+	c := &d.counts
+	c.changed[mode].Add(1)
+	c.messages[mode].Add(uint64(saved.Messages))
+	c.bytes[mode].Add(uint64(saved.Bytes))
+	c.tokens[mode].Add(uint64(saved.Tokens))
+}
+
+// drop gives back what only planning took.
+func (w *work) drop() {
+	p := w.plan
+	if p == nil {
+		return
+	}
+	w.d.account.Give(w.reserved)
+	p.body, p.notes = nil, nil
+	if p.room() <= keepPlan {
+		w.d.plans.Put(p)
+	}
+	w.plan, w.reserved = nil, 0
+}
+
+// release gives back everything.
+func (w *work) release() {
+	w.drop()
+	d := w.d
+	d.buffers.Put(w.buffer)
+	*w = work{d: d}
+	d.works.Put(w)
+}
+
+// dropBody gives back the body that was sent, which nobody needs any more. A stream may go on
+// for minutes after that.
+func (w *work) dropBody() {
+	w.d.buffers.Put(w.buffer)
+	w.buffer, w.req.Body, w.req.ModelSpan = nil, nil, llm.Span{}
+}
+
+// room is what a plan holds, in bytes.
+func (p *plan) room() int {
+	return 56*cap(p.messages) + 16*cap(p.texts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
+		4*cap(p.numbers) + 152*cap(p.blocks) + cap(p.marks) + 32*cap(p.edits) + 40*cap(p.replacements)
+}
+
+// Result is what Rewrite did.
+type Result struct {
+	Body  []byte
+	Saved llm.Deduped
+	Sure  bool // the request is one that can be looked into
+}
+
+// Rewrite gives what a request of that mode would be sent as, and tells notes, which may be
+// nil, of each message that is or might be changed. The body is valid JSON.
+func (d *Dedup) Rewrite(req *llm.Request, mode llm.DedupMode, notes func(Decision)) Result {
+	w, v := d.rewrite(req, mode, notes)
+	if w == nil {
+		return Result{Body: req.Body, Sure: v != unsure}
+	}
+	defer w.release()
+	return Result{Body: bytes.Clone(w.req.Body), Saved: w.saved, Sure: true}
+}

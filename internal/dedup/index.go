@@ -1,0 +1,104 @@
+package dedup
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+)
+
+const (
+	// window is how many bytes from the beginning of a line on make its fingerprint. They
+	// may be of several lines.
+	window = 32
+
+	// stride is the least distance in bytes of two lines whose fingerprints are noted. What
+	// stands before the first one of a repeat is found by going back.
+	stride = 96
+
+	// maxEntries bounds the fingerprints of one request: some 24 MiB of text. What comes
+	// after those is looked up and not noted.
+	maxEntries = 1 << 18
+)
+
+// index knows by their fingerprints where lines stand. Which it knows does not depend on how
+// large it is, or what becomes of a message would depend on those that come later.
+type index struct {
+	seed    uint64
+	slots   []uint32 // by fingerprint, open addressing: one more than the entry's place, 0 for none
+	entries []entry
+}
+
+// entry is a fingerprint with the first and the last place that it was noted at.
+type entry struct {
+	key         uint64
+	first, last place
+}
+
+// place is where a line begins in the body, and which line of its message that is, from 0.
+type place struct{ at, line uint32 }
+
+// sizes in bytes, for what is reserved.
+const (
+	entrySize = 24
+	slotSize  = 4
+)
+
+// indexSize is what an index of n bytes of text takes at most, in bytes.
+func indexSize(n int) int {
+	entries := min(n/stride+1, maxEntries)
+	return entries*entrySize + slotsFor(entries)*slotSize
+}
+
+// slotsFor leaves at least half of the slots empty.
+func slotsFor(entries int) int { return 1 << bits.Len(uint(2*entries)) }
+
+// reset empties the index and makes room for n bytes of text.
+func (x *index) reset(n int) {
+	if x.seed == 0 {
+		x.seed = rand.Uint64() | 1 // nobody is to know which fingerprints share a slot
+	}
+	want := slotsFor(min(n/stride+1, maxEntries))
+	if cap(x.slots) < want {
+		x.slots = make([]uint32, want)
+	} else {
+		x.slots = x.slots[:want]
+		clear(x.slots)
+	}
+	x.entries = x.entries[:0]
+}
+
+// fingerprint is that of the window at the beginning of b, by two folded multiplications as in
+// wyhash.
+func (x *index) fingerprint(b []byte) uint64 {
+	_ = b[window-1]
+	le := binary.LittleEndian
+	h1, l1 := bits.Mul64(le.Uint64(b)^x.seed, le.Uint64(b[8:])^0xa0761d6478bd642f)
+	h2, l2 := bits.Mul64(le.Uint64(b[16:])^x.seed, le.Uint64(b[24:])^0xe7037ed1a0b428db)
+	h, l := bits.Mul64(h1^l1^0x8ebc6af09c88c6e3, h2^l2^x.seed)
+	return h ^ l
+}
+
+// find gives the entry of a fingerprint, nil for none, and the slot that it has or would have.
+func (x *index) find(key uint64) (e *entry, slot int) {
+	mask := uint64(len(x.slots) - 1)
+	for s := key & mask; ; s = (s + 1) & mask {
+		n := x.slots[s]
+		if n == 0 {
+			return nil, int(s)
+		}
+		if e = &x.entries[n-1]; e.key == key {
+			return e, int(s)
+		}
+	}
+}
+
+// note notes a place under a fingerprint, of which find gave e and slot.
+func (x *index) note(key uint64, e *entry, slot int, p place) {
+	switch {
+	case e != nil:
+		e.last = p
+	case len(x.entries) < maxEntries:
+		x.entries = append(x.entries, entry{key, p, p})
+		x.slots[slot] = uint32(len(x.entries))
+	}
+}

@@ -1,0 +1,292 @@
+package dedup
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// always is the default but that it rewrites whatever it can.
+func always() Config {
+	c := Default()
+	c.PromptCache = false
+	return c
+}
+
+func newDedup(t testing.TB, cfg Config) *Dedup {
+	t.Helper()
+	d, err := New(cfg, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// body is the body of a request with messages, or items, and members before and behind them.
+func body(op llm.Operation, messages []json.RawMessage) []byte {
+	b := []byte(`{"model":"m","` + listOf(op) + `":[`)
+	for i, m := range messages {
+		if i > 0 {
+			b = append(b, ',', ' ')
+		}
+		b = append(b, m...)
+	}
+	return append(b, rest...)
+}
+
+// rest is what follows the messages.
+const rest = `],"temperature":0.5}`
+
+func listOf(op llm.Operation) string {
+	if op == llm.Response {
+		return "input"
+	}
+	return "messages"
+}
+
+func request(op llm.Operation, body []byte) *llm.Request {
+	req := &llm.Request{Op: op, Method: "POST", Body: body, BodyLen: int64(len(body)), Model: "m"}
+	req.ModelSpan, _ = jsonscan.Get(body, "model")
+	return req
+}
+
+// messagesOf gives the messages of a body.
+func messagesOf(t testing.TB, op llm.Operation, body []byte) (list []json.RawMessage) {
+	t.Helper()
+	s, ok := jsonscan.Get(body, listOf(op))
+	if !ok {
+		t.Fatalf("no messages in %.200q", body)
+	}
+	part := body[s.Start:s.End]
+	jsonscan.Elements(part, func(s llm.Span) bool {
+		list = append(list, part[s.Start:s.End])
+		return true
+	})
+	return list
+}
+
+// items gives messages of a chat completion as items of a response.
+func items(messages []json.RawMessage) (list []json.RawMessage) {
+	add := func(v any) {
+		b, err := json.Marshal(v)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, b)
+	}
+	for _, raw := range messages {
+		var m struct {
+			Role      string
+			Content   json.RawMessage
+			ToolCalls []struct {
+				ID       string
+				Function struct{ Name, Arguments string }
+			} `json:"tool_calls"`
+			ToolCallID string `json:"tool_call_id"`
+		}
+		if err := json.Unmarshal(raw, &m); err != nil {
+			panic(err)
+		}
+		in := "input_text"
+		if m.Role == "assistant" {
+			in = "output_text"
+		}
+		content := json.RawMessage(bytes.ReplaceAll(m.Content, []byte(`"type": "text"`), []byte(`"type": "`+in+`"`)))
+		content = bytes.ReplaceAll(content, []byte(`"type":"text"`), []byte(`"type":"`+in+`"`))
+		switch {
+		case m.Role == "tool":
+			add(map[string]any{"type": "function_call_output", "call_id": m.ToolCallID, "output": content})
+		case len(content) > 0 && string(content) != "null":
+			add(map[string]any{"role": m.Role, "content": content})
+		}
+		for _, c := range m.ToolCalls {
+			add(map[string]any{"type": "function_call", "call_id": c.ID, "name": c.Function.Name, "arguments": c.Function.Arguments})
+		}
+	}
+	return list
+}
+
+// rewrite gives what a request becomes.
+func (v *verifier) rewrite(op llm.Operation, body []byte) (r Result, removed []int) {
+	r = v.d.Rewrite(request(op, body), v.mode, func(d Decision) {
+		if d.Action == Removed {
+			removed = append(removed, d.Message)
+		}
+	})
+	return r, removed
+}
+
+// check holds what a request becomes against what is promised of it, and gives it.
+func (v *verifier) check(t testing.TB, op llm.Operation, body []byte) []byte {
+	t.Helper()
+	kept := bytes.Clone(body)
+	r, removed := v.rewrite(op, body)
+	if !bytes.Equal(body, kept) {
+		t.Fatal("the request itself was changed")
+	}
+	if r.Saved.Messages == 0 {
+		if !bytes.Equal(r.Body, body) {
+			t.Fatal("changed, and nothing is said to be saved")
+		}
+		return body
+	}
+	if r.Saved.Bytes != int64(len(body)-len(r.Body)) || r.Saved.Bytes <= 0 {
+		t.Fatalf("said to save %d bytes, and %d became %d", r.Saved.Bytes, len(body), len(r.Body))
+	}
+	if err := jsonscan.Validate(r.Body, 0); err != nil {
+		t.Fatalf("no JSON any more: %v", err)
+	}
+	if again := v.d.Rewrite(request(op, r.Body), v.mode, nil); !bytes.Equal(again.Body, r.Body) {
+		t.Fatalf("changed again: %s", difference(r.Body, again.Body))
+	}
+	before, after := messagesOf(t, op, body), messagesOf(t, op, r.Body)
+	if len(before) != len(after)+len(removed) || !bytes.Equal(before[len(before)-1], after[len(after)-1]) {
+		t.Fatalf("of %d messages, %d of which were taken out, are left %d, or the last is another one", len(before), len(removed), len(after))
+	}
+	if !v.literal && v.cfg.Reference != "" {
+		v.expands(t, op, body, r.Body, removed)
+	}
+	v.compare(t, op, before, after, removed)
+	return r.Body
+}
+
+// verifier checks one mode of one configuration.
+type verifier struct {
+	d       *Dedup
+	cfg     Config
+	mode    llm.DedupMode
+	literal bool // there are references in what comes
+}
+
+func newVerifier(t testing.TB, cfg Config, mode llm.DedupMode) *verifier {
+	return &verifier{d: newDedup(t, cfg), cfg: cfg, mode: mode}
+}
+
+// expands checks that what references stand for is put back.
+func (v *verifier) expands(t testing.TB, op llm.Operation, body, rewritten []byte, removed []int) {
+	t.Helper()
+	restored, err := Expand(op, rewritten, v.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(removed) == 0 {
+		if !bytes.Equal(restored, body) {
+			t.Fatalf("restored otherwise: %s", difference(body, restored))
+		}
+		return
+	}
+	want := messagesOf(t, op, body)
+	for _, i := range slices.Backward(removed) {
+		want = slices.Delete(want, i, i+1)
+	}
+	got := messagesOf(t, op, restored)
+	if !slices.EqualFunc(got, want, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
+		t.Fatal("restored otherwise")
+	}
+}
+
+// compare checks what was taken out, and that of what was rewritten only texts are others.
+func (v *verifier) compare(t testing.TB, op llm.Operation, before, after []json.RawMessage, removed []int) {
+	t.Helper()
+	n := 0
+	for i, m := range before {
+		if slices.Contains(removed, i) {
+			v.superfluous(t, before, removed, i)
+			continue
+		}
+		if n++; !bytes.Equal(m, after[n-1]) {
+			if v.mode != llm.DedupBlocks {
+				t.Fatalf("message %d was rewritten", i)
+			}
+			if a, b := bare(t, m), bare(t, after[n-1]); a != b {
+				t.Fatalf("message %d is another one but for its texts:\n%s\n%s", i, a, b)
+			}
+		}
+	}
+}
+
+// superfluous checks that a message that was taken out is said by one that stays.
+func (v *verifier) superfluous(t testing.TB, before []json.RawMessage, removed []int, i int) {
+	t.Helper()
+	var m struct{ Role, Content string }
+	if err := json.Unmarshal(before[i], &m); err != nil || len(before[i]) < shortest || m.Role == "tool" || bytes.Contains(before[i], []byte("tool_calls")) {
+		t.Fatalf("taken out: %s", before[i])
+	}
+	same := func(n int) bool {
+		var other struct{ Role, Content string }
+		return json.Unmarshal(before[n], &other) == nil && other == m
+	}
+	if same(i + 1) { // and the last of a row stays
+		return
+	}
+	if m.Role == "system" || m.Role == "developer" {
+		for n := i - 1; n >= 0; n-- {
+			if same(n) && !slices.Contains(removed, n) {
+				return
+			}
+		}
+	}
+	t.Fatalf("taken out without another copy: %.200s", before[i])
+}
+
+// bare gives a message with all texts that may be rewritten replaced by nothing.
+func bare(t testing.TB, raw []byte) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		t.Fatalf("changed: %s", raw)
+	}
+	for _, key := range []string{"content", "output"} {
+		switch c := m[key].(type) {
+		case string:
+			m[key] = ""
+		case []any:
+			for _, part := range c {
+				if p, ok := part.(map[string]any); ok {
+					if _, ok := p["text"].(string); ok {
+						p["text"] = ""
+					}
+				}
+			}
+		}
+	}
+	return fmt.Sprint(m)
+}
+
+// difference shows where two texts begin to differ.
+func difference(a, b []byte) string {
+	n := common(a, b)
+	from := max(n-60, 0)
+	return fmt.Sprintf("at %d: %q and %q", n, a[from:min(n+160, len(a))], b[from:min(n+160, len(b))])
+}
+
+// lines makes so many lines that are like no others of another seed.
+func lines(seed, n int) string {
+	var s strings.Builder
+	for i := range n {
+		fmt.Fprintf(&s, "line %d of %d says \"%x\"\n", i, seed, (i+1)*(seed+7)*2654435761)
+	}
+	return s.String()
+}
+
+// say makes a message of a chat completion.
+func say(role, content string) json.RawMessage {
+	b, err := json.Marshal(struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	}{role, content})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}

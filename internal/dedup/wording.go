@@ -1,0 +1,225 @@
+package dedup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"sluice/internal/jsonscan"
+)
+
+// wording is how a reference is put: the text that stands in place of lines that are repeated.
+// It is a line of its own, in JSON's escapes as the texts around it are.
+//
+// A reference names lines of a message as that is sent, so that whoever reads it finds them:
+// lines are counted from 1 over all texts of a message, messages (items, of /v1/responses)
+// from 1 over those that are sent.
+type wording struct {
+	literals []string // before, between and after the blanks, escaped
+	blanks   []string
+}
+
+// The blanks of a wording.
+const (
+	blankLines  = "{lines}"  // lines 12-88, or line 12
+	blankSource = "{source}" // message 7, item 7, the instructions, this message, this item
+	blankFirst  = "{first}"  // how the first line begins
+	blankLast   = "{last}"
+)
+
+// quoted is how much of a line's beginning a reference quotes, in bytes.
+const quoted = 32
+
+// parseWording reads a wording. The error says what is wrong with it.
+func parseWording(s string) (w wording, err error) {
+	for rest := s; ; {
+		at, blank := -1, ""
+		for _, b := range [...]string{blankLines, blankSource, blankFirst, blankLast} {
+			if i := strings.Index(rest, b); i >= 0 && (at < 0 || i < at) {
+				at, blank = i, b
+			}
+		}
+		if at < 0 {
+			w.literals = append(w.literals, escape(rest))
+			break
+		}
+		w.literals, w.blanks = append(w.literals, escape(rest[:at])), append(w.blanks, blank)
+		rest = rest[at+len(blank):]
+	}
+	switch {
+	case len(w.blanks) < 2 || !numbers(w.blanks[0]) || !numbers(w.blanks[1]) || w.blanks[0] == w.blanks[1]:
+		return w, errors.New("it has to have {lines} and {source} once each, before {first} and {last}")
+	case strings.Count(s, blankLines) != 1 || strings.Count(s, blankSource) != 1:
+		return w, errors.New("it has to have {lines} and {source} once each")
+	case len(w.literals[0]) < 4:
+		return w, errors.New("it has to begin with four characters or more that tell it from other text")
+	case w.literals[1] == "" || strings.ContainsAny(w.literals[1][:1], "0123456789-"):
+		return w, errors.New("something has to stand between {lines} and {source} that is no number")
+	case strings.ContainsAny(s, "\n\r"):
+		return w, errors.New("it has to be one line")
+	case len(s) > 200:
+		return w, fmt.Errorf("it has %d bytes, which is more than 200", len(s))
+	}
+	return w, nil
+}
+
+func numbers(blank string) bool { return blank == blankLines || blank == blankSource }
+
+// escape gives s as it stands in a JSON string.
+func escape(s string) string {
+	b := jsonscan.AppendString(nil, s)
+	return string(b[1 : len(b)-1])
+}
+
+// begins reports whether a line is, or looks like, a reference.
+func (w *wording) begins(line []byte) bool {
+	first := w.literals[0]
+	return len(line) >= len(first) && string(line[:len(first)]) == first
+}
+
+// The sources that have no number of a message. That of a reference to its own message is here.
+const (
+	sourceInstructions = 0
+	sourceHere         = -1
+)
+
+// reference is what a reference says.
+type reference struct {
+	source      int // number of the message, sourceInstructions, sourceHere
+	first, last int // lines, from 1
+	items       bool
+}
+
+// append puts a reference, of which first and last are lines of the source.
+func (w *wording) append(dst []byte, r reference, first, last []byte) []byte {
+	for i, blank := range w.blanks {
+		dst = append(dst, w.literals[i]...)
+		switch blank {
+		case blankLines:
+			dst = append(dst, "line"...)
+			if r.last > r.first {
+				dst = append(dst, 's')
+			}
+			dst = strconv.AppendInt(append(dst, ' '), int64(r.first), 10)
+			if r.last > r.first {
+				dst = strconv.AppendInt(append(dst, '-'), int64(r.last), 10)
+			}
+		case blankSource:
+			dst = r.appendSource(dst)
+		case blankFirst:
+			dst = append(dst, beginning(first)...)
+		case blankLast:
+			dst = append(dst, beginning(last)...)
+		}
+	}
+	return append(dst, w.literals[len(w.blanks)]...)
+}
+
+func (r reference) noun() string {
+	if r.items {
+		return "item"
+	}
+	return "message"
+}
+
+func (r reference) appendSource(dst []byte) []byte {
+	switch r.source {
+	case sourceInstructions:
+		return append(dst, "the instructions"...)
+	case sourceHere:
+		return append(append(dst, "this "...), r.noun()...)
+	default:
+		return strconv.AppendInt(append(append(dst, r.noun()...), ' '), int64(r.source), 10)
+	}
+}
+
+// beginning gives some of a line's beginning that has no escapes in it.
+func beginning(line []byte) []byte {
+	for len(line) > 0 {
+		switch {
+		case line[0] == ' ':
+			line = line[1:]
+			continue
+		case line[0] == '\\' && len(line) >= 6 && line[1] == 'u':
+			line = line[6:]
+			continue
+		case line[0] == '\\' && len(line) >= 2:
+			line = line[2:]
+			continue
+		}
+		break
+	}
+	if i := bytes.IndexByte(line[:min(len(line), quoted)], '\\'); i >= 0 {
+		line = line[:i]
+	} else if len(line) > quoted {
+		n := quoted
+		for n > 0 && !utf8.RuneStart(line[n]) {
+			n--
+		}
+		line = line[:n]
+	}
+	return bytes.TrimRight(line, " ")
+}
+
+// parse reads what a line says that may be a reference. Whether it is one only a comparison
+// with what append makes of that can tell.
+func (w *wording) parse(line []byte, items bool) (r reference, ok bool) {
+	r.items = items
+	for i, blank := range w.blanks[:2] {
+		if line, ok = bytes.CutPrefix(line, []byte(w.literals[i])); !ok {
+			return r, false
+		}
+		if blank == blankLines {
+			line, ok = r.cutLines(line)
+		} else {
+			line, ok = r.cutSource(line)
+		}
+		if !ok {
+			return r, false
+		}
+	}
+	return r, true
+}
+
+func (r *reference) cutLines(line []byte) (rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(line, []byte("lines ")); ok {
+		if r.first, rest, ok = cutNumber(rest); ok {
+			if rest, ok = bytes.CutPrefix(rest, []byte("-")); ok {
+				r.last, rest, ok = cutNumber(rest)
+			}
+		}
+		return rest, ok && r.first < r.last
+	}
+	if rest, ok = bytes.CutPrefix(line, []byte("line ")); ok {
+		r.first, rest, ok = cutNumber(rest)
+		r.last = r.first
+	}
+	return rest, ok
+}
+
+func (r *reference) cutSource(line []byte) (rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(line, []byte("the instructions")); ok {
+		r.source = sourceInstructions
+		return rest, r.items
+	}
+	if rest, ok = bytes.CutPrefix(line, []byte("this "+r.noun())); ok {
+		r.source = sourceHere
+		return rest, true
+	}
+	if rest, ok = bytes.CutPrefix(line, []byte(r.noun()+" ")); ok {
+		r.source, rest, ok = cutNumber(rest)
+	}
+	return rest, ok
+}
+
+// cutNumber reads a number from 1 to a billion.
+func cutNumber(b []byte) (n int, rest []byte, ok bool) {
+	i := 0
+	for ; i < len(b) && i < 9 && b[i]-'0' <= 9; i++ {
+		n = n*10 + int(b[i]-'0')
+	}
+	return n, b[i:], n > 0 && b[0] != '0'
+}

@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"sluice/internal/config"
+	"sluice/internal/front"
+	"sluice/internal/testkit"
+)
+
+// TestDedup: a conversation is made shorter on its way by the mode of the request, the key, the
+// model, or all; equal conversations meet in the cache; the figures have it.
+func TestDedup(t *testing.T) {
+	var got atomic.Pointer[http.Request]
+	var body atomic.Pointer[string]
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if r.Method != "POST" {
+			http.NotFound(w, r)
+			return
+		}
+		text := string(b)
+		got.Store(r)
+		body.Store(&text)
+		if strings.Contains(text, `"stream":true`) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n")
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}`)
+	}))
+	t.Cleanup(up.Close)
+	cfg := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+up.URL+"/v1")
+	cfg.Server.APIKeys = []front.APIKey{{Name: "plain", Hash: front.HashKey("sk-plain")}, {Name: "off", Hash: front.HashKey("sk-off"), Dedup: "off"}, {Name: "blocks", Hash: front.HashKey("sk-blocks"), Dedup: "blocks"}}
+	cfg.Server.OpenMetrics = true
+	cfg.Dedup.Models = map[string]string{"one/b*": "blocks", "one/big": "off"}
+	g, err := New(cfg, Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := serve(t, g)
+	prompt := strings.Repeat("Answer in one line. ", 10)
+	var file strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&file, "line %d of a file\\n", i)
+	}
+	conversation := func(model, rest string) string {
+		said := func(role, text string) string { return fmt.Sprintf(`{"role":%q,"content":"%s"}`, role, text) }
+		return fmt.Sprintf(`{"model":%q,%s"messages":[%s]}`, model, rest, strings.Join([]string{said("system", prompt), said("user", "a"), said("assistant", file.String()),
+			said("system", prompt), said("user", "b"), said("assistant", file.String()), said("user", "c")}, ","))
+	}
+	ask := func(key, mode, request string) (saved, status string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/chat/completions", strings.NewReader(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+key)
+		if mode != "" {
+			req.Header.Set("X-Sluice-Dedup", mode)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != 200 {
+			t.Fatalf("%d %s", resp.StatusCode, b)
+		}
+		return resp.Header.Get("X-Sluice-Dedup"), resp.Header.Get("X-Cache")
+	}
+	const safe, blocks = "messages=1, bytes=231, ", "messages=2, bytes="
+	n := 0
+	for _, c := range []struct{ key, model, mode, saved string }{
+		{"sk-plain", "one/m", "", safe},
+		{"sk-plain", "one/m", "off", ""},
+		{"sk-plain", "one/m", "blocks", blocks},
+		{"sk-plain", "one/base", "", blocks},
+		{"sk-plain", "one/big", "", ""},
+		{"sk-plain", "one/big", "blocks", blocks},
+		{"sk-off", "one/m", "", ""},
+		{"sk-off", "one/base", "", ""},
+		{"sk-blocks", "one/m", "", blocks},
+		{"sk-blocks", "one/big", "", ""},
+	} {
+		for _, stream := range []string{"", `"stream":true,`} {
+			n++
+			request := conversation(c.model, fmt.Sprintf(`"seed":%d,`, n)+stream)
+			saved, _ := ask(c.key, c.mode, request)
+			sent := *body.Load()
+			if !strings.HasPrefix(saved, c.saved) || (c.saved == "") != (saved == "") || (saved == "") != (len(sent) >= len(request)-len("one/")) {
+				t.Errorf("%v: saved %q, want %q; %d of %d bytes are sent", c, saved, c.saved, len(sent), len(request))
+			}
+			if len(got.Load().Header["X-Sluice-Dedup"]) > 0 {
+				t.Error("the upstream sees the client's header")
+			}
+		}
+	}
+	if first, _ := ask("sk-plain", "", conversation("one/m", "")); first == "" {
+		t.Error("nothing was saved")
+	}
+	short := strings.Replace(conversation("one/m", ""), fmt.Sprintf(`{"role":"system","content":"%s"},{"role":"user","content":"b"}`, prompt), `{"role":"user","content":"b"}`, 1)
+	if saved, status := ask("sk-plain", "", short); saved != "" || status != "HIT" {
+		t.Errorf("what the same becomes shorter to: %q, %s", saved, status)
+	}
+	_, page := get(t, url+"/metrics")
+	if a, b := testkit.Total(t, page, "sluice_dedup_saved_bytes_total"), testkit.Total(t, page, "sluice_dedup_messages_total"); a < 10_000 || b < 10 {
+		t.Errorf("%d bytes, %d messages", a, b)
+	}
+}
+
+// TestDedupOff: what is never used is not in the way.
+func TestDedupOff(t *testing.T) {
+	for _, c := range []struct {
+		set func(*config.Config)
+		in  bool
+	}{
+		{func(*config.Config) {}, true},
+		{func(c *config.Config) { c.Dedup.Mode = "off" }, true}, // clients may ask for it
+		{func(c *config.Config) { c.Dedup.Mode, c.Dedup.Override = "off", false }, false},
+		{func(c *config.Config) {
+			c.Dedup.Mode, c.Dedup.Override, c.Server.APIKeys = "off", false, []front.APIKey{{Name: "a", Hash: front.HashKey("a"), Dedup: "safe"}}
+		}, true},
+		{func(c *config.Config) {
+			c.Dedup.Mode, c.Dedup.Override, c.Dedup.Models = "off", false, map[string]string{"m": "blocks"}
+		}, true},
+	} {
+		cfg := load(t)
+		c.set(cfg)
+		if in := dedupStage().key(cfg) != nil; in != c.in {
+			t.Errorf("%+v: in the chain: %v", cfg.Dedup, in)
+		}
+	}
+}
