@@ -45,7 +45,7 @@ compile:
 
 check: lint ## formatting, vet and lint
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
 
 race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
 	$(GO) test -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...

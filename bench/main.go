@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string) error {
 		return percentiles(os.Stdout, args)
 	case "codec":
 		return codecCost(ctx, os.Stdout, args)
-	case "batch", "overload", "admission", "balance":
+	case "batch", "overload", "admission", "balance", "memory":
 		return workloads()[command].run(ctx, command, args)
 	case "soak":
 		return soaked(ctx, os.Stdout, args)

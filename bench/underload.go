@@ -25,6 +25,7 @@ func workloads() map[string]workload {
 		"overload":  {overload, 1, time.Minute, "the overload"},
 		"admission": {admission, 15, time.Second, "one load"},
 		"balance":   {balancing, 1, 20 * time.Second, "one load"},
+		"memory":    {memoryWorth, 3, 8 * time.Second, "one load"},
 	}
 }
 

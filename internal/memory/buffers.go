@@ -135,7 +135,7 @@ func (p *Buffers) lend(t terms, n int) (*Buffer, error) {
 
 // kept gives a buffer that was used before, nil for none.
 func (p *Buffers) kept(class int) *Buffer {
-	if p == nil || class == classes {
+	if p == nil || class == classes || !managed {
 		return nil
 	}
 	kept := p.pools.Load()

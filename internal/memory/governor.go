@@ -82,6 +82,9 @@ func (g *Governor) Use(cfg Config) {
 	before := g.limit
 	g.limit = findLimit(g.root, cfg.Limit, g.began)
 	runtime, budget := g.limit.plan()
+	if !managed {
+		runtime, budget = noLimit, 0
+	}
 	if runtime != g.runtime {
 		debug.SetMemoryLimit(runtime)
 		g.runtime = runtime
@@ -185,13 +188,13 @@ func (g *Governor) look(now time.Time) {
 	g.mu.Lock()
 	limit, runtime, cfg := g.limit.Bytes, g.runtime, g.cfg
 	g.mu.Unlock()
-	g.gc.look(now, g.cached(), runtime, g.userGC)
+	g.gc.look(now, g.cached(), runtime, g.userGC || !managed)
 	g.mu.Lock()
 	g.bind() // first: what is cached has not to make anything scarce
 	g.mu.Unlock()
 	g.assess(now, float64(cfg.Threshold), limit, runtime)
 	g.Budget.relieve()
-	if g.gc.idle(g.collect.Load()) {
+	if managed && g.gc.idle(g.collect.Load()) {
 		g.collect.Store(false)
 		g.giveBack()
 	}

@@ -35,6 +35,7 @@ func (p *Process) Figures(r perf.Reporter) {
 	r.Counter("go_gc_cycles_total", "Garbage collections that are done.", f.number(goCycles))
 	r.Histogram("go_gc_pause_seconds", "Times for which a collection stopped all goroutines, to an eighth.", &f.pauses)
 	r.Counter("go_gc_cpu_seconds_total", "CPU time of the garbage collector, as of the last collection.", f.number(goGCCPU))
+	r.Counter("go_gc_assist_seconds_total", "CPU time that goroutines had to give to the garbage collector because they allocated, as of the last collection.", f.number(goAssist))
 	r.Ratio("go_gc_cpu_ratio", "Part of the CPU time there was that the garbage collector took, between two collections.", f.number(goGCCPU), f.number(goCPU))
 }
 

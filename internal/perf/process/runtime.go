@@ -12,6 +12,7 @@ import (
 // The runtime's metrics that are read, by their place in runtimeFigures.
 const (
 	goGCCPU = iota
+	goAssist
 	goCPU
 	goCycles
 	goLimit
@@ -30,6 +31,7 @@ const (
 
 var metricNames = [goMetrics]string{
 	goGCCPU:     "/cpu/classes/gc/total:cpu-seconds",
+	goAssist:    "/cpu/classes/gc/mark/assist:cpu-seconds",
 	goCPU:       "/cpu/classes/total:cpu-seconds",
 	goCycles:    "/gc/cycles/total:gc-cycles",
 	goLimit:     "/gc/gomemlimit:bytes",

@@ -1,0 +1,5 @@
+//go:build unmanaged
+
+package memory
+
+const managed = false
