@@ -23,6 +23,10 @@ func String(raw []byte) (string, error) {
 	return string(unquote(raw)), nil
 }
 
+// AppendText appends what raw says, which is a valid JSON string, quotes included.
+// Half a surrogate pair becomes U+FFFD.
+func AppendText(dst, raw []byte) []byte { return appendUnquoted(dst, raw[1:len(raw)-1]) }
+
 // unquote decodes a sound JSON string. Without escapes that is a part of raw.
 func unquote(raw []byte) []byte {
 	raw = raw[1 : len(raw)-1]
