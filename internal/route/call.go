@@ -227,7 +227,7 @@ func (c *call) sends(t *target) {
 	c.group, c.counted = t.group, false
 	c.req.UpstreamModel = t.model
 	if c.spool != nil {
-		c.req.BodyReader = c.spool.Reader()
+		c.req.BodyReader = c.spool.Reader(!c.req.Live && c.mayFollow())
 	}
 	if c.inPath && t.model != c.req.Model {
 		c.req.Path = modelPath(t.model)
@@ -235,6 +235,18 @@ func (c *call) sends(t *target) {
 	if c.req.Upgrade != "" && c.req.Model != "" {
 		c.req.RawQuery = modelQuery(c.req.RawQuery, t.model)
 	}
+}
+
+// mayFollow reports whether another attempt may follow the one that begins.
+func (c *call) mayFollow() bool {
+	most := c.router.cfg.Retry.MaxAttempts
+	switch {
+	case c.sent < most && c.round < most:
+		return true // in another round, if in no other way
+	case c.sent >= most && c.round > 1:
+		return false
+	}
+	return slices.ContainsFunc(c.targets, func(t target) bool { return !t.tried && !t.spent })
 }
 
 // settle keeps what became of a request that was sent to a target.

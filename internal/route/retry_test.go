@@ -188,7 +188,10 @@ func TestKeptBodyIsRepeated(t *testing.T) {
 			if got, err := io.ReadAll(req.BodyReader); string(got) != body || err != nil {
 				t.Errorf("%s, attempt %d: %q, %v", name, n, got, err)
 			}
-			held = g.Budget.Used()
+			held = max(held, g.Budget.Used())
+			if last := n == 3; last && g.Budget.Used() > 0 {
+				t.Errorf("%s: something is kept while no attempt may follow", name)
+			}
 			return nil
 		}
 		a := &fake{name: "a", serve: func(ctx context.Context, n int, req *llm.Request, out llm.Sink) error {
@@ -212,6 +215,63 @@ func TestKeptBodyIsRepeated(t *testing.T) {
 		again := name == "unreachable" || name == "503"
 		if a.count() != c.calls || (b.count() == 1) != again || (got == "b:m") != again || (held > 0) != c.keeps || g.Budget.Used() > 0 {
 			t.Errorf("%s: %q, a was asked %d times and b %d, %d bytes kept and %d afterwards", name, got, a.count(), b.count(), held, g.Budget.Used())
+		}
+	}
+}
+
+// Whether an attempt may follow does not take one that does.
+func TestMayFollow(t *testing.T) {
+	const never = "other"
+	for _, c := range []struct {
+		most, round, sent int
+		others            []target
+		want              bool
+	}{
+		{1, 1, 1, nil, false}, {1, 1, 1, []target{{}}, true}, {1, 1, 1, []target{{tried: true}}, false}, {1, 1, 1, []target{{spent: true}}, false},
+		{3, 1, 1, nil, true}, {3, 2, 2, nil, true}, {3, 3, 3, []target{{}}, false}, {3, 2, 3, []target{{}}, false}, {3, 1, 3, []target{{}}, true},
+		{3, 3, 2, nil, false}, {3, 3, 2, []target{{}}, true}, // what was not sent does not count
+	} {
+		cfg := Default()
+		cfg.Retry.MaxAttempts = c.most
+		call := &call{router: &Router{cfg: cfg}, round: c.round, sent: c.sent, targets: append(c.others, target{model: never, tried: true})}
+		if got := call.mayFollow(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// A body of which the beginning was kept before it came here is kept once.
+func TestBodyThatIsKept(t *testing.T) {
+	const body = "the whole body"
+	g := memory.New(memory.Options{})
+	g.Budget.Resize(1 << 20)
+	store := spool.New(memory.Default(), g, slog.New(slog.DiscardHandler))
+	for _, again := range []bool{true, false} {
+		kept := store.Spool(strings.NewReader(body), -1)
+		if _, err := io.ReadFull(kept.Peek(), make([]byte, 3)); err != nil {
+			t.Fatal(err)
+		}
+		before := g.Budget.Used()
+		a := &fake{name: "a", serve: func(_ context.Context, n int, req *llm.Request, out llm.Sink) error {
+			if got, err := io.ReadAll(req.BodyReader); string(got) != body || err != nil {
+				t.Errorf("attempt %d: %q, %v", n, got, err)
+			}
+			if used := g.Budget.Used(); again && n == 1 && used != before || !again && used > 0 {
+				t.Errorf("again %v, attempt %d: %d bytes are kept, %d before", again, n, used, before)
+			}
+			return status(503)()
+		}}
+		cfg := Default()
+		if cfg.Retry.BaseDelay = time.Millisecond; !again {
+			cfg.Retry.MaxAttempts = 1
+		}
+		r, err := New(cfg, []Upstream{{Name: "a", Handler: a, Models: []string{"m"}}}, Options{Spools: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask(t, r, &llm.Request{Op: llm.Passthrough, ID: "id", Method: "POST", Path: "/v1/files", Model: "m", BodyReader: kept.Reader(false), BodyLen: -1})
+		if a.count() != cfg.Retry.MaxAttempts || g.Budget.Used() > 0 {
+			t.Errorf("again %v: asked %d times, %d bytes kept", again, a.count(), g.Budget.Used())
 		}
 	}
 }

@@ -253,8 +253,9 @@ func (r *Router) prepare(ctx context.Context, req *llm.Request, c *call) (done b
 		return true, err
 	}
 	if req.BodyReader != nil && req.Upgrade == "" { // else it is read when the reply has begun
-		again := len(c.targets) > 1 || r.cfg.Retry.MaxAttempts > 1
-		c.spool = r.spools.Spool(req.BodyReader, req.BodyLen, again && !req.Live)
+		if c.spool = spool.Of(req.BodyReader); c.spool == nil {
+			c.spool = r.spools.Spool(req.BodyReader, req.BodyLen)
+		}
 	}
 	return false, nil
 }

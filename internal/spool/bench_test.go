@@ -25,8 +25,8 @@ func BenchmarkPass(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				src.Reset(body)
-				sp := s.Spool(src, size, c.keeps)
-				drain(sp.Reader(), to)
+				sp := s.Spool(src, size)
+				drain(sp.Reader(c.keeps), to)
 				sp.Last()
 				sp.End()
 			}
@@ -52,8 +52,8 @@ func TestAllocations(t *testing.T) {
 	src, to := bytes.NewReader(nil), make([]byte, 1000)
 	n := testing.AllocsPerRun(100, func() {
 		src.Reset(body)
-		sp := s.Spool(src, int64(len(body)), true)
-		drain(sp.Reader(), to)
+		sp := s.Spool(src, int64(len(body)))
+		drain(sp.Reader(true), to)
 		sp.End()
 	})
 	if n > 2 {

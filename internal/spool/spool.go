@@ -9,6 +9,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -20,6 +21,11 @@ import (
 // ErrLost is what a reader gives, an *llm.Error, that comes to where the body is not
 // kept any more. It says nothing of whoever was to have the body.
 var ErrLost error = llm.Errorf(500, "internal_error", "The request's body could not be sent again.")
+
+// ErrTooLarge is Fault of a body that is larger than any may be that is kept.
+var ErrTooLarge = errors.New("the body is larger than memory.spool_above_bytes and memory.spool_max_bytes let one be kept")
+
+var errNoMemory = errors.New("there is no memory to keep the body in, and memory.spool_max_bytes allows for no file")
 
 // errDetached ends a reader in whose place there is another one.
 var errDetached = errors.New("the body is read by somebody else")
@@ -38,7 +44,9 @@ type Spool struct {
 	touched bool      // the source was read from
 	reading bool      // a Read of the source is under way
 	keeps   bool      // what comes is kept for a reader that may follow
+	peeking bool      // current is one that Peek made
 	err     error     // of the source
+	fault   error     // why what came is not kept; nil for none
 
 	// What is kept are the bytes of the body from base to size: all that has come
 	// while base is 0. It is in buf, or in file, or there is nothing.
@@ -54,13 +62,34 @@ type reader struct {
 	at    int64
 }
 
+// Of gives the Spool that r reads from, nil for none: whoever is given a body that is
+// kept already need not keep it a second time.
+func Of(r io.Reader) *Spool {
+	if r, ok := r.(*reader); ok {
+		return r.spool
+	}
+	return nil
+}
+
 // Reader gives the body from its beginning, and ends the reader before. That one may
 // have a Read of the source under way, which waits for a slow client: it is not waited
 // for here, and what it gets is the new reader's.
-func (s *Spool) Reader() io.Reader {
+//
+// again says that another reader may follow. Where none does nothing more is kept, and
+// what is kept goes as soon as this one has read it.
+func (s *Spool) Reader(again bool) io.Reader { return s.read(again && s.store.on(), false) }
+
+// Peek is Reader for whoever looks into the body before it is known where it goes: all
+// that is read is kept for the next reader, or the Read fails (see Fault). So that this
+// takes no file where it does not read far, the first 16 KiB are in memory, whatever
+// the configuration says.
+func (s *Spool) Peek() io.Reader { return s.read(true, true) }
+
+func (s *Spool) read(keeps, peeking bool) io.Reader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current = &reader{spool: s}
+	s.keeps, s.peeking = keeps && s.base == 0, peeking
 	s.moved.Broadcast()
 	return s.current
 }
@@ -72,11 +101,18 @@ func (s *Spool) Repeatable() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.touched || s.keeps && s.base == 0
+	return !s.touched || s.base == 0 && (s.keeps || !s.reading)
 }
 
-// Last says that no reader follows the one there is: what is kept goes as soon as that
-// one has read it.
+// Fault is why something that came could not be kept, nil while that did not happen. It
+// is ErrTooLarge where it would not be otherwise at another time.
+func (s *Spool) Fault() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+// Last says that no reader follows the one there is, as Reader(false) does of another.
 func (s *Spool) Last() {
 	if s == nil {
 		return
@@ -145,7 +181,7 @@ func (s *Spool) again(r *reader, p []byte) (n int, err error) {
 // read what comes next.
 func (s *Spool) pass(r *reader, p []byte) (int, error) {
 	s.touched, s.reading = true, true
-	n, err := s.read(p)
+	n, err := s.readSource(p)
 	s.reading = false
 	if err != nil {
 		s.err = err
@@ -154,16 +190,19 @@ func (s *Spool) pass(r *reader, p []byte) (int, error) {
 		s.keep(r, p[:n])
 	}
 	s.moved.Broadcast()
-	if s.current != r {
+	switch {
+	case s.current != r:
 		return 0, errDetached
+	case s.peeking && s.fault != nil:
+		return 0, s.fault
 	}
 	r.at += int64(n)
 	s.settle()
 	return n, err
 }
 
-// read reads from the source, without s.mu.
-func (s *Spool) read(p []byte) (int, error) {
+// readSource reads from the source, without s.mu.
+func (s *Spool) readSource(p []byte) (int, error) {
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	return s.src.Read(p)
@@ -176,8 +215,8 @@ func (s *Spool) keep(r *reader, b []byte) {
 		s.base = s.size
 		return
 	}
-	if !s.hold(b) {
-		s.keeps = false
+	if err := s.hold(b); err != nil {
+		s.fault, s.keeps = err, false
 		s.drop()
 	}
 }
@@ -206,18 +245,21 @@ func (s *Spool) giveBuffer() {
 	}
 }
 
-// hold puts b behind what is kept. It reports whether all of it is kept.
-func (s *Spool) hold(b []byte) bool {
+// hold puts b, of which size tells already, behind what is kept. The error says why not
+// all of it is.
+func (s *Spool) hold(b []byte) error {
 	if s.store == nil {
-		return false
+		return ErrTooLarge
 	}
 	cfg := s.store.cfg.Load()
 	if s.file == nil && s.fit(len(b), cfg.SpoolAbove) {
 		s.buf.B = append(s.buf.B, b...)
-		return true
+		return nil
 	}
-	if s.file == nil && !s.open(cfg) {
-		return false
+	if s.file == nil {
+		if err := s.open(cfg); err != nil {
+			return err
+		}
 	}
 	return s.write(b, cfg)
 }
@@ -230,6 +272,9 @@ func (s *Spool) fit(n int, most int64) bool {
 		had = len(s.buf.B)
 	}
 	need := had + n
+	if s.peeking && need <= leastBuffer && (s.buf != nil || s.store.fit(&s.buf, need)) {
+		return true
+	}
 	if int64(need) > most || s.length > most || s.store.memory.Level() >= memory.Elevated {
 		return false
 	}
@@ -245,34 +290,41 @@ func (s *Spool) fit(n int, most int64) bool {
 }
 
 // open goes over to a file.
-func (s *Spool) open(cfg *memory.Config) bool {
-	if cfg.SpoolMax == 0 { // the user wants none
-		return false
+func (s *Spool) open(cfg *memory.Config) error {
+	switch {
+	case cfg.SpoolMax > 0:
+	case max(s.size, s.length) > cfg.SpoolAbove: // the user wants none
+		return ErrTooLarge
+	default:
+		return errNoMemory
 	}
 	file, err := openFile(cfg.SpoolDir)
 	if err != nil {
 		s.store.fail(onDisk, err)
-		return false
+		return err
 	}
 	s.store.files.Add(1)
 	s.file = file
 	if s.buf == nil {
-		return true
+		return nil
 	}
 	defer s.giveBuffer()
 	return s.write(s.buf.B, cfg)
 }
 
-func (s *Spool) write(b []byte, cfg *memory.Config) bool {
+func (s *Spool) write(b []byte, cfg *memory.Config) error {
 	n := int64(len(b))
 	if !s.store.claim(n, cfg.SpoolMax) {
 		s.store.fail(beyondMax, errBeyondMax)
-		return false
+		if s.size > cfg.SpoolMax {
+			return ErrTooLarge
+		}
+		return errBeyondMax
 	}
 	s.claimed += n
 	if _, err := s.file.Write(b); err != nil {
 		s.store.fail(onDisk, err)
-		return false
+		return fmt.Errorf("write body to file: %w", err)
 	}
-	return true
+	return nil
 }

@@ -88,15 +88,15 @@ func TestAgain(t *testing.T) {
 		for _, part := range []int{1, 10, 2} { // that the first reader reads
 			s := stored(t, func(cfg *memory.Config) { cfg.SpoolAbove = above })
 			body := noise(c.size)
-			sp := s.Spool(bytes.NewReader(body), int64(c.known), true)
-			has(t, io.LimitReader(sp.Reader(), int64(c.size/part)), body[:c.size/part])
+			sp := s.Spool(bytes.NewReader(body), int64(c.known))
+			has(t, io.LimitReader(sp.Reader(true), int64(c.size/part)), body[:c.size/part])
 			if !sp.Repeatable() {
 				t.Errorf("%+v: not repeatable", c)
 			}
-			second := sp.Reader()
+			second := sp.Reader(true)
 			if part == 2 { // which is given up too
 				has(t, io.LimitReader(second, int64(c.size/3)), body[:c.size/3])
-				second = sp.Reader()
+				second = sp.Reader(true)
 			}
 			has(t, second, body)
 			if (s.files.Load() > 0) != c.inFile {
@@ -122,22 +122,22 @@ func TestNotKept(t *testing.T) {
 		"no files":         {func(c *memory.Config) { c.SpoolMax = 0 }, true},
 	} {
 		s := stored(t, c.change)
-		sp := s.Spool(bytes.NewReader(body), -1, c.keeps)
-		if sp.Reader(); !sp.Repeatable() {
+		sp := s.Spool(bytes.NewReader(body), -1)
+		if sp.Reader(c.keeps); !sp.Repeatable() {
 			t.Errorf("%s: a body that nobody read is not repeatable", name)
 		}
-		has(t, sp.Reader(), body)
+		has(t, sp.Reader(c.keeps), body)
 		if sp.Repeatable() || s.bytes.Load() > 0 || s.account.Held() > 0 || s.files.Load() > 0 || s.failed[onDisk].Load()+s.failed[beyondMax].Load() > 0 {
 			t.Errorf("%s: repeatable, or kept", name)
 		}
-		if _, err := sp.Reader().Read(make([]byte, 1)); !errors.Is(err, ErrLost) {
+		if _, err := sp.Reader(true).Read(make([]byte, 1)); !errors.Is(err, ErrLost) {
 			t.Errorf("%s: another reader: %v", name, err)
 		}
 		sp.End()
 	}
 	var none *Store
-	sp := none.Spool(bytes.NewReader(body), -1, true)
-	has(t, sp.Reader(), body)
+	sp := none.Spool(bytes.NewReader(body), -1)
+	has(t, sp.Reader(true), body)
 	if sp.Repeatable() {
 		t.Error("no Store: repeatable")
 	}
@@ -147,6 +147,82 @@ func TestNotKept(t *testing.T) {
 	no.End()
 	if !no.Repeatable() {
 		t.Error("no body: not repeatable")
+	}
+}
+
+// What is looked into is kept or not read, and takes no file where that is little.
+func TestPeek(t *testing.T) {
+	body := noise(300_000)
+	none := func(c *memory.Config) { c.SpoolAbove, c.SpoolMax = 0, 0 }
+	for name, c := range map[string]struct {
+		change func(*memory.Config)
+		before func(*Store)
+		size   int // that is looked into
+		fault  error
+		files  uint64
+	}{
+		"little":             {nil, nil, leastBuffer, nil, 0},
+		"little, off":        {none, nil, leastBuffer, nil, 0},
+		"little, scarce":     {nil, func(s *Store) { s.memory.SetLevel(memory.Elevated) }, leastBuffer, nil, 0},
+		"little, no memory":  {nil, func(s *Store) { s.memory.Budget.Resize(1) }, 10, nil, 1},
+		"much":               {nil, nil, 200_000, nil, 0},
+		"more":               {nil, nil, 300_000, nil, 1},
+		"off":                {none, nil, leastBuffer + 1, ErrTooLarge, 0},
+		"no files":           {func(c *memory.Config) { c.SpoolMax = 0 }, nil, 300_000, ErrTooLarge, 0},
+		"too large":          {func(c *memory.Config) { c.SpoolMax = 290_000 }, nil, 300_000, ErrTooLarge, 1},
+		"too many":           {func(c *memory.Config) { c.SpoolMax = 310_000 }, func(s *Store) { s.bytes.Add(100_000) }, 300_000, errBeyondMax, 1},
+		"no memory, no file": {func(c *memory.Config) { c.SpoolMax = 0 }, func(s *Store) { s.memory.Budget.Resize(1) }, 10, errNoMemory, 0},
+		"no directory":       {func(c *memory.Config) { c.SpoolDir = "/nowhere" }, nil, 300_000, os.ErrNotExist, 0},
+	} {
+		s := stored(t, c.change)
+		if c.before != nil {
+			c.before(s)
+		}
+		sp := s.Spool(bytes.NewReader(body), -1)
+		_, err := io.CopyN(io.Discard, struct{ io.Reader }{bufferedBy(sp.Peek(), 1000)}, int64(c.size))
+		if !errors.Is(err, c.fault) || !errors.Is(sp.Fault(), c.fault) || s.files.Load() != c.files || sp.Repeatable() != (c.fault == nil) {
+			t.Errorf("%s: %v, fault %v, %d files", name, err, sp.Fault(), s.files.Load())
+		}
+		if c.fault == nil {
+			r := sp.Reader(false)
+			if Of(r) != sp {
+				t.Errorf("%s: whose reader it is does not show", name)
+			}
+			has(t, r, body)
+		}
+		sp.End()
+		if name == "too many" {
+			s.bytes.Add(-100_000)
+		}
+	}
+	if Of(strings.NewReader("")) != nil {
+		t.Error("a reader of another kind is a Spool's")
+	}
+}
+
+// Nothing more is kept for a reader that none follows; where one does all the same, it
+// has all while nothing is lost.
+func TestNoneFollows(t *testing.T) {
+	for name, above := range map[string]int64{"memory": 1 << 20, "file": 0} {
+		s := stored(t, func(cfg *memory.Config) { cfg.SpoolAbove = above })
+		body := noise(200_000)
+		sp := s.Spool(bytes.NewReader(body), -1)
+		has(t, io.LimitReader(sp.Reader(true), 100_000), body[:100_000])
+		sp.Reader(false)
+		if !sp.Repeatable() {
+			t.Errorf("%s: lost before it is read", name)
+		}
+		has(t, io.LimitReader(sp.Reader(false), 50_000), body[:50_000])
+		has(t, io.LimitReader(sp.Reader(true), 150_000), body[:150_000])
+		if !sp.Repeatable() {
+			t.Errorf("%s: not kept though another may follow", name)
+		}
+		has(t, sp.Reader(false), body)
+		testkit.Until(t, "it goes", func() bool { return s.account.Held() == 0 && s.bytes.Load() == 0 })
+		if sp.Repeatable() {
+			t.Errorf("%s: kept after the last", name)
+		}
+		sp.End()
 	}
 }
 
@@ -172,8 +248,8 @@ func TestReadUnderWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := stored(t, func(cfg *memory.Config) { cfg.SpoolAbove = above })
 			src := &gated{make(chan []byte), make(chan struct{}, 9)}
-			sp := s.Spool(src, -1, true)
-			first := sp.Reader()
+			sp := s.Spool(src, -1)
+			first := sp.Reader(true)
 			var got [2][]byte
 			var errs [2]error
 			var wg sync.WaitGroup
@@ -181,7 +257,7 @@ func TestReadUnderWay(t *testing.T) {
 			src.pieces <- []byte("one ")
 			<-src.begun
 			<-src.begun // the second Read
-			second := sp.Reader()
+			second := sp.Reader(true)
 			wg.Go(func() { got[1], errs[1] = io.ReadAll(second) })
 			src.pieces <- []byte("two ")
 			src.pieces <- []byte("three")
@@ -196,7 +272,7 @@ func TestReadUnderWay(t *testing.T) {
 			if n, err := first.Read(make([]byte, 9)); n > 0 || !errors.Is(err, errDetached) {
 				t.Errorf("first, again: %d, %v", n, err)
 			}
-			has(t, sp.Reader(), []byte("one two three"))
+			has(t, sp.Reader(true), []byte("one two three"))
 			sp.End()
 		})
 	}
@@ -207,18 +283,18 @@ func TestReadUnderWay(t *testing.T) {
 func TestEndWhileReading(t *testing.T) {
 	s := stored(t, nil)
 	src := &gated{make(chan []byte), make(chan struct{}, 9)}
-	sp := s.Spool(src, -1, true)
+	sp := s.Spool(src, -1)
 	errs := make(chan error, 3)
 	read := func(r io.Reader) {
 		_, err := io.ReadAll(r)
 		errs <- err
 	}
-	go read(sp.Reader())
+	go read(sp.Reader(true))
 	src.pieces <- []byte("x")
 	<-src.begun
 	<-src.begun
-	go read(sp.Reader())
-	third := sp.Reader()
+	go read(sp.Reader(true))
+	third := sp.Reader(true)
 	if err := <-errs; !errors.Is(err, errDetached) { // the second's, or its Read's
 		t.Error(err)
 	}
@@ -245,9 +321,9 @@ func TestLast(t *testing.T) {
 	body := noise(200_000)
 	for name, above := range map[string]int64{"memory": 1 << 20, "file": 0} {
 		s := stored(t, func(cfg *memory.Config) { cfg.SpoolAbove = above })
-		sp := s.Spool(bytes.NewReader(body), -1, true)
-		has(t, io.LimitReader(sp.Reader(), 100_000), body[:100_000])
-		second := sp.Reader()
+		sp := s.Spool(bytes.NewReader(body), -1)
+		has(t, io.LimitReader(sp.Reader(true), 100_000), body[:100_000])
+		second := sp.Reader(true)
 		has(t, io.LimitReader(second, 50_000), body[:50_000])
 		sp.Last()
 		if s.account.Held() == 0 && s.bytes.Load() == 0 {
@@ -263,15 +339,15 @@ func TestLast(t *testing.T) {
 	}
 	s := stored(t, nil)
 	src := &gated{make(chan []byte), make(chan struct{}, 9)}
-	sp := s.Spool(src, -1, true)
+	sp := s.Spool(src, -1)
 	stale := make(chan error)
-	first := sp.Reader()
+	first := sp.Reader(true)
 	go func() {
 		_, err := first.Read(make([]byte, 99))
 		stale <- err
 	}()
 	<-src.begun
-	second := sp.Reader()
+	second := sp.Reader(true)
 	sp.Last()
 	src.pieces <- []byte("kept")
 	if err := <-stale; !errors.Is(err, errDetached) {
@@ -286,9 +362,9 @@ func TestLast(t *testing.T) {
 func TestSourceFails(t *testing.T) {
 	s := stored(t, nil)
 	slow := llm.Errorf(408, "request_timeout", "too slow")
-	sp := s.Spool(io.MultiReader(strings.NewReader("some"), iotest.ErrReader(slow)), 100, true)
+	sp := s.Spool(io.MultiReader(strings.NewReader("some"), iotest.ErrReader(slow)), 100)
 	for range 2 {
-		got, err := io.ReadAll(sp.Reader())
+		got, err := io.ReadAll(sp.Reader(true))
 		if e, ok := errors.AsType[*llm.Error](err); string(got) != "some" || !ok || e != slow {
 			t.Errorf("%q, %v", got, err)
 		}
@@ -307,10 +383,10 @@ func TestManyReaders(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			length = int64(len(body))
 		}
-		sp := s.Spool(&halting{r: bytes.NewReader(body), rnd: rand.New(rand.NewPCG(seed, 1))}, length, true)
+		sp := s.Spool(&halting{r: bytes.NewReader(body), rnd: rand.New(rand.NewPCG(seed, 1))}, length)
 		var wg sync.WaitGroup
 		for n := rnd.IntN(4); n >= 0; n-- {
-			r, last, size := sp.Reader(), n == 0, 1+rnd.IntN(40_000)
+			r, last, size := sp.Reader(true), n == 0, 1+rnd.IntN(40_000)
 			if last && rnd.IntN(2) == 0 {
 				sp.Last()
 			}
@@ -357,8 +433,8 @@ func (s *sized) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), s.s
 func TestScarceMemory(t *testing.T) {
 	body := noise(100_000)
 	s := stored(t, nil)
-	sp := s.Spool(bytes.NewReader(body), -1, true)
-	r := sp.Reader()
+	sp := s.Spool(bytes.NewReader(body), -1)
+	r := sp.Reader(true)
 	has(t, io.LimitReader(r, 1000), body[:1000])
 	if s.files.Load() > 0 {
 		t.Error("in a file though there is memory")
@@ -369,16 +445,16 @@ func TestScarceMemory(t *testing.T) {
 		t.Error("not in a file though memory is scarce")
 	}
 	s.memory.SetLevel(memory.Normal)
-	has(t, sp.Reader(), body)
+	has(t, sp.Reader(true), body)
 	sp.End()
 
 	s.memory.Budget.Resize(1000)
-	sp = s.Spool(bytes.NewReader(body), -1, true)
-	has(t, sp.Reader(), body)
+	sp = s.Spool(bytes.NewReader(body), -1)
+	has(t, sp.Reader(true), body)
 	if s.files.Load() != 2 || s.memory.Budget.Used() > 0 {
 		t.Error("not in a file though there is no memory")
 	}
-	has(t, sp.Reader(), body)
+	has(t, sp.Reader(true), body)
 	sp.End()
 }
 
@@ -400,8 +476,8 @@ func TestFaultsOfTheDisk(t *testing.T) {
 		"never so much": {func(c *memory.Config) { c.SpoolMax = 1 }, beyondMax},
 	} {
 		s := stored(t, c.change)
-		sp := s.Spool(bytes.NewReader(body), -1, true)
-		has(t, sp.Reader(), body)
+		sp := s.Spool(bytes.NewReader(body), -1)
+		has(t, sp.Reader(true), body)
 		if sp.Repeatable() || s.failed[c.why].Load() != 1 || s.account.Held() > 0 {
 			t.Errorf("%s: repeatable %v, %d failures", name, sp.Repeatable(), s.failed[c.why].Load())
 		}
@@ -437,8 +513,8 @@ func TestLimitsOfTheProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	body := noise(500_000)
-	sp := s.Spool(bytes.NewReader(body), -1, true)
-	has(t, sp.Reader(), body)
+	sp := s.Spool(bytes.NewReader(body), -1)
+	has(t, sp.Reader(true), body)
 	if err := unix.Setrlimit(resource, &before); err != nil {
 		t.Fatal(err)
 	}
@@ -452,12 +528,12 @@ func TestLimitsOfTheProcess(t *testing.T) {
 // A reader is told where a file cannot be read any more.
 func TestFileBreaks(t *testing.T) {
 	s := stored(t, func(cfg *memory.Config) { cfg.SpoolAbove = 0 })
-	sp := s.Spool(strings.NewReader("body"), -1, true)
-	has(t, sp.Reader(), []byte("body"))
+	sp := s.Spool(strings.NewReader("body"), -1)
+	has(t, sp.Reader(true), []byte("body"))
 	if err := sp.file.Truncate(0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.ReadAll(sp.Reader()); !errors.Is(err, ErrLost) || sp.Repeatable() || s.failed[onDisk].Load() != 1 {
+	if _, err := io.ReadAll(sp.Reader(true)); !errors.Is(err, ErrLost) || sp.Repeatable() || s.failed[onDisk].Load() != 1 {
 		t.Errorf("%v, repeatable %v", err, sp.Repeatable())
 	}
 	sp.End()
@@ -469,8 +545,8 @@ func TestFailuresAreLogged(t *testing.T) {
 		var log testkit.Buffer
 		s := New(memory.Config{SpoolDir: "/nowhere", SpoolMax: 1}, memory.New(memory.Options{}), slog.New(slog.NewTextHandler(&log, nil)))
 		for range 121 {
-			sp := s.Spool(strings.NewReader("x"), -1, true)
-			has(t, sp.Reader(), []byte("x"))
+			sp := s.Spool(strings.NewReader("x"), -1)
+			has(t, sp.Reader(true), []byte("x"))
 			sp.End()
 			time.Sleep(time.Second)
 		}

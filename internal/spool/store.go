@@ -55,10 +55,10 @@ func New(cfg memory.Config, g *memory.Governor, log *slog.Logger) *Store {
 func (s *Store) Use(cfg memory.Config) { s.cfg.Store(&cfg) }
 
 // Spool makes the Spool of a body that src gives, of length bytes or, where that is
-// below 0, of nobody knows how many. What comes is kept only where keeps says so.
-// src is not read before a reader is. End is to be called, whatever comes.
-func (s *Store) Spool(src io.Reader, length int64, keeps bool) *Spool {
-	sp := &Spool{store: s, src: src, length: length, keeps: keeps && s.on()}
+// below 0, of nobody knows how many. src is not read before a reader is. End is to be
+// called, whatever comes.
+func (s *Store) Spool(src io.Reader, length int64) *Spool {
+	sp := &Spool{store: s, src: src, length: length}
 	sp.moved.L = &sp.mu
 	return sp
 }
@@ -72,7 +72,8 @@ func (s *Store) on() bool {
 	return cfg.SpoolAbove > 0 || cfg.SpoolMax > 0
 }
 
-// leastBuffer is what a body of unknown length begins with, in bytes.
+// leastBuffer is what a body of unknown length begins with, in bytes, and one that is
+// looked into (Spool.Peek).
 const leastBuffer = 16 << 10
 
 // fit makes *b, which may be nil, a buffer that holds what it does, with room for n
@@ -131,7 +132,7 @@ func (s *Store) fail(r reason, err error) {
 	if last := s.told.Load(); last > 0 && now-last < int64(tellEvery) || !s.told.CompareAndSwap(last, now) {
 		return
 	}
-	s.log.Warn("bodies that are passed on cannot be kept, so that their calls are not sent again", "error", err)
+	s.log.Warn("bodies that are passed on cannot be kept: their calls are not sent again, and forms that do not begin with their model are refused", "error", err)
 }
 
 // places are the directories to try, in turn; the user's alone where he names one.
@@ -180,11 +181,11 @@ func openRemoved(dir string) (*os.File, error) {
 
 // Figures implements perf.Source.
 func (s *Store) Figures(r perf.Reporter) {
-	r.Gauge("spool_file_bytes", "Bytes of bodies that are kept in files while they pass, for another attempt.", float64(s.bytes.Load()))
+	r.Gauge("spool_file_bytes", "Bytes of bodies that are kept in files while they pass, for another attempt, or until their model comes.", float64(s.bytes.Load()))
 	r.Counter("spool_files_total", "Bodies that were kept in a file while they passed.", float64(s.files.Load()))
 	r.Counter("spool_repeated_total", "Times that a body which had passed was read again for another attempt.", float64(s.repeated.Load()))
 	for k := range reasons {
-		r.Counter("spool_failed_total", "Bodies that could not be kept, by why: the disk, or memory.spool_max_bytes. Their calls went on, with no other attempt.",
+		r.Counter("spool_failed_total", "Bodies that could not be kept, by why: the disk, or memory.spool_max_bytes. Their calls went on, with no other attempt; forms of which the model had not come were refused.",
 			float64(s.failed[k].Load()), "reason", k.String())
 	}
 }
