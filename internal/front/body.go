@@ -128,14 +128,6 @@ func (l *lent) Read(p []byte) (int, error) {
 	return l.src.Read(p)
 }
 
-// lend gives the handlers the body that is not held.
-func (in *request) lend() {
-	if in.req.BodyReader != nil {
-		in.lent = &lent{src: in.req.BodyReader}
-		in.req.BodyReader = in.lent
-	}
-}
-
 // takeBack ends what they read.
 func (in *request) takeBack() {
 	l := in.lent

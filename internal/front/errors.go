@@ -1,6 +1,7 @@
 package front
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/spool"
 )
 
 // errDraining answers requests that come after the end was asked for.
@@ -53,6 +55,20 @@ func shown(s string) string {
 
 func errTooLarge(limit int64) *llm.Error {
 	return llm.Errorf(413, "request_too_large", "The request's body is larger than the %d bytes that the gateway takes.", limit)
+}
+
+// errNoModelYet refuses a form whose model has not come while what came before could not
+// be kept any more, for a fault that spool.Spool has.
+func errNoModelYet(fault error) error {
+	const advice = "Put the form's field \"model\" before the file: then none of it has to be kept"
+	e := llm.Errorf(503, "gateway_overloaded", "The gateway has no room now to keep a form until its model comes. %s. Or try again shortly.", advice)
+	e.Fault, e.RetryAfter = llm.Lacking, time.Second
+	if errors.Is(fault, spool.ErrTooLarge) {
+		e = llm.Errorf(413, "request_too_large", "The form is larger than what the gateway keeps until its model comes. %s.", advice)
+		e.Param = "model"
+	}
+	e.Err = fault
+	return e
 }
 
 // errJSON says where in body a fault is.

@@ -87,9 +87,7 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 	x.in.dropBody()
 	s.held.Give(x.in.reserved)
 	s.buffers.Put(x.rec.kept)
-	if x.in.spool != nil {
-		x.in.spool.close()
-	}
+	x.in.spool.End()
 	x.st.release()
 	live, own := x.live, x.in.own != nil
 	if ending == engine.Whole && !x.out.unfit {

@@ -1,12 +1,11 @@
 package front
 
 import (
-	"bytes"
-	"fmt"
+	"errors"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
-	"os"
 	"strings"
 
 	"sluice/internal/front/engine"
@@ -14,12 +13,16 @@ import (
 	"sluice/internal/llm"
 )
 
-// peekBytes is how much of an upload is held in memory while its model is
-// looked for; what is more goes to a file.
-const peekBytes = 256 << 10
-
 // maxModel bounds a model's name in a form, in bytes.
 const maxModel = 1 << 10
+
+// maxPartHead bounds what is read to find the head of a form's part, in bytes, and
+// maxDisposition the field of it that stays in memory while the part comes. The library
+// would hold 10 MiB, of which no budget knows.
+const (
+	maxPartHead    = 8 << 10
+	maxDisposition = 2 << 10
+)
 
 // codecPaths begin the paths of the codec's requests, which name no model and
 // which the codec reads itself: a batch is large, and its messages may have any
@@ -51,10 +54,11 @@ func (in *request) readPassthrough() error {
 	if q.Length > in.body.limit {
 		return in.body.fail(errTooLarge(in.body.limit))
 	}
-	in.req.BodyReader, in.req.BodyLen, in.req.Live = &in.body, q.Length, in.body.live
+	in.lent = &lent{src: &in.body}
+	in.req.BodyReader, in.req.BodyLen, in.req.Live = in.lent, q.Length, in.body.live
 	in.e.Duplex() // what is read as it comes may be answered as it comes
 	kind, params, err := mime.ParseMediaType(contentType)
-	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || coding != "" {
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" || coding != "" || strings.HasPrefix(in.req.Path, codecPaths) {
 		return nil
 	}
 	return in.peekForm(params["boundary"])
@@ -78,95 +82,74 @@ func (in *request) peekJSON() error {
 	return nil
 }
 
-// peekForm reads a form up to the part that names the model. The bytes that
-// were read are sent on before the rest.
+// peekForm reads a form up to the part that names the model. What was read is kept, as
+// route keeps bodies for another attempt, and read again with the rest.
 func (in *request) peekForm(boundary string) error {
-	in.spool = &spool{}
-	form := multipart.NewReader(io.TeeReader(&in.body, in.spool), boundary)
-	var err error
-	for in.req.Model == "" {
-		var part *multipart.Part
-		if part, err = form.NextRawPart(); err != nil {
-			break
-		}
-		if part.FormName() != "model" || part.FileName() != "" {
-			continue
-		}
-		var model []byte
-		if model, err = io.ReadAll(io.LimitReader(part, maxModel+1)); err != nil || len(model) > maxModel {
-			break
-		}
-		in.req.Model = string(model)
-	}
+	in.spool = in.s.spools.Spool(in.lent, in.req.BodyLen)
+	in.req.Model = in.formModel(in.spool.Peek(), boundary)
 	if err := in.body.failed(); err != nil {
 		return err
 	}
-	if in.spool.err != nil {
-		return in.spool.err
+	if err := in.spool.Fault(); err != nil {
+		return in.refuseBody(errNoModelYet(err))
 	}
 	// A form that cannot be read goes on as it is; the upstream says what is wrong.
-	held, err := in.spool.reader()
-	if err != nil {
-		return err
-	}
-	in.req.BodyReader = io.MultiReader(held, &in.body)
+	in.req.BodyReader = in.spool.Reader(false)
 	return nil
 }
 
-// spool holds the beginning of a body, first in memory, then in a file that has
-// no name any more and so never outlives the process.
-type spool struct {
-	mem  bytes.Buffer
-	file *os.File
-	err  error
-}
-
-func (s *spool) Write(p []byte) (int, error) {
-	if s.file == nil && s.mem.Len()+len(p) > peekBytes {
-		if err := s.overflow(); err != nil {
-			s.err = fmt.Errorf("spool upload: %w", err)
+// formModel looks for the model in a form, as far as that can be read.
+func (in *request) formModel(src io.Reader, boundary string) string {
+	bounded := &bounded{src: src}
+	form := multipart.NewReader(bounded, boundary)
+	for {
+		bounded.left = maxPartHead
+		part, err := form.NextRawPart()
+		if err != nil || len(part.Header.Get("Content-Disposition")) > maxDisposition {
+			return ""
+		}
+		name, isFile := part.FormName(), part.FileName() != ""
+		part.Header = nil // the part may take long to come
+		if isFile && hasNoModel(in.req.Path) {
+			return ""
+		}
+		bounded.left = math.MaxInt64
+		if name != "model" || isFile {
+			if _, err := io.Copy(io.Discard, part); err != nil {
+				return ""
+			}
+			continue
+		}
+		model, err := io.ReadAll(io.LimitReader(part, maxModel+1))
+		if err != nil || len(model) > maxModel {
+			return ""
+		}
+		if len(model) > 0 {
+			return string(model)
 		}
 	}
-	if s.err != nil {
-		return 0, s.err
-	}
-	if s.file == nil {
-		return s.mem.Write(p)
-	}
-	n, err := s.file.Write(p)
-	if err != nil {
-		s.err = fmt.Errorf("spool upload: %w", err)
-	}
-	return n, s.err
 }
 
-func (s *spool) overflow() error {
-	f, err := os.CreateTemp("", "sluice-upload-*")
-	if err != nil {
-		return err
-	}
-	s.file = f
-	if err := os.Remove(f.Name()); err != nil {
-		return err
-	}
-	_, err = f.Write(s.mem.Bytes())
-	s.mem = bytes.Buffer{}
-	return err
+// hasNoModel reports whether a path is one of those whose forms name no model and often
+// are large: it is looked for before the file only, as some gateways have it there.
+func hasNoModel(path string) bool {
+	return path == "/v1/files" || strings.HasPrefix(path, "/v1/uploads/")
 }
 
-// reader returns what was written, from its beginning.
-func (s *spool) reader() (io.Reader, error) {
-	if s.file == nil {
-		return &s.mem, nil
-	}
-	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read spooled upload: %w", err)
-	}
-	return s.file, nil
+// bounded gives so much and no more.
+type bounded struct {
+	src  io.Reader
+	left int64
 }
 
-func (s *spool) close() {
-	if s.file != nil {
-		_ = s.file.Close()
+var errBounded = errors.New("a part's head is too long")
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errBounded
 	}
+	n, err := b.src.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
 }

@@ -13,6 +13,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/perf"
+	"sluice/internal/spool"
 )
 
 // request is the reading of a request: whose it is, where it goes, its header and its
@@ -28,9 +29,9 @@ type request struct {
 	buf        *memory.Buffer // backs req.Body
 	reserved   int64          // bytes of memory, without those of the body
 	bodyRoom   memory.Claim   // for the body
-	spool      *spool
-	tenant     *tenant // whose key it is; nil before that is known
-	own        *Route  // answers instead of the handlers
+	spool      *spool.Spool   // of a form; nil for none
+	tenant     *tenant        // whose key it is; nil before that is known
+	own        *Route         // answers instead of the handlers
 	trace      perf.Trace
 }
 

@@ -78,7 +78,6 @@ func (x *exchange) prepare() error {
 	if err != nil {
 		return err
 	}
-	in.lend()
 	x.out.startHeartbeat()
 	return nil
 }

@@ -29,6 +29,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/perf"
+	"sluice/internal/spool"
 )
 
 // Options are what a Server needs besides its configuration. Every one may be
@@ -39,6 +40,10 @@ type Options struct {
 	Version string       // goes into the Server header as "sluice/VERSION"
 
 	Memory *memory.Governor // makes its own, without bounds, by default
+
+	// Spools keep forms aside until their model comes; it makes its own of Memory, with
+	// the bounds that memory.Default has, by default.
+	Spools *spool.Store
 
 	// Observers are told of every API request when it has ended. Those to
 	// /healthz, /readyz, /metrics and Pages are none.
@@ -97,6 +102,7 @@ type Server struct {
 
 	memory *memory.Governor
 	held   *memory.Account // what requests hold
+	spools *spool.Store
 
 	connected *memory.Account // what open connections take
 
@@ -213,6 +219,9 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 	}
 	if o.Version != "" {
 		s.server += "/" + o.Version
+	}
+	if s.spools = o.Spools; s.spools == nil {
+		s.spools = spool.New(memory.Default(), s.memory, s.log)
 	}
 	s.state.Store(st)
 	s.base, s.cutShort = context.WithCancelCause(context.Background())

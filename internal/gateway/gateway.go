@@ -113,6 +113,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 	profile := &profiles.Profiles{}
 	g.front, err = front.New(frontConfig(cfg, g.chain), cfg.Stream.StreamConfig, g.chain.handler, front.Options{
 		Memory:  g.memory,
+		Spools:  g.spools,
 		Logger:  g.log,
 		Metrics: g.figures,
 		Version: g.opts.Version,

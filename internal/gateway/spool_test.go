@@ -217,6 +217,29 @@ func TestUploadIsSentAgain(t *testing.T) {
 	}
 }
 
+// A form whose model comes last is kept once: until it has come, and for another attempt.
+func TestUploadWithItsModelLast(t *testing.T) {
+	one, two := taking(t, wholly(503)), taking(t, wholly(200))
+	_, url := uploading(t, one, two, nil)
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	file, err := w.CreateFormFile("file", "speech.wav")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = file.Write(make([]byte, 5<<20))
+	_ = w.WriteField("model", "m")
+	_ = w.Close()
+	status, text, err := sendUp(t.Context(), url, w.FormDataContentType(), bytes.NewReader(b.Bytes()))
+	asks, _ := one.have()
+	if _, got := two.have(); err != nil || status != 200 || asks != 1 || len(got) != 1 || !bytes.Equal(got[0], b.Bytes()) {
+		t.Fatalf("%d %q %v, asked %d times, %d bodies", status, text, err, asks, len(got))
+	}
+	if _, page := get(t, url+"/metrics"); !strings.Contains(page, "sluice_spool_files_total 1\n") {
+		t.Error("it was not kept in one file")
+	}
+}
+
 // A client that sends slowly loses nothing when an upstream refuses what it has not
 // sent yet; and one that leaves has nothing kept.
 func TestSlowUpload(t *testing.T) {
