@@ -17,7 +17,8 @@
 // other histograms. "bench batch", "bench overload", "bench admission" and "bench
 // balance" measure what batching, admission and balancing bring, and what admission
 // costs, before an upstream that takes a while for a call and for each of its items.
-// "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
+// "bench dedup" computes what de-duplication takes out of recorded conversations, and off
+// their bill. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
 // something leaks.
 package main
 
@@ -97,6 +98,8 @@ func run(ctx context.Context, args []string) error {
 		return beside(ctx, command, args)
 	case "traces":
 		return hitRatios(os.Stdout, args)
+	case "dedup":
+		return dedupSavings(os.Stdout, args)
 	case "percentiles":
 		return percentiles(os.Stdout, args)
 	case "codec":

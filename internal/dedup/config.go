@@ -167,15 +167,16 @@ func (r *rules) ofModel(model string) llm.DedupMode {
 }
 
 // pays reports whether it pays to rewrite a message that an earlier request ended with: one of
-// size bytes, of which saved are then not sent.
+// size bytes, of which saved are then not sent, after so many turns of the model.
 //
 // Up to here the service has it in its cache, and all that follows it is to be written there in
 // either case. To read it as it is costs 0.1 of the price of its bytes, to write what becomes
-// of it 1.25, once; each later turn then saves 0.1 of what is not there any more. It pays at
-// once from 92 % on. See docs/decisions for what was simulated.
-func (r *rules) pays(size, saved, _ int) bool {
+// of it 1.25, once; each later turn then saves 0.1 of what is not there any more. How many there
+// will be nobody knows: one that has had n turns is taken to have n/4 more.
+// docs/decisions/0028-saying-things-once.md has what others made of recorded conversations.
+func (r *rules) pays(size, saved, turns int) bool {
 	const write, read = 125, 10 // in hundredths
-	return !r.PromptCache || write*(size-saved) <= read*size
+	return !r.PromptCache || write*(size-saved) <= read*(size+saved*turns/4)
 }
 
 // alike reports whether two prompts, as they stand in the body, are the same but for what is

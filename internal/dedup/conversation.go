@@ -14,10 +14,27 @@ import (
 type conversation struct {
 	body         []byte
 	messages     []message
-	texts        []llm.Span // between the quotes, of all messages in their order
-	instructions llm.Span   // text of /v1/responses; empty for none
-	items        bool       // the messages are items of /v1/responses
+	texts        []text // of all messages in their order
+	instructions text   // of /v1/responses; empty for none
+	items        bool   // the messages are items of /v1/responses
+
+	// noting has the lines of texts be noted: starts has where each begins, and behind those
+	// of a text where one more would, two bytes after its end. A line is known by its place
+	// there.
+	noting bool
+	starts []uint32
 }
+
+// text is what stands between the quotes of a string. Its lines, which end with the escape \n,
+// are those from first on; a crowded text has none.
+type text struct {
+	llm.Span
+	first, lines int
+}
+
+// start and end give where a line begins and ends.
+func (c *conversation) start(line int) int { return int(c.starts[line]) }
+func (c *conversation) end(line int) int   { return int(c.starts[line+1]) - 2 }
 
 // message is an element of messages or input.
 type message struct {
@@ -66,9 +83,14 @@ func roleOf(raw []byte) role {
 	}
 }
 
-// read finds the messages. It is false where the request has none that are to be looked at.
-func (c *conversation) read(op llm.Operation, body []byte) bool {
-	c.body, c.messages, c.texts, c.instructions = body, c.messages[:0], c.texts[:0], llm.Span{}
+// read finds the messages, and where noting says so the lines of their texts. It is false where
+// the request has none that are to be looked at.
+func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
+	c.body, c.messages, c.texts, c.instructions = body, c.messages[:0], c.texts[:0], text{}
+	c.noting, c.starts = noting, c.starts[:0]
+	if noting {
+		c.starts = slices.Grow(c.starts, len(body)/32)
+	}
 	c.items = op == llm.Response
 	list := "messages"
 	if c.items {
@@ -99,7 +121,7 @@ func (c *conversation) read(op llm.Operation, body []byte) bool {
 				if c.instructions.End > 0 {
 					sure = false
 				}
-				return c.text(at, &c.instructions)
+				return c.readText(at, &c.instructions)
 			}
 		case "previous_response_id", "conversation", "prompt":
 			// There are messages before these, which are not to be seen.
@@ -186,13 +208,26 @@ func space(b []byte, i int) int {
 	return i
 }
 
-// text reads the string at i.
-func (c *conversation) text(i int, s *llm.Span) int {
-	end := jsonscan.TextEnd(c.body, i+1)
-	if end > 0 {
-		*s = llm.Span{Start: i + 1, End: end - 1}
+// readText reads the string at i.
+func (c *conversation) readText(i int, t *text) int {
+	t.Start, t.first = i+1, len(c.starts)
+	if c.noting {
+		c.starts = append(c.starts, uint32(i+1))
 	}
-	return end
+	if t.End = c.scan(i + 1); t.End < 0 {
+		return -1
+	}
+	switch t.lines = len(c.starts) - t.first; {
+	case t.lines > crowd(t.End-t.Start):
+		c.starts, t.lines = c.starts[:t.first], 0
+	case t.lines > 0:
+		if c.start(t.first+t.lines-1) == t.End { // nothing stands behind the last \n
+			t.lines--
+		} else {
+			c.starts = append(c.starts, uint32(t.End+2))
+		}
+	}
+	return t.End + 1
 }
 
 // members of a message that are looked at, each of which may be there once.
@@ -207,7 +242,7 @@ const (
 // readMessage reads an element and notes it. Below 0 it is one not to be looked into, and
 // nothing was noted.
 func (c *conversation) readMessage(i int) int {
-	m := message{from: len(c.texts)}
+	m, starts := message{from: len(c.texts)}, len(c.starts)
 	var kind, content, output llm.Span
 	seen := 0
 	end := c.object(i, func(key []byte, at int) int {
@@ -247,7 +282,7 @@ func (c *conversation) readMessage(i int) int {
 		return end
 	})
 	if end < 0 || !c.classify(&m, kind, seen) {
-		c.texts = c.texts[:m.from]
+		c.texts, c.starts = c.texts[:m.from], c.starts[:starts]
 		return -1
 	}
 	m.Span, m.to = llm.Span{Start: i, End: end}, len(c.texts)
@@ -279,8 +314,8 @@ func (c *conversation) classify(m *message, kind llm.Span, seen int) bool {
 func (c *conversation) readContent(i int, m *message) int {
 	switch c.body[i] {
 	case '"':
-		c.texts = append(c.texts, llm.Span{})
-		return c.text(i, &c.texts[len(c.texts)-1])
+		c.texts = append(c.texts, text{})
+		return c.readText(i, &c.texts[len(c.texts)-1])
 	case 'n':
 		return jsonscan.ValueEnd(c.body, i)
 	case '[':
@@ -291,7 +326,8 @@ func (c *conversation) readContent(i int, m *message) int {
 
 // readPart reads a part of a content. Below 0 its message is not looked into.
 func (c *conversation) readPart(i int, m *message) int {
-	var kind, text llm.Span
+	var kind llm.Span
+	var said text
 	kinds, texts := 0, 0
 	end := c.object(i, func(key []byte, at int) int {
 		end := -1
@@ -302,7 +338,7 @@ func (c *conversation) readPart(i int, m *message) int {
 			kind = llm.Span{Start: at, End: end}
 		case "text":
 			if texts++; c.body[at] == '"' {
-				end = c.text(at, &text)
+				end = c.readText(at, &said)
 			}
 		case "annotations": // count characters of the text
 			end = jsonscan.ValueEnd(c.body, at)
@@ -320,7 +356,7 @@ func (c *conversation) readPart(i int, m *message) int {
 		if texts != 1 {
 			return -1
 		}
-		c.texts = append(c.texts, text)
+		c.texts = append(c.texts, said)
 	case `"image_url"`, `"input_image"`, `"image_file"`, `"input_audio"`, `"file"`, `"input_file"`, `"refusal"`, `"video_url"`, `"audio_url"`:
 		if texts != 0 {
 			return -1
@@ -332,7 +368,7 @@ func (c *conversation) readPart(i int, m *message) int {
 }
 
 // of gives the texts of a message.
-func (c *conversation) of(m *message) []llm.Span { return c.texts[m.from:m.to] }
+func (c *conversation) of(m *message) []text { return c.texts[m.from:m.to] }
 
 // repeats reports whether two messages are the same role and the same text, and nothing else.
 func (c *conversation) repeats(a, b *message) bool {
@@ -351,16 +387,4 @@ func (c *conversation) size(m *message) (n int) {
 		n += s.End - s.Start
 	}
 	return n
-}
-
-// textAt gives the text that has a byte of the body.
-func (c *conversation) textAt(i int) llm.Span {
-	if s := c.instructions; i >= s.Start && i < s.End {
-		return s
-	}
-	n, found := slices.BinarySearchFunc(c.texts, i, func(s llm.Span, i int) int { return s.Start - i })
-	if !found {
-		n--
-	}
-	return c.texts[n]
 }

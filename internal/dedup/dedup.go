@@ -66,7 +66,7 @@ type work struct {
 }
 
 // keepPlan is how much memory in bytes a plan may keep for use again.
-const keepPlan = 256 << 10
+const keepPlan = 1 << 20
 
 // verdict is what became of a request.
 type verdict uint8
@@ -104,18 +104,21 @@ func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) 
 	d := w.d
 	w.plan, _ = d.plans.Get().(*plan)
 	p := w.plan
-	switch {
-	case !p.read(req.Op, req.Body):
-		return unsure
-	case len(p.messages) < 2:
-		return unchanged
-	}
-	if mode == llm.DedupBlocks && len(req.Body) >= 2*d.rules.MinBlock {
-		n := int64(indexSize(len(req.Body)))
+	blocks := mode == llm.DedupBlocks && len(req.Body) >= 2*d.rules.MinBlock
+	if blocks {
+		n := int64(planSize(len(req.Body)))
 		if !d.account.Take(n) {
 			return lacking
 		}
 		w.reserved = n
+	}
+	switch {
+	case !p.read(req.Op, req.Body, blocks):
+		return unsure
+	case len(p.messages) < 2:
+		return unchanged
+	case !blocks:
+		mode = llm.DedupSafe
 	}
 	if !p.make(mode, d.rules, notes) {
 		return unchanged
@@ -182,7 +185,7 @@ func (w *work) dropBody() {
 
 // room is what a plan holds, in bytes.
 func (p *plan) room() int {
-	return 56*cap(p.messages) + 16*cap(p.texts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
+	return 56*cap(p.messages) + 32*cap(p.texts) + 4*cap(p.starts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
 		4*cap(p.numbers) + 152*cap(p.blocks) + cap(p.marks) + 32*cap(p.edits) + 40*cap(p.replacements)
 }
 

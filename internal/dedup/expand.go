@@ -24,14 +24,21 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 		return nil, err
 	}
 	x := expander{wording: &rules.wording}
-	if (op != llm.Chat && op != llm.Response) || !x.read(op, body) {
+	if (op != llm.Chat && op != llm.Response) || !x.read(op, body, true) {
 		return body, nil
 	}
 	for i := range max(len(x.messages)-1, 0) {
-		m := &x.messages[i]
-		line := 0
-		for _, s := range x.of(m) {
-			line = x.text(i, s, line)
+		number := 0 // of a line of the message
+		for _, t := range x.of(&x.messages[i]) {
+			for line := t.first; line < t.first+t.lines; line++ {
+				at, end := x.start(line), x.end(line)
+				if x.wording.begins(body[at:end]) {
+					if said, ok := x.resolve(i, number, body[at:end]); ok {
+						x.replacements = append(x.replacements, llm.Replacement{Span: llm.Span{Start: at, End: end}, With: said})
+					}
+				}
+				number++
+			}
 		}
 	}
 	out := make([]byte, 0, len(body))
@@ -47,82 +54,51 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 type expander struct {
 	conversation
 	wording      *wording
-	starts       map[int][]int // where the lines of a message begin, by the message
 	replacements []llm.Replacement
 }
 
-// text looks through a text of message i, whose first line is that number of the message.
-func (x *expander) text(i int, s llm.Span, line int) (next int) {
-	b := x.body
-	for at := s.Start; at < s.End; line++ {
-		end, follow := lineEnd(b, at, s.End)
-		if x.wording.begins(b[at:end]) {
-			if said, ok := x.resolve(i, line, b[at:end]); ok {
-				x.replacements = append(x.replacements, llm.Replacement{Span: llm.Span{Start: at, End: end}, With: said})
-			}
-		}
-		at = follow
-	}
-	return line
-}
-
-// resolve gives what a line of message i stands for, if it is a reference.
-func (x *expander) resolve(i, line int, ref []byte) (said []byte, ok bool) {
+// resolve gives what a line of message i, which is that number of it, stands for, if it is a
+// reference.
+func (x *expander) resolve(i, number int, ref []byte) (said []byte, ok bool) {
 	r, ok := x.wording.parse(ref, x.items)
 	if !ok {
 		return nil, false
 	}
-	source := r.source - 1
-	switch r.source {
-	case sourceHere:
-		source = i
-		ok = r.last <= line
-	case sourceInstructions:
-		source = -1
-	default:
-		ok = source < i
+	var texts []text
+	switch {
+	case r.source == sourceInstructions:
+		texts = []text{x.instructions}
+	case r.source == sourceHere && r.last <= number:
+		texts = x.of(&x.messages[i])
+	case r.source > 0 && r.source <= i:
+		texts = x.of(&x.messages[r.source-1])
 	}
-	starts := x.lines(source)
-	if !ok || r.last > len(starts) {
+	n := r.first - 1
+	for _, t := range texts {
+		if n >= t.lines {
+			n -= t.lines
+			continue
+		}
+		first := t.first + n
+		last := first + r.last - r.first
+		return x.compare(&t, first, last, r, ref)
+	}
+	return nil, false
+}
+
+// compare gives lines of a text, if the reference to them is ref.
+func (x *expander) compare(t *text, first, last int, r reference, ref []byte) (said []byte, ok bool) {
+	if last >= t.first+t.lines { // they are of several texts
 		return nil, false
 	}
-	b, first, last := x.body, starts[r.first-1], starts[r.last-1]
-	text := x.textAt(first)
-	if last >= text.End { // of another text
+	b := x.body
+	if !bytes.Equal(x.wording.append(nil, r, b[x.start(first):x.end(first)], b[x.start(last):x.end(last)]), ref) {
 		return nil, false
 	}
-	firstEnd, _ := lineEnd(b, first, text.End)
-	end, _ := lineEnd(b, last, text.End)
-	if !bytes.Equal(x.wording.append(nil, r, b[first:firstEnd], b[last:end]), ref) {
-		return nil, false
-	}
-	for _, at := range starts[r.first-1 : r.last] {
-		if x.wording.begins(b[at:text.End]) { // only what is kept is referred to
+	for line := first; line <= last; line++ {
+		if x.wording.begins(b[x.start(line):x.end(line)]) { // only what is kept is referred to
 			return nil, false
 		}
 	}
-	return b[first:end], true
-}
-
-// lines gives where the lines of a message begin, -1 for those of the instructions.
-func (x *expander) lines(message int) []int {
-	if list, ok := x.starts[message]; ok {
-		return list
-	}
-	texts := []llm.Span{x.instructions}
-	if message >= 0 {
-		texts = x.of(&x.messages[message])
-	}
-	var list []int
-	for _, s := range texts {
-		for at := s.Start; at < s.End; {
-			list = append(list, at)
-			_, at = lineEnd(x.body, at, s.End)
-		}
-	}
-	if x.starts == nil {
-		x.starts = make(map[int][]int)
-	}
-	x.starts[message] = list
-	return list
+	return b[x.start(first):x.end(last)], true
 }

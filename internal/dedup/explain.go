@@ -37,7 +37,7 @@ func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	m := &p.messages[i]
 	d := Decision{Message: i, Role: m.role.String(), Action: a, Why: why, Size: p.size(m)}
 	for _, b := range blocks {
-		d.Blocks = append(d.Blocks, Repeat{Line: b.line, Lines: b.lines, Said: string(p.body[b.Start:b.End]), Instead: string(p.marks[b.from:b.to])})
+		d.Blocks = append(d.Blocks, Repeat{Line: b.first - p.texts[m.from].first, Lines: b.lines, Said: string(p.body[b.Start:b.End]), Instead: string(p.marks[b.from:b.to])})
 	}
 	p.notes(d)
 }

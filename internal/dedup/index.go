@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 )
 
 const (
@@ -24,29 +25,27 @@ const (
 // large it is, or what becomes of a message would depend on those that come later.
 type index struct {
 	seed    uint64
-	slots   []uint32 // by fingerprint, open addressing: one more than the entry's place, 0 for none
+	slots   []uint64 // by fingerprint, open addressing: its upper half, and below it one more than the entry's place; 0 for none
 	entries []entry
+	seen    uint64 // what was prefetched, so that it is
 }
 
 // entry is a fingerprint with the first and the last place that it was noted at.
 type entry struct {
 	key         uint64
-	first, last place
+	first, last uint32 // lines
 }
-
-// place is where a line begins in the body, and which line of its message that is, from 0.
-type place struct{ at, line uint32 }
 
 // sizes in bytes, for what is reserved.
 const (
-	entrySize = 24
-	slotSize  = 4
+	entrySize = 16
+	slotSize  = 8
 )
 
-// indexSize is what an index of n bytes of text takes at most, in bytes.
-func indexSize(n int) int {
+// planSize is what the lines and the index of n bytes of text take at most, in bytes.
+func planSize(n int) int {
 	entries := min(n/stride+1, maxEntries)
-	return entries*entrySize + slotsFor(entries)*slotSize
+	return entries*entrySize + slotsFor(entries)*slotSize + n/2
 }
 
 // slotsFor leaves at least half of the slots empty.
@@ -59,12 +58,12 @@ func (x *index) reset(n int) {
 	}
 	want := slotsFor(min(n/stride+1, maxEntries))
 	if cap(x.slots) < want {
-		x.slots = make([]uint32, want)
+		x.slots = make([]uint64, want)
 	} else {
 		x.slots = x.slots[:want]
 		clear(x.slots)
 	}
-	x.entries = x.entries[:0]
+	x.entries = slices.Grow(x.entries[:0], min(n/stride+1, maxEntries))
 }
 
 // fingerprint is that of the window at the beginning of b, by two folded multiplications as in
@@ -86,19 +85,22 @@ func (x *index) find(key uint64) (e *entry, slot int) {
 		if n == 0 {
 			return nil, int(s)
 		}
-		if e = &x.entries[n-1]; e.key == key {
+		if (n^key)>>32 != 0 {
+			continue
+		}
+		if e = &x.entries[uint32(n)-1]; e.key == key {
 			return e, int(s)
 		}
 	}
 }
 
-// note notes a place under a fingerprint, of which find gave e and slot.
-func (x *index) note(key uint64, e *entry, slot int, p place) {
+// note notes a line under a fingerprint, of which find gave e and slot.
+func (x *index) note(key uint64, e *entry, slot, line int) {
 	switch {
 	case e != nil:
-		e.last = p
+		e.last = uint32(line)
 	case len(x.entries) < maxEntries:
-		x.entries = append(x.entries, entry{key, p, p})
-		x.slots[slot] = uint32(len(x.entries))
+		x.entries = append(x.entries, entry{key, uint32(line), uint32(line)})
+		x.slots[slot] = key>>32<<32 | uint64(len(x.entries))
 	}
 }

@@ -32,8 +32,10 @@ type plan struct {
 	latest [tool + 1]int // the prompt that is in force, by role; one more than its place, 0 for none
 
 	blocks []block // of the message that is looked at
-	lines  int     // of it, so far
-	gone   int     // of these, by references
+	number int     // of its next line, as the message is sent, from 0
+
+	// crowded says that with references a text of it would be one that has none.
+	crowded bool
 
 	marks        []byte // the references
 	edits        []edit
@@ -49,10 +51,10 @@ type saving struct {
 
 // piece is a run of lines that is kept: all of a text, or what stands between references.
 type piece struct {
-	llm.Span
-	text    int // where the text ends that it is of
-	message int // -1 for the instructions
-	gone    int // lines of the message before it, less those of the references in their place
+	from, to int // lines
+	end      int // where the last one ends
+	message  int // -1 for the instructions
+	shift    int // from a line to its number in the message as that is sent, from 1
 }
 
 // edit is a replacement whose bytes are marks[from:to].
@@ -64,11 +66,12 @@ type edit struct {
 // block is a run of lines that stands further up too.
 type block struct {
 	edit
-	line, lines int // of its message: the first one, from 0, and how many
-	source      piece
-	at          int // where the same bytes are
-	ref         reference
+	first, lines int // the first one, and how many
+	ref          reference
 }
+
+// spared is how many bytes the reference is shorter.
+func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 
 // make finds out what is to be changed. It is false for nothing.
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
@@ -111,7 +114,7 @@ func (p *plan) save(bytes int) {
 // before is how much text there is that may be repeated or referred to, in bytes.
 func (p *plan) before(last int) int {
 	n := p.instructions.End - p.instructions.Start
-	for i := 0; i < last; i++ {
+	for i := range max(last, 0) {
 		n += p.size(&p.messages[i])
 	}
 	return n
@@ -164,22 +167,20 @@ func (p *plan) keptBefore(i int) *message {
 
 // begin notes the instructions, which come before all messages.
 func (p *plan) begin() {
-	if s := p.instructions; s.End-s.Start > 0 {
-		p.lines, p.gone, p.blocks = 0, 0, p.blocks[:0]
-		p.walk(s, -1, false)
-		if len(p.pieces) > 0 {
-			p.first, p.pieces = p.pieces[0], p.pieces[:0]
-		}
+	p.first, p.blocks, p.number = piece{}, p.blocks[:0], 0
+	if p.walk(&p.instructions, -1, false); len(p.pieces) > 0 {
+		p.first, p.pieces = p.pieces[0], p.pieces[:0]
 	}
 }
 
 // look looks for repeats in a message that is kept, and decides about them.
 func (p *plan) look(i int) {
 	m := &p.messages[i]
-	p.blocks, p.lines, p.gone = p.blocks[:0], 0, 0
+	p.blocks, p.number, p.crowded = p.blocks[:0], 0, false
 	pieces, marks := len(p.pieces), len(p.marks)
-	for _, s := range p.of(m) {
-		if p.walk(s, i, !m.fixed); p.stopped {
+	texts := p.of(m)
+	for n := range texts {
+		if p.walk(&texts[n], i, !m.fixed); p.stopped {
 			p.marks = p.marks[:marks]
 			p.tell(i, Kept, "it looks as if it had references already: it and what follows is left alone", nil)
 			return
@@ -190,10 +191,17 @@ func (p *plan) look(i int) {
 	}
 	size, saved := p.size(m), 0
 	for _, b := range p.blocks {
-		saved += b.End - b.Start - (b.to - b.from)
+		saved += b.spared()
 	}
-	if p.wasLast(i) && !p.rules.pays(size, saved, p.turns) {
-		p.tell(i, Kept, "services have cached it as it is: to write it anew costs more than it saves", p.blocks)
+	why := ""
+	switch {
+	case p.crowded:
+		why = "its other lines are too short to be looked through again"
+	case p.wasLast(i) && !p.rules.pays(size, saved, p.turns):
+		why = "services have cached it as it is: to write it anew costs more than it saves"
+	}
+	if why != "" {
+		p.tell(i, Kept, why, p.blocks)
 		p.marks = p.marks[:marks]
 		p.keep(i, pieces)
 		return
@@ -215,97 +223,107 @@ func (p *plan) wasLast(i int) bool {
 
 // keep takes back what was found in a message: all of it can be referred to.
 func (p *plan) keep(i, pieces int) {
-	p.pieces = p.pieces[:pieces]
-	for _, s := range p.of(&p.messages[i]) {
-		if s.End-s.Start >= p.rules.MinBlock {
-			p.pieces = append(p.pieces, piece{Span: s, text: s.End, message: i})
-		}
+	p.pieces, p.number = p.pieces[:pieces], 0
+	for _, t := range p.of(&p.messages[i]) {
+		p.add(t.first, t.first+t.lines, i)
+		p.number += t.lines
 	}
 	for _, b := range p.blocks {
-		text := p.textAt(b.Start)
-		for at, line, next := b.Start, b.line, b.Start; at < b.End && text.End-at >= window; line++ {
-			if at >= next {
+		next := b.Start
+		for line := b.first; line < b.first+b.lines; line++ {
+			at := p.start(line)
+			if at >= next && b.End-at >= window {
 				key := p.index.fingerprint(p.body[at:])
 				e, slot := p.index.find(key)
-				p.index.note(key, e, slot, place{uint32(at), uint32(line)})
+				p.index.note(key, e, slot, line)
 				next = at + stride
 			}
-			_, at = lineEnd(p.body, at, text.End)
 		}
 	}
 }
 
-// recent are the beginnings of the last lines of a piece.
-type recent struct {
-	list [8]place
-	n    int
-}
-
-func (r *recent) add(p place) {
-	r.list[r.n%len(r.list)] = p
-	r.n++
+// add notes a piece of a text of message i, whose first line is the message's next one.
+func (p *plan) add(from, to, i int) {
+	if from == to {
+		return
+	}
+	if end := p.end(to - 1); end-p.start(from) >= p.rules.MinBlock {
+		p.pieces = append(p.pieces, piece{from: from, to: to, end: end, message: i, shift: p.number + 1 - from})
+	}
 }
 
 // walk goes through the lines of a text of message i. It notes those that are kept and, where
 // replace says so, finds blocks.
-func (p *plan) walk(s llm.Span, i int, replace bool) {
-	b := p.body[:s.End]
-	long := s.End-s.Start >= p.rules.MinBlock
-	now := piece{Span: llm.Span{Start: s.Start}, text: s.End, message: i, gone: p.gone}
-	var back recent
-	next := s.Start // where to note
-	for at := s.Start; at < s.End; {
-		end, follow := lineEnd(b, at, s.End)
-		if p.rules.wording.begins(b[at:end]) {
+func (p *plan) walk(t *text, i int, replace bool) {
+	b := p.body
+	long := t.End-t.Start >= p.rules.MinBlock
+	last := t.End - window // where the last window begins
+	from, to := t.first, t.first+t.lines
+	lines, saved := p.number, 0
+	sign := p.rules.wording.literals[0][0]
+	next := t.Start // where to note
+	var keys [16]uint64
+	begin, ahead := from, from // the lines that there are keys of
+	for line := from; line < to; line++ {
+		at := p.start(line)
+		if b[at] == sign && p.rules.wording.begins(b[at:t.End]) {
 			p.stopped = true
 			return
 		}
-		if long && s.End-at >= window {
-			key := p.index.fingerprint(b[at:])
-			e, slot := p.index.find(key)
-			if e != nil && replace {
-				now.End = at
-				if found, ok := p.match(e, place{uint32(at), uint32(p.lines)}, &now, &back); ok {
-					at = p.take(found, &now)
-					back, next = recent{}, at
-					continue
-				}
-			}
-			if at >= next {
-				p.index.note(key, e, slot, place{uint32(at), uint32(p.lines)})
-				next = at + stride
-			}
-			back.add(place{uint32(at), uint32(p.lines)})
+		if !long || at > last {
+			continue
 		}
-		at = follow
-		p.lines++
+		if line >= ahead {
+			begin, ahead = line, min(line+len(keys), to)
+			p.prefetch(keys[:ahead-begin], line, last)
+		}
+		key := keys[line-begin]
+		e, slot := p.index.find(key)
+		if e != nil && replace {
+			if found, ok := p.match(e, t, line, from, i); ok {
+				p.blocks = append(p.blocks, found)
+				p.add(from, found.first, i)
+				p.number += found.first - from + 1
+				saved += found.spared()
+				from = found.first + found.lines
+				line, ahead = from-1, from
+				next = found.End
+				continue
+			}
+		}
+		if at >= next {
+			p.index.note(key, e, slot, line)
+			next = at + stride
+		}
 	}
-	if now.End = s.End; long && now.End > now.Start {
-		p.pieces = append(p.pieces, now)
-	}
+	p.add(from, to, i)
+	p.number += to - from
+	p.crowded = p.crowded || p.number-lines > crowd(t.End-t.Start-saved)
 }
 
-// take takes a block out of a text, of which now is the piece before it and becomes the piece
-// behind. It gives where that begins.
-func (p *plan) take(found block, now *piece) (at int) {
-	p.blocks = append(p.blocks, found)
-	if now.End = found.Start; now.End > now.Start {
-		p.pieces = append(p.pieces, *now)
+// prefetch computes the keys of lines from one on, of which last is where the last one begins
+// that has any, and has their slots be in the processor's cache: one after the other they would
+// each be waited for.
+func (p *plan) prefetch(keys []uint64, line, last int) {
+	x := &p.index
+	mask := uint64(len(x.slots) - 1)
+	var seen uint64
+	for i := range keys {
+		at := p.start(line + i)
+		if at > last {
+			break
+		}
+		keys[i] = x.fingerprint(p.body[at:])
+		seen |= x.slots[keys[i]&mask]
 	}
-	p.lines = found.line + found.lines
-	p.gone += found.lines - 1
-	if at = found.End; at < now.text { // a line follows
-		at += 2
-	}
-	now.Start, now.gone = at, p.gone
-	return at
+	x.seen = seen
 }
 
-// match makes the best block of the places of an entry, for the line at here. now is the piece
-// that ends there, back its last lines.
-func (p *plan) match(e *entry, here place, now *piece, back *recent) (best block, ok bool) {
-	if best, ok = p.extend(e.first, here, now, back); e.last != e.first {
-		if late, found := p.extend(e.last, here, now, back); found && (!ok || late.End-late.Start > best.End-best.Start) {
+// match makes the best block of the lines of an entry, for a line of a text of message i. from
+// is where the piece begins that ends there.
+func (p *plan) match(e *entry, t *text, line, from, i int) (best block, ok bool) {
+	if best, ok = p.extend(int(e.first), t, line, from, i); e.last != e.first {
+		if late, found := p.extend(int(e.last), t, line, from, i); found && (!ok || late.End-late.Start > best.End-best.Start) {
 			best, ok = late, true
 		}
 	}
@@ -313,7 +331,8 @@ func (p *plan) match(e *entry, here place, now *piece, back *recent) (best block
 		return best, false
 	}
 	best.from = len(p.marks)
-	p.marks = p.mark(best)
+	last := best.first + best.lines - 1
+	p.marks = p.rules.wording.append(p.marks, best.ref, p.body[best.Start:p.end(best.first)], p.body[p.start(last):best.End])
 	best.to = len(p.marks)
 	if best.to-best.from >= best.End-best.Start {
 		p.marks = p.marks[:best.from]
@@ -322,132 +341,75 @@ func (p *plan) match(e *entry, here place, now *piece, back *recent) (best block
 	return best, true
 }
 
-// mark appends the reference of a block.
-func (p *plan) mark(k block) []byte {
+// extend compares a line of a text with an earlier one, source, makes what is the same as long
+// as it can be and cuts it to whole lines.
+func (p *plan) extend(source int, t *text, line, from, i int) (k block, ok bool) {
 	b := p.body
-	end, _ := lineEnd(b, k.Start, k.End)
-	return p.rules.wording.append(p.marks, k.ref, b[k.Start:end], lastLine(b[k.Start:k.End]))
-}
-
-// extend compares what follows, and what stands before, the line at from with the line at here,
-// and cuts what is the same to whole lines.
-func (p *plan) extend(from, here place, now *piece, back *recent) (k block, ok bool) {
-	b, at, src := p.body, int(here.at), int(from.at)
-	source := p.pieceAt(src, now)
-	if source == nil {
+	own := piece{from: from, to: line, end: p.start(line), message: i, shift: p.number + 1 - from}
+	s := &own
+	if source < from || source >= line {
+		if s = p.pieceOf(source); s == nil {
+			return k, false
+		}
+	}
+	at, src := p.start(line), p.start(source)
+	same := common(b[src:s.end], b[at:t.End])
+	if same < window {
 		return k, false
 	}
-	n := common(b[src:source.End], b[at:now.text])
-	if n < window {
+	first := line
+	if s != &own { // text that is replaced cannot be that which is referred to
+		for n := 0; n < 8 && first > from && source > s.from && p.sameLine(first-1, source-1); n++ {
+			first, source = first-1, source-1
+		}
+	}
+	k.Start = p.start(first)
+	if at+same-k.Start < p.rules.MinBlock {
 		return k, false
 	}
-	k.Start, k.line, k.at, k.source = at, int(here.line), src, *source
-	if source != now { // text that is replaced cannot be that which is referred to
-		k.grow(b, now.Start, back)
+	// The lines that end within what is the same; of the last one the source may go on.
+	end := line + sort.Search(t.first+t.lines-line, func(n int) bool { return p.end(line+n) > at+same })
+	for end > line {
+		if at := source + end - 1 - first; at < s.to && p.end(at)-p.start(source) == p.end(end-1)-k.Start {
+			break
+		}
+		end--
 	}
-	if at+n-k.Start < p.rules.MinBlock {
+	if end == line { // of which there may be some before
 		return k, false
 	}
-	k.lines = k.cut(b, at, n, now.text)
-	if k.End-k.Start < p.rules.MinBlock {
+	if k.End = p.end(end - 1); k.End-k.Start < p.rules.MinBlock {
 		return k, false
 	}
-	k.lines += int(here.line) - k.line
-	k.ref = reference{items: p.items, first: int(from.line) - (int(here.line) - k.line) - source.gone + 1}
+	k.first, k.lines = first, end-first
+	k.ref = reference{items: p.items, first: source + s.shift}
 	k.ref.last = k.ref.first + k.lines - 1
-	switch source.message {
-	case -1:
+	switch {
+	case s.message < 0:
 		k.ref.source = sourceInstructions
-	case now.message:
+	case s.message == i:
 		k.ref.source = sourceHere
 	default:
-		k.ref.source = int(p.numbers[source.message])
+		k.ref.source = int(p.numbers[s.message])
 	}
 	return k, true
 }
 
-// grow has a block begin with an earlier line of the piece that begins at least and has those
-// lines behind it, where the source has the same.
-func (k *block) grow(b []byte, least int, back *recent) {
-	at, same := k.Start, 0
-	for same < at-least && same < k.at-k.source.Start && b[at-1-same] == b[k.at-1-same] && same < 512 {
-		same++
-	}
-	for n := max(back.n-len(back.list), 0); n < back.n; n++ {
-		first := back.list[n%len(back.list)]
-		d := at - int(first.at)
-		// Whether a line begins there in the source depends on what stands before.
-		switch begin := k.at - d; {
-		case d > same:
-			continue
-		case begin == k.source.Start:
-		case d+3 > same || b[begin-3] == '\\':
-			continue
-		}
-		k.Start, k.line, k.at = int(first.at), int(first.line), k.at-d
-		return
-	}
+// sameLine reports whether two lines, of which neither is a text's last one, are the same.
+func (p *plan) sameLine(a, b int) bool {
+	return bytes.Equal(p.body[p.start(a):p.start(a+1)], p.body[p.start(b):p.start(b+1)])
 }
 
-// cut sets the end of a block of which n bytes from at on are the same as in the source: that
-// of a line in both. It gives how many lines there are from at on. text is where the text ends.
-func (k *block) cut(b []byte, at, n, text int) (lines int) {
-	k.End = k.Start
-	src := k.at + at - k.Start
-	for line, count := at, 1; line < text; count++ {
-		end, follow := lineEnd(b, line, text)
-		if end-at > n {
-			break
-		}
-		same := src + end - at
-		if end+2-at <= n || same == k.source.End && same == k.source.text || same+2 <= k.source.End && b[same] == '\\' && b[same+1] == 'n' {
-			k.End, lines = end, count
-		}
-		line = follow
-	}
-	return lines
-}
-
-// pieceAt gives the piece that a byte of the body is in, nil for one that is not kept. now is
-// the one that is not in the list yet.
-func (p *plan) pieceAt(at int, now *piece) *piece {
-	switch {
-	case at >= now.Start && at < now.End:
-		return now
-	case at >= p.first.Start && at < p.first.End:
+// pieceOf gives the piece that a line is in, nil for one that is not kept.
+func (p *plan) pieceOf(line int) *piece {
+	if line >= p.first.from && line < p.first.to {
 		return &p.first
 	}
-	n := sort.Search(len(p.pieces), func(n int) bool { return p.pieces[n].End > at })
-	if n == len(p.pieces) || at < p.pieces[n].Start {
+	n := sort.Search(len(p.pieces), func(n int) bool { return p.pieces[n].to > line })
+	if n == len(p.pieces) || line < p.pieces[n].from {
 		return nil
 	}
 	return &p.pieces[n]
-}
-
-// lineEnd gives where the line ends that begins at i in a text that ends at stop, and where the
-// next one begins. Lines end with the escape \n.
-func lineEnd(b []byte, i, stop int) (end, next int) {
-	for {
-		n := bytes.IndexByte(b[i:stop], '\\')
-		if n < 0 || i+n+1 >= stop {
-			return stop, stop
-		}
-		if i += n; b[i+1] == 'n' {
-			return i, i + 2
-		}
-		i += 2
-	}
-}
-
-// lastLine gives the last line of whole lines.
-func lastLine(b []byte) []byte {
-	for at := 0; ; {
-		end, next := lineEnd(b, at, len(b))
-		if end == len(b) {
-			return b[at:]
-		}
-		at = next
-	}
 }
 
 // common is how many bytes a and b have in common from their beginnings on.

@@ -1,0 +1,223 @@
+package dedup
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+	"sluice/internal/testkit"
+)
+
+// each is every configuration that conversations are checked in.
+func each(t testing.TB, check func(v *verifier)) {
+	small := always()
+	small.MinBlock = leastBlock
+	for _, cfg := range []Config{Default(), small} {
+		for _, mode := range []llm.DedupMode{llm.DedupSafe, llm.DedupBlocks} {
+			check(newVerifier(t, cfg, mode))
+		}
+	}
+}
+
+// generated makes a conversation of pieces that it repeats, whole, in part, and nearly.
+func generated(r *rand.Rand) (list []json.RawMessage) {
+	var known []string
+	text := func() string {
+		var s strings.Builder
+		for range r.IntN(5) {
+			switch {
+			case len(known) > 0 && r.IntN(3) > 0:
+				old := strings.SplitAfter(known[r.IntN(len(known))], "\n")
+				from := r.IntN(len(old))
+				to := from + r.IntN(len(old)-from+1)
+				if r.IntN(3) == 0 {
+					from, to = 0, len(old)
+				}
+				if r.IntN(4) == 0 && to > from {
+					old[from+r.IntN(to-from)] = "another \\ line\n"
+				}
+				s.WriteString(strings.Join(old[from:to], ""))
+			case r.IntN(8) == 0:
+				s.WriteString(strings.Repeat([]string{"\n", "a\n", "\\", "\"\n", "\u4e16\n", "x"}[r.IntN(6)], r.IntN(2000)))
+			default:
+				s.WriteString(lines(r.IntN(1000), r.IntN(40)))
+			}
+		}
+		known = append(known, s.String())
+		return s.String()
+	}
+	for n := range 3 + r.IntN(12) {
+		switch r.IntN(7) {
+		case 0:
+			list = append(list, say("system", text()))
+		case 1, 2:
+			list = append(list, say("user", text()))
+		case 3:
+			list = append(list, say("assistant", text()))
+		case 4, 5:
+			list = append(list, fmt.Appendf(nil, `{"role":"assistant","content":null,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"f","arguments":"{}"}}]}`, n))
+			for range 1 + r.IntN(2) {
+				content, _ := json.Marshal(text())
+				list = append(list, fmt.Appendf(nil, `{"tool_call_id":"call_%d","role":"tool","content":%s}`, n, content))
+			}
+		case 6:
+			content, _ := json.Marshal(text())
+			more, _ := json.Marshal(text())
+			list = append(list, fmt.Appendf(nil, `{"role":"user","content":[{"type":"text","text":%s},{"type":"image_url","image_url":{"url":"data:,"}},{"text":%s,"type":"text","cache_control":{"type":"ephemeral"}}]}`, content, more))
+		}
+		if r.IntN(5) == 0 && len(list) > 0 {
+			list = append(list, list[r.IntN(len(list))])
+		}
+	}
+	return list
+}
+
+// TestGenerated replays conversations that are made to be repetitive.
+func TestGenerated(t *testing.T) {
+	n := 300
+	if testkit.Race {
+		n = 20
+	}
+	changed := 0
+	each(t, func(v *verifier) {
+		for seed := range n {
+			changed += v.replay(t, llm.Chat, generated(rand.New(rand.NewPCG(uint64(seed), 1))))
+		}
+	})
+	if changed < n {
+		t.Errorf("only %d requests were changed", changed)
+	}
+}
+
+// TestHostile: what is made to be odd or costly keeps the promises too, and its memory is
+// bounded.
+func TestHostile(t *testing.T) {
+	size := 10 << 20
+	if testkit.Race {
+		size = 1 << 20
+	}
+	near := func(n int) (list []json.RawMessage) {
+		text := lines(1, 60)
+		for i := range n {
+			list = append(list, say("user", strings.Replace(text, "line 30 ", fmt.Sprintf("Line %d ", i), 1)))
+		}
+		return append(list, say("user", "go on"))
+	}
+	many := func(n int, role, text string) (list []json.RawMessage) {
+		for range n {
+			list = append(list, say(role, text))
+		}
+		return list
+	}
+	var naughty []json.RawMessage
+	for _, in := range testkit.Seeds(t) {
+		for _, s := range in.Strings(t) {
+			naughty = append(naughty, say("user", strings.Repeat(s+"\n", 40)), say("assistant", strings.Repeat(s+"\n", 40)))
+		}
+	}
+	for name, list := range map[string][]json.RawMessage{
+		"naughty strings":        append(naughty, say("user", "x")),
+		"10,000 short messages":  many(10_000, "user", "ok"),
+		"10,000 prompts":         many(10_000, "system", lines(1, 3)),
+		"10,000 long messages":   many(10_000, "assistant", lines(1, 10)),
+		"one letter":             {say("user", strings.Repeat("a", size)), say("user", "b")},
+		"one letter, twice":      {say("user", strings.Repeat("a", size/2)), say("user", "b"), say("user", strings.Repeat("a", size/2)), say("user", "c")},
+		"one line, often":        {say("user", strings.Repeat("a line of a log\n", size/16)), say("user", "b")},
+		"lines of a letter":      {say("user", strings.Repeat("a\n", size/4)), say("user", "b")},
+		"empty lines":            {say("user", strings.Repeat("\n", size/4)), say("user", "b")},
+		"backslashes":            {say("user", strings.Repeat("\\", size/4)), say("user", strings.Repeat("\\n\n", size/16)), say("user", "b")},
+		"1,000 near repeats":     near(1000),
+		"deeply nested":          {json.RawMessage(`{"role":"user","content":` + strings.Repeat("[", 400) + strings.Repeat("]", 400) + `}`), say("user", "b")},
+		"no messages that count": {json.RawMessage(`1`), json.RawMessage(`[]`), json.RawMessage(`null`), json.RawMessage(`{}`), json.RawMessage(`"a"`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(v *verifier) {
+				b := body(llm.Chat, list)
+				v.check(t, llm.Chat, b)
+				p := new(plan)
+				if p.read(llm.Chat, b, v.mode == llm.DedupBlocks) {
+					p.make(v.mode, v.d.rules, nil)
+				}
+				if held := 4*cap(p.starts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries); held > 2*planSize(len(b))+(64<<10) {
+					t.Errorf("%d bytes are held for a body of %d", held, len(b))
+				}
+			})
+		})
+	}
+}
+
+// TestUnsure: what is odd passes.
+func TestUnsure(t *testing.T) {
+	long, _ := json.Marshal(lines(1, 40))
+	message := func(role string) string { return fmt.Sprintf(`{"role":%q,"content":%s}`, role, long) }
+	pair := message("user") + "," + message("user")
+	for _, c := range []struct {
+		name string
+		op   llm.Operation
+		body string
+	}{
+		{"twice", llm.Chat, `{"messages":[` + pair + `],"messages":[` + pair + `]}`},
+		{"no list", llm.Chat, `{"messages":` + message("user") + `}`},
+		{"a key with escapes", llm.Chat, `{"mess\u0061ges":[` + pair + `],"messages":[` + pair + `]}`},
+		{"no object", llm.Chat, `[` + pair + `]`},
+		{"of another operation", llm.Completion, `{"messages":[` + pair + `]}`},
+		{"goes on from a stored one", llm.Response, `{"previous_response_id":"resp_1","input":[` + pair + `]}`},
+		{"of a conversation", llm.Response, `{"input":[` + pair + `],"conversation":"conv_1"}`},
+		{"two instructions", llm.Response, `{"instructions":"a","instructions":"b","input":[` + pair + `]}`},
+		{"input is a text", llm.Response, `{"input":` + string(long) + `}`},
+		{"two roles", llm.Chat, `{"messages":[{"role":"user","role":"system","content":` + string(long) + `},` + message("user") + `]}`},
+		{"two contents", llm.Chat, `{"messages":[{"role":"user","content":` + string(long) + `,"content":` + string(long) + `},` + message("user") + `]}`},
+		{"an unknown role", llm.Chat, `{"messages":[` + message("critic") + `,` + message("critic") + `]}`},
+		{"an unknown part", llm.Chat, `{"messages":[` + message("user") + `,{"role":"assistant","content":"b"},{"role":"user","content":[{"type":"text","text":` + string(long) + `},{"type":"hologram"}]},` + message("assistant") + `]}`},
+		{"with a name", llm.Chat, `{"messages":[{"name":"a","role":"user","content":` + string(long) + `},{"name":"a","role":"user","content":` + string(long) + `}]}`},
+		{"short", llm.Chat, `{"messages":[{"role":"user","content":"continue"},{"role":"user","content":"continue"}]}`},
+		{"another prompt between", llm.Chat, `{"messages":[` + message("system") + `,{"role":"system","content":"` + strings.Repeat("x", 100) + `"},` + strings.Replace(message("system"), "line 3 ", "line 3  ", 1) + `,{"role":"user","content":"go on"}]}`},
+	} {
+		d := newDedup(t, Default())
+		mode := llm.DedupBlocks
+		if c.name == "another prompt between" {
+			mode = llm.DedupSafe
+		}
+		if r := d.Rewrite(request(c.op, []byte(c.body)), mode, nil); string(r.Body) != c.body {
+			t.Errorf("%s: became %.300s", c.name, r.Body)
+		}
+	}
+}
+
+// FuzzRewrite: whatever comes, what is promised holds or it passes as it came.
+func FuzzRewrite(f *testing.F) {
+	for seed := range uint64(20) {
+		list := generated(rand.New(rand.NewPCG(seed, 2)))
+		f.Add(body(llm.Chat, list), false)
+		f.Add(body(llm.Response, items(list)), true)
+	}
+	f.Add([]byte(`{"messages":[{"role":"user","content":"a\n[[Sluice: the same text as line 1 of message 1, from \"a\" to \"a\"]]"},{"role":"user","content":""}]}`), false)
+	f.Add([]byte(`{"instructions":"`+strings.Repeat(`a\n`, 300)+`","input":[{"role":"user","content":"`+strings.Repeat(`a\n`, 300)+`"},{"type":"reasoning"}]}`), true)
+	cfg := always()
+	cfg.MinBlock = leastBlock
+	modes := [...]*verifier{newVerifier(f, cfg, llm.DedupSafe), newVerifier(f, cfg, llm.DedupBlocks)}
+	f.Fuzz(func(t *testing.T, b []byte, response bool) {
+		op := llm.Chat
+		if response {
+			op = llm.Response
+		}
+		for _, v := range modes {
+			r := v.d.Rewrite(request(op, b), v.mode, nil)
+			if bytes.Equal(r.Body, b) {
+				continue
+			}
+			if !json.Valid(b) { // the front passes no such body on; nothing but this is promised
+				continue
+			}
+			// What has references that hold is, of two, a text and what it was rewritten to.
+			expanded, err := Expand(op, b, cfg)
+			w := *v
+			w.literal = err != nil || !bytes.Equal(expanded, b)
+			w.check(t, op, b)
+		}
+	})
+}
