@@ -34,8 +34,10 @@ func say(model, text string) openai.ChatCompletionNewParams {
 }
 
 // TestGoSDK runs against a sluice with nothing configured.
-func TestGoSDK(t *testing.T) {
-	in := start(t, "")
+func TestGoSDK(t *testing.T) { goSDK(t, start(t, "")) }
+
+// goSDK uses all that the SDK has and a sluice with simulated models answers.
+func goSDK(t *testing.T, in *instance) {
 	c, ctx := client(in), t.Context()
 
 	t.Run("chat", func(t *testing.T) {

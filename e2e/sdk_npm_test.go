@@ -8,8 +8,9 @@ import (
 )
 
 // TestJavaScriptSDK runs js/sluice.test.js, which uses the official npm package.
-func TestJavaScriptSDK(t *testing.T) {
-	in := start(t, "")
+func TestJavaScriptSDK(t *testing.T) { javaScriptSDK(t, start(t, "")) }
+
+func javaScriptSDK(t *testing.T, in *instance) {
 	node(t, "sluice.test.js", "OPENAI_BASE_URL="+in.url+"/v1", "OPENAI_API_KEY=unused")
 }
 

@@ -1,8 +1,8 @@
 package dedup
 
-// Decision is what becomes of a message that is said again, or has parts that are, and why.
+// Decision is what becomes of a message, and why.
 type Decision struct {
-	Message int // as it came, from 0; -1 for the request
+	Message int // as it came, from 0
 	Role    string
 	Action  Action
 	Why     string
@@ -20,13 +20,14 @@ const (
 	Rewritten
 )
 
-func (a Action) String() string { return [...]string{"kept", "removed", "rewritten"}[a] }
+func (a Action) String() string { return [...]string{"kept", "taken out", "rewritten"}[a] }
 
-// Repeat is a block that stands further up too, and the reference to it.
+// Repeat is a block that stands further up too, and the reference to it, as they stand in the
+// body: with the escapes of JSON.
 type Repeat struct {
-	Line, Lines int    // of its message: the first one, from 0, and how many
-	Said        string // the text, as it stands in the body
-	Instead     string // the reference
+	Lines     int
+	Text      string
+	Reference string
 }
 
 // tell notes a decision for whoever asked.
@@ -34,10 +35,30 @@ func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	if p.notes == nil {
 		return
 	}
+	p.told = i
 	m := &p.messages[i]
 	d := Decision{Message: i, Role: m.role.String(), Action: a, Why: why, Size: p.size(m)}
 	for _, b := range blocks {
-		d.Blocks = append(d.Blocks, Repeat{Line: b.first - p.texts[m.from].first, Lines: b.lines, Said: string(p.body[b.Start:b.End]), Instead: string(p.marks[b.from:b.to])})
+		d.Blocks = append(d.Blocks, Repeat{b.lines, string(p.body[b.Start:b.End]), string(p.marks[b.from:b.to])})
 	}
 	p.notes(d)
+}
+
+// tellKept tells of a message that was not told of, since there was nothing to decide.
+func (p *plan) tellKept(i int) {
+	if p.notes == nil || p.told == i {
+		return
+	}
+	why := "nothing in it is said further up"
+	switch m := &p.messages[i]; {
+	case m.role == other:
+		why = "it is of a form that is left alone"
+	case m.fixed:
+		why = "it has annotations, which count its characters"
+	case p.size(m) < shortest:
+		why = "it is short"
+	case m.from == m.to:
+		why = "it has no text"
+	}
+	p.tell(i, Kept, why, nil)
 }

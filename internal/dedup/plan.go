@@ -20,6 +20,7 @@ type plan struct {
 	rules *rules
 	mode  llm.DedupMode
 	notes func(Decision) // nil for nobody who asks
+	told  int            // the last message that was told of
 
 	index   index
 	pieces  []piece // of the text that is kept and may be referred to, in the order of the body
@@ -76,7 +77,7 @@ func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 // make finds out what is to be changed. It is false for nothing.
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
 	p.rules, p.mode, p.notes = rules, mode, notes
-	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped = p.pieces[:0], piece{}, p.numbers[:0], 0, 0, false
+	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.told = p.pieces[:0], piece{}, p.numbers[:0], 0, 0, false, -1
 	p.latest, p.marks, p.edits, p.saved = [tool + 1]int{}, p.marks[:0], p.edits[:0], saving{}
 	last := len(p.messages) - 1
 	blocks := mode == llm.DedupBlocks
@@ -99,10 +100,15 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 		if blocks {
 			p.look(i)
 		}
+		p.tellKept(i)
 		if m.output && (i == 0 || !p.messages[i-1].output) {
 			p.turns++
 		}
 	}
+	for i := len(p.numbers); i < last; i++ {
+		p.tell(i, Kept, "it stands behind what looks as if it had references", nil)
+	}
+	p.tell(last, Kept, "it is the last message", nil)
 	return len(p.edits) > 0
 }
 

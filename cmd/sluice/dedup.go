@@ -1,0 +1,46 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"sluice/internal/config"
+	"sluice/internal/gateway"
+)
+
+func (c *cli) dedupCommand() *cobra.Command {
+	var o gateway.Deduplication
+	cmd := &cobra.Command{
+		Use:   "dedup [--mode off|safe|blocks]",
+		Short: "Show what de-duplication makes of a request",
+		Long: `Dedup reads the JSON of a chat completion or of a response from standard input and
+writes it to standard output as it would be sent. To standard error it writes what
+was changed, with - before what was taken out and + before what stands there now.
+With --expand it puts back what references in a request stand for.`,
+		Example: `  sluice dedup --mode blocks < request.json > shorter.json
+  sluice dedup --mode blocks --explain < request.json > /dev/null
+  sluice dedup --expand < shorter.json`,
+		Args: cobra.NoArgs,
+	}
+	options := c.configFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.Mode, "mode", "", "off, safe or blocks (dedup.mode)")
+	cache := f.Bool("prompt-cache", true, "whether the service keeps prompts that it has read (dedup.prompt_cache)")
+	f.BoolVar(&o.Explain, "explain", false, "tell of every message, and why it is kept")
+	f.BoolVar(&o.Expand, "expand", false, "put back what references stand for")
+	cmd.MarkFlagsMutuallyExclusive("expand", "mode")
+	cmd.MarkFlagsMutuallyExclusive("expand", "explain")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := config.Load(options())
+		if err != nil {
+			return err
+		}
+		if f.Changed("prompt-cache") {
+			cfg.Dedup.PromptCache = *cache
+		}
+		if err := gateway.Deduplicate(cfg, o, c.stdin, c.stdout, c.stderr); err != nil {
+			return failure{err}
+		}
+		return nil
+	}
+	return cmd
+}

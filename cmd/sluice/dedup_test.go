@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestDedup: a request is written as it would be sent, people are told what was done and why,
+// and what was taken out can be put back.
+func TestDedup(t *testing.T) {
+	var file strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&file, "line %d of a \x1b[1mfile\n", i)
+	}
+	text, err := json.Marshal(file.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rest = `{"role":"user","content":"go on"}],"temperature": 0.50}`
+	in := fmt.Sprintf(`{"messages":[{"role":"user","content":%s}, {"role":"assistant","content":%s}, `, text, text) + rest
+	code, out, told := call(t, nil, in, "dedup", "--mode", "blocks")
+	if code != exitOK || !strings.Contains(out, `[[Sluice: the same text as lines 1-60 of message 1, from \"line 0 of a\" to \"line 59 of a\"]]`) || !strings.HasSuffix(out, rest) {
+		t.Errorf("%d: %s\n%s", code, out, told)
+	}
+	for _, want := range []string{"blocks: 1 of 3 messages are changed; ", "\nmessage 2, assistant, ", "\n  - line 0 of a \ufffd[1mfile\n", "\n    … 57 lines\n", "\n  + [[Sluice: "} {
+		if !strings.Contains(told, want) {
+			t.Errorf("not in what people are told: %q\n%s", want, told)
+		}
+	}
+	if strings.Contains(told, "message 3") {
+		t.Errorf("told of what is kept:\n%s", told)
+	}
+	if code, restored, _ := call(t, nil, out, "dedup", "--expand"); code != exitOK || restored != in {
+		t.Errorf("%d: restored %s", code, restored)
+	}
+	if _, same, told := call(t, nil, in, "dedup", "--explain"); same != in || !strings.Contains(told, "message 3, user, 5 bytes: kept: it is the last message\n") {
+		t.Errorf("safe: %s\n%s", same, told)
+	}
+	response := `{"input":[{"role":"user","content":"` + strings.Repeat("again ", 20) + `"},{"role":"user","content":"` + strings.Repeat("again ", 20) + `"}]}`
+	if _, out, told := call(t, nil, response, "dedup"); len(out) >= len(response) || !strings.Contains(told, "taken out: the next message says the same") {
+		t.Errorf("response: %s\n%s", out, told)
+	}
+	for _, c := range []struct {
+		in   string
+		args []string
+		code int
+	}{
+		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitFailure}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage},
+	} {
+		if code, out, told := call(t, nil, c.in, append([]string{"dedup"}, c.args...)...); code != c.code || out != "" || told == "" {
+			t.Errorf("%q: %d, %s, %s", c.args, code, out, told)
+		}
+	}
+}

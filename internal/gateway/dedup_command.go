@@ -1,0 +1,139 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"sluice/internal/config"
+	"sluice/internal/dedup"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+)
+
+// Deduplication is what `sluice dedup` is asked for.
+type Deduplication struct {
+	Mode    string // "" is the configuration's
+	Expand  bool   // put back what references stand for, instead
+	Explain bool   // tell of every message
+}
+
+// Deduplicate reads a request, writes what would be sent, or what references in it stand for,
+// and tells people in words what was done. It is a response's where it has "input" and no
+// "messages", else a chat completion's.
+func Deduplicate(cfg *config.Config, o Deduplication, in io.Reader, out, people io.Writer) error {
+	body, err := io.ReadAll(in)
+	if err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	if err := jsonscan.Validate(body, 0); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	req := llm.Request{Op: llm.Chat, Method: "POST", Body: body}
+	if _, ok := jsonscan.Get(body, "messages"); !ok {
+		if _, ok := jsonscan.Get(body, "input"); !ok {
+			return errors.New(`the request has neither "messages" nor "input"`)
+		}
+		req.Op = llm.Response
+	}
+	report := &bytes.Buffer{}
+	if o.Expand {
+		body, err = dedup.Expand(req.Op, body, cfg.Dedup)
+		fmt.Fprintf(report, "%d bytes became %d.\n", len(req.Body), len(body))
+	} else {
+		body, err = deduplicate(cfg.Dedup, o, &req, report)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := out.Write(body); err != nil {
+		return fmt.Errorf("write request: %w", err)
+	}
+	if _, err := people.Write(report.Bytes()); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *bytes.Buffer) ([]byte, error) {
+	if o.Mode == "" {
+		o.Mode = cfg.Mode
+	}
+	mode, ok := llm.ParseDedupMode(o.Mode)
+	if !ok {
+		return nil, fmt.Errorf("mode %q is none of %s", o.Mode, strings.Join(llm.DedupModes(), ", "))
+	}
+	d, err := dedup.New(cfg, dedup.Options{})
+	if err != nil {
+		return nil, err
+	}
+	var decisions []dedup.Decision
+	r := d.Rewrite(req, mode, func(d dedup.Decision) { decisions = append(decisions, d) })
+	switch {
+	case !r.Sure:
+		fmt.Fprintf(report, "%s: the request is of a form that is left alone.\n", mode)
+	default:
+		fmt.Fprintf(report, "%s: %d of %d messages are changed; %d bytes become %d, %.1f %% less; about %d tokens less.\n", mode, r.Saved.Messages, len(decisions),
+			len(req.Body), len(r.Body), 100*float64(r.Saved.Bytes)/float64(max(len(req.Body), 1)), r.Saved.Tokens)
+	}
+	for _, d := range decisions {
+		if o.Explain || d.Action != dedup.Kept {
+			describe(report, &d)
+		}
+	}
+	return r.Body, nil
+}
+
+// describe writes a decision with what it takes out and puts in.
+func describe(w *bytes.Buffer, d *dedup.Decision) {
+	fmt.Fprintf(w, "\nmessage %d, %s, %d bytes: %s", d.Message+1, d.Role, d.Size, d.Action)
+	if d.Why != "" {
+		fmt.Fprintf(w, ": %s", d.Why)
+	}
+	w.WriteByte('\n')
+	for _, b := range d.Blocks {
+		const shown = 2 // lines at the beginning, and one at the end
+		lines := strings.Split(plainText(b.Text), "\n")
+		for i, line := range lines {
+			switch {
+			case i < shown || i == len(lines)-1:
+				fmt.Fprintf(w, "  - %s\n", cut(line))
+			case i == shown:
+				fmt.Fprintf(w, "    … %d lines\n", len(lines)-shown-1)
+			}
+		}
+		if d.Action == dedup.Rewritten {
+			fmt.Fprintf(w, "  + %s\n", plainText(b.Reference))
+		}
+	}
+}
+
+// plainText decodes what stands in a JSON string.
+func plainText(raw string) (s string) {
+	if json.Unmarshal([]byte(`"`+raw+`"`), &s) != nil {
+		return raw
+	}
+	return s
+}
+
+// cut makes a line one that a terminal shows: not too long, and nothing that it would obey.
+func cut(line string) string {
+	const longest = 100 // characters
+	var s strings.Builder
+	n := 0
+	for _, r := range line {
+		if n++; n > longest {
+			s.WriteRune('…')
+			break
+		}
+		if unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Cf, r) {
+			r = unicode.ReplacementChar
+		}
+		s.WriteRune(r)
+	}
+	return s.String()
+}
