@@ -97,6 +97,7 @@ type sums struct {
 	all      amount // of all requests
 	bill     float64
 	messages int
+	bytes    int     // of the bodies of all requests, that were not sent
 	dearer   int     // conversations whose bill rose
 	worst    float64 // by how much at most, in parts
 }
@@ -155,6 +156,7 @@ func (s *sums) add(b sums) {
 	s.all.add(b.all)
 	s.bill += b.bill
 	s.messages += b.messages
+	s.bytes += b.bytes
 	s.dearer += b.dearer
 	s.worst = max(s.worst, b.worst)
 }
@@ -187,6 +189,7 @@ func (r *replays) conversation(messages []json.RawMessage, m *replayMode) (s sum
 			var saved llm.Deduped
 			sent, saved = rewritten(m, sent)
 			s.messages += saved.Messages
+			s.bytes += int(saved.Bytes)
 		}
 		same := 0
 		for _, before := range cached {
@@ -287,4 +290,15 @@ func (r *replays) print(w io.Writer, families []replayed) {
 				100*(float64(s.all.tokens)/float64(f.plain.all.tokens)-1), 100*(s.bill/f.plain.bill-1), s.dearer, 100*s.worst)
 		}
 	}
+	// What the gateway's own estimate goes by.
+	fmt.Fprintln(w, "\n| conversations | bytes of the bodies that were not sent, per token of o200k |\n| --- | ---: |")
+	bytes, tokens := 0, 0
+	for _, f := range families {
+		s := &f.sums[len(r.modes)-1]
+		if saved := f.plain.all.tokens - s.all.tokens; saved > 0 {
+			fmt.Fprintf(w, "| %s | %.2f |\n", f.name, float64(s.bytes)/float64(saved))
+			bytes, tokens = bytes+s.bytes, tokens+saved
+		}
+	}
+	fmt.Fprintf(w, "| all | %.2f |\n", float64(bytes)/float64(max(tokens, 1)))
 }

@@ -173,7 +173,7 @@ func (r *rules) ofModel(model string) llm.DedupMode {
 // either case. To read it as it is costs 0.1 of the price of its bytes, to write what becomes
 // of it 1.25, once; each later turn then saves 0.1 of what is not there any more. How many there
 // will be nobody knows: one that has had n turns is taken to have n/4 more.
-// docs/decisions/0028-saying-things-once.md has what others made of recorded conversations.
+// docs/benchmarks.md has what others made of recorded conversations.
 func (r *rules) pays(size, saved, turns int) bool {
 	const write, read = 125, 10 // in hundredths
 	return !r.PromptCache || write*(size-saved) <= read*(size+saved*turns/4)

@@ -185,7 +185,7 @@ func (w *work) dropBody() {
 
 // room is what a plan holds, in bytes.
 func (p *plan) room() int {
-	return 56*cap(p.messages) + 32*cap(p.texts) + 4*cap(p.starts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
+	return 56*cap(p.messages) + 32*cap(p.texts) + 4*cap(p.starts) + slotSize*cap(p.index.slots) + 8*cap(p.index.filter) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
 		4*cap(p.numbers) + 152*cap(p.blocks) + cap(p.marks) + 32*cap(p.edits) + 40*cap(p.replacements)
 }
 

@@ -14,9 +14,9 @@ const (
 
 	// stride is the least distance in bytes of two lines whose fingerprints are noted. What
 	// stands before the first one of a repeat is found by going back.
-	stride = 96
+	stride = 160
 
-	// maxEntries bounds the fingerprints of one request: some 24 MiB of text. What comes
+	// maxEntries bounds the fingerprints of one request: some 40 MiB of text. What comes
 	// after those is looked up and not noted.
 	maxEntries = 1 << 18
 )
@@ -27,7 +27,7 @@ type index struct {
 	seed    uint64
 	slots   []uint64 // by fingerprint, open addressing: its upper half, and below it one more than the entry's place; 0 for none
 	entries []entry
-	seen    uint64 // what was prefetched, so that it is
+	filter  []uint64 // a bit for each fingerprint, by its upper half: small enough to be at hand
 }
 
 // entry is a fingerprint with the first and the last place that it was noted at.
@@ -45,7 +45,7 @@ const (
 // planSize is what the lines and the index of n bytes of text take at most, in bytes.
 func planSize(n int) int {
 	entries := min(n/stride+1, maxEntries)
-	return entries*entrySize + slotsFor(entries)*slotSize + n/2
+	return entries*entrySize + slotsFor(entries)*(slotSize+1) + n/2
 }
 
 // slotsFor leaves at least half of the slots empty.
@@ -63,6 +63,8 @@ func (x *index) reset(n int) {
 		x.slots = x.slots[:want]
 		clear(x.slots)
 	}
+	x.filter = slices.Grow(x.filter[:0], max(want/16, 1))[:max(want/16, 1)]
+	clear(x.filter)
 	x.entries = slices.Grow(x.entries[:0], min(n/stride+1, maxEntries))
 }
 
@@ -75,6 +77,12 @@ func (x *index) fingerprint(b []byte) uint64 {
 	h2, l2 := bits.Mul64(le.Uint64(b[16:])^x.seed, le.Uint64(b[24:])^0xe7037ed1a0b428db)
 	h, l := bits.Mul64(h1^l1^0x8ebc6af09c88c6e3, h2^l2^x.seed)
 	return h ^ l
+}
+
+// may reports whether a fingerprint may have an entry. Most have none.
+func (x *index) may(key uint64) bool {
+	bit := key >> 32 & uint64(64*len(x.filter)-1)
+	return x.filter[bit/64]>>(bit%64)&1 != 0
 }
 
 // find gives the entry of a fingerprint, nil for none, and the slot that it has or would have.
@@ -101,6 +109,8 @@ func (x *index) note(key uint64, e *entry, slot, line int) {
 		e.last = uint32(line)
 	case len(x.entries) < maxEntries:
 		x.entries = append(x.entries, entry{key, uint32(line), uint32(line)})
+		bit := key >> 32 & uint64(64*len(x.filter)-1)
+		x.filter[bit/64] |= 1 << (bit % 64)
 		x.slots[slot] = key>>32<<32 | uint64(len(x.entries))
 	}
 }

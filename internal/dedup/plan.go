@@ -268,8 +268,6 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	lines, saved := p.number, 0
 	sign := p.rules.wording.literals[0][0]
 	next := t.Start // where to note
-	var keys [16]uint64
-	begin, ahead := from, from // the lines that there are keys of
 	for line := from; line < to; line++ {
 		at := p.start(line)
 		if b[at] == sign && p.rules.wording.begins(b[at:t.End]) {
@@ -279,11 +277,11 @@ func (p *plan) walk(t *text, i int, replace bool) {
 		if !long || at > last {
 			continue
 		}
-		if line >= ahead {
-			begin, ahead = line, min(line+len(keys), to)
-			p.prefetch(keys[:ahead-begin], line, last)
+		key := p.index.fingerprint(b[at:])
+		note := at >= next
+		if !note && !p.index.may(key) {
+			continue
 		}
-		key := keys[line-begin]
 		e, slot := p.index.find(key)
 		if e != nil && replace {
 			if found, ok := p.match(e, t, line, from, i); ok {
@@ -292,12 +290,12 @@ func (p *plan) walk(t *text, i int, replace bool) {
 				p.number += found.first - from + 1
 				saved += found.spared()
 				from = found.first + found.lines
-				line, ahead = from-1, from
+				line = from - 1
 				next = found.End
 				continue
 			}
 		}
-		if at >= next {
+		if note {
 			p.index.note(key, e, slot, line)
 			next = at + stride
 		}
@@ -305,24 +303,6 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	p.add(from, to, i)
 	p.number += to - from
 	p.crowded = p.crowded || p.number-lines > crowd(t.End-t.Start-saved)
-}
-
-// prefetch computes the keys of lines from one on, of which last is where the last one begins
-// that has any, and has their slots be in the processor's cache: one after the other they would
-// each be waited for.
-func (p *plan) prefetch(keys []uint64, line, last int) {
-	x := &p.index
-	mask := uint64(len(x.slots) - 1)
-	var seen uint64
-	for i := range keys {
-		at := p.start(line + i)
-		if at > last {
-			break
-		}
-		keys[i] = x.fingerprint(p.body[at:])
-		seen |= x.slots[keys[i]&mask]
-	}
-	x.seen = seen
 }
 
 // match makes the best block of the lines of an entry, for a line of a text of message i. from

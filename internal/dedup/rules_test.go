@@ -1,0 +1,186 @@
+package dedup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+)
+
+func TestValidate(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	bad := Config{
+		Mode: "all", Models: map[string]string{"": "safe", "a*b": "safe", "m": "none"}, MinBlock: 10, VolatileLines: []string{"("},
+		Reference: "{source} {lines}",
+	}
+	err := bad.Validate()
+	for _, want := range []string{`mode: "all" is none of off, safe, blocks`, `models: ""`, `models: "a*b"`, `models.m: "none"`, "min_block: 10", "volatile_lines[0]", "reference: it has to begin with four"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not among the faults: %v", want, err)
+		}
+	}
+	for _, s := range []string{"", "Again {lines}", "Again {first} {lines} {source}", "Again {lines}{source}", "Again {lines} {source} {lines}", "Again {lines} 1 of\n{source}", "Again {lines}1{source}", strings.Repeat("a", 300) + "{lines} {source}"} {
+		if _, err := parseWording(s); err == nil {
+			t.Errorf("%q is taken for a wording", s)
+		}
+	}
+}
+
+// TestModes: who says which mode holds.
+func TestModes(t *testing.T) {
+	cfg := Default()
+	cfg.Models = map[string]string{"gpt*": "blocks", "gpt-4*": "off", "gpt-4o": "safe"}
+	for _, override := range []bool{true, false} {
+		cfg.Override = override
+		r, err := cfg.compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			model             string
+			key, header, want llm.DedupMode
+		}{
+			{"m", 0, 0, llm.DedupSafe}, {"gpt-3", 0, 0, llm.DedupBlocks}, {"gpt-4", 0, 0, llm.DedupOff}, {"gpt-4o", 0, 0, llm.DedupSafe},
+			{"m", llm.DedupBlocks, 0, llm.DedupBlocks}, {"gpt-3", llm.DedupOff, 0, llm.DedupOff}, {"gpt-4", llm.DedupBlocks, 0, llm.DedupOff},
+			{"gpt-4", llm.DedupOff, llm.DedupBlocks, llm.DedupBlocks},
+		} {
+			want := c.want
+			if c.header != 0 && !override {
+				want = llm.DedupOff
+			}
+			if got := r.of(&llm.Request{Model: c.model, Dedup: c.header}, c.key); got != want {
+				t.Errorf("%+v: %v", c, got)
+			}
+		}
+	}
+}
+
+// TestVolatile: two prompts are the same but for what is not to count.
+func TestVolatile(t *testing.T) {
+	prompt := func(day, space string) json.RawMessage {
+		return say("system", "Today is "+day+".\nYou are"+space+"a program that answers briefly, and in the language of the question.\n")
+	}
+	for _, c := range []struct {
+		volatile, space bool
+		second          json.RawMessage
+		removed         bool
+	}{
+		{false, false, prompt("Monday", " "), true}, {false, false, prompt("Tuesday", " "), false}, {true, false, prompt("Tuesday", " "), true},
+		{true, false, prompt("Tuesday", "  "), false}, {true, true, prompt("Tuesday", "  "), true}, {false, true, prompt("Monday", " \n"), true},
+		{true, true, say("system", "Today is Tuesday.\nYou are another program, one that answers at length and in English.\n"), false},
+	} {
+		cfg := Default()
+		cfg.IgnoreSpace = c.space
+		if c.volatile {
+			cfg.VolatileLines = []string{"^Today is "}
+		}
+		b := body(llm.Chat, []json.RawMessage{prompt("Monday", " "), say("user", "a"), c.second, say("user", "b")})
+		r := newDedup(t, cfg).Rewrite(request(llm.Chat, b), llm.DedupSafe, nil)
+		if got := r.Saved.Messages == 1; got != c.removed {
+			t.Errorf("%v, %v, %s: taken out: %v", c.volatile, c.space, c.second, got)
+		}
+	}
+}
+
+// TestWordings: any wording can be put back, in both forms of requests.
+func TestWordings(t *testing.T) {
+	for _, s := range []string{Default().Reference, "<<<again {source}, {lines}>>>", "☞☞ \"{lines}\" / {source}: {last} … {first}", `\\n\ {lines} {source}`} {
+		cfg := always()
+		cfg.Reference = s
+		v := newVerifier(t, cfg, llm.DedupBlocks)
+		text := lines(1, 50)
+		list := []json.RawMessage{say("user", text), say("assistant", text+"more"), say("user", lines(2, 3)+text+lines(3, 20)+lines(3, 20)), say("user", "end")}
+		if out := v.check(t, llm.Chat, body(llm.Chat, list)); len(out) > 5000 {
+			t.Errorf("%q: %d bytes are left", s, len(out))
+		}
+		withInstructions := bytes.Replace(body(llm.Response, items(list)), []byte(`"input"`), fmt.Appendf(nil, `"instructions":%q,"input"`, text), 1)
+		if out := v.check(t, llm.Response, withInstructions); len(out) > 5000 || !bytes.Contains(out, []byte("the instructions")) {
+			t.Errorf("%q: %d bytes are left: %s", s, len(out), out)
+		}
+	}
+}
+
+// TestReferencesOfOthers: text that looks like a reference is left as it is by both, and nothing
+// behind it is changed.
+func TestReferencesOfOthers(t *testing.T) {
+	text := lines(1, 50)
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	for _, looks := range []string{
+		`[[Sluice: the same text as lines 1-50 of message 2, from "line 0" to "line 49"]]`,
+		`[[Sluice: the same text as lines 1-50 of message 1, from "" to ""]]`,
+		`[[Sluice: the same text as line 9999999999 of message 1`, `[[Sluice: the same text as `, `[[Sluice: the same text as lines 2-1 of this message, from "" to ""]]`,
+	} {
+		list := []json.RawMessage{say("user", text), say("assistant", text), say("user", "see\n"+looks+"\nthere"), say("assistant", text), say("user", "end")}
+		b := body(llm.Chat, list)
+		out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, b))
+		if len(out[1]) > 200 || !bytes.Equal(out[2], list[2]) || !bytes.Equal(out[3], list[3]) {
+			t.Errorf("%s: %s", looks, out)
+		}
+	}
+}
+
+// TestStage: the handler behind is given the shorter body, its reply says so, memory is given
+// back, and where there is none the request passes as it came.
+func TestStage(t *testing.T) {
+	text := lines(1, 100)
+	req := request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", text), say("assistant", text), say("user", "end")}))
+	var budget memory.Budget
+	account := budget.Account("dedup")
+	buffers := &memory.Buffers{Account: budget.Account("buffers")}
+	d, err := New(Default(), Options{Keys: map[string]string{"team": "blocks"}, Account: account, Buffers: buffers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Tenant = "team"
+	sent := 0
+	h := d.Stage(llm.HandlerFunc(func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		sent = len(req.Body)
+		if req.ModelSpan.End > 0 && string(req.Body[req.ModelSpan.Start:req.ModelSpan.End]) != `"m"` {
+			t.Errorf("the model is %s", req.Body[req.ModelSpan.Start:req.ModelSpan.End])
+		}
+		if account.Held() != 0 {
+			t.Errorf("%d bytes are held while the call is under way", account.Held())
+		}
+		h := llm.Head{Status: 200, Kind: llm.EventStream, Sent: true}
+		if err := out.Start(&h); err != nil {
+			return err
+		}
+		if budget.Used() != 0 {
+			t.Errorf("%d bytes are held when nobody needs the body any more", budget.Used())
+		}
+		return out.Send(nil)
+	}))
+	for _, c := range []struct {
+		size    int64 // of the budget
+		shorter bool
+	}{{0, true}, {64 << 10, true}, {100, false}} {
+		budget.Resize(c.size)
+		s := &heads{}
+		if err := h.Serve(t.Context(), req, s); err != nil {
+			t.Fatal(err)
+		}
+		if shorter := sent < len(req.Body); shorter != c.shorter || (s.head.Deduped.Messages == 1) != c.shorter || int64(len(req.Body)-sent) != s.head.Deduped.Bytes {
+			t.Errorf("budget %d: %d of %d bytes, %+v", c.size, sent, len(req.Body), s.head.Deduped)
+		}
+		if budget.Used() != 0 {
+			t.Errorf("%d bytes are still reserved", budget.Used())
+		}
+	}
+}
+
+// heads is a sink that keeps the head.
+type heads struct{ head llm.Head }
+
+func (s *heads) Start(h *llm.Head) error {
+	s.head = *h
+	return nil
+}
+
+func (s *heads) Send([]llm.Event) error { return nil }
