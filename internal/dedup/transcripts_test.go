@@ -27,9 +27,7 @@ func TestTranscripts(t *testing.T) {
 			{"safe", Default(), llm.DedupSafe, llm.Chat},
 			{"blocks", Default(), llm.DedupBlocks, llm.Chat},
 			{"blocks without a prompt cache", small, llm.DedupBlocks, llm.Chat},
-			{"safe of responses", Default(), llm.DedupSafe, llm.Response},
-			{"blocks of responses", Default(), llm.DedupBlocks, llm.Response},
-			{"blocks of responses without a prompt cache", small, llm.DedupBlocks, llm.Response},
+			{"blocks of responses", small, llm.DedupBlocks, llm.Response},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				v := newVerifier(t, c.cfg, c.mode)
