@@ -371,7 +371,7 @@ func TestMemoryLimit(t *testing.T) {
 func reserved(t *testing.T, in *instance) string {
 	t.Helper()
 	var list []string
-	for _, part := range []string{"requests", "connections", "buffers", "heads", "cache", "shared_calls", "codec"} {
+	for _, part := range []string{"requests", "connections", "buffers", "heads", "cache", "shared_calls", "codec", "results", "spools"} {
 		list = append(list, part+" "+metric(t, in, fmt.Sprintf(`sluice_memory_reserved_bytes{part=%q}`, part)))
 	}
 	return strings.Join(list, ", ")
@@ -411,6 +411,7 @@ func TestMemoryOfConnections(t *testing.T) {
 		return 0
 	}
 	const part = `sluice_memory_reserved_bytes{part="connections"}`
+	shed := 0
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		_, before := resident(t, in)
 		reserved := figure(part)
@@ -428,13 +429,27 @@ func TestMemoryOfConnections(t *testing.T) {
 			}
 		}
 		all, own := resident(t, in)
+		gone := figure(`sluice_client_connections_rejected_total{cause="idle"}`)
 		t.Logf("%s: %d connections open, %d refused; %d MiB resident, %d KiB of its own a connection; %d KiB reserved", protocol, len(conns), refused, all, (own-before)<<10/len(conns), (figure(part)-reserved)>>10)
 		if all > limit {
 			t.Errorf("%s: %d MiB resident", protocol, all)
 		}
-		if figure(part) == reserved {
-			t.Errorf("%s: nothing is reserved", protocol)
+		most := figure("sluice_memory_budget_bytes") * 4 / 10 // a quarter, and what comes and goes meanwhile
+		if held := figure(part); held <= reserved || held > most {
+			t.Errorf("%s: %d bytes are reserved, at most %d may be", protocol, held, most)
 		}
+		if gone <= shed {
+			t.Errorf("%s: none was closed for another", protocol)
+		}
+		shed = gone
+		// Whoever comes is let in all the same.
+		anew := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Timeout: time.Minute}
+		if resp, err := anew.Get(in.url + "/readyz"); err != nil || resp.StatusCode != 200 {
+			t.Errorf("%s: a newcomer gets %v, %v", protocol, resp, err)
+		} else {
+			resp.Body.Close()
+		}
+		anew.CloseIdleConnections()
 		for _, c := range conns {
 			c.Close()
 		}

@@ -46,7 +46,7 @@ func (c *byStatus) count(status int, e *perf.Exchange) {
 // stats are the figures of a Server.
 type stats struct {
 	connections atomic.Int64
-	rejected    atomic.Uint64
+	rejected    [rejections]atomic.Uint64
 	notAccepted atomic.Uint64
 	lacked      atomic.Pointer[acceptFailure]
 	requests    [llm.Operations]byStatus
@@ -90,7 +90,10 @@ func (s *Server) Examine(report func(perf.Condition)) {
 func (s *Server) Figures(r perf.Reporter) {
 	st := &s.stats
 	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
-	r.Counter("client_connections_rejected_total", "Client connections above max_connections.", float64(st.rejected.Load()))
+	for cause := range st.rejected {
+		r.Counter("client_connections_rejected_total", "Client connections that were closed for others' sake, by cause: above max_connections (limit), none of the memory that connections may have was left (memory), without a request for longest when another one needed that (idle).",
+			float64(st.rejected[cause].Load()), "cause", rejectionNames[cause])
+	}
 	s.engine.Figures(r)
 	r.Counter("client_accept_failures_total", "Times that a client connection could not be accepted, for want of file descriptors or memory.", float64(st.notAccepted.Load()))
 	asking := s.asking.Load() // first, so that there are not more of them than in all

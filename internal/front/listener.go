@@ -22,8 +22,10 @@ const (
 	// key for them.
 	connectedShare = 0.25
 	// connBytes is what a connection takes while it is open, and sealedBytes what one does
-	// with TLS. TestMemoryOfConnections of e2e measures it.
+	// with TLS. TestMemoryOfConnections of e2e bounds it.
 	connBytes, sealedBytes = 1 << 10, 20 << 10
+	// alwaysConnected is what connections may take in any case, in bytes.
+	alwaysConnected = 64 * sealedBytes
 )
 
 // Accept waits for a connection. One above the limit is told so and closed, as
@@ -39,11 +41,12 @@ func (l *listener) Accept() (net.Conn, error) {
 		if cfg.TLS.Cert != "" {
 			room = sealedBytes
 		}
-		if stats.connections.Add(1) <= int64(cfg.MaxConnections) && l.server.connected.Take(room) {
+		if stats.connections.Add(1) > int64(cfg.MaxConnections) {
+			stats.rejected[tooMany].Add(1)
+		} else if l.server.connRoom(room) {
 			return &conn{Conn: c, stats: stats, account: l.server.connected, room: room}, nil
 		}
 		stats.connections.Add(-1)
-		stats.rejected.Add(1)
 		if cfg.TLS.Cert == "" {
 			_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
 			_, _ = c.Write([]byte(busyReply))
@@ -51,6 +54,37 @@ func (l *listener) Accept() (net.Conn, error) {
 		_ = c.Close()
 	}
 }
+
+// connRoom reserves n bytes for a connection. Where they take as much as they may, the
+// one goes that has been without a request for longest: else whoever opens some and says
+// nothing would keep everybody else out. A few have room whatever else is held, for probes
+// have to be answered.
+func (s *Server) connRoom(n int64) bool {
+	if s.connected.Held() < alwaysConnected {
+		s.connected.Hold(n)
+		return true
+	}
+	if s.connected.More(n) {
+		return true
+	}
+	if s.connected.Share() < 1.25*connectedShare && s.engine.Shed() {
+		s.stats.rejected[shed].Add(1)
+		s.connected.Hold(n) // what that one has, which may be less, is about to come back
+		return true
+	}
+	s.stats.rejected[noMemory].Add(1)
+	return false
+}
+
+// Why a connection is closed that did nothing wrong.
+const (
+	tooMany  = iota // there are max_connections
+	noMemory        // there is no memory for it
+	shed            // another one needs its memory
+	rejections
+)
+
+var rejectionNames = [rejections]string{"limit", "memory", "idle"}
 
 // conn is a connection that is counted.
 type conn struct {

@@ -248,7 +248,7 @@ func (s *Server) loadCertificates(cfg TLSConfig) error {
 // newEngine makes what speaks HTTP. It is the only place that says which that is.
 func (s *Server) newEngine(cfg Config) engine.Engine {
 	o := engine.Options{
-		Handler: s, Log: s.log, Buffers: s.buffers, Base: s.base, Connections: s.connected,
+		Handler: s, Log: s.log, Buffers: s.buffers, Base: s.base, Room: s.connRoom, Give: s.connected.Give,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ReadHeaderTimeout: cfg.ReadHeaderTimeout, IdleTimeout: cfg.IdleTimeout,
 		WriteTimeout: func() time.Duration { return s.state.Load().stream.WriteTimeout },
 	}

@@ -29,7 +29,7 @@ type Budget struct {
 	refused, waited atomic.Uint64
 
 	// reclaim is asked to have n bytes given back by what can be had again, such as
-	// the cache. It is called by one goroutine at a time; nil for none.
+	// the cache. It may be called by several goroutines; nil for none.
 	reclaim    func(n int64)
 	reclaiming sync.Mutex
 
@@ -282,11 +282,22 @@ func (b *Budget) await(ctx context.Context, w *waiter) (granted bool) {
 		case <-timer.C:
 			return false
 		case <-tick.C:
-			if b.Hurry != nil {
+			if b.Hurry != nil && b.first() == w { // one for all
 				b.Hurry()
 			}
 		}
 	}
+}
+
+// first is who has waited for longest, nil for nobody.
+func (b *Budget) first() *waiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e := b.queue.Front(); e != nil {
+		w, _ := e.Value.(*waiter)
+		return w
+	}
+	return nil
 }
 
 // relieve asks for what the one in front lacks.
@@ -294,13 +305,10 @@ func (b *Budget) relieve() {
 	if b.waiting.Load() == 0 || b.reclaim == nil {
 		return
 	}
-	b.mu.Lock()
 	var n int64
-	if first := b.queue.Front(); first != nil {
-		w, _ := first.Value.(*waiter)
+	if w := b.first(); w != nil {
 		n = w.n
 	}
-	b.mu.Unlock()
 	if lack := n + b.used.Load() - b.most(largeShare); n > 0 && lack > 0 {
 		b.reclaim(lack)
 	}

@@ -178,7 +178,7 @@ func (p *Buffers) Put(b *Buffer) {
 	b.terms.from.Give(int64(b.room))
 	p.Large.Remove(b.large)
 	b.terms, b.large = terms{}, nil
-	if b.class == 0 || cap(b.B) != Smallest<<(b.class-1) {
+	if b.class == 0 || cap(b.B) != Smallest<<(b.class-1) || !managed {
 		p.left.Add(1)
 		return
 	}

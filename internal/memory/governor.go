@@ -48,12 +48,12 @@ type Governor struct {
 	runtime int64 // GOMEMLIMIT as it is
 	bound   int64 // of what is cached; 0 before the first
 
-	gc     collector // Run's
-	upkeep maintenance
+	gc    collector // Run's
+	tasks maintenance
 
 	shed     atomic.Uint64
 	returned atomic.Int64
-	told     int64       // of returned, by the task heap: maintenance's own
+	reported int64       // of returned, by the task heap: maintenance's own
 	collect  atomic.Bool // when there is little to do, also where that was done before
 }
 
@@ -165,7 +165,7 @@ func (g *Governor) maintain(ctx context.Context) {
 	if g.o.Tasks != nil {
 		tasks = append(g.o.Tasks(), tasks...)
 	}
-	g.upkeep.do(ctx, time.Now(), interval, tasks)
+	g.tasks.do(ctx, time.Now(), interval, tasks)
 }
 
 // dropBuffers leaves the buffers that are kept to the collector; nobody knows how many.
@@ -178,7 +178,7 @@ func (g *Governor) dropBuffers(context.Context) (things int, bytes int64) {
 // little to do. What it tells is what went back since it was asked last.
 func (g *Governor) askHeap(context.Context) (things int, bytes int64) {
 	returned := g.returned.Load()
-	bytes, g.told = returned-g.told, returned
+	bytes, g.reported = returned-g.reported, returned
 	g.collect.Store(true)
 	return 0, bytes
 }
@@ -322,5 +322,5 @@ func (g *Governor) Figures(r perf.Reporter) {
 	g.Budget.Figures(r)
 	g.Buffers.Figures(r)
 	g.Objects.Figures(r)
-	g.upkeep.Figures(r)
+	g.tasks.Figures(r)
 }

@@ -28,8 +28,8 @@ const mostTime = time.Second
 // maintenance does tasks one after another, so that they never take more than one
 // processor from requests.
 type maintenance struct {
-	mu    sync.Mutex
-	tasks map[string]*upkeep
+	mu  sync.Mutex
+	all map[string]*upkeep
 }
 
 // upkeep is what became of a task.
@@ -56,10 +56,10 @@ func (m *maintenance) do(ctx context.Context, now time.Time, interval time.Durat
 		bounded, cancel := context.WithTimeout(ctx, mostTime)
 		began := time.Now()
 		things, bytes := t.Do(bounded)
-		cut := bounded.Err() != nil
+		cut := bounded.Err() != nil && ctx.Err() == nil
 		cancel()
 		m.mu.Lock()
-		u := m.tasks[t.Name]
+		u := m.all[t.Name]
 		u.runs++
 		u.things += uint64(max(things, 0))
 		u.bytes += max(bytes, 0)
@@ -76,14 +76,14 @@ func (m *maintenance) do(ctx context.Context, now time.Time, interval time.Durat
 func (m *maintenance) due(now time.Time, interval time.Duration, tasks []Task) []Task {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.tasks == nil {
-		m.tasks = make(map[string]*upkeep)
+	if m.all == nil {
+		m.all = make(map[string]*upkeep)
 	}
 	return slices.DeleteFunc(slices.Clone(tasks), func(t Task) bool {
-		u := m.tasks[t.Name]
+		u := m.all[t.Name]
 		if u == nil {
 			u = new(upkeep)
-			m.tasks[t.Name] = u
+			m.all[t.Name] = u
 		}
 		wait := u.interval != interval || now.Before(u.due)
 		if !wait || u.interval != interval {
@@ -97,8 +97,8 @@ func (m *maintenance) due(now time.Time, interval time.Duration, tasks []Task) [
 func (m *maintenance) Figures(r perf.Reporter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(m.tasks)) {
-		u := m.tasks[name]
+	for _, name := range slices.Sorted(maps.Keys(m.all)) {
+		u := m.all[name]
 		r.Counter("maintenance_runs_total", "Times that a task of maintenance was done.", float64(u.runs), "task", name)
 		r.Counter("maintenance_cut_short_total", "Times that it took more than a second and was cut short.", float64(u.cut), "task", name)
 		r.Counter("maintenance_seconds_total", "Time that it took.", u.took.Seconds(), "task", name)

@@ -50,7 +50,7 @@ func TestMaintenance(t *testing.T) {
 			"quick": {things: uint64(2 * counts["quick"]), bytes: int64(100 * counts["quick"])},
 			"slow":  {things: uint64(counts["slow"]), bytes: int64(10 * counts["slow"]), cut: uint64(counts["slow"]), took: mostTime * time.Duration(counts["slow"])},
 		} {
-			if u := g.upkeep.tasks[name]; u.runs != uint64(counts[name]) || u.things != want.things || u.bytes != want.bytes || u.cut != want.cut || u.took != want.took {
+			if u := g.tasks.all[name]; u.runs != uint64(counts[name]) || u.things != want.things || u.bytes != want.bytes || u.cut != want.cut || u.took != want.took {
 				t.Errorf("%s: %+v", name, u)
 			}
 		}

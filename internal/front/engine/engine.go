@@ -36,6 +36,10 @@ type Engine interface {
 
 	// Close closes the listener and all connections.
 	Close() error
+
+	// Shed has the connection closed that has been without a whole head of a request for
+	// longest, and reports whether there is one.
+	Shed() bool
 }
 
 // Options are what an Engine is made of.
@@ -46,10 +50,11 @@ type Options struct {
 	Base    context.Context // whose end, and cause, every exchange's context has
 	TLS     *tls.Config     // nil for cleartext
 
-	// Connections is where an engine reserves what a connection takes beyond what
-	// whoever accepted it has reserved, and without room for it closes it; nil is
-	// without bound.
-	Connections *memory.Account
+	// Room reserves n bytes that a connection takes beyond what whoever accepted it has
+	// reserved; without room for it the engine closes it. Give gives them back. Both are
+	// nil where connections have no bound.
+	Room func(n int64) bool
+	Give func(n int64)
 
 	// MaxHeaderBytes bounds a request's head, ReadHeaderTimeout the time that it
 	// takes to come, and IdleTimeout the time without a request.

@@ -46,8 +46,9 @@ type conn struct {
 	peer             atomic.Int32
 	givenUp          atomic.Bool // nothing is written any more
 	hijacked         atomic.Bool
-	cut              bool // the last reply is not whole, and is not to look so
-	headTimed        bool // the deadline of the head that comes is set
+	asking           atomic.Bool // no whole head of a request has come since the last one
+	cut              bool        // the last reply is not whole, and is not to look so
+	headTimed        bool        // the deadline of the head that comes is set
 
 	mu     sync.Mutex
 	ctx    *lifetime.Context // of the exchange under way, else nil
@@ -68,6 +69,7 @@ func newConn(s *Server, outer, nc net.Conn, raw syscall.RawConn) *conn {
 	}
 	c.reading = deadline{sweeper: &s.sweeper, of: (*reads)(c)}
 	c.writing = deadline{sweeper: &s.sweeper, of: (*writes)(c)}
+	c.asking.Store(true)
 	c.reading.set(s.clock.Now() + s.o.ReadHeaderTimeout)
 	return c
 }
@@ -112,6 +114,7 @@ func (c *conn) converse() {
 	}
 	for more {
 		if more = c.answerNext(); more {
+			c.asking.Store(true)
 			c.reading.set(c.server.clock.Now() + c.server.o.IdleTimeout)
 			more = c.await()
 		}

@@ -85,6 +85,7 @@ func (c *conn) answerNext() (more bool) {
 // reports whether there is a request.
 func (x *exchange) begins() bool {
 	err := x.readHead()
+	x.c.asking.Store(false)
 	if r, ok := errors.AsType[*wire.Refusal](err); ok {
 		c := x.c
 		c.server.o.Log.Debug("request refused", "client", c.remote, "error", err)

@@ -190,6 +190,21 @@ func (s *Server) sweep() (next time.Duration) {
 	return next
 }
 
+// Shed implements engine.Engine.
+func (s *Server) Shed() bool {
+	var oldest *conn
+	due := int64(never)
+	s.all(func(c *conn) {
+		if at := c.reading.at.Load(); at > 0 && at < due && c.asking.Load() {
+			oldest, due = c, at
+		}
+	})
+	if oldest == nil {
+		return s.beside.Shed()
+	}
+	return oldest.reading.fire(due) || s.Shed() // it has a request by now
+}
+
 // uproot ends all exchanges, as the base has ended.
 func (s *Server) uproot() {
 	s.all(func(c *conn) { c.cancel(context.Cause(s.o.Base)) })

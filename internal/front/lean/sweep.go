@@ -112,9 +112,16 @@ func (d *deadline) pass(now time.Duration) (next time.Duration) {
 	case time.Duration(at) > now:
 		return time.Duration(at)
 	}
-	if d.at.CompareAndSwap(at, firing) {
-		_ = d.of.interrupt()
-		d.at.Store(fired)
-	}
+	d.fire(at)
 	return never // what has been set since has woken the sweeper
+}
+
+// fire interrupts what goes on, unless its deadline is not that one any more.
+func (d *deadline) fire(at int64) bool {
+	if !d.at.CompareAndSwap(at, firing) {
+		return false
+	}
+	_ = d.of.interrupt()
+	d.at.Store(fired)
+	return true
 }

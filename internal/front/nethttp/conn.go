@@ -2,7 +2,6 @@ package nethttp
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -24,7 +23,7 @@ type conn struct {
 	stats    *stats
 	buffers  *memory.Buffers
 	closed   atomic.Bool
-	room     *memory.Account // that connBytes are reserved in
+	give     func(n int64) // gives libraryBytes back; nil for nothing
 	leave    sync.Once
 
 	resets atomic.Int64 // Unix ns; see ended
@@ -46,7 +45,7 @@ type conn struct {
 // newConn makes a conn of one that was accepted. In what is enciphered no fields of a
 // request can be found.
 func (s *Server) newConn(c net.Conn) *conn {
-	n := &conn{Conn: c, outer: c, timeout: s.o.WriteTimeout(), stats: &s.stats, buffers: s.o.Buffers, room: s.o.Connections}
+	n := &conn{Conn: c, outer: c, timeout: s.o.WriteTimeout(), stats: &s.stats, buffers: s.o.Buffers, give: s.o.Give}
 	if around, ok := c.(interface{ NetConn() net.Conn }); ok {
 		n.Conn = around.NetConn()
 	}
@@ -183,12 +182,8 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // connOf returns the connection that a request came on, or nil where it came on
 // none.
 func connOf(ctx context.Context) *conn {
-	under, _ := ctx.Value(connKey{}).(net.Conn)
-	if t, ok := under.(*tls.Conn); ok {
-		under = t.NetConn()
-	}
-	c, _ := under.(*conn)
-	return c
+	nc, _ := ctx.Value(connKey{}).(net.Conn)
+	return under(nc)
 }
 
 // CloseWrite ends what is written and leaves the rest of the connection. net/http
@@ -202,7 +197,11 @@ func (c *conn) CloseWrite() error {
 
 func (c *conn) Close() error {
 	c.closed.Store(true)
-	c.leave.Do(func() { c.room.Give(connBytes) })
+	c.leave.Do(func() {
+		if c.give != nil {
+			c.give(libraryBytes)
+		}
+	})
 	return c.outer.Close()
 }
 

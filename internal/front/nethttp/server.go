@@ -30,6 +30,7 @@ type Server struct {
 	http      *http.Server
 	exchanges sync.Pool // of *exchange
 	stats     stats
+	waiting   waiting
 }
 
 var _ engine.Engine = (*Server)(nil)
@@ -47,6 +48,7 @@ func New(o engine.Options) *Server {
 		IdleTimeout:       o.IdleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return o.Base },
 		ConnContext:       withConn,
+		ConnState:         s.changed,
 		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
@@ -98,17 +100,16 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.server.o.Connections.Take(connBytes) {
+		if l.server.o.Room == nil || l.server.o.Room(libraryBytes) {
 			return l.server.newConn(c), nil
 		}
-		l.server.o.Log.Debug("a connection is closed: there is no memory for it", "peer", c.RemoteAddr())
 		_ = c.Close()
 	}
 }
 
-// connBytes is what net/http takes for a connection beyond what the socket and TLS do:
-// goroutines, frames, tables of HTTP/2. TestMemoryOfConnections of e2e measures it.
-const connBytes = 32 << 10
+// libraryBytes is what net/http takes for a connection beyond what the socket and TLS do:
+// goroutines, frames, tables of HTTP/2. TestMemoryOfConnections of e2e bounds it.
+const libraryBytes = 32 << 10
 
 // The causes for which an HTTP/2 connection is closed.
 const (
