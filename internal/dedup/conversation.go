@@ -266,11 +266,10 @@ func (c *conversation) readMessage(i int) int {
 			return -1
 		}
 		seen |= bit
-		end := -1
-		switch {
-		case bit == withContent || bit == withOutput:
+		var end int
+		if bit == withContent || bit == withOutput {
 			end = c.readContent(at, &m)
-		default:
+		} else {
 			end = jsonscan.ValueEnd(c.body, at)
 		}
 		if value != nil {
