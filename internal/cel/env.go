@@ -43,6 +43,27 @@ type variable struct {
 	value   Value
 	indexed bool
 	members []member
+	subs    []variable // members that were looked into too
+}
+
+// sub gives the member number i, whose value is v, as a variable, so that it is read
+// once by all who look into it.
+func (x *variable) sub(i int, v Value) *variable {
+	m := &x.members[i]
+	if m.sub == 0 {
+		if n := len(x.subs); n < cap(x.subs) {
+			x.subs = x.subs[:n+1]
+		} else {
+			x.subs = append(x.subs, variable{})
+		}
+		m.sub = len(x.subs)
+		x.subs[m.sub-1].set(v)
+	}
+	return &x.subs[m.sub-1]
+}
+
+func (x *variable) set(v Value) {
+	x.value, x.indexed, x.members, x.subs = v, false, emptied(x.members), x.subs[:0]
 }
 
 // maxKept is the largest memory, in elements, that is kept by Reset.
@@ -77,8 +98,7 @@ func (e *Env) Set(i int, v Value) {
 	for i >= len(e.vars) {
 		e.vars = append(e.vars, variable{})
 	}
-	x := &e.vars[i]
-	x.value, x.indexed, x.members = v, false, emptied(x.members)
+	e.vars[i].set(v)
 }
 
 // Spend counts the bytes that a caller writes of values, and reports whether they are
@@ -106,13 +126,13 @@ func (e *Env) fail(pos int, msg string) Value {
 }
 
 // lookup finds a member of the object v, of several the last. Where v is a variable,
-// x is it, and its members are found once for all that look.
-func (e *Env) lookup(pos int, v Value, x *variable, name []byte) (raw []byte, ok bool) {
+// x is it, whose members are found once for all that look; at is which of them it is.
+func (e *Env) lookup(pos int, v *Value, x *variable, name []byte) (raw []byte, at int, ok bool) {
 	if x == nil {
 		for m := v.members(); ; {
 			key, value, more := m.step()
 			if !more {
-				return raw, e.spend(pos, 1, m.next) && raw != nil
+				return raw, 0, e.spend(pos, 1, m.next) && raw != nil
 			}
 			e.steps--
 			if e.isKey(key, name) {
@@ -127,19 +147,19 @@ func (e *Env) lookup(pos int, v Value, x *variable, name []byte) (raw []byte, ok
 			if !more {
 				break
 			}
-			x.members = append(x.members, member{e.unquote(key), value})
+			x.members = append(x.members, member{e.unquote(key), value, 0})
 		}
 		if !e.spend(pos, len(x.members), len(v.raw)) {
-			return nil, false
+			return nil, 0, false
 		}
 	}
 	e.steps -= len(x.members) / 8
 	for i := len(x.members) - 1; i >= 0; i-- {
 		if string(x.members[i].key) == string(name) {
-			return x.members[i].value, true
+			return x.members[i].value, i, true
 		}
 	}
-	return nil, false
+	return nil, 0, false
 }
 
 // isKey compares a quoted key with a name.

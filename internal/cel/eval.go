@@ -70,60 +70,73 @@ func (e *Env) path(n *node) Value {
 		return v
 	}
 	for i := range n.steps {
-		if v = e.step(v, x, &n.steps[i]); v.kind == failed || v.kind == None {
+		x = e.step(&v, x, &n.steps[i])
+		if v.kind == failed || v.kind == None {
 			return v
 		}
-		x = nil
 	}
 	return v
 }
 
-func (e *Env) step(v Value, x *variable, s *step) Value {
-	optional := v.opt || s.optional
+// step replaces v, which is the variable x unless that is nil, with what a step from it
+// leads to. The result is a variable too where it is a member of one.
+func (e *Env) step(v *Value, x *variable, s *step) *variable {
 	if v.opt && v.kind == None {
-		return v
+		return nil
 	}
+	optional := v.opt || s.optional
 	name := s.name
 	if s.index != nil {
 		i := e.eval(s.index)
 		switch {
 		case i.kind == failed:
-			return i
+			*v = i
+			return nil
 		case i.opt || i.kind == Null || i.kind == List || i.kind == Map:
-			return e.fail(s.pos, "an index is no "+what(i))
+			*v = e.fail(s.pos, "an index is no "+what(i))
+			return nil
 		case v.kind == List:
-			return e.element(v, i, s, optional)
+			*v = e.element(*v, i, s, optional)
+			return nil
 		case i.kind == String:
 			name = e.textOf(i)
 		case optional:
-			return Value{opt: true}
+			*v = Value{opt: true}
+			return nil
 		case v.kind == Map:
-			return e.fail(s.pos, "a member's name is a string, not "+i.kind.String())
+			*v = e.fail(s.pos, "a member's name is a string, not "+i.kind.String())
+			return nil
 		}
 	}
 	if v.kind != Map {
 		if optional && v.kind != List {
-			return Value{opt: true}
+			*v = Value{opt: true}
+			return nil
 		}
-		return e.fail(s.pos, v.kind.String()+" has no members")
+		*v = e.fail(s.pos, v.kind.String()+" has no members")
+		return nil
 	}
-	raw, ok := e.lookup(s.pos, v, x, name)
+	raw, at, ok := e.lookup(s.pos, v, x, name)
 	switch {
 	case ok:
-		out := s.typ.read(raw)
-		if out.opt = optional; optional && out.kind == Null && e.NullIsAbsent {
-			out = Value{opt: true}
+		*v = s.typ.read(raw)
+		if v.opt = optional; optional && v.kind == Null && e.NullIsAbsent {
+			*v = Value{opt: true}
 		}
-		return out
+		if x != nil && v.kind == Map {
+			return x.sub(at, *v)
+		}
 	case e.bytes < 0 || e.steps < 0:
 		e.spend(s.pos, 0, 0)
-		return Value{kind: failed}
+		*v = Value{kind: failed}
 	case optional:
-		return Value{opt: true}
+		*v = Value{opt: true}
 	case s.zero.kind != None:
-		return s.zero
+		*v = s.zero
+	default:
+		*v = e.fail(s.pos, "there is no member "+quoteShort(name))
 	}
-	return e.fail(s.pos, "there is no member "+quoteShort(name))
+	return nil
 }
 
 // quoteShort quotes a name for an error.
@@ -177,13 +190,12 @@ func (e *Env) has(n *node) Value {
 		return v
 	}
 	for i := range n.steps[:last] {
-		if v = e.step(v, x, &n.steps[i]); v.kind == failed {
+		if x = e.step(&v, x, &n.steps[i]); v.kind == failed {
 			return v
 		}
 		if v.kind == None {
 			return Boolean(false)
 		}
-		x = nil
 	}
 	s := &n.steps[last]
 	if v.kind != Map && v.kind != List {
@@ -192,7 +204,7 @@ func (e *Env) has(n *node) Value {
 	if v.kind != Map {
 		return e.fail(s.pos, v.kind.String()+" has no members")
 	}
-	raw, ok := e.lookup(s.pos, v, x, s.name)
+	raw, _, ok := e.lookup(s.pos, &v, x, s.name)
 	if !ok && (e.bytes < 0 || e.steps < 0) {
 		e.spend(s.pos, 0, 0)
 		return Value{kind: failed}
@@ -424,7 +436,7 @@ func (e *Env) in(n *node, a, b Value) Value {
 		if a.kind != String {
 			return Boolean(false)
 		}
-		_, ok := e.lookup(n.pos, b, nil, e.textOf(a))
+		_, _, ok := e.lookup(n.pos, &b, nil, e.textOf(a))
 		if !ok && (e.steps < 0 || e.bytes < 0) {
 			e.spend(n.pos, 0, 0)
 			return Value{kind: failed}
@@ -517,8 +529,8 @@ func (e *Env) equalMaps(pos int, a, b Value, depth int) (same, ok bool) {
 	all := a.members()
 	for key, _, more := all.step(); more; key, _, more = all.step() {
 		name := e.unquote(key)
-		one, _ := e.lookup(pos, a, nil, name)
-		other, found := e.lookup(pos, b, nil, name)
+		one, _, _ := e.lookup(pos, &a, nil, name)
+		other, _, found := e.lookup(pos, &b, nil, name)
 		if e.steps < 0 || e.bytes < 0 {
 			e.spend(pos, 0, 0)
 			return false, false

@@ -38,6 +38,7 @@ var functions = map[string]*function{
 	"json":     {args: [][]Kind{nil}, typ: stringType, lifted: true, call: toJSON},
 	"parse":    {args: [][]Kind{texts}, lifted: true, call: parse},
 	"parts":    {args: [][]Kind{nil}, typ: listType, lifted: true, call: parts},
+	"list":     {args: [][]Kind{nil}, typ: listType, lifted: true, call: toList},
 	"base64":   {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toBase64},
 	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, call: fromBase64},
 	"hex":      {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toHex},
@@ -243,6 +244,20 @@ func parts(e *Env, pos int, args []Value) Value {
 		return Value{kind: List, raw: made.raw}
 	default:
 		return e.fail(pos, "content is a string or a list, not "+v.kind.String())
+	}
+}
+
+// toList gives what may be a list or one element of it as a list.
+func toList(e *Env, pos int, args []Value) Value {
+	switch v := args[0]; v.kind {
+	case List:
+		return v
+	case Null:
+		return Value{kind: List}
+	default:
+		start := len(e.values)
+		e.values = append(e.values, v)
+		return e.listFrom(start)
 	}
 }
 

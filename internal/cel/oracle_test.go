@@ -186,8 +186,9 @@ func same(a, b any) bool {
 // setDocument gives an Env the variables.
 func setDocument(e *Env) {
 	e.Reset(Limits{})
+	doc := JSON([]byte(document))
 	for i, name := range documentVars {
-		raw, _ := e.lookup(0, JSON([]byte(document)), nil, []byte(name))
+		raw, _, _ := e.lookup(0, &doc, nil, []byte(name))
 		e.Set(i, JSON(raw))
 	}
 }

@@ -28,10 +28,17 @@ var (
 // read makes a value of JSON. Numbers may be in quotes, as ProtoJSON has those of 64
 // bits and those that are none.
 func (t *Type) read(raw []byte) Value {
-	if t != nil && (t.Kind == Int || t.Kind == Double) && len(raw) > 2 && raw[0] == '"' {
-		return number(raw[1 : len(raw)-1])
+	if t == nil || t.Kind != Int && t.Kind != Double || len(raw) < 3 && raw[0] == '"' {
+		return read(raw)
 	}
-	return JSON(raw)
+	if raw[0] == '"' {
+		raw = raw[1 : len(raw)-1]
+	}
+	v := read(raw)
+	if v.kind == Int && t.Kind == Double {
+		v = Value{kind: Double, raw: raw}
+	}
+	return v
 }
 
 // kind is None for what may be anything.

@@ -41,8 +41,10 @@ type Value struct {
 }
 
 // JSON makes a value of one JSON document, which must be valid.
-func JSON(raw []byte) Value {
-	raw = trim(raw)
+func JSON(raw []byte) Value { return read(trim(raw)) }
+
+// read is JSON for what has no space around it.
+func read(raw []byte) Value {
 	if len(raw) == 0 {
 		return Value{}
 	}
@@ -132,6 +134,9 @@ func (v Value) Bool() bool { return v.kind == Bool && v.num == 1 }
 
 // Int gives an Int, and whether it is one.
 func (v Value) Int() (int64, bool) { return int64(v.num), v.kind == Int }
+
+// Float gives a number as a double.
+func (v Value) Float() float64 { return v.float() }
 
 // float gives a Double or an Int as a double.
 func (v Value) float() float64 {
@@ -251,7 +256,7 @@ func (it *Items) Next() (Value, bool) {
 	if i >= len(it.raw) || it.raw[i] == ']' {
 		return Value{}, false
 	}
-	end := jsonscan.ValueEnd(it.raw, i)
+	end := valueEnd(it.raw, i)
 	if end < 0 {
 		return Value{}, false
 	}
@@ -262,6 +267,22 @@ func (it *Items) Next() (Value, bool) {
 	return v, true
 }
 
+// valueEnd finds the end of a value inside of a list or an object, -1 for none. Most
+// are short.
+func valueEnd(b []byte, i int) int {
+	if i >= len(b) || b[i] == '{' || b[i] == '[' || b[i] == '"' {
+		return jsonscan.ValueEnd(b, i)
+	}
+	start := i
+	for i < len(b) && b[i] > ' ' && b[i] != ',' && b[i] != '}' && b[i] != ']' {
+		i++
+	}
+	if i == start {
+		return -1
+	}
+	return i
+}
+
 func space(b []byte, i int) int {
 	for i < len(b) && b[i] <= ' ' {
 		i++
@@ -270,7 +291,10 @@ func space(b []byte, i int) int {
 }
 
 // member is a member of an object: its key without quotes and escapes, and its value.
-type member struct{ key, value []byte }
+type member struct {
+	key, value []byte
+	sub        int // of variable.subs, from 1; 0 for none
+}
 
 // members walks over the members of an object.
 type members struct {
@@ -291,13 +315,18 @@ func (m *members) step() (key, value []byte, ok bool) {
 	if i >= len(m.raw) || m.raw[i] != '"' {
 		return nil, nil, false
 	}
-	end := jsonscan.TextEnd(m.raw, i+1)
-	if end < 0 {
+	end := i + 1
+	for end < len(m.raw) && m.raw[end] != '"' && m.raw[end] != '\\' { // names are short
+		end++
+	}
+	if end < len(m.raw) && m.raw[end] == '"' {
+		end++
+	} else if end = jsonscan.TextEnd(m.raw, end); end < 0 {
 		return nil, nil, false
 	}
 	key = m.raw[i:end]
 	i = space(m.raw, space(m.raw, end)+1)
-	if end = jsonscan.ValueEnd(m.raw, i); end < 0 {
+	if end = valueEnd(m.raw, i); end < 0 {
 		return nil, nil, false
 	}
 	value = m.raw[i:end]

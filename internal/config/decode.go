@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"sluice/internal/nearest"
 )
 
 // decoder fills sections from a YAML tree. It works on the tree and not with
@@ -155,7 +157,7 @@ func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []strin
 			d.decode(pair.Value, f.value, below, skip...)
 			return
 		}
-		if near := nearest(key, names); near != "" {
+		if near := nearest.Name(key, names); near != "" {
 			d.spoil(join(path, near)) // what was meant for it
 			d.fault(pair.Key, path, "unknown key %q; did you mean %q?", key, near)
 		} else {

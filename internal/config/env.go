@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sluice/internal/nearest"
 )
 
 // ConfigVariable names the file when no flag does.
@@ -40,7 +42,7 @@ func applyEnv(cfg *Config, env map[string]string, f *faults) {
 			continue
 		}
 		for _, k := range known {
-			if distance(name, k, 3) < 3 {
+			if nearest.Distance(name, k, 3) < 3 {
 				f.add(origin{name: name}, "", "unknown variable; did you mean "+strconv.Quote(k)+"?")
 				break
 			}

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sluice/internal/nearest"
 	"sluice/internal/upstream/openai"
 )
 
@@ -381,7 +382,7 @@ func TestDistance(t *testing.T) {
 		a, b string
 		want int
 	}{{"port", "port", 0}, {"prot", "port", 1}, {"pot", "port", 1}, {"ports", "port", 1}, {"pxrt", "port", 1}, {"", "abc", 3}, {"host", "port", 2}} {
-		if got := distance(c.a, c.b, 9); got != c.want || distance(c.b, c.a, 9) != c.want {
+		if got := nearest.Distance(c.a, c.b, 9); got != c.want || nearest.Distance(c.b, c.a, 9) != c.want {
 			t.Errorf("%q, %q: %d, want %d", c.a, c.b, got, c.want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"sluice/internal/nearest"
 	"sluice/internal/upstream"
 )
 
@@ -189,7 +190,7 @@ func unaddressed(env map[string]string) (names []string) {
 // that are services of their own.
 func NearProvider(name string) string {
 	for _, p := range providersKnown() {
-		if known := p.prefix + keySuffix; distance(name, known, 3) < min(3, 1+len(p.prefix)/3) {
+		if known := p.prefix + keySuffix; nearest.Distance(name, known, 3) < min(3, 1+len(p.prefix)/3) {
 			return known
 		}
 	}

@@ -1,6 +1,7 @@
 package protobuf
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"math"
@@ -62,6 +63,10 @@ func (d *decoder) chunk(f *field, b []byte, i int) int {
 	case protoreflect.StringKind:
 		return d.text(b, i)
 	case protoreflect.BytesKind:
+		if d.spans() {
+			d.place(i, len(b))
+			return len(b)
+		}
 		d.out = append(d.out, '"')
 		d.out = base64.StdEncoding.AppendEncode(d.out, b[i:])
 		d.out = append(d.out, '"')
@@ -105,6 +110,11 @@ func (d *decoder) floats(b []byte, i int) int {
 	if (len(b)-i)%4 != 0 {
 		return d.fail(len(b), "unexpected end inside a number")
 	}
+	if d.spans() {
+		d.comma()
+		d.place(i, len(b))
+		return len(b)
+	}
 	for ; i < len(b); i += 4 {
 		d.comma()
 		d.out = appendFloat32(d.out, math.Float32frombits(binary.LittleEndian.Uint32(b[i:])))
@@ -113,6 +123,31 @@ func (d *decoder) floats(b []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// spans reports whether places are written in place of values. What was put together
+// in scratch stands nowhere in the input.
+func (d *decoder) spans() bool { return d.options.Spans && d.moved < 0 }
+
+// place writes where a value stands in the input.
+func (d *decoder) place(start, end int) {
+	d.out = append(d.out, `"@`...)
+	d.out = strconv.AppendInt(d.out, int64(start), 10)
+	d.out = append(d.out, ':')
+	d.out = strconv.AppendInt(d.out, int64(end), 10)
+	d.out = append(d.out, '"')
+}
+
+// ParseSpan reads a place that Options.Spans had written, as JSON: the half-open range
+// of the input that begins at start. ok is false for any other JSON.
+func ParseSpan(raw []byte) (start, end int, ok bool) {
+	if len(raw) < 6 || raw[1] != '@' || raw[len(raw)-1] != '"' {
+		return 0, 0, false
+	}
+	first, second, _ := bytes.Cut(raw[2:len(raw)-1], []byte(":"))
+	start, err := strconv.Atoi(string(first))
+	end, err2 := strconv.Atoi(string(second))
+	return start, end, err == nil && err2 == nil && 0 <= start && start <= end
 }
 
 // bits reads a number, bool or enum. What it returns is zero exactly where the

@@ -9,6 +9,11 @@ type Options struct {
 	EmitUnpopulated bool // decode: fields outside oneofs that are not set are written too
 	UseEnumNumbers  bool // decode: an enum is its number, not its name
 	DiscardUnknown  bool // encode: members and enum names that the schema lacks are passed over
+
+	// Spans has bytes, and each run of a packed list of floats, written as where they
+	// stand in the input, a string that ParseSpan reads, so that vectors are not
+	// printed. What does not stand in one piece is written as ever. It is no ProtoJSON.
+	Spans bool // decode
 }
 
 // The limits that hold where Limits has a zero. MaxDepth is what protobuf

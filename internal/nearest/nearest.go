@@ -1,21 +1,22 @@
-package config
+// Package nearest finds the name that was probably meant by one that is unknown.
+package nearest
 
-// nearest returns the name that was probably meant by word, "" when none is
+// Name returns the one of names that was probably meant by word, "" when none is
 // near enough.
-func nearest(word string, names []string) string {
+func Name(word string, names []string) string {
 	best, least := "", max(len(word)/3, 1)+1
 	for _, name := range names {
-		if d := distance(word, name, least); d < least {
+		if d := Distance(word, name, least); d < least {
 			best, least = name, d
 		}
 	}
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with their
+// Distance counts the letters to insert, delete, replace or swap with their
 // neighbour that turn a into b (optimal string alignment). Words longer than
 // 64 bytes or whose lengths differ by bound or more are bound apart.
-func distance(a, b string, bound int) int {
+func Distance(a, b string, bound int) int {
 	if len(a) > 64 || len(b) > 64 || len(a)-len(b) >= bound || len(b)-len(a) >= bound {
 		return bound
 	}

@@ -1,0 +1,67 @@
+package mapping
+
+import (
+	"errors"
+	"sync"
+
+	"sluice/internal/cel"
+	"sluice/internal/protobuf"
+)
+
+// Input is what a message is made of.
+type Input struct {
+	Body          []byte // the client's, valid JSON
+	UpstreamModel string // the model's name at the upstream
+	RequestID     string
+	Stream        bool
+	Prompt        []byte // what a chat template made; nil for none
+}
+
+var runs = sync.Pool{New: func() any { return new(run) }}
+
+// AppendMessage appends the message to send, as it stands on the wire. What is wrong
+// with the request is an *Error, where an expression or a value failed, or a
+// *protobuf.Error, where a value does not fit its field; dst then comes back as it was.
+func (c *Call) AppendMessage(dst []byte, in *Input) ([]byte, error) {
+	x := runs.Get().(*run)
+	defer runs.Put(x)
+	if err := c.build(x, in); err != nil {
+		return dst, err
+	}
+	return c.sent.AppendWire(dst, x.out, protobuf.Options{}, protobuf.Limits{})
+}
+
+// AppendJSON appends the message to send as ProtoJSON, for people to look at.
+func (c *Call) AppendJSON(dst []byte, in *Input) ([]byte, error) {
+	x := runs.Get().(*run)
+	defer runs.Put(x)
+	if err := c.build(x, in); err != nil {
+		return dst, err
+	}
+	return append(dst, x.out...), nil
+}
+
+func (c *Call) build(x *run, in *Input) error {
+	x.reset(c.mapping, len(in.Body))
+	x.env.Set(0, cel.JSON(in.Body))
+	x.names = append(append(x.names[:0], in.UpstreamModel...), in.RequestID...)
+	x.env.Set(1, cel.Text(x.names[:len(in.UpstreamModel)]))
+	x.env.Set(2, cel.Text(x.names[len(in.UpstreamModel):]))
+	x.env.Set(3, cel.Boolean(in.Stream))
+	if in.Prompt != nil {
+		x.env.Set(4, cel.Text(in.Prompt))
+	} else {
+		x.env.Set(4, cel.Value{})
+	}
+	there := x.append(c.request)
+	if x.err != nil {
+		return x.err
+	}
+	if !there {
+		return errAbsent
+	}
+	return nil
+}
+
+// errAbsent is for a request whose $if does not hold at the top.
+var errAbsent = errors.New("the mapping makes no message of the request")

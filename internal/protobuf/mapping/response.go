@@ -1,0 +1,450 @@
+package mapping
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/internal/cel"
+	"sluice/internal/protobuf"
+)
+
+// The fields of events, by which Reader finds them.
+const (
+	idChoices = iota
+	idUsage
+	idError
+	idEmbeddings
+
+	idIndex
+	idRole
+	idText
+	idReasoning
+	idRefusal
+	idFinish
+	idLogprobs
+	idToolCalls
+
+	idID
+	idName
+	idArguments
+
+	idMessage
+	idCode
+
+	idPrompt
+	idCompletion
+	idTotal
+	idCached
+
+	idValues
+	idWidth
+)
+
+// shape makes the target of a part of an event.
+func shape(name string, fields ...member) target {
+	t := target{kind: messageKind, name: name}
+	for _, f := range fields {
+		t.names = append(t.names, f.name)
+	}
+	t.field = func(name string) *member {
+		for i := range fields {
+			if fields[i].name == name {
+				return &fields[i]
+			}
+		}
+		return nil
+	}
+	return t
+}
+
+func listOf(t target) target {
+	t.list = true
+	return t
+}
+
+const usageName = "usage"
+
+var (
+	anInt  = target{kind: intKind, bits: 64}
+	aText  = target{kind: stringKind}
+	aCause = target{kind: stringKind, words: []string{"stop", "length", "tool_calls", "content_filter", "function_call"}}
+
+	callShape   = shape("a tool call", member{idIndex, "index", anInt}, member{idID, "id", aText}, member{idName, "name", aText}, member{idArguments, "arguments", aText})
+	choiceShape = shape("a choice", member{idIndex, "index", anInt}, member{idRole, "role", aText}, member{idText, "text", aText}, member{idReasoning, "reasoning", aText},
+		member{idRefusal, "refusal", aText}, member{idFinish, "finish", aCause}, member{idLogprobs, "logprobs", target{}}, member{idToolCalls, "tool_calls", listOf(callShape)})
+	usageShape = shape(usageName, member{idPrompt, "prompt", anInt}, member{idCompletion, "completion", anInt}, member{idTotal, "total", anInt},
+		member{idCached, "cached", anInt}, member{idReasoning, "reasoning", anInt})
+	errorShape  = shape("error", member{idMessage, "message", aText}, member{idCode, "code", aText})
+	vectorShape = shape("an embedding", member{idIndex, "index", anInt}, member{idValues, "values", target{kind: vectorKind}}, member{idWidth, "width", anInt})
+
+	chatShape  = shape("response", member{idChoices, "choices", listOf(choiceShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})
+	embedShape = shape("response", member{idEmbeddings, "embeddings", listOf(vectorShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})
+)
+
+// reply is a response section, compiled for one call.
+type reply struct {
+	root *node
+	sum  bool // usage is of each message, and not of all up to it
+}
+
+func (l *loader) response(n ast.Node, call *Call, path, kind string, t target) *reply {
+	c := &compiler{faults: l.faults, types: l.types, call: kind}
+	c.vars = []cel.Var{{Name: "r", Type: c.message(call.Method.Output())}}
+	r := &reply{}
+	if pairs, ok := c.pairs(n, path); ok {
+		if usage, ok := c.pairs(find(pairs, "usage"), path+".usage"); ok {
+			r.sum = c.sums(find(usage, "$mode"), path+".usage.$mode")
+		}
+	}
+	r.root = c.node(n, t, path)
+	r.root.keep = true
+	return r
+}
+
+// sums reads $mode.
+func (c *compiler) sums(n ast.Node, path string) bool {
+	if n == nil {
+		return false
+	}
+	mode, _ := scalar(n)
+	if mode != "last" && mode != "sum" {
+		c.add(n, path, "must be last or sum")
+	}
+	return mode == "sum"
+}
+
+// Reader reads the messages of one reply, one by one. It is used by one goroutine at a
+// time, and for another reply of the same call after Reset.
+type Reader struct {
+	call  *Call
+	run   run
+	json  []byte
+	event Event
+	wire  []byte // of the message at hand
+	usage Usage  // up to now
+	calls []ToolCall
+	parts []int // for each choice, where its calls begin
+}
+
+// NewReader gives a reader for a reply to the call.
+func (c *Call) NewReader() *Reader { return &Reader{call: c} }
+
+// Reset makes ready for another reply.
+func (r *Reader) Reset() {
+	r.usage = Usage{}
+	r.event = Event{Choices: r.event.Choices[:0], Embeddings: r.event.Embeddings[:0]}
+	if cap(r.json) > maxKept {
+		r.json = nil
+	}
+}
+
+// Read reads the next message. The event holds until the next call, as long as wire
+// does. The error is a *protobuf.Error for what is no message, or an *Error.
+func (r *Reader) Read(wire []byte) (*Event, error) {
+	var err error
+	options := protobuf.Options{UseProtoNames: true, Spans: r.call.embedding}
+	if r.json, err = r.call.received.AppendJSON(r.json[:0], wire, options, protobuf.Limits{}); err != nil {
+		return nil, err
+	}
+	x := &r.run
+	x.reset(r.call.mapping, len(r.json))
+	x.env.NullIsAbsent = false
+	x.env.Set(0, cel.JSON(r.json))
+	r.wire = wire
+	r.event = Event{Choices: r.event.Choices[:0], Embeddings: r.event.Embeddings[:0]}
+	r.calls, r.parts = r.calls[:0], r.parts[:0]
+	r.each(r.call.reply.root, (*Reader).top)
+	if x.err != nil {
+		return nil, x.err
+	}
+	r.settle()
+	return &r.event, nil
+}
+
+// JSON is the message that was read last, with the names of the schema.
+func (r *Reader) JSON() []byte { return r.json }
+
+// settle gives each choice its calls: their list grew while they were read.
+func (r *Reader) settle() {
+	r.event.Usage = r.usage
+	for i := range r.event.Choices {
+		from, to := r.parts[i], len(r.calls)
+		if i+1 < len(r.parts) {
+			to = r.parts[i+1]
+		}
+		r.event.Choices[i].ToolCalls = r.calls[from:to]
+	}
+}
+
+// each has take called with every object that n makes: elements of a list, or itself.
+func (r *Reader) each(n *node, take func(r *Reader, object *node)) {
+	if n == nil || r.run.err != nil {
+		return
+	}
+	switch n.op {
+	case opObject:
+		if r.run.holds(n) {
+			take(r, n)
+		}
+	case opList:
+		for _, item := range n.items {
+			r.each(item, take)
+		}
+	case opEach:
+		r.loop(n, 0, take)
+	case opIf:
+		if r.run.holds(n) {
+			r.each(n.then, take)
+		} else {
+			r.each(n.els, take)
+		}
+	case opAbsent:
+	default:
+		r.run.fail(n, "a whole value cannot be taken here: name its parts")
+	}
+}
+
+func (r *Reader) loop(n *node, level int, take func(*Reader, *node)) {
+	if level == len(n.loops) {
+		if r.run.holds(n) {
+			r.each(n.body, take)
+		}
+		return
+	}
+	l := &n.loops[level]
+	for it := r.run.items(n, l); r.run.next(&it, l); {
+		r.loop(n, level+1, take)
+	}
+}
+
+func (r *Reader) top(n *node) {
+	for i := range n.fields {
+		f := &n.fields[i]
+		switch f.id {
+		case idChoices:
+			r.each(f.node, (*Reader).choice)
+		case idUsage:
+			r.each(f.node, (*Reader).tokens)
+		case idError:
+			r.each(f.node, (*Reader).failure)
+		case idEmbeddings:
+			r.each(f.node, (*Reader).embedding)
+		}
+	}
+}
+
+func (r *Reader) choice(n *node) {
+	c := Choice{}
+	r.parts = append(r.parts, len(r.calls))
+	x := &r.run
+	for i := range n.fields {
+		f := &n.fields[i]
+		switch f.id {
+		case idIndex:
+			c.Index = int(x.int(f.node))
+		case idRole:
+			c.Role = x.text(f.node)
+		case idText:
+			c.Text = x.text(f.node)
+		case idReasoning:
+			c.Reasoning = x.text(f.node)
+		case idRefusal:
+			c.Refusal = x.text(f.node)
+		case idFinish:
+			c.Finish = x.text(f.node)
+		case idLogprobs:
+			c.Logprobs = x.json(f.node)
+		case idToolCalls:
+			r.each(f.node, (*Reader).toolCall)
+		}
+	}
+	if c.Index < 0 || c.Index >= maxChoices || len(r.event.Choices) >= maxChoices || len(r.calls) > maxCalls {
+		x.fail(n, "more choices, or calls of tools, than anybody asks for")
+		return
+	}
+	r.event.Choices = append(r.event.Choices, c)
+}
+
+// What no reply has more of.
+const (
+	maxChoices = 1024
+	maxCalls   = 4096
+)
+
+func (r *Reader) toolCall(n *node) {
+	c := ToolCall{Index: -1}
+	x := &r.run
+	for i := range n.fields {
+		f := &n.fields[i]
+		switch f.id {
+		case idIndex:
+			c.Index = int(x.int(f.node))
+		case idID:
+			c.ID = x.text(f.node)
+		case idName:
+			c.Name = x.text(f.node)
+		case idArguments:
+			c.Arguments = x.text(f.node)
+		}
+	}
+	r.calls = append(r.calls, c)
+}
+
+// tokens takes the usage that a message tells. One that tells none leaves what was.
+func (r *Reader) tokens(n *node) {
+	u := &r.usage
+	for i := range n.fields {
+		f := &n.fields[i]
+		var to *int64
+		switch f.id {
+		case idPrompt:
+			to = &u.Prompt
+		case idCompletion:
+			to = &u.Completion
+		case idTotal:
+			to = &u.Total
+		case idCached:
+			to = &u.Cached
+		case idReasoning:
+			to = &u.Reasoning
+		}
+		switch v := max(r.run.int(f.node), 0); {
+		case r.call.reply.sum:
+			*to += min(v, 1<<62-*to) // no sum of tokens is beyond
+		case v > 0:
+			*to = v
+		}
+	}
+}
+
+func (r *Reader) failure(n *node) {
+	var e Failure
+	for i := range n.fields {
+		f := &n.fields[i]
+		switch f.id {
+		case idMessage:
+			e.Message = r.run.text(f.node)
+		case idCode:
+			e.Code = r.run.text(f.node)
+		}
+	}
+	if e.Message != nil || e.Code != nil {
+		r.event.Error = &e
+	}
+}
+
+// embedding takes a vector, or as many as there are of a width in a row.
+func (r *Reader) embedding(n *node) {
+	e := Embedding{Index: len(r.event.Embeddings)}
+	width := int64(0)
+	var values *node
+	for i := range n.fields {
+		f := &n.fields[i]
+		switch f.id {
+		case idIndex:
+			e.Index = int(r.run.int(f.node))
+		case idWidth:
+			if width = r.run.int(f.node); width <= 0 {
+				r.run.fail(n, "the width of vectors is above 0")
+			}
+		case idValues:
+			values = f.node
+		}
+	}
+	r.vector(values, &e)
+	if r.run.err == nil && (e.Packed != nil || e.List != nil) {
+		r.rows(n, e, width)
+	}
+}
+
+// vector finds the numbers of an embedding.
+func (r *Reader) vector(n *node, e *Embedding) {
+	raw := r.run.json(n)
+	switch {
+	case raw == nil:
+		return
+	case raw[0] == '"':
+		e.Packed = r.bytes(n, raw)
+	case raw[0] == '[':
+		if len(raw) < 3 || raw[1] != '"' {
+			e.List = raw
+			return
+		}
+		it := cel.JSON(raw).Items(nil)
+		one, _ := it.Next()
+		e.Packed = slices.Clip(r.bytes(n, one.Raw())) // so that the message stays as it is
+		for v, ok := it.Next(); ok && r.run.err == nil; v, ok = it.Next() {
+			e.Packed = append(e.Packed, r.bytes(n, v.Raw())...)
+		}
+	default:
+		r.run.fail(n, "expected a list of numbers")
+	}
+	if len(e.Packed)%4 != 0 {
+		r.run.fail(n, strconv.Itoa(len(e.Packed))+" bytes are no floats of four bytes each")
+	}
+}
+
+// bytes gives what a place in the message, base64 or a single number says, as floats.
+func (r *Reader) bytes(n *node, raw []byte) []byte {
+	if start, end, ok := protobuf.ParseSpan(raw); ok && end <= len(r.wire) {
+		return r.wire[start:end:end]
+	}
+	if raw[0] == '"' {
+		if b, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1]); err == nil {
+			return b
+		}
+		r.run.fail(n, "the string is no base64 of floats")
+		return nil
+	}
+	f, err := strconv.ParseFloat(string(raw), 32)
+	if err != nil {
+		r.run.fail(n, "expected a list of numbers")
+	}
+	return binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(f)))
+}
+
+// rows adds a vector, or cuts it into those that it consists of.
+func (r *Reader) rows(n *node, e Embedding, width int64) {
+	if width == 0 {
+		r.event.Embeddings = append(r.event.Embeddings, e)
+		return
+	}
+	if e.List == nil {
+		if int64(len(e.Packed)/4)%width != 0 {
+			r.run.fail(n, "the numbers are not a multiple of the width")
+			return
+		}
+		for row := range slices.Chunk(e.Packed, int(width)*4) {
+			r.event.Embeddings = append(r.event.Embeddings, Embedding{Index: e.Index, Packed: row})
+			e.Index++
+		}
+		return
+	}
+	it := cel.JSON(e.List).Items(nil)
+	for {
+		mark := len(r.run.out)
+		r.run.out = append(r.run.out, '[')
+		for k := int64(0); k < width; k++ {
+			v, ok := it.Next()
+			if !ok {
+				if k > 0 {
+					r.run.fail(n, "the numbers are not a multiple of the width")
+				}
+				r.run.out = r.run.out[:mark]
+				return
+			}
+			if k > 0 {
+				r.run.out = append(r.run.out, ',')
+			}
+			r.run.out = v.AppendJSON(r.run.out)
+		}
+		r.run.out = append(r.run.out, ']')
+		r.event.Embeddings = append(r.event.Embeddings, Embedding{Index: e.Index, List: r.run.out[mark:len(r.run.out):len(r.run.out)]})
+		e.Index++
+	}
+}

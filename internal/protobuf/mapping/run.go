@@ -1,0 +1,337 @@
+package mapping
+
+import (
+	"errors"
+	"math"
+
+	"sluice/internal/cel"
+	"sluice/internal/jsonscan"
+)
+
+// run applies compiled nodes. Its methods append to out, and report whether something
+// is there; after a fault, which is kept, nothing is.
+type run struct {
+	env  cel.Env
+	out  []byte
+	most int // bytes of out
+	err  *Error
+	name string // of the mapping
+
+	names []byte // that a request has from elsewhere
+}
+
+// maxKept is the largest buffer that is kept for the next use, in bytes.
+const maxKept = 256 << 10
+
+// reset makes ready for what is made of n bytes of input.
+func (x *run) reset(name string, n int) {
+	x.env.NullIsAbsent = true
+	x.env.Reset(cel.Limits{Steps: cel.DefaultSteps + n, Bytes: 16<<20 + 16*n})
+	if cap(x.out) > maxKept {
+		x.out = nil
+	}
+	x.out, x.err, x.name = x.out[:0], nil, name
+	x.most = 16<<20 + 8*n
+}
+
+func (x *run) fail(n *node, msg string) bool {
+	if x.err == nil {
+		x.err = &Error{Mapping: x.name, Line: n.line, Path: n.path, Msg: msg}
+	}
+	return false
+}
+
+// eval evaluates an expression of n. None stands for a fault too.
+func (x *run) eval(n *node, p *cel.Program) cel.Value {
+	if x.err != nil || p == nil {
+		return cel.Value{}
+	}
+	v, err := p.Eval(&x.env)
+	if err != nil {
+		x.fail(n, err.Error())
+		if e, ok := errors.AsType[*cel.Error](err); ok {
+			x.err.Limit = e.Limit
+		}
+	}
+	return v
+}
+
+// holds reports whether a condition does, or is none.
+func (x *run) holds(n *node) bool {
+	if n.cond == nil {
+		return x.err == nil
+	}
+	v := x.eval(n, n.cond)
+	if k := v.Kind(); k != cel.Bool && k != cel.None {
+		return x.fail(n, "a condition is a bool, not "+k.String())
+	}
+	return v.Bool()
+}
+
+// append appends the JSON of n's value.
+func (x *run) append(n *node) bool {
+	if n == nil || x.err != nil {
+		return false
+	}
+	mark := len(x.out)
+	there := false
+	switch n.op {
+	case opLiteral:
+		x.out, there = append(x.out, n.literal...), true
+	case opExpr:
+		v := x.eval(n, n.expr)
+		if there = v.Kind() != cel.None; there {
+			x.out = v.AppendJSON(x.out)
+		}
+	case opObject:
+		there = x.holds(n) && x.object(n)
+	case opList:
+		x.out = append(x.out, '[')
+		for _, item := range n.items {
+			x.element(item)
+		}
+		x.out, there = append(x.out, ']'), true
+	case opEach:
+		x.out = append(x.out, '[')
+		x.elements(n, 0)
+		x.out, there = append(x.out, ']'), true
+	case opIf:
+		if x.holds(n) {
+			there = x.append(n.then)
+		} else {
+			there = x.append(n.els)
+		}
+	case opEnum:
+		if literal := x.choose(n); literal != nil {
+			x.out, there = append(x.out, literal...), true
+		}
+	case opJoin:
+		x.out = append(x.out, '"')
+		x.join(n, 0)
+		x.out, there = append(x.out, '"'), true
+	}
+	if len(x.out) > x.most || !x.env.Spend(len(x.out)-mark) {
+		x.fail(n, "the message is larger than the limit allows")
+		x.err.Limit = true
+	}
+	if !there || x.err != nil {
+		x.out = x.out[:mark]
+		return false
+	}
+	return true
+}
+
+// object appends an object, which is absent where all its fields are, unless it has to
+// be there.
+func (x *run) object(n *node) bool {
+	there := n.keep
+	x.out = append(x.out, '{')
+	for i := range n.fields {
+		f := &n.fields[i]
+		mark := len(x.out)
+		if x.out[mark-1] != '{' {
+			x.out = append(x.out, ',')
+		}
+		x.out = append(x.out, f.key...)
+		if x.append(f.node) {
+			there = true
+		} else {
+			x.out = x.out[:mark]
+		}
+	}
+	x.out = append(x.out, '}')
+	return there
+}
+
+// element appends an element of a list, or several.
+func (x *run) element(n *node) {
+	if n.op == opEach {
+		x.elements(n, 0)
+		return
+	}
+	mark := len(x.out)
+	if x.out[mark-1] != '[' {
+		x.out = append(x.out, ',')
+	}
+	if !x.append(n) {
+		x.out = x.out[:mark]
+	}
+}
+
+// next sets the variable of a loop to the next element.
+func (x *run) next(it *cel.Items, l *loop) bool {
+	v, ok := it.Next()
+	if !ok || x.err != nil {
+		return false
+	}
+	x.env.Set(l.slot, v)
+	return true
+}
+
+// items begins a loop. What is absent or null has no elements.
+func (x *run) items(n *node, l *loop) (it cel.Items) {
+	v := x.eval(n, l.list)
+	switch k := v.Kind(); k {
+	case cel.List:
+		if !x.env.Spend(len(v.Raw())) {
+			x.fail(n, "it takes more bytes than the limit allows")
+			x.err.Limit = true
+			return it
+		}
+		return v.Items(l.list.Type())
+	case cel.None, cel.Null:
+	default:
+		x.fail(n, "$each takes a list, not "+k.String())
+	}
+	return it
+}
+
+// elements appends what the loops make, from the loop number level on.
+func (x *run) elements(n *node, level int) {
+	if level == len(n.loops) {
+		if x.holds(n) {
+			x.element(n.body)
+		}
+		return
+	}
+	l := &n.loops[level]
+	for it := x.items(n, l); x.next(&it, l); {
+		x.elements(n, level+1)
+	}
+}
+
+// join appends the texts that the loops make, without their quotes.
+func (x *run) join(n *node, level int) {
+	if level == len(n.loops) {
+		if !x.holds(n) {
+			return
+		}
+		mark := len(x.out)
+		if !x.append(n.body) {
+			return
+		}
+		if x.out[mark] != '"' {
+			x.fail(n, "$join takes strings")
+			return
+		}
+		x.out = append(x.out[:mark], x.out[mark+1:len(x.out)-1]...)
+		return
+	}
+	l := &n.loops[level]
+	for it := x.items(n, l); x.next(&it, l); {
+		x.join(n, level+1)
+	}
+}
+
+// choose gives the JSON of the case that the value names, nil for none.
+func (x *run) choose(n *node) []byte {
+	v := x.eval(n, n.expr)
+	if k := v.Kind(); k == cel.None || k == cel.Null {
+		return n.fallbackIfNot(x.err)
+	}
+	for i := range n.cases {
+		if v.Equal(n.cases[i].name) {
+			return n.cases[i].literal
+		}
+	}
+	if n.fallback == nil && !n.lenient {
+		var names []byte
+		for i := range n.cases {
+			if i > 0 {
+				names = append(names, ", "...)
+			}
+			names = append(names, n.cases[i].name...)
+		}
+		text := v.AppendJSON(nil)
+		if len(text) > 64 {
+			text = jsonscan.AppendString(nil, string(text[:60]))
+		}
+		x.fail(n, string(text)+" is none of "+string(names))
+	}
+	return n.fallback
+}
+
+// fallbackIfNot gives what stands for a value that is absent: nothing, but where a
+// default is said.
+func (n *node) fallbackIfNot(err *Error) []byte {
+	if err != nil {
+		return nil
+	}
+	return n.fallback
+}
+
+// int evaluates a number; what is absent is 0.
+func (x *run) int(n *node) int64 {
+	if n == nil {
+		return 0
+	}
+	if n.op == opExpr {
+		v := x.eval(n, n.expr)
+		if i, ok := v.Int(); ok {
+			return i
+		}
+		if k := v.Kind(); k == cel.Double {
+			if f := v.Float(); f > math.MinInt64 && f < math.MaxInt64 {
+				return int64(f)
+			}
+		} else if k == cel.None || k == cel.Null {
+			return 0
+		}
+		x.fail(n, "expected an int, this is "+v.Kind().String())
+		return 0
+	}
+	mark := len(x.out)
+	if !x.append(n) {
+		return 0
+	}
+	i, _ := cel.JSON(x.out[mark:]).Int()
+	x.out = x.out[:mark]
+	return i
+}
+
+// text evaluates a string: JSON, nil where it is absent or empty. It is a part of the
+// input or of out.
+func (x *run) text(n *node) []byte {
+	if n == nil || n.op == opAbsent {
+		return nil
+	}
+	if n.op == opExpr {
+		v := x.eval(n, n.expr)
+		switch k := v.Kind(); k {
+		case cel.None, cel.Null:
+			return nil
+		case cel.String:
+			if raw := v.Raw(); raw != nil {
+				return nonEmpty(raw)
+			}
+		default:
+			x.fail(n, "expected a string, this is "+k.String())
+			return nil
+		}
+		mark := len(x.out)
+		x.out = v.AppendJSON(x.out)
+		return nonEmpty(x.out[mark:len(x.out):len(x.out)])
+	}
+	raw := x.json(n)
+	if raw != nil && raw[0] != '"' {
+		x.fail(n, "expected a string")
+		return nil
+	}
+	return nonEmpty(raw)
+}
+
+func nonEmpty(raw []byte) []byte {
+	if len(raw) <= 2 {
+		return nil
+	}
+	return raw
+}
+
+// json evaluates any value to JSON that stays in out; nil where it is absent.
+func (x *run) json(n *node) []byte {
+	mark := len(x.out)
+	if !x.append(n) {
+		return nil
+	}
+	return x.out[mark:len(x.out):len(x.out)]
+}
