@@ -30,6 +30,7 @@ type Env struct {
 	vars         []variable
 	text         []byte  // what was put together
 	values       []Value // elements of lists that were
+	lists        [][]Value
 	stack        []Value // arguments
 
 	expr  string
@@ -80,7 +81,7 @@ func (e *Env) Reset(l Limits) {
 	for i := range e.vars {
 		e.Set(i, Value{})
 	}
-	e.text, e.values = emptied(e.text), emptied(e.values)
+	e.text, e.values, e.lists = emptied(e.text), emptied(e.values), emptied(e.lists)
 	e.stack = e.stack[:0]
 }
 

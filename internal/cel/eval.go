@@ -10,7 +10,12 @@ import (
 // empty. The value may be a part of the variables' JSON and of memory of e, and holds
 // until either is changed or reset. The error is an *Error.
 func (p *Program) Eval(e *Env) (Value, error) {
-	v := e.eval(p.root)
+	var v Value
+	if p.root.op == opSteps && e.steps > 0 { // a plain path
+		v = e.path(p.root)
+	} else {
+		v = e.eval(p.root)
+	}
 	if v.kind == failed {
 		return Value{}, &Error{Expr: p.expr, Offset: e.fault, Msg: e.msg, Limit: e.limit}
 	}
@@ -158,7 +163,7 @@ func (e *Env) element(v, i Value, s *step, optional bool) Value {
 	if !e.spend(s.pos, 1, len(v.raw)) {
 		return Value{kind: failed}
 	}
-	it := Items{list: v.list, elem: s.typ}
+	it := Items{list: v.elements(), elem: s.typ}
 	if v.list == nil && v.raw != nil {
 		it.raw, it.next = v.raw, 1
 	}

@@ -126,7 +126,7 @@ func sizeOf(e *Env, pos int, args []Value) Value {
 	case v.kind == Map:
 		n = e.distinct(pos, v)
 	case v.raw == nil:
-		n = len(v.list)
+		n = len(v.elements())
 	default:
 		it := v.Items(nil)
 		for _, ok := it.Next(); ok; _, ok = it.Next() {
@@ -350,5 +350,7 @@ const valueBytes = 64
 
 // listFrom makes a list of what was appended to e.values since it was start long.
 func (e *Env) listFrom(start int) Value {
-	return Value{kind: List, list: e.values[start:len(e.values):len(e.values)]}
+	// What is pointed at stays where it is when e.lists grows.
+	e.lists = append(e.lists, e.values[start:len(e.values):len(e.values)])
+	return Value{kind: List, list: &e.lists[len(e.lists)-1]}
 }

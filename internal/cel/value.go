@@ -33,11 +33,11 @@ func (k Kind) String() string { return kindNames[k] }
 // must not change while the value is used. The zero Value is None.
 type Value struct {
 	kind  Kind
-	opt   bool   // it is an optional
-	plain bool   // raw is the text of a String, and not JSON
-	num   uint64 // of a Bool, 1 or 0, and of an Int; of a Double where raw is nil
-	raw   []byte // JSON without space around it
-	list  []Value
+	opt   bool     // it is an optional
+	plain bool     // raw is the text of a String, and not JSON
+	num   uint64   // of a Bool, 1 or 0, and of an Int; of a Double where raw is nil
+	raw   []byte   // JSON without space around it
+	list  *[]Value // of a List that was put together; a pointer keeps values small
 }
 
 // JSON makes a value of one JSON document, which must be valid.
@@ -185,7 +185,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 		return strconv.AppendInt(dst, int64(v.num), 10)
 	case List:
 		dst = append(dst, '[')
-		for i, e := range v.list {
+		for i, e := range v.elements() {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
@@ -223,6 +223,14 @@ func appendDouble(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
+// elements are those of a List that was put together.
+func (v Value) elements() []Value {
+	if v.list == nil {
+		return nil
+	}
+	return *v.list
+}
+
 // Items walks over the elements of a list.
 type Items struct {
 	raw  []byte
@@ -233,7 +241,7 @@ type Items struct {
 
 // Items gives the elements of a list, whose type is t, nil for any.
 func (v Value) Items(t *Type) Items {
-	it := Items{list: v.list}
+	it := Items{list: v.elements()}
 	if t != nil {
 		it.elem = t.Elem
 	}
