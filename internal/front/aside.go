@@ -41,12 +41,15 @@ type aside struct {
 
 // watchAside answers a request that is none of the API's. Most take no key, so
 // there are no more of them on their way than there may be connections.
+//
+// Those of HTTP/2 may be many more than connections: so are the rest bounded by what
+// they take of memory.
 func (s *Server) watchAside(e engine.Exchange, q *engine.Request) engine.Ending {
 	s.aside.Add(1)
 	defer s.aside.Add(-1)
 	st := s.state.Load()
 	a := aside{s: s, e: e, q: q}
-	a.place.enter(e, &s.strangers, st.cfg.MaxConnections)
+	a.place.enter(e, &s.strangers, s.mostStrangers(&st.cfg))
 	defer a.place.leave()
 	boundUnread(e, st.cfg.BodyTimeout)
 	a.head.Close = q.Last

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"sluice/internal/front/engine"
 	"sluice/internal/llm"
@@ -34,6 +35,9 @@ type tenant struct {
 	passthrough passthrough
 	priority    llm.Priority // the highest that its requests may have
 	meter       llm.Meter    // nil for none
+
+	// held is how many bytes its requests have reserved; nil where there is no other key.
+	held *atomic.Int64
 }
 
 func newKeyring(cfg *Config) (keyring, error) {
@@ -51,7 +55,11 @@ func newKeyring(cfg *Config) (keyring, error) {
 		if list == nil {
 			list = cfg.Passthrough
 		}
-		k.tenants = append(k.tenants, tenant{key.Name, key.Admin, newPassthrough(list), most, key.Meter})
+		t := tenant{name: key.Name, admin: key.Admin, passthrough: newPassthrough(list), priority: most, meter: key.Meter}
+		if len(cfg.APIKeys) > 1 {
+			t.held = new(atomic.Int64)
+		}
+		k.tenants = append(k.tenants, t)
 		k.sums = append(k.sums, sum)
 	}
 	return k, nil

@@ -86,6 +86,7 @@ func (x *exchange) end(ending engine.Ending, p any) engine.Ending {
 	}
 	x.in.dropBody()
 	s.held.Give(x.in.reserved)
+	x.in.unshare(x.in.shared)
 	s.buffers.Put(x.rec.kept)
 	x.in.spool.End()
 	x.st.release()

@@ -47,6 +47,7 @@ func (c *byStatus) count(status int, e *perf.Exchange) {
 type stats struct {
 	connections atomic.Int64
 	rejected    [rejections]atomic.Uint64
+	overShare   atomic.Uint64
 	notAccepted atomic.Uint64
 	lacked      atomic.Pointer[acceptFailure]
 	requests    [llm.Operations]byStatus
@@ -90,6 +91,7 @@ func (s *Server) Examine(report func(perf.Condition)) {
 func (s *Server) Figures(r perf.Reporter) {
 	st := &s.stats
 	r.Gauge("client_connections_open", "Client connections that are open.", float64(st.connections.Load()))
+	r.Counter("memory_key_refused_total", "Requests that were refused because those of their API key hold half of the memory budget.", float64(st.overShare.Load()))
 	for cause := range st.rejected {
 		r.Counter("client_connections_rejected_total", "Client connections that were closed for others' sake, by cause: above max_connections (limit), none of the memory that connections may have was left (memory), without a request for longest when another one needed that (idle).",
 			float64(st.rejected[cause].Load()), "cause", rejectionNames[cause])

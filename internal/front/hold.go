@@ -21,11 +21,43 @@ func (in *request) begin() error {
 	if err := in.s.memory.Admit(in.req.Priority); err != nil {
 		return err
 	}
+	if err := in.share(callBytes); err != nil {
+		return err
+	}
 	if err := in.s.held.Begin(callBytes); err != nil {
 		return err
 	}
 	in.reserved = callBytes
 	return nil
+}
+
+// keyShare is how much of the memory budget the requests of one key may hold where there
+// are others: who asks for too much, or sends too slowly, is in no other's way.
+const keyShare = 0.5
+
+// share counts n bytes for the request's key, which has to have room for them.
+func (in *request) share(n int64) error {
+	t, size := in.tenant, in.s.memory.Budget.Size()
+	if t == nil || t.held == nil || size == 0 {
+		return nil
+	}
+	if t.held.Add(n) > int64(float64(size)*keyShare) {
+		t.held.Add(-n)
+		in.s.stats.overShare.Add(1)
+		e := llm.Errorf(429, "key_over_memory_share", "The requests of this API key hold half of the gateway's memory, which is what one key may have. Wait until some of them have ended.")
+		e.Fault, e.RetryAfter = llm.Limited, time.Second
+		return e
+	}
+	in.shared += n
+	return nil
+}
+
+// unshare counts n bytes less.
+func (in *request) unshare(n int64) {
+	if in.shared > 0 {
+		in.tenant.held.Add(-n)
+		in.shared -= n
+	}
 }
 
 // hold reads the whole body, at most limit bytes. What it takes is reserved before
@@ -89,12 +121,24 @@ func (in *request) grow(n int) error {
 		return err
 	}
 	in.bodyRoom.Give(in.s.held, was)
+	in.unshare(was)
 	return nil
 }
 
 // reserve has memory for n bytes more of the body. Where it is a large one it may have
 // to wait for that, with nothing read.
 func (in *request) reserve(n int64) error {
+	if err := in.share(n); err != nil {
+		return err
+	}
+	err := in.await(n)
+	if err != nil {
+		in.unshare(n)
+	}
+	return err
+}
+
+func (in *request) await(n int64) error {
 	if in.body.large = in.bodyRoom.Held()+n > memory.Small; !in.body.large {
 		return in.bodyRoom.Reserve(in.e.Context(), in.s.held, n)
 	}
@@ -109,6 +153,7 @@ func (in *request) reserve(n int64) error {
 // after that.
 func (in *request) dropBody() {
 	in.s.buffers.Put(in.buf)
+	in.unshare(in.bodyRoom.Held())
 	in.bodyRoom.GiveAll(in.s.held)
 	in.buf, in.req.Body, in.req.ModelSpan = nil, nil, llm.Span{}
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,5 +369,119 @@ func TestIdleMakeRoom(t *testing.T) {
 				t.Errorf("the busy one: %d", status)
 			}
 		})
+	}
+}
+
+// Where there are several keys none holds more than half of the memory, so that the others
+// are answered whatever one does; what it held is its own again in the end.
+func TestKeyHasItsShare(t *testing.T) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			g := memory.New(memory.Options{})
+			g.Budget.Resize(24 << 20)
+			hold, release := make(chan struct{}, 1000), make(chan struct{})
+			s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+				if req.Tenant == "greedy" {
+					hold <- struct{}{}
+					<-release
+				}
+				return sendUnary(out, `{}`)
+			}, Options{Memory: g}, func(c *Config, _ *StreamConfig) {
+				c.APIKeys = []APIKey{{Name: "greedy", Hash: HashKey("g")}, {Name: "modest", Hash: HashKey("m")}}
+			})
+			client := e.client(t, s)
+			ask := func(key string, size int) (int, string) {
+				req := newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(size))
+				req.Header.Set("Authorization", "Bearer "+key)
+				resp, err := client.Do(req)
+				if err != nil {
+					return 0, err.Error()
+				}
+				defer resp.Body.Close()
+				text, _ := io.ReadAll(resp.Body)
+				return resp.StatusCode, string(text)
+			}
+			const n = 150 // of 144 KiB each: nearly twice what half is
+			got := make(chan int, n)
+			for range n {
+				go func() {
+					status, _ := ask("g", 100<<10)
+					got <- status
+				}()
+			}
+			refused := 0
+			for refused == 0 {
+				if status := <-got; status != 429 {
+					t.Fatalf("status %d", status)
+				}
+				refused++
+			}
+			testkit.Until(t, "all have come", func() bool { return len(hold)+len(got)+refused == n })
+			if held := g.Budget.Account("requests").Held(); held > g.Budget.Size()/2 || len(hold) < 20 {
+				t.Errorf("one key holds %d of %d bytes, with %d requests", held, g.Budget.Size(), len(hold))
+			}
+			for range 20 {
+				if status, text := ask("m", 30<<10); status != 200 {
+					t.Errorf("the other key: %d, %s", status, text)
+				}
+			}
+			close(release)
+			for range n - refused {
+				<-got
+			}
+			for range 3 {
+				if status, text := ask("g", 100<<10); status != 200 {
+					t.Errorf("afterwards: %d, %s", status, text)
+				}
+			}
+			for i := range s.state.Load().keys.tenants {
+				k := &s.state.Load().keys.tenants[i]
+				testkit.Until(t, "its share is given back", func() bool { return k.held.Load() == 0 })
+			}
+		})
+	}
+}
+
+// Requests of HTTP/2 are as many as their heads have room for, and replies that nobody
+// takes as many as there is memory for; then others are answered.
+func TestManyStreamsAreBounded(t *testing.T) {
+	g := memory.New(memory.Options{})
+	g.Budget.Resize(16 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) {
+		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a")}}
+	})
+	if most := s.mostStrangers(&s.state.Load().cfg); most > 200 || most < fewStrangers {
+		t.Errorf("%d replies to strangers in 16 MiB", most)
+	}
+	heads := g.Budget.Account("heads")
+	large := strings.Repeat("x", 15<<10)
+	client := h2c(t, s)
+	var wg sync.WaitGroup
+	most := atomic.Int64{}
+	for range 300 {
+		wg.Go(func() {
+			req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
+			req.Header.Set("X-Large", large)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 401 && resp.StatusCode != 503 {
+				t.Errorf("status %d", resp.StatusCode)
+			}
+			most.Store(max(most.Load(), heads.Held()))
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n > g.Budget.Size()*15/100 {
+		t.Errorf("%d bytes of heads", n)
+	}
+	testkit.Until(t, "all is given back", func() bool { return heads.Held() == 0 })
+	req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
+	req.Header.Set("Authorization", "Bearer a")
+	if resp, text := do(t, client, req); resp.StatusCode != 200 {
+		t.Errorf("%d, %s", resp.StatusCode, text)
 	}
 }

@@ -309,7 +309,7 @@ func (out *reply) undelivered() {
 func (out *reply) replyError(e *llm.Error) {
 	stranger := out.q.Many() && out.in.tenant == nil
 	if stranger {
-		out.place.enter(out.e, &out.s.strangers, out.st.cfg.MaxConnections)
+		out.place.enter(out.e, &out.s.strangers, out.s.mostStrangers(&out.st.cfg))
 		defer out.place.leave()
 	}
 	h := &out.head.Fields

@@ -28,6 +28,7 @@ type request struct {
 	lent       *lent          // to the handlers; nil for a body that is held
 	buf        *memory.Buffer // backs req.Body
 	reserved   int64          // bytes of memory, without those of the body
+	shared     int64          // bytes of memory that count for the key
 	bodyRoom   memory.Claim   // for the body
 	spool      *spool.Spool   // of a form; nil for none
 	tenant     *tenant        // whose key it is; nil before that is known
@@ -41,7 +42,7 @@ func (in *request) reset() {
 	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
 	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
-	in.reserved, in.bodyRoom = 0, memory.Claim{}
+	in.reserved, in.shared, in.bodyRoom = 0, 0, memory.Claim{}
 }
 
 // readRequest reads and checks what the handlers need of the request.

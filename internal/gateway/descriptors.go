@@ -16,6 +16,9 @@ import (
 // and upstreams: its listener, files, the second level, collectors, webhooks.
 const ownFiles = 64
 
+// spoolFiles is how many files bodies may be kept in at once, with limit descriptors.
+func spoolFiles(limit uint64) int { return int(min(limit/16, 1024)) }
+
 // frontConfig is the front's configuration; the simulator's fault header is
 // let through where the simulator is the upstream, and no more connections are
 // than there are file descriptors for. Keys have the meters of the chain.
@@ -59,7 +62,7 @@ func clientsWithin(limit uint64, cfg *config.Config) int {
 	if len(cfg.Upstreams) == 0 {
 		upstreams += 2 * cfg.HTTPClient.MaxConnections // the simulator has their other ends
 	}
-	shared := int(limit) - min(ownFiles, int(limit)/2)
+	shared := int(limit) - min(ownFiles+spoolFiles(limit), int(limit)/2)
 	return max(min(most, shared-min(upstreams, shared/2)), 1)
 }
 

@@ -79,6 +79,9 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	}
 	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored, Tasks: g.tasks})
 	g.spools = spool.New(cfg.Memory, g.memory, g.log)
+	if limit, ok := process.MaxFiles(); ok {
+		g.spools.MostFiles = spoolFiles(limit)
+	}
 	if err := g.build(cfg); err != nil {
 		if g.monitor != nil {
 			g.monitor.close()

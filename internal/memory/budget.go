@@ -220,6 +220,9 @@ type waiter struct {
 // Patience is how long Wait waits at most.
 const Patience = 5 * time.Second
 
+// nearly is which part of what there could be is never free: 1/nearly.
+const nearly = 16
+
 // Wait reserves n bytes for large work that begins and holds had bytes already, in turn
 // with others of its kind, and waits for room until ctx is done, at most for Patience.
 // The error, an *llm.Error, says why there is none: with status 413 there never will be.
@@ -229,7 +232,7 @@ func (a *Account) Wait(ctx context.Context, n, had int64) error {
 	}
 	b := a.budget
 	most := b.most(largeShare)
-	if n > most-had {
+	if n > most-had-most/nearly { // what little others hold is never all given back
 		b.refused.Add(1)
 		return tooLarge(n+had, most)
 	}

@@ -98,6 +98,9 @@ func (g *Governor) Use(cfg Config) {
 
 // tell logs what holds. g.mu is held.
 func (g *Governor) tell() {
+	if g.limit.Bytes > 0 && g.limit.Bytes < leastLimit {
+		g.o.Logger.Warn("the gateway may use less memory than it needs for anything but small requests", "limit", g.limit.Bytes, "by", g.limit.Source, "least", leastLimit)
+	}
 	g.o.Logger.Info("memory is bounded", "limit", g.limit.Bytes, "by", g.limit.Source, "budget", g.Budget.Size())
 }
 

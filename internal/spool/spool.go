@@ -278,15 +278,11 @@ func (s *Spool) fit(n int, most int64) bool {
 	if int64(need) > most || s.length > most || s.store.memory.Level() >= memory.Elevated {
 		return false
 	}
-	switch {
-	case s.buf != nil && need <= cap(s.buf.B):
+	if s.buf != nil && need <= cap(s.buf.B) {
 		return true
-	case s.length >= int64(need) && s.base == 0:
-		need = int(s.length)
-	default:
-		need = max(need, int(min(2*int64(had), most)))
 	}
-	return s.store.fit(&s.buf, need)
+	// As it comes, and not as it is announced.
+	return s.store.fit(&s.buf, max(need, int(min(2*int64(had), most))))
 }
 
 // open goes over to a file.
@@ -298,8 +294,13 @@ func (s *Spool) open(cfg *memory.Config) error {
 	default:
 		return errNoMemory
 	}
+	if !s.store.claimFile() {
+		s.store.fail(beyondMax, errBeyondFiles)
+		return errBeyondMax
+	}
 	file, err := openFile(cfg.SpoolDir)
 	if err != nil {
+		s.store.opened.Add(-1)
 		s.store.fail(onDisk, err)
 		return err
 	}

@@ -24,7 +24,11 @@ type Store struct {
 	clock   monotonic.Clock
 	cfg     atomic.Pointer[memory.Config]
 
-	bytes           atomic.Int64 // in files
+	// MostFiles is how many files there may be at once, since clients and upstreams need
+	// file descriptors too; 0 is without bound. It is set before the Store is used.
+	MostFiles int
+
+	bytes, opened   atomic.Int64 // in files; files that are open
 	files, repeated atomic.Uint64
 	failed          [reasons]atomic.Uint64
 	told            atomic.Int64 // on the clock: when a failure was last logged; 0 before
@@ -43,9 +47,16 @@ func (r reason) String() string { return [reasons]string{"disk", "max_bytes"}[r]
 
 var errBeyondMax = errors.New("all files together would be larger than memory.spool_max_bytes")
 
+// share is how much of the memory budget all that is kept in memory may take: a file is
+// there for what is more.
+const share = 0.1
+
+var errBeyondFiles = errors.New("there are as many files as the limit of open files allows for")
+
 // New makes a Store that goes by cfg, which has been validated.
 func New(cfg memory.Config, g *memory.Governor, log *slog.Logger) *Store {
 	s := &Store{memory: g, account: g.Budget.Account("spools"), log: log, clock: monotonic.New()}
+	s.account.AtMost(share)
 	s.Use(cfg)
 	return s
 }
@@ -103,6 +114,15 @@ func (s *Store) giveBuffer(b *memory.Buffer) {
 	s.account.Give(room)
 }
 
+// claimFile takes one of the files that there may be.
+func (s *Store) claimFile() bool {
+	if n := s.opened.Add(1); s.MostFiles > 0 && n > int64(s.MostFiles) {
+		s.opened.Add(-1)
+		return false
+	}
+	return true
+}
+
 // claim takes n bytes of the files' bound.
 func (s *Store) claim(n, most int64) bool {
 	if s.bytes.Add(n) > most {
@@ -119,6 +139,7 @@ func (s *Store) close(f *os.File, n int64) {
 	go func() {
 		_ = f.Close() // it is to be gone
 		s.bytes.Add(-n)
+		s.opened.Add(-1)
 	}()
 }
 

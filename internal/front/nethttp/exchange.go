@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/memory"
 )
 
 // exchange is an engine.Exchange. It is used again for later requests, so that one
@@ -24,6 +25,9 @@ type exchange struct {
 	// as slices.
 	framing [2]string
 
+	room  int64 // that is reserved for the head
+	heads *memory.Account
+
 	steps
 }
 
@@ -34,6 +38,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x, ok := s.exchanges.Get().(*exchange)
 	if !ok {
 		x = new(exchange)
+	}
+	if !x.reserve(s.o.Buffers.Heads, r) {
+		s.exchanges.Put(x)
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable) // a body might wait for the client
+		return
 	}
 	x.w, x.r = w, r
 	x.read(r)
@@ -49,6 +59,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.exchanges.Put(x)
 }
 
+// A request of HTTP/2 takes some of these bytes before it is known whose it is, and its
+// head as often as this: as it comes, as net/http has it, as it is read.
+const streamBytes, headCopies = 4 << 10, 3
+
+// reserve has memory for a request of HTTP/2, of which there may be many for each
+// connection.
+func (x *exchange) reserve(heads *memory.Account, r *http.Request) bool {
+	if r.ProtoMajor < 2 {
+		return true
+	}
+	size := len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	room := streamBytes + headCopies*int64(size)
+	if !heads.Take(room) {
+		return false
+	}
+	x.heads, x.room = heads, room
+	return true
+}
+
+// give gives back what is reserved for the head.
+func (x *exchange) give() {
+	x.heads.Give(x.room)
+	x.heads, x.room = nil, 0
+}
+
 // abort ends a reply that is not whole. It does not return: net/http knows no other
 // way.
 func (x *exchange) abort(ending engine.Ending) {
@@ -56,6 +96,7 @@ func (x *exchange) abort(ending engine.Ending) {
 		_ = c.CloseWrite()
 		time.Sleep(engine.Linger)
 	}
+	x.give()
 	panic(http.ErrAbortHandler)
 }
 
@@ -63,6 +104,7 @@ func (x *exchange) abort(ending engine.Ending) {
 func (x *exchange) reset() {
 	x.w, x.r, x.req, x.framing = nil, nil, engine.Request{}, [2]string{}
 	x.steps.reset()
+	x.give()
 }
 
 // read takes over what a handler is told of a request. It is called for each, and
@@ -118,6 +160,7 @@ func (x *exchange) Forget(keep func(name string, values []string) bool) {
 	r := x.r
 	maps.DeleteFunc(r.Header, func(name string, values []string) bool { return !keep(name, values) })
 	r.URL, r.RequestURI, r.Host, r.Trailer = &url.URL{}, "", "", nil
+	x.give()
 }
 
 // engineCounts is the length in bytes up to which net/http finds out the
