@@ -86,6 +86,7 @@ func (in *request) peekJSON() error {
 // route keeps bodies for another attempt, and read again with the rest.
 func (in *request) peekForm(boundary string) error {
 	in.spool = in.s.spools.Spool(in.lent, in.req.BodyLen)
+	in.spool.ID = in.req.ID
 	in.req.Model = in.formModel(in.spool.Peek(), boundary)
 	if err := in.body.failed(); err != nil {
 		return err

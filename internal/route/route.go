@@ -255,6 +255,7 @@ func (r *Router) prepare(ctx context.Context, req *llm.Request, c *call) (done b
 	if req.BodyReader != nil && req.Upgrade == "" { // else it is read when the reply has begun
 		if c.spool = spool.Of(req.BodyReader); c.spool == nil {
 			c.spool = r.spools.Spool(req.BodyReader, req.BodyLen)
+			c.spool.ID = req.ID
 		}
 	}
 	return false, nil

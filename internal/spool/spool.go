@@ -34,6 +34,8 @@ var errDetached = errors.New("the body is read by somebody else")
 // readers that follow. Its methods are safe for concurrent use; those of a nil one do
 // nothing.
 type Spool struct {
+	ID string // of the request, for who looks what is held; set before it is used
+
 	store  *Store
 	src    io.Reader
 	length int64 // of the body, -1 when unknown
@@ -272,7 +274,7 @@ func (s *Spool) fit(n int, most int64) bool {
 		had = len(s.buf.B)
 	}
 	need := had + n
-	if s.peeking && need <= leastBuffer && (s.buf != nil || s.store.fit(&s.buf, need)) {
+	if s.peeking && need <= leastBuffer && (s.buf != nil || s.store.fit(&s.buf, s.ID, need)) {
 		return true
 	}
 	if int64(need) > most || s.length > most || s.store.memory.Level() >= memory.Elevated {
@@ -282,7 +284,7 @@ func (s *Spool) fit(n int, most int64) bool {
 		return true
 	}
 	// As it comes, and not as it is announced.
-	return s.store.fit(&s.buf, max(need, int(min(2*int64(had), most))))
+	return s.store.fit(&s.buf, s.ID, max(need, int(min(2*int64(had), most))))
 }
 
 // open goes over to a file.

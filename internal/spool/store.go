@@ -87,15 +87,15 @@ func (s *Store) on() bool {
 // looked into (Spool.Peek).
 const leastBuffer = 16 << 10
 
-// fit makes *b, which may be nil, a buffer that holds what it does, with room for n
+// fit makes *b, which may be nil and is for the request id, a buffer that holds what it does, with room for n
 // bytes. Where it cannot, *b stays as it is.
-func (s *Store) fit(b **memory.Buffer, n int) bool {
+func (s *Store) fit(b **memory.Buffer, id string, n int) bool {
 	n = max(n, leastBuffer)
 	room := int64(memory.Room(n))
 	if !s.account.Take(room) {
 		return false
 	}
-	larger, err := s.memory.Buffers.GetPaid(memory.Owner{Part: "spool"}, n)
+	larger, err := s.memory.Buffers.GetPaid(memory.Owner{Part: "spool", ID: id}, n)
 	if err != nil {
 		s.account.Give(room)
 		return false

@@ -39,8 +39,10 @@ func (c *Client) exchangeH1(ctx context.Context, cn *conn, call *Call, reused bo
 		err = c.explain(ctx, err)
 		if again == anew && !out.resendable() {
 			again = never
-			if e, ok := errors.AsType[*llm.Error](err); ok && !call.safe() {
-				e.Unprocessed = true // a caller who has the body still may send it again
+			if e, ok := errors.AsType[*llm.Error](err); ok && !call.safe() && ctx.Err() == nil {
+				unread := *e // which others may have too
+				unread.Unprocessed = true
+				err = &unread // a caller who has the body still may send it again
 			}
 		}
 		return nil, again, err
@@ -92,7 +94,7 @@ func unsent(err error) bool {
 // written, or the upstream closed the connection without having all of it. A reset
 // says nothing of what the upstream had read before.
 func missed(h1 *http1.Conn, call *Call, whole bool, err error) bool {
-	if h1.GotBytes() || !isClosed(err) {
+	if _, ours := errors.AsType[*http1.BodyError](err); ours || h1.GotBytes() || !isClosed(err) {
 		return false
 	}
 	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)

@@ -44,7 +44,7 @@ func (p *Process) allowances() (list []allowance, known bool) {
 	}
 	if most := p.runtime.bytes(goLimit); most > 0 && most < math.MaxInt64 {
 		list = append(list, allowance{p.runtime.bytes(goTotal) - p.runtime.bytes(goReleased), most,
-			"Raise GOMEMLIMIT, or lower cache.max_bytes or server.max_connections: at the limit garbage is collected all the time."})
+			"Give it more memory (memory.limit_bytes, GOMEMLIMIT, or the container's), or lower cache.max_bytes or server.max_connections: at the limit garbage is collected all the time."})
 	}
 	return list, known
 }
