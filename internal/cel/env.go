@@ -63,14 +63,19 @@ func (x *variable) sub(i int, v Value) *variable {
 	return &x.subs[m.sub-1]
 }
 
+// set gives the variable a value, and forgets the last one whole.
 func (x *variable) set(v Value) {
+	for i := range x.subs {
+		x.subs[i].set(Value{})
+	}
 	x.value, x.indexed, x.members, x.subs = v, false, emptied(x.members), x.subs[:0]
 }
 
 // maxKept is the largest memory, in elements, that is kept by Reset.
 const maxKept = 64 << 10
 
-// Reset forgets all variables and what they were, and begins to count against l.
+// Reset forgets all variables, holding nothing of what they were, and begins to count
+// against l.
 func (e *Env) Reset(l Limits) {
 	if e.steps = l.Steps; e.steps <= 0 {
 		e.steps = DefaultSteps
@@ -82,6 +87,7 @@ func (e *Env) Reset(l Limits) {
 		e.Set(i, Value{})
 	}
 	e.text, e.values, e.lists = emptied(e.text), emptied(e.values), emptied(e.lists)
+	clear(e.stack[:cap(e.stack)])
 	e.stack = e.stack[:0]
 }
 

@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -112,7 +113,7 @@ func TestStream(t *testing.T) {
 		}
 		out = w.AppendChunks(out, e)
 	}
-	out = w.AppendEnd(out, r.usage)
+	out = w.AppendEnd(out, r.event.Usage)
 	head := `data: {"id":"id","object":"chat.completion.chunk","created":7,"model":"m","choices":[`
 	var want strings.Builder
 	for _, choice := range []string{
@@ -220,5 +221,55 @@ func TestResponseFaults(t *testing.T) {
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%s\ngot  %v\nwant %s", c.text, err, c.want)
 		}
+	}
+}
+
+// TestDocument: the example of docs/mapping.md is a mapping of the service.
+func TestDocument(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/mapping.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	list, err := load(t, schemaOf(t, "xai.proto"), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := list[0].Unary.AppendJSON(nil, &Input{Body: []byte(`{"messages":[{"role":"user","content":"Hi"}],"temperature":1}`), UpstreamModel: "g"})
+	if want := `{"model":"g","temperature":1,"messages":[{"role":"ROLE_USER","content":[{"text":"Hi"}],"toolCalls":[]}],"tools":[]}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+}
+
+// TestReaderIsReused: nothing of one reply is in the next.
+func TestReaderIsReused(t *testing.T) {
+	m := xai(t)
+	r := m.Stream.NewReader()
+	if _, err := r.Read(message(t, m.Stream.Method.Output(), chunk)); err != nil {
+		t.Fatal(err)
+	}
+	r.Reset()
+	e, err := r.Read(nil)
+	if err != nil || len(e.Choices) != 0 || e.Usage.Known() {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if _, err := r.Read([]byte("\x0a\xff")); err == nil {
+		t.Error("what is no message was read")
+	}
+}
+
+// TestLimit: a mapping that asks for everything in every turn ends.
+func TestLimit(t *testing.T) {
+	list, err := load(t, schemaOf(t, "xai.proto"), "x:\n  call: {unary: xai_api.Chat/GetCompletion}\n  response: {}\n  request:\n    messages: {$each: [a in req.l, b in req.l, c in req.l], name: =json(req)}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = list[0].Unary.AppendMessage(nil, &Input{Body: []byte(`{"l":[` + strings.Repeat("1,", 2000) + `1]}`)})
+	if e, ok := errors.AsType[*Error](err); !ok || !e.Limit {
+		t.Errorf("%v", err)
 	}
 }

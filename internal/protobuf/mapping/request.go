@@ -19,12 +19,17 @@ type Input struct {
 
 var runs = sync.Pool{New: func() any { return new(run) }}
 
+func giveBack(x *run) {
+	x.release()
+	runs.Put(x)
+}
+
 // AppendMessage appends the message to send, as it stands on the wire. What is wrong
 // with the request is an *Error, where an expression or a value failed, or a
 // *protobuf.Error, where a value does not fit its field; dst then comes back as it was.
 func (c *Call) AppendMessage(dst []byte, in *Input) ([]byte, error) {
 	x := runs.Get().(*run)
-	defer runs.Put(x)
+	defer giveBack(x)
 	if err := c.build(x, in); err != nil {
 		return dst, err
 	}
@@ -34,7 +39,7 @@ func (c *Call) AppendMessage(dst []byte, in *Input) ([]byte, error) {
 // AppendJSON appends the message to send as ProtoJSON, for people to look at.
 func (c *Call) AppendJSON(dst []byte, in *Input) ([]byte, error) {
 	x := runs.Get().(*run)
-	defer runs.Put(x)
+	defer giveBack(x)
 	if err := c.build(x, in); err != nil {
 		return dst, err
 	}

@@ -134,9 +134,13 @@ type Reader struct {
 // NewReader gives a reader for a reply to the call.
 func (c *Call) NewReader() *Reader { return &Reader{call: c} }
 
-// Reset makes ready for another reply.
+// Reset makes ready for another reply, and holds on to nothing of this one.
 func (r *Reader) Reset() {
-	r.usage = Usage{}
+	r.run.release()
+	clear(r.event.Choices)
+	clear(r.event.Embeddings)
+	clear(r.calls)
+	r.usage, r.wire = Usage{}, nil
 	r.event = Event{Choices: r.event.Choices[:0], Embeddings: r.event.Embeddings[:0]}
 	if cap(r.json) > maxKept {
 		r.json = nil

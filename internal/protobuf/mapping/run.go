@@ -34,6 +34,12 @@ func (x *run) reset(name string, n int) {
 	x.most = 16<<20 + 8*n
 }
 
+// release holds on to nothing of the input.
+func (x *run) release() {
+	x.env.Reset(cel.Limits{})
+	x.err = nil
+}
+
 func (x *run) fail(n *node, msg string) bool {
 	if x.err == nil {
 		x.err = &Error{Mapping: x.name, Line: n.line, Path: n.path, Msg: msg}
