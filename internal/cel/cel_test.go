@@ -116,6 +116,7 @@ func TestFaults(t *testing.T) {
 		{`!1`, `expected a bool, this is an int, at 2 of "!1"`},
 		{`1 in 1`, `expected a list or a map, this is an int, at 6 of "1 in 1"`},
 		{`"a".b`, `a string has no member "b", at 5 of "\"a\".b"`},
+		{`req[null]`, `an index is a string or an int, this is null, at 5 of "req[null]"`},
 		{`size(1)`, `expected a string or a list or a map, this is an int, at 6 of "size(1)"`},
 		{strings.Repeat("(", 70) + "1", `nested too deeply, at 65 of "` + strings.Repeat("(", 70) + `1"`},
 		// The rest is found when it is evaluated.

@@ -320,6 +320,9 @@ func (e *Env) binary(n *node) Value {
 	case opIn:
 		return e.in(n, a, b)
 	}
+	if n.op != opAdd && n.op != opSubtract && a.isNaN() {
+		return Boolean(false) // as cel-go, whatever b is
+	}
 	if a.opt || b.opt {
 		if a.opt {
 			b = a
@@ -397,17 +400,13 @@ func (e *Env) concat(n *node, a, b Value) Value {
 func (e *Env) order(n *node, a, b Value) Value {
 	c := 0
 	switch {
-	case a.kind == Double && math.IsNaN(a.float()): // as cel-go, whatever b is
+	case b.isNaN() && a.kind != Null && a.kind != List && a.kind != Map:
 		return Boolean(false)
 	case a.kind == Int && b.kind == Int:
 		c = cmp.Compare(int64(a.num), int64(b.num))
 	case isNumber(a) && isNumber(b):
-		x, y := a.float(), b.float()
-		if math.IsNaN(y) {
-			return Boolean(false)
-		}
 		// cel-go too compares an int with a double as doubles.
-		c = cmp.Compare(x, y)
+		c = cmp.Compare(a.float(), b.float())
 	case a.kind == String && b.kind == String:
 		x, y := e.textOf(a), e.textOf(b)
 		if !e.spend(n.pos, 0, min(len(x), len(y))) {
@@ -430,6 +429,8 @@ func (e *Env) order(n *node, a, b Value) Value {
 		return Boolean(c >= 0)
 	}
 }
+
+func (v *Value) isNaN() bool { return v.kind == Double && !v.opt && math.IsNaN(v.float()) }
 
 func isNumber(v Value) bool { return v.kind == Int || v.kind == Double }
 

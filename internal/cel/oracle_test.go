@@ -268,7 +268,6 @@ const expressions = `
 	a[?"b"].c
 	a[1]
 	a[?1]
-	a[null]
 	l[0]
 	l[0.0]
 	l[0.5]
@@ -364,6 +363,13 @@ const expressions = `
 	1.0 < double("NaN")
 	1 < double("NaN")
 	1 >= double("NaN")
+	"x" < double("NaN")
+	true < double("NaN")
+	null < double("NaN")
+	l < double("NaN")
+	a.?t < double("NaN")
+	double("NaN") < a.?t
+	double("NaN") < null
 	double("NaN") >= 1
 	5e2
 	!true

@@ -315,6 +315,9 @@ func (p *parser) chain(n *node) *node {
 			s := step{pos: pos, optional: p.accept("?")}
 			s.index = p.cond()
 			p.expect("]")
+			if k := s.index.typ.kind(); k == Null || k == List || k == Map {
+				p.fail(s.index.pos, "an index is a string or an int, this is "+k.String())
+			}
 			if s.index.op == opConst && s.index.value.kind == String {
 				s.name, s.index = s.index.value.raw, nil
 			}
