@@ -55,6 +55,7 @@ type chunk struct {
 	start, end int  // in the body
 	first      bool // of the batch
 	result     []byte
+	room       room // of the result
 	scratch    scratch
 }
 
@@ -72,7 +73,9 @@ func (b *batch) flush(end, next int, last bool) error {
 	if !ok {
 		c = new(chunk)
 	}
-	c.start, c.end, c.first, c.result = b.start, end, len(b.chunks) == 0, c.result[:0]
+	c.start, c.end, c.first = b.start, end, len(b.chunks) == 0
+	c.result = c.room.adopt(&b.grant, c.result)
+	c.scratch.begin(&b.grant)
 	b.start = next
 	b.mu.Lock()
 	b.chunks = append(b.chunks, c)
@@ -156,7 +159,12 @@ func (b *batch) release() {
 func (b *batch) recycle() {
 	for _, each := range b.chunks {
 		if cap(each.result)+each.scratch.size() <= keepChunk {
+			each.room, each.scratch = room{}, each.scratch.kept()
 			b.c.chunks.Put(each)
+		} else {
+			each.room.hold(0)
+			each.scratch.input, each.scratch.output = nil, nil
+			each.scratch.hold()
 		}
 	}
 	b.chunks = nil
@@ -204,6 +212,7 @@ func (b *batch) invalid() error {
 func (b *batch) join() {
 	last := b.chunks[len(b.chunks)-1]
 	last.result = append(last.result, ']', '}')
+	last.room.hold(cap(last.result))
 	b.parts = b.parts[:0]
 	for _, each := range b.chunks {
 		b.parts = append(b.parts, llm.Event{Raw: each.result})

@@ -13,6 +13,7 @@ const itemDepth = 2
 // do makes the results of a chunk, with commas between them and before them, or
 // the reply's beginning.
 func (b *batch) do(ctx context.Context, c *chunk) {
+	defer c.hold()
 	c.result = c.result[:0]
 	if c.first {
 		c.result = append(c.result, `{"items":[`...)
@@ -41,12 +42,18 @@ func (b *batch) do(ctx context.Context, c *chunk) {
 	}
 }
 
+// hold reserves what a chunk has become.
+func (c *chunk) hold() {
+	c.room.hold(cap(c.result))
+	c.scratch.hold()
+}
+
 // result appends what becomes of an item.
 func (b *batch) result(c *chunk, it item) {
 	n := len(c.result)
 	c.result = append(c.result, `{"data":`...)
 	var err error
-	if c.result, err = b.item(c.result, &c.scratch, it); err != nil {
+	if c.result, err = b.item(c.result, &c.room, &c.scratch, it); err != nil {
 		c.result = jsonscan.AppendError(c.result[:n], b.told(err))
 		return
 	}
@@ -56,13 +63,13 @@ func (b *batch) result(c *chunk, it item) {
 
 // item appends what one item becomes. A panic is a fault of this item: beyond it
 // there is nothing but a worker that all share.
-func (b *batch) item(dst []byte, s *scratch, it item) (out []byte, err error) {
+func (b *batch) item(dst []byte, room *room, s *scratch, it item) (out []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			out, err = dst, b.c.caught(p, b.said.typeName)
 		}
 	}()
-	m := message{direction: b.direction, options: b.said.options, limit: int(b.left.Load())}
+	m := message{direction: b.direction, options: b.said.options, limit: int(b.left.Load()), room: room}
 	if err = b.read(&m, it); err != nil {
 		b.c.count(&m, 0, err)
 	} else {

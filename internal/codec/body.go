@@ -26,7 +26,7 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 	}
 	// One byte more has room, so that the end shows without growing.
 	room := 1 + min(max(int(req.BodyLen), 4<<10), trusted)
-	err := k.held.Reserve(ctx, k.c.held, int64(memory.Room(room)))
+	err := k.grant.claim.Reserve(ctx, k.c.held, int64(memory.Room(room)))
 	if err != nil {
 		return nil, err
 	}
@@ -36,13 +36,13 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 	for {
 		if n := len(k.input.B); n == cap(k.input.B) {
 			room := min(2*n, most+1)
-			if err := k.held.Reserve(ctx, k.c.held, int64(memory.Room(room))); err != nil {
+			if err := k.grant.claim.Reserve(ctx, k.c.held, int64(memory.Room(room))); err != nil {
 				return nil, err
 			}
 			if k.input, err = k.c.buffers.Grow(k.input, room); err != nil {
 				return nil, err
 			}
-			k.held.Give(k.c.held, int64(n))
+			k.grant.claim.Give(k.c.held, int64(n))
 		}
 		body := k.input.B
 		n, err := req.BodyReader.Read(body[len(body):cap(body)])
@@ -63,9 +63,10 @@ func (k *conversion) read(ctx context.Context, req *llm.Request) ([]byte, error)
 // made.
 const growth = 4
 
-// reserveResult has memory for what an input of size bytes becomes.
+// reserveResult has memory for what an input of size bytes becomes, most often. What is
+// more is asked for as it comes.
 func (k *conversion) reserveResult(ctx context.Context, size int) error {
-	return k.held.Reserve(ctx, k.c.held, int64(min(growth*size, k.c.cfg.MaxOutputBytes)))
+	return k.grant.accept(ctx, int64(min(growth*size, k.c.cfg.MaxOutputBytes)))
 }
 
 func errBody(most int) error {

@@ -22,6 +22,10 @@ type Options struct {
 	// without bound.
 	Account *memory.Account
 
+	// Streams is where what comes of a stream is reserved until its message is whole: an
+	// account of its own, since a client may take its time. nil is without bound.
+	Streams *memory.Account
+
 	// Results is where results that are kept are reserved; nil for none.
 	Results *memory.Account
 
@@ -40,15 +44,16 @@ type Codec struct {
 	pool        *pool
 	workers     int
 	buffers     *memory.Buffers
-	held        *memory.Account // nil is without bound
-	conversions sync.Pool       // of *conversion
-	chunks      sync.Pool       // of *chunk
+	held        *memory.Account // nil is without bound, as the next
+	streams     *memory.Account
+	conversions sync.Pool // of *conversion
+	chunks      sync.Pool // of *chunk
 	figures     figures
 }
 
 // New makes a Codec of a configuration that has been validated. Close ends it.
 func New(cfg Config, o Options) (*Codec, error) {
-	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas, buffers: o.Buffers, held: o.Account}
+	c := &Codec{cfg: cfg, log: o.Logger, workers: cfg.Workers, schemas: o.Schemas, buffers: o.Buffers, held: o.Account, streams: o.Streams}
 	if c.buffers == nil {
 		c.buffers = new(memory.Buffers)
 	}

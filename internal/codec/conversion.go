@@ -16,9 +16,10 @@ type conversion struct {
 	bareBody  bool // the body is a message and no envelope
 	bareReply bool // and so is the reply
 
-	held    memory.Claim
+	grant   grant
+	room    room           // of the reply
 	input   *memory.Buffer // backs a body that is not held elsewhere
-	reply   []byte         // its own, as scratch is: the transcoder makes them grow
+	reply   []byte         // its own, as scratch is
 	scratch scratch
 
 	head   llm.Head
@@ -35,19 +36,21 @@ func (c *Codec) borrow(d Direction) *conversion {
 	if !ok {
 		k = &conversion{}
 	}
-	k.c, k.direction = c, d
+	k.c, k.direction, k.grant.account = c, d, c.held
+	k.reply = k.room.adopt(&k.grant, k.reply)
+	k.scratch.begin(&k.grant)
 	return k
 }
 
 func (c *Codec) release(k *conversion) {
 	c.buffers.Put(k.input)
-	k.held.GiveAll(k.c.held)
+	k.grant.end()
 	k.input = nil
 	if cap(k.reply)+k.scratch.size() > keepConversion {
 		return
 	}
 	clear(k.parts)
-	*k = conversion{reply: k.reply[:0], scratch: k.scratch, parts: k.parts[:0]}
+	*k = conversion{reply: k.reply[:0], scratch: k.scratch.kept(), parts: k.parts[:0]}
 	c.conversions.Put(k)
 }
 
@@ -68,8 +71,19 @@ func (c *Codec) serveConversion(ctx context.Context, req *llm.Request, out llm.S
 	if err != nil {
 		return err
 	}
-	k.held.Raise(k.c.held, int64(cap(k.reply))) // it may have become larger than was thought
+	k.settle()
 	return k.send(out)
+}
+
+// settle gives back what is not needed while the reply is sent.
+func (k *conversion) settle() {
+	c := k.c
+	k.data = nil // of the input
+	c.buffers.Put(k.input)
+	k.input = nil
+	k.room.hold(cap(k.reply))
+	k.scratch.hold()
+	k.grant.settle()
 }
 
 // begin reads the request: its query, its body of size bytes, and what that says.
@@ -176,7 +190,7 @@ func (k *conversion) aside(ctx context.Context, t target) (failed error) {
 func (k *conversion) message(t target) (err error) {
 	m := message{
 		target: t, direction: k.direction, options: k.options, data: k.data,
-		bareInput: k.bareBody, bareOutput: k.bareReply, limit: k.c.cfg.MaxOutputBytes,
+		bareInput: k.bareBody, bareOutput: k.bareReply, limit: k.c.cfg.MaxOutputBytes, room: &k.room,
 	}
 	if k.bareReply {
 		k.reply, err = k.c.convert(k.reply, &k.scratch, &m)

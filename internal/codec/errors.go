@@ -74,7 +74,7 @@ func outcomeOf(err error) outcome {
 		return done
 	}
 	switch e := llm.AsError(err); {
-	case e.Fault == llm.Busy:
+	case e.Fault == llm.Busy || e.Fault == llm.Lacking:
 		return busy
 	case e.Fault == llm.Left:
 		return cancelled

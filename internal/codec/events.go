@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/hex"
+	"errors"
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
@@ -17,21 +18,46 @@ type events struct {
 	max      int // bytes of a message
 	splitter sse.Splitter
 	split    []llm.Event
-	at       int   // the next of split
-	err      error // for when split is through
+	at       int    // the next of split
+	err      error  // for when split is through
+	text     []byte // of an event whose data stands in several fields
 	data     []byte
 	done     bool
+
+	// Of the splitter's buffer, of split, text and data.
+	carried, splitRoom, textRoom, dataRoom room
 }
 
-func newEvents(most int, encoding string) *events {
-	return &events{hex: encoding == Hex, max: most, splitter: sse.Splitter{MaxEvent: 2*most + eventRoom}}
+// newEvents makes one of which what it holds is reserved in a grant.
+func newEvents(most int, encoding string, g *grant) *events {
+	e := &events{hex: encoding == Hex, max: most}
+	e.carried.grant, e.splitRoom.grant, e.textRoom.grant, e.dataRoom.grant = g, g, g, g
+	e.splitter = sse.Splitter{MaxEvent: 2*most + eventRoom, Grow: e.carried.least}
+	return e
 }
 
 // put implements source. What next returned before is gone.
 func (e *events) put(piece []byte) error {
 	e.split, e.err = e.splitter.Feed(piece, e.split[:0])
 	e.at = 0
-	return nil
+	return e.splitRoom.fit(cap(e.split) * eventBytes)
+}
+
+// trim implements source.
+func (e *events) trim() error {
+	if e.at = 0; cap(e.split) > keepEvents {
+		e.split = nil
+	}
+	e.split = e.split[:0]
+	if cap(e.data) > keepBuffer {
+		e.data = nil
+	}
+	if cap(e.text) > keepBuffer {
+		e.text = nil
+	}
+	e.splitter.Trim()
+	return errors.Join(e.splitRoom.fit(cap(e.split)*eventBytes), e.textRoom.fit(cap(e.text)),
+		e.dataRoom.fit(cap(e.data)), e.carried.fit(e.splitter.Cap()))
 }
 
 // next implements source. The message is valid until the next call.
@@ -39,15 +65,25 @@ func (e *events) next() (data []byte, ok bool, err error) {
 	for e.at < len(e.split) {
 		raw := e.split[e.at].Raw
 		e.at++
-		text, ok := sse.Data(raw, nil)
-		if !ok {
+		text, n := sse.DataFields(raw)
+		if n == 0 {
 			continue
+		}
+		if n > 1 {
+			if e.text, err = e.textRoom.least(e.text[:0], len(raw)); err != nil {
+				return nil, false, err
+			}
+			text, _ = sse.Data(raw, e.text)
+			e.text = text
 		}
 		if sse.IsDone(text) {
 			e.done = true
 			return nil, false, nil // what follows is of no interest
 		}
 		return e.decode(text)
+	}
+	if e.err != nil && !errors.Is(e.err, sse.ErrTooLarge) {
+		return nil, false, e.err
 	}
 	if e.err != nil {
 		return nil, false, errLimit("data", "The event has more than %d bytes.", e.splitter.MaxEvent)
@@ -58,6 +94,9 @@ func (e *events) next() (data []byte, ok bool, err error) {
 func (e *events) decode(text []byte) (data []byte, ok bool, err error) {
 	if cap(e.data) > keepBuffer {
 		e.data = nil
+	}
+	if e.data, err = e.dataRoom.least(e.data[:0], len(text)); err != nil {
+		return nil, false, err
 	}
 	if e.hex {
 		if e.data, err = hex.AppendDecode(e.data[:0], text); err != nil {
@@ -80,7 +119,7 @@ func (e *events) rest() error {
 	if e.done {
 		return nil
 	}
-	if _, ok := sse.Data(e.splitter.Tail(), nil); ok {
+	if _, n := sse.DataFields(e.splitter.Tail()); n > 0 {
 		return errParam("invalid_data", "data", "The stream ends within an event: the blank line after it is missing.")
 	}
 	return nil

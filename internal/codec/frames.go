@@ -1,11 +1,12 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 )
 
-// keepBuffer is the largest buffer in bytes that frames keeps between messages.
-const keepBuffer = 64 << 10
+// keepBuffer is the largest buffer in bytes that a source keeps between messages.
+const keepBuffer = 16 << 10
 
 // frames is a source of messages that each have their length before them as a
 // varint.
@@ -13,19 +14,38 @@ type frames struct {
 	max  int // bytes of a message
 	buf  []byte
 	used int // how much of buf was handed out
+	room room
 }
 
 // put implements source. What next returned before is gone.
 func (f *frames) put(piece []byte) error {
-	if f.used > 0 {
-		rest := f.buf[f.used:]
-		if len(rest) == 0 && cap(f.buf) > keepBuffer {
-			f.buf = nil
+	if err := f.trim(); err != nil {
+		return err
+	}
+	if n := len(f.buf); n+len(piece) > cap(f.buf) {
+		// As much again as came, not as was announced.
+		again := min(n, max(f.max+binary.MaxVarintLen64-n, 0))
+		var err error
+		if f.buf, err = f.room.least(f.buf, max(len(piece), again)); err != nil {
+			return err
 		}
-		f.buf, f.used = f.buf[:copy(f.buf, rest)], 0
 	}
 	f.buf = append(f.buf, piece...)
 	return nil
+}
+
+// trim implements source.
+func (f *frames) trim() error {
+	if f.used > 0 {
+		rest := f.buf[f.used:]
+		if cap(f.buf) > keepBuffer && len(rest) < keepBuffer/2 {
+			f.buf = bytes.Clone(rest)
+		} else {
+			f.buf = f.buf[:copy(f.buf, rest)]
+		}
+		f.used = 0
+	}
+	return f.room.fit(cap(f.buf))
 }
 
 // next implements source. The message is valid until the next put.

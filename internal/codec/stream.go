@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 
 	"sluice/internal/llm"
 )
@@ -15,6 +16,10 @@ const (
 	readBytes = 16 << 10
 	// sendBytes is how much may be made of it before it is sent on.
 	sendBytes = 64 << 10
+	// keepEvents is how many events a stream that waits may have the room of.
+	keepEvents = 256
+	// eventBytes is what one takes beside its bytes.
+	eventBytes = int(unsafe.Sizeof(llm.Event{}) + unsafe.Sizeof(0))
 )
 
 // source cuts what it is given into messages.
@@ -22,6 +27,8 @@ type source interface {
 	put(piece []byte) error
 	// next returns the next whole message; ok is false when there is none yet.
 	next() (data []byte, ok bool, err error)
+	// trim lets go of what is not needed until more comes. What next returned is gone.
+	trim() error
 	// ended reports whether the stream said that it is at its end.
 	ended() bool
 	// rest is an error when the stream ends within a message.
@@ -34,6 +41,10 @@ type stream struct {
 	m      message
 	source source
 	out    llm.Sink
+
+	input  grant // what came and is not decoded
+	output grant
+	room   room // of text
 
 	started bool
 	count   int    // messages that were taken
@@ -48,7 +59,10 @@ type stream struct {
 // A read that waits ends when the body does, which front sees to when the client
 // leaves.
 func (c *Codec) serveStream(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	s := &stream{c: c, out: out}
+	s := &stream{c: c, out: out, input: grant{account: c.streams}, output: grant{account: c.held}}
+	s.room.grant = &s.output
+	defer s.input.end()
+	defer s.output.end()
 	if err := s.begin(req); err != nil {
 		return err
 	}
@@ -98,19 +112,19 @@ func (s *stream) begin(req *llm.Request) error {
 		if a.encoding == "" {
 			a.encoding = cfg.SSEEncoding
 		}
-		s.source = newEvents(cfg.MaxInputBytes, a.encoding)
+		s.source = newEvents(cfg.MaxInputBytes, a.encoding, &s.input)
 	case content != wireKind && content != anyKind:
 		return errContent(req, "application/x-protobuf or text/event-stream")
 	case a.encoding != "":
 		return errParam("unknown_parameter", "encoding", "The query's encoding is for streams of the type text/event-stream.")
 	default:
-		s.source = &frames{max: cfg.MaxInputBytes}
+		s.source = &frames{max: cfg.MaxInputBytes, room: room{grant: &s.input}}
 	}
 	t, err := s.c.find(a.typeName, a.schema)
 	if err != nil {
 		return err
 	}
-	s.m = message{target: t, direction: Decode, options: a.options, bareInput: true, bareOutput: true, limit: cfg.MaxOutputBytes}
+	s.m = message{target: t, direction: Decode, options: a.options, bareInput: true, bareOutput: true, limit: cfg.MaxOutputBytes, room: &s.room}
 	return nil
 }
 
@@ -129,6 +143,10 @@ func (s *stream) feed(ctx context.Context, piece []byte) error {
 	// What came before a fault is sound.
 	if e := s.send(); e != nil {
 		return e
+	}
+	s.m.data = nil
+	if err == nil {
+		err = s.source.trim()
 	}
 	if err != nil {
 		return s.errAt(err)
@@ -169,6 +187,10 @@ func (s *stream) send() error {
 			return err
 		}
 	}
+	// The client may take its time.
+	if err := s.room.fit(cap(s.text) + eventBytes*max(cap(s.ends), cap(s.events))); err != nil {
+		return err
+	}
 	start := 0
 	s.events = s.events[:0]
 	for _, end := range s.ends {
@@ -180,6 +202,10 @@ func (s *stream) send() error {
 	if cap(s.text) > 2*sendBytes {
 		s.text = nil // thousands of streams may be open
 	}
+	if cap(s.ends) > keepEvents {
+		s.ends, s.events = nil, nil
+	}
+	s.room.hold(cap(s.text) + eventBytes*max(cap(s.ends), cap(s.events)))
 	return err
 }
 

@@ -50,13 +50,30 @@ type message struct {
 	options               protobuf.Options
 	data                  []byte
 	bareInput, bareOutput bool
-	limit                 int // bytes of what it becomes, before base64
+	limit                 int   // bytes of what it becomes, before base64
+	room                  *room // of the buffer that it goes to; nil is without bound
 }
 
 // scratch is memory for binary messages that come or go as base64.
-type scratch struct{ input, output []byte }
+type scratch struct {
+	input, output         []byte
+	inputRoom, outputRoom room
+}
 
 func (s *scratch) size() int { return cap(s.input) + cap(s.output) }
+
+func (s *scratch) begin(g *grant) {
+	s.input, s.output = s.inputRoom.adopt(g, s.input), s.outputRoom.adopt(g, s.output)
+}
+
+// hold reserves what it has become.
+func (s *scratch) hold() {
+	s.inputRoom.hold(cap(s.input))
+	s.outputRoom.hold(cap(s.output))
+}
+
+// kept is what is used again.
+func (s *scratch) kept() scratch { return scratch{input: s.input, output: s.output} }
 
 // convert appends what a message becomes. Its errors are *llm.Error except for a
 // fault of the transcoder's own.
@@ -81,7 +98,10 @@ func (c *Codec) count(m *message, size int, err error) {
 func (c *Codec) unwrap(dst []byte, s *scratch, m *message) (_ []byte, err error) {
 	input := m.data
 	if m.direction == Decode && !m.bareInput {
-		if s.input, err = appendBase64(s.input[:0], m.data); err != nil {
+		if s.input, err = s.inputRoom.least(s.input[:0], len(m.data)); err != nil {
+			return dst, err
+		}
+		if s.input, err = appendBase64(s.input, m.data); err != nil {
 			return dst, err
 		}
 		input = s.input
@@ -89,7 +109,12 @@ func (c *Codec) unwrap(dst []byte, s *scratch, m *message) (_ []byte, err error)
 	if m.direction == Decode || m.bareOutput {
 		return c.transcode(dst, input, m)
 	}
-	if s.output, err = c.transcode(s.output[:0], input, m); err != nil {
+	inner := *m
+	inner.room = &s.outputRoom
+	if s.output, err = c.transcode(s.output[:0], input, &inner); err != nil {
+		return dst, err
+	}
+	if dst, err = m.room.least(dst, base64.StdEncoding.EncodedLen(len(s.output))+smallBuffer/8); err != nil {
 		return dst, err
 	}
 	dst = append(dst, '"')
@@ -104,6 +129,10 @@ func (c *Codec) transcode(dst, input []byte, m *message) ([]byte, error) {
 	if ok {
 		if len(output) > m.limit {
 			return dst, errOutput(m.limit)
+		}
+		dst, err := m.room.least(dst, len(output))
+		if err != nil {
+			return dst, err
 		}
 		return append(dst, output...), nil
 	}
@@ -124,6 +153,9 @@ func (c *Codec) transcodeAnew(dst, input []byte, m *message) (out []byte, err er
 		}
 	}()
 	limits := protobuf.Limits{MaxOutput: m.limit, MaxDepth: c.cfg.MaxDepth, MaxFields: c.cfg.MaxFields}
+	if m.room != nil && m.room.grant != nil {
+		limits.Memory = m.room
+	}
 	if m.direction == Encode {
 		out, err = m.plan.AppendWire(dst, input, m.options, limits)
 	} else {

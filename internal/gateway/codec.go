@@ -53,6 +53,13 @@ func schemasStage() stage {
 	}
 }
 
+// What comes of streams of messages may take a share of the memory budget: their clients
+// may take their time, and the others have to go on.
+const (
+	streamsAccount = "codec_streams"
+	streamsShare   = 0.25
+)
+
 // codecStage answers below /v1/protobuf/.
 func codecStage() stage {
 	return stage{
@@ -64,7 +71,7 @@ func codecStage() stage {
 			return cfg.Protobuf.Config
 		},
 		build: func(a *assembly) (*part, error) {
-			c, err := codec.New(a.cfg.Protobuf.Config, codec.Options{Logger: a.log, Buffers: &a.memory.Buffers, Account: a.memory.Budget.Account("codec"),
+			c, err := codec.New(a.cfg.Protobuf.Config, codec.Options{Logger: a.log, Buffers: &a.memory.Buffers, Account: a.memory.Budget.Account("codec"), Streams: a.memory.Budget.Account(streamsAccount),
 				Results: a.memory.Budget.Account("results"), Schemas: use[*catalog.Catalog](a, "schemas")})
 			if err != nil {
 				return nil, err

@@ -50,3 +50,27 @@ func (c *Claim) Raise(a *Account, n int64) {
 		c.held = n
 	}
 }
+
+// Extend is Reserve for work that has begun, holds others up and cannot wait: there is
+// room now, within the same marks, or there is none.
+func (c *Claim) Extend(a *Account, n int64) error {
+	share := 1.0
+	switch all := c.held + n; {
+	case all > middling:
+		share = largeShare
+	case all > Small:
+		share = middlingShare
+	}
+	if a.reserve(n, share) {
+		c.held += n
+		return nil
+	}
+	most := a.budget.most(share)
+	if a.most > 0 {
+		most = min(most, a.budget.most(a.most))
+	}
+	if n > most-c.held {
+		return tooLarge(n+c.held, most)
+	}
+	return lacking(n)
+}

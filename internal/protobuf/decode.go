@@ -7,26 +7,34 @@ import (
 )
 
 // AppendJSON appends to dst the JSON of the message that wire encodes. Without
-// an error the JSON is complete; with one, an *Error, dst comes back as it was.
+// an error the JSON is complete; with one, an *Error or Limits.Memory's, dst comes back
+// as it was.
 func (p *Plan) AppendJSON(dst, wire []byte, o Options, l Limits) ([]byte, error) {
 	d := decoders.Get().(*decoder)
 	defer d.release()
 	d.options, d.limits, d.size = o, l.orDefault(), len(wire)
+	d.memory = l.Memory
 	if d.run(p.root, dst, wire) {
 		return d.out, nil
+	}
+	if d.lack != nil {
+		return dst, d.lack
 	}
 	// A message may be out of order, or what was refused may have been replaced
 	// further on. A second pass looks ahead in every message. Starting over at
 	// the top costs the work once more; starting over where it was found would
 	// cost that for each level.
-	if d.careful = true; d.run(p.root, dst, wire) {
+	if d.careful = true; d.run(p.root, d.out[:d.begin], wire) {
 		return d.out, nil
 	}
-	if d.tooLarge {
-		d.start(dst)
+	if d.tooLarge && d.lack == nil {
+		d.start(d.out[:d.begin])
 		if d.viaProtojson(p.root, wire, 0) {
 			return d.out, nil
 		}
+	}
+	if d.lack != nil {
+		return dst, d.lack
 	}
 	return dst, &Error{Offset: d.fault, Msg: d.msg, Limit: d.exceeded}
 }
@@ -42,6 +50,8 @@ type decoder struct {
 
 	out   []byte
 	begin int // of the output in out
+	mark  int // see asker.mark
+	asker
 	depth int // messages that are open
 	left  int // fields that may still come
 	any   int // how many Any are around: required fields are not asked for
@@ -66,6 +76,7 @@ const maxScratch = 1 << 15
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
 func (d *decoder) release() {
+	d.giveBack()
 	kept := decoder{}
 	if cap(d.merged) <= maxScratch {
 		kept.merged = d.merged[:0]
@@ -82,6 +93,7 @@ func (d *decoder) release() {
 
 func (d *decoder) start(dst []byte) {
 	d.out, d.begin = dst, len(dst)
+	d.look()
 	d.depth, d.any, d.left = 0, 0, d.limits.MaxFields
 	d.tooLarge, d.moved = false, -1
 	d.merged, d.found = d.merged[:0], d.found[:0]
@@ -113,12 +125,34 @@ func (d *decoder) unordered(i int) int {
 	return d.fail(i, "fields out of order")
 }
 
-// fits fails when there is too much output.
+// fits fails when there is too much output, or no memory for more.
 func (d *decoder) fits(i int) int {
-	if len(d.out)-d.begin > d.limits.MaxOutput {
-		return d.exceed(i, "more output than the limit allows")
+	if len(d.out) > d.mark {
+		return d.beyond(i)
 	}
 	return i
+}
+
+func (d *decoder) beyond(i int) int {
+	n := len(d.out) - d.begin
+	if n > d.limits.MaxOutput {
+		return d.exceed(i, "more output than the limit allows")
+	}
+	if cap(d.out)-len(d.out) < slack && !d.grow(expect(n, i, d.size, d.limits.MaxOutput)) {
+		return -1
+	}
+	d.look()
+	return i
+}
+
+// look notes up to where the output need not be looked at.
+func (d *decoder) look() { d.mark = d.asker.mark(d.out, d.begin+d.limits.MaxOutput) }
+
+// grow has room for n bytes more of output.
+func (d *decoder) grow(n int) (ok bool) {
+	d.out, ok = d.asker.grow(d.out, n+slack)
+	d.look()
+	return ok
 }
 
 // comma ends the member or element before, if there is one. No value ends with

@@ -79,6 +79,9 @@ func (d *decoder) find(m *message, b []byte, i int) bool {
 		}
 		if f != nil && f.takes(typ) {
 			d.left = left // the fields of a group count when it is read
+			if d.found, ok = extended(&d.asker, d.found, 1, 0); !ok {
+				return false
+			}
 			d.found = append(d.found, found{f: f, at: next, typ: typ})
 		}
 	}
@@ -95,7 +98,9 @@ func (d *decoder) absent(m *message, i, end, offset int) bool {
 			return false
 		}
 		if d.options.EmitUnpopulated && f.unset != nil {
-			d.writeUnset(f)
+			if d.writeUnset(f); d.fits(offset) < 0 {
+				return false
+			}
 		}
 	}
 	return true
@@ -193,6 +198,9 @@ func (d *decoder) entries(f *field, b []byte, first, last int) bool {
 			return false
 		}
 		e.key.record = k
+		if !d.keyRoom() {
+			return false
+		}
 		if same := d.keys.add(&run, b, &e.key); same != nil {
 			d.found[same.record].dead = true
 			same.record = k

@@ -30,6 +30,9 @@ func (d *decoder) entry(f *field, b []byte, i int, r *keyRun) int {
 	if !ok {
 		return -1
 	}
+	if !d.keyRoom() {
+		return -1
+	}
 	if d.keys.add(r, b, &e.key) != nil {
 		return d.unordered(i)
 	}
@@ -39,6 +42,13 @@ func (d *decoder) entry(f *field, b []byte, i int, r *keyRun) int {
 		return -1
 	}
 	return stop
+}
+
+// keyRoom has room for one more key, and for its slots: eight at most where there are
+// many.
+func (d *decoder) keyRoom() (ok bool) {
+	d.keys.all, ok = extended(&d.asker, d.keys.all, 1, 8*4)
+	return ok
 }
 
 // split reads an entry. Of a key or a value that comes twice the last counts;
@@ -141,6 +151,10 @@ func (d *decoder) merge(b []byte, i int) bool {
 		}
 	}
 	d.left = left
+	var ok bool
+	if d.merged, ok = extended(&d.asker, d.merged, len(b)-begin, 0); !ok {
+		return false
+	}
 	d.merged = append(d.merged, b[begin:]...)
 	if len(d.merged) > 4*d.size+maxScratch {
 		d.tooLarge = true

@@ -181,10 +181,11 @@ func (d *decoder) complete(m *message, s *seen, i int) int {
 	if d.options.EmitUnpopulated {
 		for k := range m.fields {
 			if f := &m.fields[k]; f.unset != nil && !s.has(k) {
-				d.writeUnset(f)
+				if d.writeUnset(f); d.fits(i) < 0 {
+					return -1
+				}
 			}
 		}
-		return d.fits(i)
 	}
 	return i
 }

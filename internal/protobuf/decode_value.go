@@ -67,6 +67,9 @@ func (d *decoder) chunk(f *field, b []byte, i int) int {
 			d.place(i, len(b))
 			return len(b)
 		}
+		if n := base64.StdEncoding.EncodedLen(len(b) - i); d.short(d.out, n) && !d.grow(n) {
+			return -1
+		}
 		d.out = append(d.out, '"')
 		d.out = base64.StdEncoding.AppendEncode(d.out, b[i:])
 		d.out = append(d.out, '"')
@@ -79,6 +82,11 @@ func (d *decoder) chunk(f *field, b []byte, i int) int {
 // text writes a string. JSON cannot hold wrong UTF-8, so that is refused also
 // where the schema does not ask.
 func (d *decoder) text(b []byte, i int) int {
+	if n := len(b) - i; d.short(d.out, 6*n) {
+		if n = textRoom(b[i:]); d.short(d.out, n) && !d.grow(n) {
+			return -1
+		}
+	}
 	var ok bool
 	if d.out, ok = appendText(d.out, b[i:]); !ok {
 		return d.fail(i, "invalid UTF-8 in a string")

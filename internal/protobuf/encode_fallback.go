@@ -14,6 +14,9 @@ func (e *encoder) viaProtojson(m *message) bool {
 	if !e.skip(e.maxNest) {
 		return false
 	}
+	if !e.reserve(modelled * (e.i - start)) {
+		return e.lacks()
+	}
 	msg := dynamicpb.NewMessage(m.desc)
 	err := protojson.UnmarshalOptions{
 		AllowPartial:   e.partial,
@@ -23,6 +26,9 @@ func (e *encoder) viaProtojson(m *message) bool {
 	}.Unmarshal(e.in[start:e.i], msg)
 	if err != nil {
 		return e.fail(start, err.Error())
+	}
+	if n := proto.Size(msg); e.short(e.out, n) && !e.grow(n) {
+		return false
 	}
 	e.out, err = proto.MarshalOptions{AllowPartial: true, Deterministic: true}.MarshalAppend(e.out, msg)
 	if err != nil {

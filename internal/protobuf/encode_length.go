@@ -16,7 +16,7 @@ type gap struct {
 
 // open begins a part that a length goes before and returns its gap.
 func (e *encoder) open() int {
-	e.gaps = append(e.gaps, gap{len(e.out), e.extra})
+	e.gaps = pushed(e, e.gaps, gap{len(e.out), e.extra}, 0)
 	e.out = append(e.out, 0)
 	return len(e.gaps) - 1
 }
@@ -44,16 +44,19 @@ func (e *encoder) drop(g, start int) {
 	e.out = e.out[:start]
 }
 
-// settle puts the lengths from gap first on into the output.
-func (e *encoder) settle(first int) {
+// settle puts the lengths from gap first on into the output, if there is memory for that.
+func (e *encoder) settle(first int) bool {
 	gaps := e.gaps[first:]
 	if len(gaps) == 0 {
-		return
+		return true
 	}
 	end := len(e.out)
 	grow := 0
 	for _, g := range gaps {
 		grow += varintSize(uint64(g.n)) - 1
+	}
+	if e.short(e.out, grow) && !e.grow(grow) {
+		return false
 	}
 	e.out = slices.Grow(e.out, grow)[:end+grow]
 	to := len(e.out)
@@ -67,6 +70,7 @@ func (e *encoder) settle(first int) {
 	}
 	e.extra -= grow
 	e.gaps = e.gaps[:first]
+	return true
 }
 
 // varintSize is how many bytes v takes as a varint: one for each seven bits.

@@ -41,6 +41,9 @@ func (e *encoder) mapField(f *field) bool {
 			e.drop(g, start)
 		default:
 			e.close(g)
+			if !e.keyRoom() {
+				return false
+			}
 			e.keys.add(e.out, &scope, k)
 		}
 		e.depth--
@@ -50,12 +53,27 @@ func (e *encoder) mapField(f *field) bool {
 	return ok
 }
 
+// keyRoom has room for one more key of a map, and for its places in the table: eight at
+// most where there are many.
+func (e *encoder) keyRoom() (ok bool) {
+	if len(e.keys.spans) < cap(e.keys.spans) {
+		return true
+	}
+	if e.keys.spans, ok = extended(&e.asker, e.keys.spans, 1, 8*4); !ok {
+		return e.lacks()
+	}
+	return true
+}
+
 // mapKey writes the key of a map entry, whose type is f.
 func (e *encoder) mapKey(f *field, name []byte) bool {
 	e.out = append(e.out, f.tag...)
 	bits := 64
 	switch f.kind {
 	case protoreflect.StringKind:
+		if e.short(e.out, len(name)) && !e.grow(len(name)) {
+			return false
+		}
 		e.out = appendVarint(e.out, uint64(len(name)))
 		e.out = append(e.out, name...)
 		return true

@@ -40,7 +40,10 @@ func (e *encoder) inOrder(m *message, b []byte) {
 		case protowire.StartGroupType:
 			body = body[:len(body)-len(p.f.endTag)]
 		}
-		e.parts = append(e.parts, p)
+		e.parts = pushed(e, e.parts, p, 0)
+		if e.lack != nil {
+			return // the next look at the output ends the work
+		}
 		switch f := p.f; {
 		case m.wkt == wktAny && num == 1:
 			inside, _ = e.root.typeByURL(body)
@@ -58,7 +61,12 @@ func (e *encoder) inOrder(m *message, b []byte) {
 	before := func(x, y part) int { return order(b, x, y) }
 	if !slices.IsSortedFunc(parts, before) {
 		slices.SortStableFunc(parts, before)
-		e.buf = append(e.buf[:0], b...)
+		buf, ok := extended(&e.asker, e.buf[:0], len(b), 0)
+		if !ok {
+			e.lacks()
+			return
+		}
+		e.buf = append(buf, b...)
 		i := 0
 		for _, p := range parts {
 			i += copy(b[i:], e.buf[p.from:p.to])

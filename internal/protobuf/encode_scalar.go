@@ -166,6 +166,9 @@ func (e *encoder) bytes(f *field) outcome {
 	// Line ends may make it shorter than it seems, and so its length.
 	most := enc.DecodedLen(len(b))
 	head, at := varintSize(uint64(most)), len(e.out)
+	if e.short(e.out, head+most) && !e.grow(head+most) {
+		return refused
+	}
 	e.out = slices.Grow(e.out, head+most)
 	n, err := enc.Decode(e.out[at+head:at+head+most], b)
 	if err != nil {

@@ -78,7 +78,12 @@ func (e *encoder) unescaped(t text) []byte {
 	if !t.escaped() {
 		return t.raw
 	}
-	e.buf = t.appendTo(e.buf[:0])
+	buf, ok := extended(&e.asker, e.buf[:0], t.size, 0)
+	if !ok {
+		e.lacks()
+		return nil
+	}
+	e.buf = t.appendTo(buf)
 	return e.buf
 }
 
@@ -116,7 +121,7 @@ func (e *encoder) skip(maxNest int) bool {
 					return false
 				}
 				if e.searching && string(key) == "@type" {
-					e.types = append(e.types, typePlace{start, e.i})
+					e.types = pushed(e, e.types, typePlace{start, e.i}, 0)
 				}
 			}
 			if !e.count() || !e.skip(maxNest) {

@@ -73,6 +73,9 @@ func (e *encoder) str() (size int, ok bool) {
 		return e.copied()
 	}
 	t, ok := e.text()
+	if ok && e.short(e.out, t.size) {
+		ok = e.grow(t.size)
+	}
 	if ok {
 		e.out = appendVarint(e.out, uint64(t.size))
 		e.out = t.appendTo(e.out)

@@ -20,6 +20,9 @@ func (d *decoder) viaProtojson(m *message, b []byte, i int) (ok bool) {
 			ok = false
 		}
 	}()
+	if !d.reserve(modelled * (len(b) - i)) {
+		return false
+	}
 	m.decoded.Add(1)
 	m.plan.fallbacks.add(m.name)
 	msg := dynamicpb.NewMessage(m.desc)
@@ -41,6 +44,9 @@ func (d *decoder) viaProtojson(m *message, b []byte, i int) (ok bool) {
 	}.Marshal(msg)
 	if err != nil {
 		d.fail(i, err.Error())
+		return false
+	}
+	if d.short(d.out, len(text)) && !d.grow(len(text)) {
 		return false
 	}
 	buf := bytes.NewBuffer(d.out)

@@ -32,6 +32,8 @@ type Limits struct {
 	// are the Struct and the ListValue that a google.protobuf.Value holds.
 	MaxDepth  int
 	MaxFields int // fields in all, those of nested messages and unknown ones included
+
+	Memory Memory // is asked for more; nil is without bound
 }
 
 func (l Limits) orDefault() Limits {

@@ -128,7 +128,9 @@ func (e *encoder) embedded(m *message, outermost bool) bool {
 	}
 	e.depth--
 	if outermost {
-		e.settle(g + 1)
+		if !e.settle(g + 1) {
+			return false
+		}
 		e.inOrder(m, e.out[e.gaps[g].at+1:])
 	}
 	if e.close(g) == 0 {

@@ -42,6 +42,10 @@ var ErrTooLarge = errors.New("event exceeds the size limit")
 type Splitter struct {
 	MaxEvent int // cap on one event in bytes; 0 is DefaultMaxEvent
 
+	// Grow, where it is set, is asked to have room for n bytes more in what is carried
+	// over, which it may refuse, or leave to append. Feed ends with its error.
+	Grow func(carried []byte, n int) ([]byte, error)
+
 	buf  []byte // what the last Feed handed out of it, then what is carried over
 	used int    // how much of buf was handed out
 
@@ -58,7 +62,14 @@ type Splitter struct {
 // ErrTooLarge comes with the events before the one that is too large. The
 // stream cannot be read on after it.
 func (s *Splitter) Feed(piece []byte, dst []llm.Event) ([]llm.Event, error) {
-	s.reclaim()
+	s.Trim()
+	if n := len(s.buf); s.Grow != nil && n > 0 && n+len(piece) > cap(s.buf) {
+		again := min(n, max(s.maxEvent()-n, 0)) // as much as there is
+		var err error
+		if s.buf, err = s.Grow(s.buf, max(len(piece), again)); err != nil {
+			return dst, err
+		}
+	}
 	start := 0
 	if !s.begun {
 		if start = s.mark(piece); start > 0 && s.begun {
@@ -95,8 +106,11 @@ func (s *Splitter) maxEvent() int {
 	return DefaultMaxEvent
 }
 
-// reclaim drops from buf what the last Feed handed out.
-func (s *Splitter) reclaim() {
+// Cap is how much memory what is carried over takes, in bytes.
+func (s *Splitter) Cap() int { return cap(s.buf) }
+
+// Trim drops what the last Feed handed out, as the next one does.
+func (s *Splitter) Trim() {
 	if s.used == 0 {
 		return
 	}
