@@ -208,7 +208,12 @@ func (a *Account) Share() float64 {
 }
 
 // Held is what the part has reserved, in bytes.
-func (a *Account) Held() int64 { return a.held.Load() }
+func (a *Account) Held() int64 {
+	if a == nil {
+		return 0
+	}
+	return a.held.Load()
+}
 
 // waiter is somebody who waits for room.
 type waiter struct {
