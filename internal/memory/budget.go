@@ -146,6 +146,14 @@ func (a *Account) Begin(n int64) error {
 	return lacking(n)
 }
 
+// Continue is More with the answer, an *llm.Error, to whom there is no room for.
+func (a *Account) Continue(n int64) error {
+	if a.More(n) {
+		return nil
+	}
+	return lacking(n)
+}
+
 func (a *Account) reserve(n int64, share float64) bool {
 	if a == nil {
 		return true

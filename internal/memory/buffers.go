@@ -50,6 +50,10 @@ type Buffers struct {
 	Account *Account
 	Large   *Objects
 
+	// Events is where is reserved what streams carry over of large events, which are no
+	// buffers from here; nil for none.
+	Events *Account
+
 	// Heads is where what comes of requests whose client is not known yet is reserved;
 	// nil for none.
 	Heads *Account

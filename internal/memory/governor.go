@@ -69,6 +69,8 @@ func New(o Options) *Governor {
 	g.gc.percent = normalPercent
 	g.Budget.reclaim = g.reclaim
 	g.Buffers.Account, g.Buffers.Large = g.Budget.Account("buffers"), &g.Objects
+	g.Buffers.Events = g.Budget.Account("events")
+	g.Buffers.Events.AtMost(eventsShare)
 	g.Buffers.Heads = g.Budget.Account("heads")
 	g.Buffers.Heads.AtMost(headsShare)
 	return g
@@ -110,6 +112,10 @@ func (g *Governor) Level() Level { return Level(g.level.Load()) }
 // headsShare is how much of the budget what comes of clients that are not known yet may
 // take: they need no key.
 const headsShare = 0.15
+
+// eventsShare is how much of the budget large events of streams may take that have not
+// come as a whole: upstreams could fill all of it by ending none.
+const eventsShare = 0.25
 
 // SetLevel has memory be so scarce until the next look.
 func (g *Governor) SetLevel(l Level) { g.level.Store(int32(l)) }

@@ -109,6 +109,16 @@ func (s *Splitter) maxEvent() int {
 // Cap is how much memory what is carried over takes, in bytes.
 func (s *Splitter) Cap() int { return cap(s.buf) }
 
+// Drop lets go of that memory where nothing is carried over, and reports whether it did.
+// What the last Feed handed out must not be used any more.
+func (s *Splitter) Drop() bool {
+	if s.used < len(s.buf) {
+		return false
+	}
+	s.buf, s.used = nil, 0
+	return true
+}
+
 // Trim drops what the last Feed handed out, as the next one does.
 func (s *Splitter) Trim() {
 	if s.used == 0 {

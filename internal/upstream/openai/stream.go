@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/sse"
 	"sluice/internal/upstream"
 )
@@ -29,6 +30,9 @@ type stream struct {
 	begun time.Time
 
 	splitter sse.Splitter
+	grows    func([]byte, int) ([]byte, error) // grow, made once
+	account  *memory.Account                   // that large events are reserved in
+	reserved int64                             // bytes in it
 	events   []llm.Event
 	held     []byte // comments that came before the first event
 	heldEnds []int  // where each of them ends in held
@@ -55,6 +59,10 @@ func (h *Handler) begin(op llm.Operation, r *upstream.Reply, begun time.Time) *s
 	s := h.streams.Get().(*stream) // all zero but for what has room
 	s.cfg, s.op, s.cut, s.begun, s.fast, s.secrets = h.stream, op, r.CloseDelimited, begun, true, h.secrets
 	s.splitter.MaxEvent = h.stream.MaxEventBytes
+	if s.grows == nil {
+		s.grows = s.grow
+	}
+	s.splitter.Grow, s.account = s.grows, h.client.Buffers().Events
 	head := &s.head
 	head.Status, head.Kind, head.Header, head.Length, head.Upstream, head.Attempts = r.Status, llm.EventStream, r.Header, -1, h.name, 1
 	head.Sent, head.Queued = r.Sent(), r.Queued
@@ -63,8 +71,9 @@ func (h *Handler) begin(op llm.Operation, r *upstream.Reply, begun time.Time) *s
 
 // forget ends the use of a stream's state. An idle pool holds no bytes of a reply.
 func (h *Handler) forget(s *stream) {
+	s.account.Give(s.reserved)
 	clear(s.events[:cap(s.events)])
-	*s = stream{events: s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0]}
+	*s = stream{events: s.events[:0], held: s.held[:0], heldEnds: s.heldEnds[:0], grows: s.grows}
 	h.streams.Put(s)
 }
 
@@ -114,15 +123,48 @@ func (s *stream) relay(body source, out llm.Sink, name string) error {
 			return err
 		}
 		s.observe()
-		var tooLarge error
-		s.events, tooLarge = s.splitter.Feed(piece, s.events[:0])
+		var broken error
+		s.events, broken = s.splitter.Feed(piece, s.events[:0])
 		if err := s.send(out, name, false); err != nil {
 			return err
 		}
-		if tooLarge != nil {
-			return llm.UpstreamError(name, llm.TooLarge, 502, "upstream_event_too_large", "Upstream %s sent an event that is too large.", tooLarge)
+		s.lighten()
+		if broken == sse.ErrTooLarge { //nolint:errorlint // Feed returns it unwrapped
+			return llm.UpstreamError(name, llm.TooLarge, 502, "upstream_event_too_large", "Upstream %s sent an event that is too large.", broken)
+		}
+		if broken != nil {
+			return broken // there is no memory for it
 		}
 		s.pace(body)
+	}
+}
+
+// smallEvent is what an event may take, in bytes, without being reserved: it is part of
+// what a call is taken for. manyEvents is how many are kept room for.
+const smallEvent, manyEvents = 8 << 10, 1 << 10
+
+// grow makes room for n bytes more of an event that has not come as a whole.
+func (s *stream) grow(carried []byte, n int) ([]byte, error) {
+	size := memory.Room(len(carried) + n)
+	if more := int64(size) - s.reserved; size > smallEvent && more > 0 {
+		// Old and new are there until the one is copied.
+		if err := s.account.Continue(more + s.reserved); err != nil {
+			return carried, err
+		}
+		s.account.Give(s.reserved)
+		s.reserved = int64(size)
+	}
+	return append(make([]byte, 0, size), carried...), nil
+}
+
+// lighten lets go of what large or many events took.
+func (s *stream) lighten() {
+	if s.reserved > 0 && s.splitter.Drop() {
+		s.account.Give(s.reserved)
+		s.reserved = 0
+	}
+	if cap(s.events) > manyEvents {
+		s.events = nil
 	}
 }
 
