@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,4 +148,72 @@ func TestMemoryRefused(t *testing.T) {
 		!strings.Contains(body, `sluice_memory_buffers_made_total{size="1024"}`) {
 		t.Errorf("%d %s", status, body)
 	}
+}
+
+// Upstreams that end no event fill no more than is set aside for that; their streams end
+// with the gateway's lack, others are answered, and all is given back.
+func TestEndlessEvents(t *testing.T) {
+	up := upstreamThat(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if !strings.Contains(string(body), "endless") {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"id":"1","object":"chat.completion","choices":[]}`)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[]}\n\ndata: ")
+		piece := []byte(strings.Repeat("x", 64<<10))
+		for range 7 << 4 { // 7 MiB: less than an event may have
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	cfg := load(t, "SLUICE_MEMORY_LIMIT=128MiB", "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up+"/v1")
+	g, err := New(cfg, Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := serve(t, g)
+	events := g.memory.Budget.Account("events")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	var lacking atomic.Int64
+	for range 60 {
+		wg.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, "POST", url+"/v1/chat/completions", strings.NewReader(`{"model":"endless","stream":true,"messages":[]}`))
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			text, _ := io.ReadAll(resp.Body)
+			if strings.Contains(string(text), `"gateway_overloaded"`) {
+				lacking.Add(1)
+			}
+		})
+	}
+	testkit.Until(t, "some streams end for want of memory", func() bool { return lacking.Load() > 10 })
+	for range 20 {
+		if status, body, err := chat(url, "m"); err != nil || status != 200 {
+			t.Fatalf("another call: %d %s %v", status, body, err)
+		}
+		if n := events.Held(); n > g.memory.Budget.Size()/4 {
+			t.Fatalf("%d bytes of events in a budget of %d", n, g.memory.Budget.Size())
+		}
+	}
+	cancel()
+	wg.Wait()
+	testkit.Until(t, "all is given back", func() bool { return events.Held() == 0 })
+}
+
+// upstreamThat answers as h does.
+func upstreamThat(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
