@@ -1,7 +1,6 @@
 package dedup
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -179,16 +178,8 @@ func (r *rules) pays(size, saved, turns int) bool {
 	return !r.PromptCache || write*(size-saved) <= read*(size+saved*turns/4)
 }
 
-// alike reports whether two prompts, as they stand in the body, are the same but for what is
-// not to count.
-func (r *rules) alike(a, b []byte) bool {
-	if !r.IgnoreSpace && len(r.volatile) == 0 {
-		return false
-	}
-	na, okA := r.plain(a)
-	nb, okB := r.plain(b)
-	return okA && okB && bytes.Equal(na, nb)
-}
+// loose reports whether something of prompts is not to count.
+func (r *rules) loose() bool { return r.IgnoreSpace || len(r.volatile) > 0 }
 
 // plain gives what of a prompt counts. It is false where nothing does.
 func (r *rules) plain(raw []byte) ([]byte, bool) {

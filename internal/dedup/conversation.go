@@ -25,6 +25,10 @@ type conversation struct {
 	starts []uint32
 }
 
+// maxMessages and maxTexts bound what is kept of a conversation beside its bytes: one that
+// has more passes as it came. Some 100 bytes are kept of each message, and 40 of each text.
+const maxMessages, maxTexts = 20_000, 50_000
+
 // text is what stands between the quotes of a string. Its lines, which end with the escape \n,
 // are those from first on; a crowded text has none.
 type text struct {
@@ -105,6 +109,9 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 				return jsonscan.ValueEnd(body, at)
 			}
 			return c.array(at, func(at int) int {
+				if len(c.messages) == maxMessages || len(c.texts) > maxTexts {
+					return -1 // it is not worth the memory
+				}
 				end := c.readMessage(at)
 				if end < 0 { // it is not looked into
 					m := message{role: other, output: true, fixed: true, from: len(c.texts), to: len(c.texts)}
@@ -126,6 +133,9 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 		case "previous_response_id", "conversation", "prompt":
 			// There are messages before these, which are not to be seen.
 			sure = sure && (!c.items || body[at] == 'n')
+		case "truncation", "context_management":
+			// The service may leave out what others refer to.
+			sure = sure && (!c.items || body[at] == 'n' || bytes.HasPrefix(body[at:], []byte(`"disabled"`)))
 		}
 		return jsonscan.ValueEnd(body, at)
 	})

@@ -28,9 +28,13 @@ type plan struct {
 	numbers []int32 // of the messages as they are sent, from 1
 	sent    int32
 	turns   int  // of the model, so far
-	stopped bool // a text looks like a reference: what follows is left alone
+	stopped bool // a text looks like a reference: no more of those are made
+	kept    int  // the message that was kept last; one more than its place, 0 for none
 
-	latest [tool + 1]int // the prompt that is in force, by role; one more than its place, 0 for none
+	// inForce is the system's or developer's prompt that came last; one more than its place,
+	// 0 for none that is known. plain is what of it counts, where plainOf says that it is its.
+	inForce, plainOf int
+	plain            []byte
 
 	blocks []block // of the message that is looked at
 	number int     // of its next line, as the message is sent, from 0
@@ -77,8 +81,8 @@ func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 // make finds out what is to be changed. It is false for nothing.
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
 	p.rules, p.mode, p.notes = rules, mode, notes
-	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.told = p.pieces[:0], piece{}, p.numbers[:0], 0, 0, false, -1
-	p.latest, p.marks, p.edits, p.saved = [tool + 1]int{}, p.marks[:0], p.edits[:0], saving{}
+	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], piece{}, p.numbers[:0], 0, 0, false, 0, -1
+	p.inForce, p.plainOf, p.plain, p.marks, p.edits, p.saved = 0, 0, nil, p.marks[:0], p.edits[:0], saving{}
 	last := len(p.messages) - 1
 	blocks := mode == llm.DedupBlocks
 	if n := p.before(last); blocks {
@@ -87,7 +91,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			p.begin()
 		}
 	}
-	for i := 0; i < last && !p.stopped; i++ {
+	for i := range max(last, 0) {
 		m := &p.messages[i]
 		if p.again(i) {
 			p.numbers = append(p.numbers, 0)
@@ -97,16 +101,18 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 		}
 		p.sent++
 		p.numbers = append(p.numbers, p.sent)
-		if blocks {
+		switch {
+		case !blocks:
+		case p.stopped:
+			p.tell(i, Kept, "it stands behind what looks as if it had references", nil)
+		default:
 			p.look(i)
 		}
 		p.tellKept(i)
-		if m.output && (i == 0 || !p.messages[i-1].output) {
+		if m.output && (p.kept == 0 || !p.messages[p.kept-1].output) {
 			p.turns++
 		}
-	}
-	for i := len(p.numbers); i < last; i++ {
-		p.tell(i, Kept, "it stands behind what looks as if it had references", nil)
+		p.kept = i + 1
 	}
 	p.tell(last, Kept, "it is the last message", nil)
 	return len(p.edits) > 0
@@ -129,31 +135,40 @@ func (p *plan) before(last int) int {
 // again reports whether a message is taken out, since it says what is said already.
 func (p *plan) again(i int) bool {
 	m, next := &p.messages[i], &p.messages[i+1]
-	if p.size(m) < shortest {
-		return false
-	}
-	if p.repeats(m, next) {
+	long := p.size(m) >= shortest
+	// Of results of tools there is one for each call, whatever they say.
+	if long && m.role != tool && p.repeats(m, next) {
 		p.tell(i, Removed, "the next message says the same", nil)
 		return true
 	}
-	if m.role != system && m.role != developer || !m.bare {
+	switch m.role {
+	case system, developer:
+	case other:
+		if !p.items { // it may be a prompt
+			p.inForce = 0
+		}
+		return false
+	default:
 		return false
 	}
-	before := p.latest[m.role]
-	p.latest[m.role] = i + 1
-	if before == 0 {
+	before := p.inForce
+	p.inForce = i + 1 // whatever it says, and in whatever form: it is what holds from here on
+	if before == 0 || !long || !m.bare {
 		return false
 	}
 	old := &p.messages[before-1]
+	if old.role != m.role || !old.bare {
+		return false
+	}
 	why := "the prompt in force says the same"
 	if !p.repeats(old, m) {
-		if !p.rules.alike(p.textOf(old), p.textOf(m)) {
+		if !p.alike(before, m) {
 			return false
 		}
 		why = "the prompt in force says the same but for what is not to count (dedup.volatile_lines, dedup.ignore_space)"
 	}
-	p.latest[m.role] = before
-	if kept := p.keptBefore(i); kept != nil && p.repeats(kept, next) {
+	p.inForce = before
+	if p.kept > 0 && p.repeats(&p.messages[p.kept-1], next) {
 		// These two would come to stand beside each other, as a message and its repetition.
 		return false
 	}
@@ -161,14 +176,18 @@ func (p *plan) again(i int) bool {
 	return true
 }
 
-// keptBefore is the message that will stand in front of message i, nil for none.
-func (p *plan) keptBefore(i int) *message {
-	for i--; i >= 0; i-- {
-		if p.numbers[i] != 0 {
-			return &p.messages[i]
-		}
+// alike reports whether a prompt says what the one in force does but for what is not to
+// count. What counts of that is found once.
+func (p *plan) alike(inForce int, m *message) bool {
+	if !p.rules.loose() {
+		return false
 	}
-	return nil
+	if p.plainOf != inForce {
+		p.plainOf = inForce
+		p.plain, _ = p.rules.plain(p.textOf(&p.messages[inForce-1]))
+	}
+	plain, ok := p.rules.plain(p.textOf(m))
+	return ok && bytes.Equal(p.plain, plain)
 }
 
 // begin notes the instructions, which come before all messages.

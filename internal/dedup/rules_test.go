@@ -184,3 +184,64 @@ func (s *heads) Start(h *llm.Head) error {
 }
 
 func (s *heads) Send([]llm.Event) error { return nil }
+
+// What comes last of prompts holds, in whatever form and of whichever role it is; results of
+// tools stay, one for each call; and what the service may leave out is not referred to.
+func TestKept(t *testing.T) {
+	long := "You are a program that answers briefly, and in the language of the question. Rules follow.\n"
+	prompt, ask, more := say("system", long), say("user", "Go on."), say("user", "And then?")
+	call := json.RawMessage(`{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},{"id":"b","type":"function","function":{"name":"f","arguments":"{}"}}]}`)
+	for name, c := range map[string]struct {
+		op       llm.Operation
+		messages []json.RawMessage
+		more     string // members of the body
+		changed  bool
+	}{
+		"repeated":                    {llm.Chat, []json.RawMessage{prompt, ask, prompt, more}, "", true},
+		"a short prompt between":      {llm.Chat, []json.RawMessage{prompt, ask, say("system", "One word only."), ask, prompt, more}, "", false},
+		"one in parts between":        {llm.Chat, []json.RawMessage{prompt, ask, json.RawMessage(`{"role":"system","content":[{"type":"text","text":"One word only."}]}`), ask, prompt, more}, "", false},
+		"a developer's between":       {llm.Chat, []json.RawMessage{prompt, ask, say("developer", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
+		"somebody unknown between":    {llm.Chat, []json.RawMessage{prompt, ask, say("root", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
+		"results without ids":         {llm.Chat, []json.RawMessage{ask, call, say("tool", long), say("tool", long), ask}, "", false},
+		"functions' results":          {llm.Chat, []json.RawMessage{ask, say("function", long), say("function", long), ask}, "", false},
+		"the service leaves some out": {llm.Response, []json.RawMessage{say("user", long), say("user", long), ask}, `"truncation":"auto",`, false},
+		"the service leaves none out": {llm.Response, []json.RawMessage{say("user", long), say("user", long), ask}, `"truncation":"disabled",`, true},
+	} {
+		v := newVerifier(t, always(), llm.DedupSafe)
+		b := body(c.op, c.messages)
+		b = append([]byte("{"+c.more), b[1:]...)
+		if got := v.check(t, c.op, b); bytes.Equal(got, b) == c.changed {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// A turn of the model counts once, whether it was said twice or not: what pays is the same
+// for what was rewritten before.
+func TestTurnsAreThoseThatAreKept(t *testing.T) {
+	var list []json.RawMessage
+	for i := range 40 {
+		answer := say("assistant", fmt.Sprint("answer ", i, " ", lines(i, 3)))
+		list = append(list, answer, answer, say("user", fmt.Sprint("question ", i)))
+	}
+	known := lines(1000, 40)
+	list = append(list, say("user", known), say("assistant", "Yes."), say("user", known+lines(2000, 8)), say("assistant", "Yes."), say("user", "Go on."))
+	newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list))
+}
+
+// What is not worth the memory passes as it came.
+func TestManyMessagesPass(t *testing.T) {
+	v := newVerifier(t, Default(), llm.DedupBlocks)
+	b := []byte(`{"messages":[` + strings.Repeat("0,", 1<<20) + `0]}`)
+	if got := v.check(t, llm.Chat, b); !bytes.Equal(got, b) {
+		t.Error("changed")
+	}
+	if n := testing.Benchmark(func(b2 *testing.B) {
+		b2.ReportAllocs()
+		for b2.Loop() {
+			v.d.Rewrite(request(llm.Chat, b), llm.DedupSafe, nil)
+		}
+	}).AllocedBytesPerOp(); n > 8<<20 {
+		t.Errorf("%d bytes for 2 MiB of messages", n)
+	}
+}

@@ -36,9 +36,8 @@ func (s *stage) rewritten(req *llm.Request, out llm.Sink) *work {
 }
 
 func (w *work) serve(ctx context.Context, next llm.Handler) error {
-	err := next.Serve(ctx, &w.req, w)
-	w.release()
-	return err
+	defer w.release() // also where a stage behind it panics
+	return next.Serve(ctx, &w.req, w)
 }
 
 // Start implements llm.Sink: the reply's head says what was not sent.

@@ -234,7 +234,7 @@ type waiter struct {
 const Patience = 5 * time.Second
 
 // nearly is which part of what there could be is never free: 1/nearly.
-const nearly = 16
+const nearly = 64
 
 // Wait reserves n bytes for large work that begins and holds had bytes already, in turn
 // with others of its kind, and waits for room until ctx is done, at most for Patience.
