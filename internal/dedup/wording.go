@@ -58,6 +58,9 @@ func parseWording(s string) (w wording, err error) {
 		return w, errors.New("it has to begin with four characters or more that tell it from other text")
 	case w.literals[1] == "" || strings.ContainsAny(w.literals[1][:1], "0123456789-"):
 		return w, errors.New("something has to stand between {lines} and {source} that is no number")
+	case w.literals[2] == "" && len(w.blanks) > 2 || strings.IndexAny(w.literals[2], "0123456789") == 0:
+		// A number, which the second of them ends with, would seem to go on there.
+		return w, fmt.Errorf("something has to stand behind %s that does not begin with a digit", w.blanks[1])
 	case strings.ContainsAny(s, "\n\r"):
 		return w, errors.New("it has to be one line")
 	case len(s) > 200:
