@@ -28,7 +28,8 @@ type Config struct {
 	// for reading them again: nothing is rewritten then where that costs more than it saves.
 	PromptCache bool `yaml:"prompt_cache"`
 
-	// MinBlock is the length of the shortest block, in bytes as it stands in the body.
+	// MinBlock is the length of the shortest block, from 256 to 4,096 bytes as it stands in the
+	// body, where an escape of JSON counts with all its characters.
 	MinBlock int `yaml:"min_block"`
 
 	// Reference is how a reference is put; see parseWording for its blanks.
@@ -49,10 +50,12 @@ func Default() Config {
 	}
 }
 
-// The bounds of Config.MinBlock.
+// The bounds of Config.MinBlock. Lines that go on as earlier ones do for a little less than it
+// are compared in vain, for some MinBlock/stride times the length of a body: the time that one
+// made for it takes grows with MinBlock.
 const (
 	leastBlock = 256
-	mostBlock  = 1 << 20
+	mostBlock  = 4 << 10
 )
 
 // Validate returns all faults, each as "key: what is wrong", the key below `dedup`.
@@ -172,7 +175,7 @@ func (r *rules) ofModel(model string) llm.DedupMode {
 // either case. To read it as it is costs 0.1 of the price of its bytes, to write what becomes
 // of it 1.25, once; each later turn then saves 0.1 of what is not there any more. How many there
 // will be nobody knows: one that has had n turns is taken to have n/4 more.
-// docs/benchmarks.md has what others made of recorded conversations.
+// Decision 29 says how that was chosen.
 func (r *rules) pays(size, saved, turns int) bool {
 	const write, read = 125, 10 // in hundredths
 	return !r.PromptCache || write*(size-saved) <= read*(size+saved*turns/4)

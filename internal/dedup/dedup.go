@@ -81,7 +81,7 @@ const (
 // rewrite gives a request as it is to be sent, in work that is to be released when the request
 // is not used any more; nil where that is as it came.
 func (d *Dedup) rewrite(req *llm.Request, mode llm.DedupMode, notes func(Decision)) (*work, verdict) {
-	if (req.Op != llm.Chat && req.Op != llm.Response) || req.BodyReader != nil {
+	if mode <= llm.DedupOff || (req.Op != llm.Chat && req.Op != llm.Response) || req.BodyReader != nil {
 		return nil, unchanged
 	}
 	w, _ := d.works.Get().(*work)
@@ -116,6 +116,9 @@ func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) 
 	case !p.read(req.Op, req.Body, blocks):
 		return unsure
 	case len(p.messages) < 2:
+		if p.notes, p.told = notes, -1; len(p.messages) == 1 {
+			p.tell(0, Kept, whyLast, nil)
+		}
 		return unchanged
 	case !blocks:
 		mode = llm.DedupSafe
@@ -197,7 +200,8 @@ type Result struct {
 }
 
 // Rewrite gives what a request of that mode would be sent as, and tells notes, which may be
-// nil, of each message that is or might be changed. The body is valid JSON.
+// nil, what becomes of each message and why; of none where the mode is off or the result not
+// sure. The body is valid JSON.
 func (d *Dedup) Rewrite(req *llm.Request, mode llm.DedupMode, notes func(Decision)) Result {
 	w, v := d.rewrite(req, mode, notes)
 	if w == nil {

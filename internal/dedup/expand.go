@@ -2,10 +2,15 @@ package dedup
 
 import (
 	"bytes"
+	"fmt"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
+
+// mostExpanded is the length in bytes of the longest body that Expand makes. Many references
+// may name the same text: without a bound, 1 MB would become 500.
+const mostExpanded = 64 << 20
 
 // Expand puts into the place of each reference what it stands for, and gives the body with it,
 // which is the same where there is none. Messages that were taken out stay away: what they said
@@ -14,7 +19,7 @@ import (
 // the last message, which is never rewritten: any other that looks like one is somebody's text.
 //
 // It takes time linear in what comes out, which references of references cannot blow up, as
-// they name text that is kept.
+// they name text that is kept. More than 64 MiB is an error.
 func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 	rules, err := cfg.compile()
 	if err != nil {
@@ -27,6 +32,7 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 	if (op != llm.Chat && op != llm.Response) || !x.read(op, body, true) {
 		return body, nil
 	}
+	size := len(body)
 	for i := range max(len(x.messages)-1, 0) {
 		number := 0 // of a line of the message
 		for _, t := range x.of(&x.messages[i]) {
@@ -34,6 +40,9 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 				at, end := x.start(line), x.end(line)
 				if x.wording.begins(body[at:end]) {
 					if said, ok := x.resolve(i, number, body[at:end]); ok {
+						if size += len(said) - (end - at); size > mostExpanded {
+							return nil, fmt.Errorf("with what its references stand for, the request would have more than %d MiB", mostExpanded>>20)
+						}
 						x.replacements = append(x.replacements, llm.Replacement{Span: llm.Span{Start: at, End: end}, With: said})
 					}
 				}
@@ -41,7 +50,7 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 			}
 		}
 	}
-	out := make([]byte, 0, len(body))
+	out := make([]byte, 0, size)
 	from := 0
 	for _, r := range x.replacements {
 		out = append(append(out, body[from:r.Start]...), r.With...)

@@ -30,6 +30,9 @@ type Repeat struct {
 	Reference string
 }
 
+// whyLast is why the last message is kept.
+const whyLast = "it is the last message"
+
 // tell notes a decision for whoever asked.
 func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	if p.notes == nil {

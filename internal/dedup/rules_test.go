@@ -26,7 +26,14 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%q is not among the faults: %v", want, err)
 		}
 	}
-	for _, s := range []string{"", "Again {lines}", "Again {first} {lines} {source}", "Again {lines}{source}", "Again {lines} {source} {lines}", "Again {lines} 1 of\n{source}", "Again {lines}1{source}", strings.Repeat("a", 300) + "{lines} {source}"} {
+	for n, ok := range map[int]bool{255: false, 256: true, 4096: true, 4097: false} {
+		cfg := Default()
+		cfg.MinBlock = n
+		if err := cfg.Validate(); (err == nil) != ok {
+			t.Errorf("min_block: %d: %v", n, err)
+		}
+	}
+	for _, s := range []string{"", "Again {lines}", "Again {first} {lines} {source}", "Again {lines}{source}", "Again {lines} {source} {lines}", "Again {lines} 1 of\n{source}", "Again {lines}1{source}", "Again {lines} of {source}{first}]]", "Again {lines} of {source}0", "Again {source}: {lines}7", "Again {source}: {lines}{last}", strings.Repeat("a", 300) + "{lines} {source}"} {
 		if _, err := parseWording(s); err == nil {
 			t.Errorf("%q is taken for a wording", s)
 		}
@@ -91,7 +98,7 @@ func TestVolatile(t *testing.T) {
 
 // TestWordings: any wording can be put back, in both forms of requests.
 func TestWordings(t *testing.T) {
-	for _, s := range []string{Default().Reference, "<<<again {source}, {lines}>>>", "☞☞ \"{lines}\" / {source}: {last} … {first}", `\\n\ {lines} {source}`} {
+	for _, s := range []string{Default().Reference, "<<<again {source}, {lines}>>>", "☞☞ \"{lines}\" / {source}: {last} … {first}", `\\n\ {lines} {source}`, "Again {source}: {lines}-7", "Again {lines} of {source} {first}", "Again {lines} of {source}x{first}{last}"} {
 		cfg := always()
 		cfg.Reference = s
 		v := newVerifier(t, cfg, llm.DedupBlocks)
@@ -103,6 +110,50 @@ func TestWordings(t *testing.T) {
 		withInstructions := bytes.Replace(body(llm.Response, items(list)), []byte(`"input"`), fmt.Appendf(nil, `"instructions":%q,"input"`, text), 1)
 		if out := v.check(t, llm.Response, withInstructions); len(out) > 5000 || !bytes.Contains(out, []byte("the instructions")) {
 			t.Errorf("%q: %d bytes are left: %s", s, len(out), out)
+		}
+	}
+}
+
+// TestOff: what is off changes nothing, and nobody is told of anything.
+func TestOff(t *testing.T) {
+	text := lines(1, 50)
+	b := body(llm.Chat, []json.RawMessage{say("user", text), say("user", text), say("assistant", text), say("user", "end")})
+	for _, mode := range []llm.DedupMode{llm.DedupUnset, llm.DedupOff} {
+		r := newDedup(t, always()).Rewrite(request(llm.Chat, b), mode, func(d Decision) { t.Errorf("%v: told of %+v", mode, d) })
+		if !bytes.Equal(r.Body, b) || r.Saved != (llm.Deduped{}) || !r.Sure {
+			t.Errorf("%v: %+v", mode, r)
+		}
+	}
+}
+
+// TestOneMessage: it is told of, as others are.
+func TestOneMessage(t *testing.T) {
+	for _, mode := range []llm.DedupMode{llm.DedupSafe, llm.DedupBlocks} {
+		for n, list := range [][]json.RawMessage{{}, {say("user", lines(1, 50))}} {
+			told := 0
+			newDedup(t, Default()).Rewrite(request(llm.Chat, body(llm.Chat, list)), mode, func(d Decision) {
+				if told++; d.Action != Kept || d.Why != whyLast || d.Size == 0 {
+					t.Errorf("%v: %+v", mode, d)
+				}
+			})
+			if told != n {
+				t.Errorf("%v: told of %d messages, want %d", mode, told, n)
+			}
+		}
+	}
+}
+
+// TestExpandBound: references that name the same text cannot make a body of any size.
+func TestExpandBound(t *testing.T) {
+	text := strings.TrimSuffix(lines(1, 4000), "\n")
+	all := strings.Split(text, "\n")
+	quote := func(i int) string { return escape(string(beginning([]byte(escape(all[i]))))) }
+	ref := fmt.Sprintf(`[[Sluice: the same text as lines 1-4000 of message 1, from "%s" to "%s"]]`, quote(0), quote(3999)) + "\n"
+	for _, n := range []int{10, mostExpanded/len(text) + 1} {
+		b := body(llm.Chat, []json.RawMessage{say("user", text), say("assistant", strings.Repeat(ref, n)), say("user", "end")})
+		out, err := Expand(llm.Chat, b, Default())
+		if small := n == 10; small != (err == nil) || small && len(out) < n*len(text) {
+			t.Errorf("%d references: %d bytes, %v", n, len(out), err)
 		}
 	}
 }
