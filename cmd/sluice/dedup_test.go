@@ -42,6 +42,18 @@ func TestDedup(t *testing.T) {
 	if _, out, told := call(t, nil, response, "dedup"); len(out) >= len(response) || !strings.Contains(told, "taken out: the next message says the same") {
 		t.Errorf("response: %s\n%s", out, told)
 	}
+	again := `{"role":"user","content":"` + strings.Repeat("again ", 20) + `"}`
+	for _, c := range []struct{ mode, in, told string }{
+		{"off", `{"messages":[` + again + `,` + again + `]}`, "off: 0 of 2 messages are changed: nothing is looked into.\n"},
+		{"safe", `{"messages":[` + again + `]}`, "safe: 0 of 1 messages are changed; 163 bytes become 163, 0.0 % less; about 0 tokens less.\n\nmessage 1, user, 120 bytes: kept: it is the last message\n"},
+		{"blocks", `{"messages":[]}`, "blocks: 0 of 0 messages are changed; 15 bytes become 15, 0.0 % less; about 0 tokens less.\n"},
+		{"blocks", `{"previous_response_id":"r","input":[` + again + `,` + again + `,1]}`, "blocks: 0 of 3 messages are changed: the request is of a form that is left alone.\n"},
+		{"safe", `{"input":"a text"}`, "safe: 0 of 0 messages are changed: the request is of a form that is left alone.\n"},
+	} {
+		if code, same, told := call(t, nil, c.in, "dedup", "--explain", "--mode", c.mode); code != exitOK || same != c.in || told != c.told {
+			t.Errorf("%s: %d, %s\n%s", c.in, code, same, told)
+		}
+	}
 	for _, c := range []struct {
 		in   string
 		args []string

@@ -74,8 +74,11 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 	var decisions []dedup.Decision
 	r := d.Rewrite(req, mode, func(d dedup.Decision) { decisions = append(decisions, d) })
 	switch {
+	case mode == llm.DedupOff:
+		fmt.Fprintf(report, "%s: 0 of %d messages are changed: nothing is looked into.\n", mode, count(req))
 	case !r.Sure:
-		fmt.Fprintf(report, "%s: the request is of a form that is left alone.\n", mode)
+		fmt.Fprintf(report, "%s: 0 of %d messages are changed: the request is of a form that is left alone.\n", mode, count(req))
+		decisions = nil // none of them was carried out
 	default:
 		fmt.Fprintf(report, "%s: %d of %d messages are changed; %d bytes become %d, %.1f %% less; about %d tokens less.\n", mode, r.Saved.Messages, len(decisions),
 			len(req.Body), len(r.Body), 100*float64(r.Saved.Bytes)/float64(max(len(req.Body), 1)), r.Saved.Tokens)
@@ -86,6 +89,21 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 		}
 	}
 	return r.Body, nil
+}
+
+// count is how many messages, or items, there are.
+func count(req *llm.Request) (n int) {
+	list := "messages"
+	if req.Op == llm.Response {
+		list = "input"
+	}
+	if s, ok := jsonscan.Get(req.Body, list); ok {
+		jsonscan.Elements(req.Body[s.Start:s.End], func(llm.Span) bool {
+			n++
+			return true
+		})
+	}
+	return n
 }
 
 // describe writes a decision with what it takes out and puts in.
@@ -107,7 +125,7 @@ func describe(w *bytes.Buffer, d *dedup.Decision) {
 			}
 		}
 		if d.Action == dedup.Rewritten {
-			fmt.Fprintf(w, "  + %s\n", plainText(b.Reference))
+			fmt.Fprintf(w, "  + %s\n", printable(plainText(b.Reference)))
 		}
 	}
 }
@@ -120,20 +138,24 @@ func plainText(raw string) (s string) {
 	return s
 }
 
-// cut makes a line one that a terminal shows: not too long, and nothing that it would obey.
+// cut shortens a line, and makes it printable.
 func cut(line string) string {
 	const longest = 100 // characters
-	var s strings.Builder
 	n := 0
-	for _, r := range line {
+	for i := range line {
 		if n++; n > longest {
-			s.WriteRune('…')
-			break
+			return printable(line[:i]) + "…"
 		}
-		if unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Cf, r) {
-			r = unicode.ReplacementChar
-		}
-		s.WriteRune(r)
 	}
-	return s.String()
+	return printable(line)
+}
+
+// printable gives s with nothing in it that a terminal would obey.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' || unicode.Is(unicode.Cf, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
