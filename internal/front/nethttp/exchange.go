@@ -63,6 +63,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // head as often as this: as it comes, as net/http has it, as it is read.
 const streamBytes, headCopies = 4 << 10, 3
 
+// alwaysHeads is what heads may take in any case, in bytes.
+const alwaysHeads = 256 << 10
+
 // reserve has memory for a request of HTTP/2, of which there may be many for each
 // connection.
 func (x *exchange) reserve(heads *memory.Account, r *http.Request) bool {
@@ -76,7 +79,9 @@ func (x *exchange) reserve(heads *memory.Account, r *http.Request) bool {
 		}
 	}
 	room := streamBytes + headCopies*int64(size)
-	if !heads.Take(room) {
+	if heads.Held() < alwaysHeads { // so that probes are answered whatever is held
+		heads.Hold(room)
+	} else if !heads.Take(room) {
 		return false
 	}
 	x.heads, x.room = heads, room
