@@ -33,7 +33,6 @@ type Env struct {
 	lists        [][]Value
 	stack        []Value // arguments
 
-	expr  string
 	fault int
 	msg   string
 	limit bool

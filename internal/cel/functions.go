@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"sluice/internal/jsonscan"
@@ -22,15 +23,15 @@ type function struct {
 }
 
 var (
-	texts      = []Kind{String}
-	containers = []Kind{String, List, Map}
-	scalars    = []Kind{Bool, Int, Double, String}
+	texts      = []Kind{String}                    //nolint:gochecknoglobals // a table that nobody writes
+	containers = []Kind{String, List, Map}         //nolint:gochecknoglobals // a table that nobody writes
+	scalars    = []Kind{Bool, Int, Double, String} //nolint:gochecknoglobals // a table that nobody writes
 )
 
-var size = &function{args: [][]Kind{containers}, typ: intType, call: sizeOf}
+var size = &function{args: [][]Kind{containers}, typ: intType, call: sizeOf} //nolint:gochecknoglobals // a table that nobody writes
 
 // functions are called by their names.
-var functions = map[string]*function{
+var functions = map[string]*function{ //nolint:gochecknoglobals // a table that nobody writes
 	"size":     size,
 	"string":   {args: [][]Kind{scalars}, typ: stringType, call: toString},
 	"int":      {args: [][]Kind{scalars[1:]}, typ: intType, call: toInt},
@@ -46,7 +47,7 @@ var functions = map[string]*function{
 }
 
 // methods are called behind their first argument and a point.
-var methods = map[string]*function{
+var methods = map[string]*function{ //nolint:gochecknoglobals // a table that nobody writes
 	"size":       size,
 	"startsWith": {args: [][]Kind{texts, texts}, typ: boolType, call: compareTexts(bytes.HasPrefix)},
 	"endsWith":   {args: [][]Kind{texts, texts}, typ: boolType, call: compareTexts(bytes.HasSuffix)},
@@ -95,10 +96,11 @@ func isOne(k Kind, kinds []Kind) bool {
 // what names a value in errors.
 func what(v Value) string {
 	name := v.kind.String()
-	if name[:2] == "a " {
-		name = name[2:]
-	} else if name[:2] == "an" {
-		name = name[3:]
+	for _, article := range [...]string{"a ", "an "} {
+		if rest, ok := strings.CutPrefix(name, article); ok {
+			name = rest
+			break
+		}
 	}
 	if v.opt {
 		return "optional " + name

@@ -14,7 +14,7 @@ type token struct {
 }
 
 // operators, longer ones first.
-var operators = []string{"==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "?", ":", "+", "-", ".", ",", "(", ")", "[", "]"}
+var operators = []string{"==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "?", ":", "+", "-", ".", ",", "(", ")", "[", "]"} //nolint:gochecknoglobals // a table that nobody writes
 
 // next reads the next token.
 func (p *parser) next() {
@@ -108,15 +108,15 @@ func (p *parser) quoted(quote byte) {
 	s, start := p.expr, p.at
 	var b strings.Builder
 	for i := start + 1; i < len(s); {
-		switch c := s[i]; {
-		case c == quote:
+		switch c := s[i]; c {
+		case quote:
 			p.at = i + 1
 			p.tok = token{'s', b.String(), start}
 			return
-		case c == '\n' || c == '\r':
+		case '\n', '\r':
 			p.fail(start, "a string goes on behind its line")
 			return
-		case c == '\\':
+		case '\\':
 			n, ok := escape(&b, s[i+1:])
 			if !ok {
 				p.fail(i, "unknown escape in a string")

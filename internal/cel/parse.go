@@ -218,7 +218,7 @@ func (p *parser) logic(op op, a *node, operand func() *node) *node {
 	return &node{op: op, pos: pos, a: a, b: b, typ: boolType}
 }
 
-var relations = map[string]op{"==": opEqual, "!=": opUnequal, "<": opLess, "<=": opLessEqual, ">": opGreater, ">=": opGreaterEqual, "in": opIn}
+var relations = map[string]op{"==": opEqual, "!=": opUnequal, "<": opLess, "<=": opLessEqual, ">": opGreater, ">=": opGreaterEqual, "in": opIn} //nolint:gochecknoglobals // a table that nobody writes
 
 func (p *parser) relation() *node {
 	n := p.sum()
@@ -363,8 +363,8 @@ func (p *parser) step(n *node, s step) *node {
 // literals are the words that are no names at all; reserved ones are only no names of
 // variables and functions.
 var (
-	literals = []string{"in", "true", "false", "null"}
-	reserved = strings.Fields("as break const continue else for function if import let loop package namespace return var void while")
+	literals = []string{"in", "true", "false", "null"}                                                                                //nolint:gochecknoglobals // a table that nobody writes
+	reserved = strings.Fields("as break const continue else for function if import let loop package namespace return var void while") //nolint:gochecknoglobals // a table that nobody writes
 )
 
 func (p *parser) primary() *node {

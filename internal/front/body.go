@@ -57,7 +57,7 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.take(p, due)
 	b.n += int64(n)
 	switch {
-	case b.over.Load() && err != nil && err != io.EOF:
+	case b.over.Load() && err != nil && err != io.EOF: //nolint:errorlint // an engine returns it unwrapped
 		return n, errBodyOver
 	case b.n > b.limit:
 		return 0, b.fail(errTooLarge(b.limit))
@@ -66,7 +66,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	// After a fault the deadline stays: an engine reads what is left of a body
 	// before it writes the reply, and would wait for it.
-	if err == io.EOF {
+	if err == io.EOF { //nolint:errorlint // the same
 		b.whole.Store(true)
 		b.e.SetReadDeadline(time.Time{})
 		return n, io.EOF

@@ -168,7 +168,7 @@ func hasKey(m ast.MapNode, key string) bool {
 }
 
 // commands are the keys that say how a value is made, and with which others.
-var commands = map[string][]string{
+var commands = map[string][]string{ //nolint:gochecknoglobals // a table that nobody writes
 	"$each": {"$each", "$if", "$join"},
 	"$enum": {"$enum", "$default"},
 	"$then": {"$if", "$then", "$else"},

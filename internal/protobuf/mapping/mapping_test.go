@@ -184,7 +184,7 @@ func TestLoadFaults(t *testing.T) {
 		{call + `    messages: {$each: m in req.messages, role: {$enum: =m.role}}`, `m.yaml:5: request.messages.role: $enum without a case`},
 		{call + `    messages: {$each: m in req.messages, role: {$enum: =m.role, user: ROLE_USE}}`, `m.yaml:5: request.messages.role.user: enum xai_api.MessageRole has no "ROLE_USE"; did you mean "ROLE_USER"?`},
 		{call + `    model: {$each: m in req.messages, value: =m}`, `m.yaml:5: request.model: is a string, not a list: $each makes one, or a string with $join`},
-		{call + `    model: {$eahc: m in req.messages}`, `m.yaml:5: request.model: unknown command "$eahc"; did you mean "$each"?` + "\n" + `m.yaml:5: request.model: is a string, not a section of keys`},
+		{call + `    model: {$eech: m in req.messages}`, `m.yaml:5: request.model: unknown command "$eech"; did you mean "$each"?` + "\n" + `m.yaml:5: request.model: is a string, not a section of keys`},
 		{call + `    model: {$then: a}`, `m.yaml:5: request.model: $then without $if`},
 		{call + `    model: {$if: yes, $then: a}`, `m.yaml:5: request.model.$if: must be an expression, which begins with =`},
 		{call + `    model: {$if: =1, $then: a}`, `m.yaml:5: request.model.$if: a condition is a bool, and the expression gives an int`},

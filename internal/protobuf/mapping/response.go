@@ -70,20 +70,20 @@ func listOf(t target) target {
 const usageName = "usage"
 
 var (
-	anInt  = target{kind: intKind, bits: 64}
-	aText  = target{kind: stringKind}
-	aCause = target{kind: stringKind, words: []string{"stop", "length", "tool_calls", "content_filter", "function_call"}}
+	anInt  = target{kind: intKind, bits: 64}                                                                              //nolint:gochecknoglobals // a table that nobody writes
+	aText  = target{kind: stringKind}                                                                                     //nolint:gochecknoglobals // a table that nobody writes
+	aCause = target{kind: stringKind, words: []string{"stop", "length", "tool_calls", "content_filter", "function_call"}} //nolint:gochecknoglobals // a table that nobody writes
 
-	callShape   = shape("a tool call", member{idIndex, "index", anInt}, member{idID, "id", aText}, member{idName, "name", aText}, member{idArguments, "arguments", aText})
-	choiceShape = shape("a choice", member{idIndex, "index", anInt}, member{idRole, "role", aText}, member{idText, "text", aText}, member{idReasoning, "reasoning", aText},
+	callShape   = shape("a tool call", member{idIndex, "index", anInt}, member{idID, "id", aText}, member{idName, "name", aText}, member{idArguments, "arguments", aText})  //nolint:gochecknoglobals // a table that nobody writes
+	choiceShape = shape("a choice", member{idIndex, "index", anInt}, member{idRole, "role", aText}, member{idText, "text", aText}, member{idReasoning, "reasoning", aText}, //nolint:gochecknoglobals // a table that nobody writes
 		member{idRefusal, "refusal", aText}, member{idFinish, "finish", aCause}, member{idLogprobs, "logprobs", target{}}, member{idToolCalls, "tool_calls", listOf(callShape)})
-	usageShape = shape(usageName, member{idPrompt, "prompt", anInt}, member{idCompletion, "completion", anInt}, member{idTotal, "total", anInt},
+	usageShape = shape(usageName, member{idPrompt, "prompt", anInt}, member{idCompletion, "completion", anInt}, member{idTotal, "total", anInt}, //nolint:gochecknoglobals // a table that nobody writes
 		member{idCached, "cached", anInt}, member{idReasoning, "reasoning", anInt})
-	errorShape  = shape("error", member{idMessage, "message", aText}, member{idCode, "code", aText})
-	vectorShape = shape("an embedding", member{idIndex, "index", anInt}, member{idValues, "values", target{kind: vectorKind}}, member{idWidth, "width", anInt})
+	errorShape  = shape("error", member{idMessage, "message", aText}, member{idCode, "code", aText})                                                            //nolint:gochecknoglobals // a table that nobody writes
+	vectorShape = shape("an embedding", member{idIndex, "index", anInt}, member{idValues, "values", target{kind: vectorKind}}, member{idWidth, "width", anInt}) //nolint:gochecknoglobals // a table that nobody writes
 
-	chatShape  = shape("response", member{idChoices, "choices", listOf(choiceShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})
-	embedShape = shape("response", member{idEmbeddings, "embeddings", listOf(vectorShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})
+	chatShape  = shape("response", member{idChoices, "choices", listOf(choiceShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})       //nolint:gochecknoglobals // a table that nobody writes
+	embedShape = shape("response", member{idEmbeddings, "embeddings", listOf(vectorShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape}) //nolint:gochecknoglobals // a table that nobody writes
 )
 
 // reply is a response section, compiled for one call.

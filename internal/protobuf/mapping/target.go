@@ -89,7 +89,7 @@ func messageTarget(md protoreflect.MessageDescriptor) target {
 				return nil
 			}
 		}
-		return &member{name: string(fd.JSONName()), target: fieldTarget(fd)}
+		return &member{name: fd.JSONName(), target: fieldTarget(fd)}
 	}
 	return t
 }

@@ -16,9 +16,9 @@ type types struct {
 }
 
 var (
-	emptyMap  = cel.JSON([]byte("{}"))
-	emptyList = cel.JSON([]byte("[]"))
-	emptyText = cel.Text(nil)
+	emptyMap  = cel.JSON([]byte("{}")) //nolint:gochecknoglobals // a table that nobody writes
+	emptyList = cel.JSON([]byte("[]")) //nolint:gochecknoglobals // a table that nobody writes
+	emptyText = cel.Text(nil)          //nolint:gochecknoglobals // a table that nobody writes
 )
 
 func (c *types) message(md protoreflect.MessageDescriptor) *cel.Type {
