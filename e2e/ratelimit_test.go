@@ -107,9 +107,16 @@ func TestRateLimitTokens(t *testing.T) {
 	t.Parallel()
 	s, r := newService(t), newRedis(t)
 	s.body = `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000,"completion_tokens":4500,"total_tokens":5500}}`
-	one, two := start(t, s.limited(t, r, 1000, 5000, "open")), start(t, s.limited(t, r, 1000, 5000, "open"))
-	one.limitsShared(t, "1")
-	two.limitsShared(t, "1")
+	// What the second level is not there for yet it never gets.
+	yaml := s.limited(t, r, 1000, 5000, "open")
+	one, two := start(t, yaml), start(t, yaml)
+	for _, in := range []*instance{one, two} {
+		in.limitsShared(t, "1")
+		testkit.Until(t, "the second level", func() bool {
+			page := request(t, "GET", in.url+"/metrics", "").body
+			return strings.Contains(page, "sluice_cache_l2_up 1\n") && !strings.Contains(page, "sluice_cache_l2_subscriptions_total 0\n")
+		})
+	}
 	if a := one.say(t, "sk-small", "long"); a.status != 200 {
 		t.Fatal(a)
 	}

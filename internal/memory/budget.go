@@ -245,13 +245,17 @@ func (a *Account) Wait(ctx context.Context, n, had int64) error {
 	}
 	b := a.budget
 	most := b.most(largeShare)
-	if n > most-had-most/nearly { // what little others hold is never all given back
+	if n > most-had {
 		b.refused.Add(1)
 		return tooLarge(n+had, most)
 	}
 	if b.waiting.Load() == 0 && (b.take(n, most) || b.makeRoom(n, largeShare)) {
 		a.held.Add(n)
 		return nil
+	}
+	if n > most-had-most/nearly { // what little others hold is never all given back
+		b.refused.Add(1)
+		return tooLarge(n+had, most)
 	}
 	w := &waiter{a, n, make(chan struct{})}
 	b.mu.Lock()
