@@ -12,10 +12,16 @@ import (
 	"time"
 )
 
-const (
-	contentType = "application/grpc"
-	codingGzip  = "gzip"
-)
+const codingGzip = "gzip"
+
+// ContentType is that of calls and of their replies, which may have a suffix for what
+// their messages are.
+const ContentType = "application/grpc"
+
+// IsContentType reports whether a reply's content type is gRPC's.
+func IsContentType(kind string) bool {
+	return kind == ContentType || strings.HasPrefix(kind, ContentType+"+") || strings.HasPrefix(kind, ContentType+";")
+}
 
 // Call makes a call that has one request and one reply. method is as
 // "/package.Service/Method". Its error is a *Status.
@@ -105,7 +111,7 @@ func (c *Client) begin(ctx context.Context, method string, body io.Reader) (*rep
 	}
 	req.Header = c.header.Clone()
 	if d, ok := ctx.Deadline(); ok {
-		req.Header.Set("Grpc-Timeout", timeout(time.Until(d)))
+		req.Header.Set("Grpc-Timeout", Timeout(time.Until(d)))
 	}
 	resp, err := c.transport.RoundTrip(req) //nolint:bodyclose // replies.close does
 	if err != nil {
@@ -125,11 +131,11 @@ func refusal(resp *http.Response) error {
 	switch {
 	case resp.ProtoMajor < 2:
 		return &Status{Code: Unavailable, Message: "the server does not speak HTTP/2"}
-	case resp.Header.Get(statusField) != "": // a reply that is over with its head
+	case resp.Header.Get(StatusField) != "": // a reply that is over with its head
 		return nil
 	case resp.StatusCode != http.StatusOK:
-		return &Status{Code: ofHTTP(resp.StatusCode), Message: fmt.Sprintf("HTTP status %d with content type %.100q", resp.StatusCode, kind)}
-	case kind != contentType && !strings.HasPrefix(kind, contentType+"+") && !strings.HasPrefix(kind, contentType+";"):
+		return &Status{Code: OfHTTP(resp.StatusCode), Message: fmt.Sprintf("HTTP status %d with content type %.100q", resp.StatusCode, kind)}
+	case !IsContentType(kind):
 		return &Status{Code: Unknown, Message: fmt.Sprintf("content type %.100q is not that of gRPC", kind)}
 	}
 	return nil
@@ -150,8 +156,8 @@ func (c *Client) failed(ctx context.Context, err error) error {
 	}
 }
 
-// timeout is a time for the server: at most eight digits and a unit.
-func timeout(d time.Duration) string {
+// Timeout is a time as the field Grpc-Timeout has it: at most eight digits and a unit.
+func Timeout(d time.Duration) string {
 	d = max(d, 0)
 	const most = 99_999_999
 	for _, u := range []struct {

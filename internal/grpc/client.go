@@ -75,7 +75,7 @@ func New(o Options) (*Client, error) {
 	for name, value := range o.Header {
 		c.header.Set(name, value)
 	}
-	c.header.Set("Content-Type", contentType)
+	c.header.Set("Content-Type", ContentType)
 	c.header.Set("Te", "trailers")
 	c.header.Set("Grpc-Accept-Encoding", codingGzip)
 	if o.Gzip {

@@ -59,7 +59,7 @@ func (r *replies) next() ([]byte, error) {
 	case err != nil:
 		return nil, r.broken(err)
 	case compressed:
-		if message, err = decompress(message, r.resp.Header.Get("Grpc-Encoding"), r.client.maxReply); err != nil {
+		if message, err = Decompress(message, r.resp.Header.Get("Grpc-Encoding"), r.client.maxReply); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +108,9 @@ func tooLarge(most int) error {
 	return &Status{Code: ResourceExhausted, Message: fmt.Sprintf("a message is larger than max, which is %d bytes", most)}
 }
 
-func decompress(message []byte, coding string, most int) ([]byte, error) {
+// Decompress gives what a message is that was compressed by coding (Grpc-Encoding), at
+// most so many bytes. Its error is a *Status.
+func Decompress(message []byte, coding string, most int) ([]byte, error) {
 	if coding != codingGzip {
 		return nil, &Status{Code: Internal, Message: fmt.Sprintf("a message is compressed by %.100q", coding)}
 	}

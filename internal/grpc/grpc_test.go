@@ -426,7 +426,7 @@ func TestTimeout(t *testing.T) {
 		-time.Second: "0n", 1: "1n", time.Second: "1000000u", 10 * time.Second: "10000000u", 1000 * time.Second: "1000000m",
 		200_000 * time.Second: "200000S", 1 << 62: "1281024H",
 	} {
-		if got := timeout(d); got != want || len(got) > 9 {
+		if got := Timeout(d); got != want || len(got) > 9 {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
@@ -447,7 +447,7 @@ func FuzzReply(f *testing.F) {
 				break
 			}
 			if compressed {
-				if m, err = decompress(m, codingGzip, most); err != nil {
+				if m, err = Decompress(m, codingGzip, most); err != nil {
 					continue
 				}
 			}
@@ -455,8 +455,8 @@ func FuzzReply(f *testing.F) {
 				t.Errorf("%d bytes", len(m))
 			}
 		}
-		end := http.Header{statusField: {code}, messageField: {message}, detailsField: {details}}
-		err := statusOf(end)
+		end := http.Header{StatusField: {code}, messageField: {message}, detailsField: {details}}
+		err := Ended(end.Get)
 		var s *Status
 		if errors.As(err, &s) && (s.Code == OK || s.RetryDelay < 0) || s == nil && err != io.EOF {
 			t.Errorf("%#v", err)

@@ -67,9 +67,11 @@ type Status struct {
 
 func (s *Status) Error() string { return fmt.Sprintf("%s: %s", s.Code, s.Message) }
 
-// The fields that say how a call ended.
+// StatusField is the field that says how a call ended. A head that has it is the whole
+// reply.
+const StatusField = "Grpc-Status"
+
 const (
-	statusField  = "Grpc-Status"
 	messageField = "Grpc-Message"
 	detailsField = "Grpc-Status-Details-Bin"
 )
@@ -77,22 +79,25 @@ const (
 // ended gives io.EOF where a call ended well.
 func ended(resp *http.Response) error {
 	end := resp.Trailer
-	if end.Get(statusField) == "" {
+	if end.Get(StatusField) == "" {
 		end = resp.Header // a reply that is over with its head
 	}
-	return statusOf(end)
+	return Ended(end.Get)
 }
 
-func statusOf(end http.Header) error {
-	code, err := strconv.ParseUint(end.Get(statusField), 10, 32)
+// Ended reads how a call ended from the trailers, or the head of a reply that has nothing
+// else: io.EOF where that was well, else a *Status. get gives the value of a field, by
+// its canonical name, "" for none.
+func Ended(get func(name string) string) error {
+	code, err := strconv.ParseUint(get(StatusField), 10, 32)
 	if err != nil {
 		return &Status{Code: Internal, Message: "the reply ends without a status"}
 	}
 	if Code(code) == OK {
 		return io.EOF
 	}
-	s := &Status{Code: Code(code), Message: unescape(end.Get(messageField))}
-	if details, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(end.Get(detailsField), "=")); err == nil {
+	s := &Status{Code: Code(code), Message: unescape(get(messageField))}
+	if details, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(get(detailsField), "=")); err == nil {
 		s.RetryDelay, s.HasRetryDelay = retryDelay(details)
 	}
 	return s
@@ -165,9 +170,9 @@ func duration(b []byte) time.Duration {
 	return time.Duration(s)*time.Second + time.Duration(min(max(n, 0), int64(time.Second)-1))
 }
 
-// ofHTTP gives the code that a status of HTTP stands for where there is none of
+// OfHTTP gives the code that a status of HTTP stands for where there is none of
 // gRPC ("HTTP to gRPC Status Code Mapping").
-func ofHTTP(status int) Code {
+func OfHTTP(status int) Code {
 	switch status {
 	case http.StatusBadRequest:
 		return Internal

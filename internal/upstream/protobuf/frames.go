@@ -1,0 +1,156 @@
+package protobuf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"sluice/internal/grpc"
+	"sluice/internal/memory"
+)
+
+// frameHead is what stands before each message of gRPC: whether it is compressed, and how
+// many bytes it has ("gRPC over HTTP2", Length-Prefixed-Message).
+const frameHead = 5
+
+// appendFrameHead appends that of a message of n bytes that is not compressed.
+func appendFrameHead(dst []byte, n int) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, 0), uint32(n))
+}
+
+// frames cuts what comes into messages. A message that came in one piece is not copied.
+type frames struct {
+	most    int    // bytes of a message
+	coding  string // of those that are compressed: Grpc-Encoding
+	buffers *memory.Buffers
+
+	rest []byte         // came, and was not looked at
+	held *memory.Buffer // the beginning of a message, whose end is in no piece yet; nil for none
+	over bool           // held was given away as a message
+}
+
+// next gives the next message, which is valid until it is called again. More is read with
+// read, whose bytes are valid as long as that. It returns io.EOF where read does between
+// two messages, and io.ErrUnexpectedEOF within one. Errors that are not read's are a
+// *grpc.Status, or an *llm.Error where memory is lacking.
+func (f *frames) next(read func() ([]byte, error)) ([]byte, error) {
+	if f.over {
+		f.drop()
+	}
+	for {
+		message, ok, err := f.cut()
+		if ok || err != nil {
+			return message, err
+		}
+		if f.rest, err = read(); err == nil {
+			continue
+		}
+		if err == io.EOF && f.held != nil { //nolint:errorlint // read returns it unwrapped
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+}
+
+// cut takes a message out of what has come, or keeps that where it is none yet.
+func (f *frames) cut() (message []byte, ok bool, err error) {
+	if len(f.rest) == 0 {
+		return nil, false, nil
+	}
+	if f.held == nil {
+		size, err := f.size(f.rest)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case size < 0 || len(f.rest) < size:
+			return nil, false, f.keep(len(f.rest))
+		}
+		frame := f.rest[:size]
+		f.rest = f.rest[size:]
+		return f.open(frame)
+	}
+	if missing := frameHead - len(f.held.B); missing > 0 {
+		if err := f.keep(min(missing, len(f.rest))); err != nil {
+			return nil, false, err
+		}
+	}
+	size, err := f.size(f.held.B)
+	if err != nil || size < 0 {
+		return nil, false, err
+	}
+	if err := f.keep(min(size-len(f.held.B), len(f.rest))); err != nil || len(f.held.B) < size {
+		return nil, false, err
+	}
+	f.over = true
+	return f.open(f.held.B)
+}
+
+// size is how many bytes a frame has, as its head says; -1 where that has not come.
+func (f *frames) size(b []byte) (int, error) {
+	if len(b) < frameHead {
+		return -1, nil
+	}
+	if b[0] > 1 {
+		return 0, &grpc.Status{Code: grpc.Internal, Message: fmt.Sprintf("a message begins with %d", b[0])}
+	}
+	n := int64(binary.BigEndian.Uint32(b[1:]))
+	if n > int64(f.most) {
+		return 0, &grpc.Status{Code: grpc.ResourceExhausted, Message: fmt.Sprintf("a message of the reply has %d bytes, of which %d are taken", n, f.most)}
+	}
+	return frameHead + int(n), nil
+}
+
+// open gives the message of a frame.
+func (f *frames) open(frame []byte) (message []byte, ok bool, err error) {
+	message = frame[frameHead:]
+	if frame[0] == 1 {
+		if message, err = grpc.Decompress(message, f.coding, f.most); err != nil {
+			return nil, false, err
+		}
+	}
+	return message, true, nil
+}
+
+// keep moves n bytes of rest to what is held, which grows with what comes and not with
+// what is announced.
+func (f *frames) keep(n int) error {
+	if f.held == nil {
+		b, err := f.buffers.Get(n)
+		if err != nil {
+			return err
+		}
+		f.held = b
+	}
+	if all := len(f.held.B) + n; all > cap(f.held.B) {
+		b, err := f.buffers.Grow(f.held, max(all, 2*len(f.held.B)))
+		if err != nil {
+			return err
+		}
+		f.held = b
+	}
+	f.held.B = append(f.held.B, f.rest[:n]...)
+	f.rest = f.rest[n:]
+	return nil
+}
+
+// retain makes the message that next gave last outlive the next call of it. The buffer is
+// the caller's.
+func (f *frames) retain(message []byte) (*memory.Buffer, []byte, error) {
+	if f.over {
+		b := f.held
+		f.held, f.over = nil, false
+		return b, message, nil
+	}
+	b, err := f.buffers.Get(len(message))
+	if err != nil {
+		return nil, nil, err
+	}
+	b.B = append(b.B, message...)
+	return b, b.B, nil
+}
+
+// drop gives back what is held.
+func (f *frames) drop() {
+	f.buffers.Put(f.held)
+	f.held, f.over = nil, false
+}

@@ -1,0 +1,148 @@
+package protobuf
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"sluice/internal/grpc"
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+	"sluice/internal/upstream"
+)
+
+// rpcs makes calls of gRPC over the connections that all protocols share. A call has one
+// message, with which this side ends: that is a unary call, one with a stream of replies,
+// and one with streams both ways of which the server needs no more.
+type rpcs struct {
+	name   string // the upstream's, for errors
+	client *upstream.Client
+	header []llm.Field // of each call: metadata, such as keys
+	most   int         // bytes of a message of a reply
+}
+
+// rpc is a call that was begun. It is used by one goroutine at a time.
+type rpc struct {
+	of     *rpcs
+	reply  *upstream.Reply
+	frames frames
+	some   bool           // a message has come
+	whole  *memory.Buffer // what one gave; nil for nothing
+	ended  error          // how it ended; nil while it goes on
+}
+
+// begin makes a call and waits for the head of its reply. method is as
+// "/package.Service/Method"; message must not change before the call is closed. Its errors
+// are as those of next.
+func (r *rpcs) begin(ctx context.Context, method string, message []byte, stream bool, u llm.Urgency) (*rpc, error) {
+	call := upstream.Call{
+		Method: "POST", Target: method, Trailers: true, Stream: stream, Urgency: u,
+		Body: [3][]byte{appendFrameHead(make([]byte, 0, frameHead), len(message)), message},
+		Header: append(r.header[:len(r.header):len(r.header)],
+			llm.Field{Name: "Content-Type", Value: grpc.ContentType}, llm.Field{Name: "Grpc-Accept-Encoding", Value: "gzip"}),
+	}
+	if d, ok := ctx.Deadline(); ok {
+		call.Header = append(call.Header, llm.Field{Name: "Grpc-Timeout", Value: grpc.Timeout(time.Until(d))})
+	}
+	reply, err := r.client.Do(ctx, &call)
+	if err != nil {
+		return nil, err
+	}
+	c := &rpc{of: r, reply: reply, frames: frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
+	if err := c.refusal(); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// refusal says what a reply stands for that has no messages.
+func (c *rpc) refusal() error {
+	kind := c.reply.Get("Content-Type")
+	switch {
+	case c.reply.Get(grpc.StatusField) != "": // a reply that is over with its head
+		if err := grpc.Ended(c.reply.Get); err != io.EOF { //nolint:errorlint // it returns it so
+			return c.of.failure(err, false)
+		}
+	case c.reply.Status != 200:
+		return c.of.refused(c.reply.Status, kind)
+	case !grpc.IsContentType(kind):
+		return c.of.malformed("no_grpc", "does not answer as gRPC does. Its address or its protocol may be wrong, or something in between speaks HTTP.", "content type "+kind)
+	}
+	return nil
+}
+
+// next gives the next message, which is valid until it is called again; io.EOF after the
+// last one of a call that ended well. Other errors are those of an upstream.Reply, or an
+// *llm.Error that says how the call ended.
+func (c *rpc) next() ([]byte, error) {
+	if c.ended != nil {
+		return nil, c.ended
+	}
+	message, err := c.frames.next(c.reply.Next)
+	if err == nil {
+		c.some = true
+		return message, nil
+	}
+	c.ended = c.ending(err)
+	return nil, c.ended
+}
+
+// ending says how the call ended whose messages ended with err.
+func (c *rpc) ending(err error) error {
+	switch {
+	case err == io.ErrUnexpectedEOF, err == io.EOF && c.trailer(grpc.StatusField) == "": //nolint:errorlint // frames.next returns them so
+		return llm.UpstreamError(c.of.name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its reply early.", err)
+	case err == io.EOF: //nolint:errorlint // the same
+		return c.of.failure(grpc.Ended(c.trailer), c.some)
+	}
+	s, ok := errors.AsType[*grpc.Status](err)
+	switch {
+	case !ok:
+		return err
+	case s.Code == grpc.ResourceExhausted:
+		return llm.UpstreamError(c.of.name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a message that is larger than max_message_bytes allows for.", s)
+	}
+	return c.of.malformed("bad_message", "sent what is no message of gRPC.", s.Message)
+}
+
+// trailer gives a field of the trailers, or of the head of a reply that has nothing else.
+func (c *rpc) trailer(name string) string {
+	for i := range c.reply.Trailer {
+		if c.reply.Trailer[i].Name == name {
+			return c.reply.Trailer[i].Value
+		}
+	}
+	return c.reply.Get(name)
+}
+
+// one gives the message of a call that has one reply. It is valid until the call is
+// closed, and given only where the call ended well.
+func (c *rpc) one() ([]byte, error) {
+	message, err := c.next()
+	if err == io.EOF { //nolint:errorlint // next returns it so
+		return nil, c.of.malformed("no_message", "ended the call without a message.", "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.whole, message, err = c.frames.retain(message); err != nil {
+		return nil, err
+	}
+	switch _, err := c.next(); {
+	case err == nil:
+		return nil, c.of.malformed("two_messages", "sent more than one message where one was expected. The mapping may name a method with a stream of replies as unary.", "")
+	case err != io.EOF: //nolint:errorlint // the same
+		return nil, err
+	}
+	return message, nil
+}
+
+// close ends the call, whatever there still was to come.
+func (c *rpc) close() {
+	c.reply.Close()
+	c.frames.drop()
+	c.of.client.Buffers().Put(c.whole)
+	c.whole = nil
+}
