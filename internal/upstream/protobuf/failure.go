@@ -12,8 +12,7 @@ import (
 // answer is what a code of gRPC stands for over HTTP.
 type answer struct {
 	status int
-	kind   string // of the error, as OpenAI's; "" is that of the status
-	unread bool   // the server says that it did not act on the request
+	unread bool // the server says that it did not act on the request
 }
 
 // answers are those by code. They are those of google.rpc.Code's comments, but that what

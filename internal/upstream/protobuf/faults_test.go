@@ -36,8 +36,8 @@ func TestFaults(t *testing.T) {
 		code   string
 	}{
 		"a page":          {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, 502, llm.BadReply, "upstream_no_grpc"},
-		"a proxy is busy": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", 503) }, 503, llm.Answered, "unavailable"},
-		"a proxy forbids": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 403) }, 403, llm.Answered, "permission_denied"},
+		"a proxy is busy": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "busy", http.StatusServiceUnavailable) }, 503, llm.Answered, "unavailable"},
+		"a proxy forbids": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, 403, llm.Answered, "permission_denied"},
 		"no such path":    {func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, 501, llm.Answered, "unimplemented"},
 		"no status":       {func(w http.ResponseWriter, _ *http.Request) { grpcHead(w); io.WriteString(w, frame("x")) }, 502, llm.Cut, "upstream_cut"},
 		"half a message":  {func(w http.ResponseWriter, _ *http.Request) { grpcHead(w); io.WriteString(w, frame("xyz")[:7]) }, 502, llm.Cut, "upstream_cut"},
