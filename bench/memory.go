@@ -30,23 +30,25 @@ func memoryWorth(ctx context.Context, w io.Writer, p plan) error {
 	both := []variant{{"without", off, ""}, {"with", l.variants[0].binary, ""}}
 	fmt.Fprintf(w, "Sluice as a user starts it, without memory management and with it; mock %s, c=%d, %v per load, median of %d rounds\n\n", p.mockKind, p.conns, p.duration, p.rounds)
 	t := newTable(w, "", []string{"without", "with"})
-	long := question(bodySize)
-	for len(long) < 256<<10 {
-		long += long
-	}
-	for _, ld := range []load{
-		{name: "600 B request, 1 kB reply", body: freshBody(model1KB, false, firstSeed), fresh: true},
-		{name: "600 B request, 16 kB reply", body: freshBody(model16KB, false, firstSeed), fresh: true},
-		{name: fmt.Sprintf("stream of %d events", events), body: freshBody(model1KB, true, firstSeed), fresh: true},
-		{name: "256 kB request, 1 kB reply", body: strings.Replace(freshBody(model1KB, false, firstSeed), "You are", long[:256<<10]+" You are", 1), fresh: true, conns: 64},
+	const within = "memory: {limit_bytes: 134217728}\n"
+	for _, at := range []struct {
+		load
+		sections string // of both configurations; what is not managed heeds no limit
+	}{
+		{load{name: "600 B request, 1 kB reply", body: freshBody(model1KB, false, firstSeed), fresh: true}, ""},
+		{load{name: "600 B request, 16 kB reply", body: freshBody(model16KB, false, firstSeed), fresh: true}, ""},
+		{load{name: fmt.Sprintf("stream of %d events", events), body: freshBody(model1KB, true, firstSeed), fresh: true}, ""},
+		{load{name: "256 kB request, 1 kB reply, c=64", body: longBody(256 << 10), fresh: true, conns: 64}, ""},
+		{load{name: "1 MB request, 1 kB reply, c=64, limit 128 MiB", body: longBody(1_000_000), fresh: true, conns: 64}, within},
 	} {
+		ld := at.load
 		lines := []line{
 			newLine("stop-the-world and assist, ns a request, "+ld.name, 0, len(both)), newLine("the collector's CPU µs a request", 2, len(both)),
 			newLine("CPU µs a request", 1, len(both)), newLine("requests/s", 0, len(both)), newLine("peak resident MiB", 1, len(both)),
 		}
 		for range l.rounds {
 			for i, v := range both {
-				figures, err := l.underMemory(ctx, v, ld)
+				figures, err := l.underMemory(ctx, v, ld, at.sections)
 				if err != nil {
 					return fmt.Errorf("load %s: %w", v.name, err)
 				}
@@ -60,13 +62,19 @@ func memoryWorth(ctx context.Context, w io.Writer, p plan) error {
 	return nil
 }
 
+// longBody is a chat request whose system message has so many bytes.
+func longBody(size int) string {
+	long := strings.Repeat(question(512), size/512+1)[:size]
+	return strings.Replace(freshBody(model1KB, false, firstSeed), "You are", long+" You are", 1)
+}
+
 // underMemory loads a fresh Sluice, and gives the figures of the lines.
-func (l *lab) underMemory(ctx context.Context, v variant, ld load) (figures []float64, err error) {
+func (l *lab) underMemory(ctx context.Context, v variant, ld load, sections string) (figures []float64, err error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.startSluice(ctx, setup{cpus: proxied}, addr, v)
+	p, err := l.startSluice(ctx, setup{cpus: proxied, sections: sections}, addr, v)
 	if err != nil {
 		return nil, err
 	}

@@ -209,9 +209,9 @@ func TestHeap(t *testing.T) {
 		{"stored replies", heap{live: 140 * mib, stored: 128 * mib, limit: none}, 22},
 		{"many stored replies", heap{live: 1034 * mib, stored: 1024 * mib, limit: none}, 15},
 		{"stored since the last collection", heap{live: 4 * mib, stored: 128 * mib, limit: none}, 579},
-		{"a small heap under load", heap{live: 4 * mib, rate: 40 * mib, limit: none}, 1000},
-		{"much load", heap{live: 4 * mib, rate: 4000 * mib, limit: none}, 1600},
-		{"much load, a low limit", heap{live: 4 * mib, rate: 4000 * mib, limit: 128 * mib}, 400},
+		{"a small heap under load", heap{live: 4 * mib, rate: 10 * mib, limit: none}, 250},
+		{"much load", heap{live: 4 * mib, rate: 4000 * mib, limit: none}, 400},
+		{"much load, a low limit", heap{live: 4 * mib, rate: 4000 * mib, limit: 64 * mib}, 200},
 		{"a large heap needs none of that", heap{live: 100 * mib, rate: 10 * mib, limit: none}, 100},
 	} {
 		if got := test.heap.percent(); got != test.want {
