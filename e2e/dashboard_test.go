@@ -53,6 +53,10 @@ func TestDashboard(t *testing.T) {
 	t.Parallel()
 	in := start(t, "perf: {alarms: [{name: many_errors, figure: request_error_ratio, each: operation, window: 1m, above: 10%, for: 0s, min_samples: 5, advice: Ask the operator.}]}")
 	const hostile = `simulator/sim-chat?key=<img src=x onerror=document.title='owned'>`
+	file := strings.Repeat(`a line of a file, which is there twice\n`, 30)
+	if got := request(t, "POST", in.url+"/v1/chat/completions", `{"model":"simulator/sim-chat","messages":[{"role":"user","content":"`+file+`"},{"role":"assistant","content":"`+file+`"},{"role":"user","content":"Go on."}]}`, "X-Sluice-Dedup", "blocks"); got.status != 200 {
+		t.Fatal(got)
+	}
 	in.load(t, 2, "simulator/sim-chat", hostile, "simulator/sim-chat?latency=20ms", "simulator/sim-chat?status=500")
 	testkit.Until(t, "points of what happened before the page is opened", func() bool {
 		return strings.Count(request(t, "GET", in.url+"/v1/performance", "").body, `"requests_total{status=\"2xx\"}.rate"`) > 1
@@ -70,7 +74,7 @@ func TestDashboard(t *testing.T) {
 	p.await("requests", `document.querySelector("#tiles").innerText.includes("in the last 1m")`)
 	first := p.text("#tiles")
 	p.await("figures that move", fmt.Sprintf(`document.querySelector("#tiles").innerText !== %q`, first))
-	for _, want := range []string{"Requests", "In flight", "Failed", "Response time", "Gateway's own time", "of the response time is the gateway", "Cache hits", "Tokens saved", "Memory"} {
+	for _, want := range []string{"Requests", "In flight", "Failed", "Response time", "Gateway's own time", "of the response time is the gateway", "Cache hits", "Tokens saved", "Memory", "Not sent twice", "), requests 1, messages 1"} {
 		if !strings.Contains(p.text("#tiles"), want) {
 			t.Errorf("tiles lack %q: %s", want, p.text("#tiles"))
 		}

@@ -19,6 +19,7 @@ function tilesOf(r, w) {
       (known(share) ? "; " + percent(share) + " of the response time is the gateway, the rest is the model service" : ", added by the gateway") },
     { title: "Cache hits", value: percent(r.ratio("cache_hit_ratio", {}, w)), note: "hits of hits and misses" },
     { title: "Tokens saved", value: count(saved), note: savedNote(r, w) },
+    { title: "Not sent twice", value: bytes(r.total("dedup_saved_bytes_total")), note: dedupNote(r, w) },
     { title: "Memory", value: bytes(r.gauge("process_resident_bytes")), mark: used > 0.9 ? "bad" : "",
       note: known(used) && known(limit) ? "in RAM; the limit, " + bytes(limit) + ", is " + percent(used) + " used" : "in RAM" },
   ].filter((t) => t.value !== "");
@@ -27,6 +28,19 @@ function tilesOf(r, w) {
 function savedNote(r, w) {
   const lately = r.counted("tokens_saved_total", {}, w);
   return "answered from memory since the start" + (known(lately) ? "; " + count(lately) + " in the last " + w : "");
+}
+
+// dedupNote tells of each mode of the de-duplication that made a request shorter.
+function dedupNote(r, w) {
+  const modes = [];
+  for (const mode of r.values("dedup_changed_total", "mode")) {
+    const total = (name) => r.total(name, { mode });
+    if (!total("dedup_changed_total")) continue;
+    modes.push(mode + ": " + bytes(total("dedup_saved_bytes_total")) + " (about " + count(total("dedup_saved_tokens_total")) + " tokens), requests " +
+      count(total("dedup_changed_total")) + ", messages " + count(total("dedup_messages_total")));
+  }
+  const lately = r.counted("dedup_saved_bytes_total", {}, w);
+  return ["what requests said again, since the start" + (known(lately) ? ", " + bytes(lately) + " in the last " + w : ""), ...modes].join("; ");
 }
 
 function showTiles(report, window) {

@@ -54,6 +54,16 @@ assert.equal(report.since(earlier(90), "n_total"), 1, "a counter that began anew
 assert.equal(report.since(undefined, "n_total"), 1);
 assert.equal(new Report({}).gauge("x"), undefined);
 
+// What requests did not say twice is told by mode; a mode that did nothing is left out.
+{
+  const figure = (safe, blocks, windows) => ({ kind: "counter", series: [{ labels: { mode: "safe" }, total: safe, windows }, { labels: { mode: "blocks" }, total: blocks }] });
+  const tile = (figures) => tilesOf(new Report({ systems: { dedup: figures } }), "1m").filter((t) => t.title === "Not sent twice").map((t) => plain(t.value + " | " + t.note));
+  assert.deepEqual(tile({}), []);
+  assert.deepEqual(tile({ dedup_changed_total: figure(0, 0), dedup_saved_bytes_total: figure(0, 0) }), ["0 B | what requests said again, since the start"]);
+  assert.deepEqual(tile({ dedup_changed_total: figure(0, 2), dedup_messages_total: figure(0, 3), dedup_saved_bytes_total: figure(0, 4096, { "1m": { count: 1024 } }), dedup_saved_tokens_total: figure(0, 1077) }),
+    ["4 KiB | what requests said again, since the start, 1 KiB in the last 1m; blocks: 4 KiB (about 1,077 tokens), requests 2, messages 3"]);
+}
+
 // Each kind of figure has its cells; of one that is not known what it has.
 const cells = (f, s) => cellsOf("novel_bytes", f, s, "1m").filter(Boolean).map(plain);
 assert.deepEqual(cells({ kind: "sketch" }, { value: 2048 }), ["2 KiB"]);
