@@ -17,8 +17,10 @@ type Config struct {
 	// Mode is that of requests for which nothing else is said: off, safe or blocks.
 	Mode string `yaml:"mode" env:"SLUICE_DEDUP_MODE"`
 
-	// Models are modes by model, as clients name it; a name may end in "*", and the longest
-	// one that fits holds. Where the API key has a mode as well, the more careful one holds.
+	// Models are modes by model: by the name that the client uses, else by what that stands for
+	// once aliases are replaced, else by what the upstreams call it. A name may end in "*", and
+	// the longest one that fits holds. Where the API key has a mode as well, the more careful one
+	// holds.
 	Models map[string]string `yaml:"models"`
 
 	// Override lets a request choose with the header X-Sluice-Dedup.
@@ -139,11 +141,11 @@ func (c Config) compile() (*rules, error) {
 }
 
 // of gives the mode of a request, of whose API key the mode is key.
-func (r *rules) of(req *llm.Request, key llm.DedupMode) llm.DedupMode {
+func (r *rules) of(req *llm.Request, key llm.DedupMode, names Names) llm.DedupMode {
 	if r.Override && req.Dedup != llm.DedupUnset {
 		return req.Dedup
 	}
-	model := r.ofModel(req.Model)
+	model := r.ofModel(req.Model, names)
 	switch {
 	case model == llm.DedupUnset && key == llm.DedupUnset:
 		return r.mode
@@ -156,7 +158,23 @@ func (r *rules) of(req *llm.Request, key llm.DedupMode) llm.DedupMode {
 	}
 }
 
-func (r *rules) ofModel(model string) llm.DedupMode {
+// ofModel gives the mode of a model, as fallbacks are found: first by the client's own name.
+func (r *rules) ofModel(model string, names Names) llm.DedupMode {
+	if len(r.Models) == 0 {
+		return llm.DedupUnset
+	}
+	m := r.named(model)
+	if m == llm.DedupUnset {
+		full, resolved := names(model)
+		if m = r.named(full); m == llm.DedupUnset {
+			m = r.named(resolved)
+		}
+	}
+	return m
+}
+
+// named gives the mode that is said for a name.
+func (r *rules) named(model string) llm.DedupMode {
 	if m, ok := r.exact[model]; ok {
 		return m
 	}

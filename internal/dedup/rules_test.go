@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,7 +44,15 @@ func TestValidate(t *testing.T) {
 // TestModes: who says which mode holds.
 func TestModes(t *testing.T) {
 	cfg := Default()
-	cfg.Models = map[string]string{"gpt*": "blocks", "gpt-4*": "off", "gpt-4o": "safe"}
+	cfg.Models = map[string]string{"gpt*": "blocks", "gpt-4*": "off", "gpt-4o": "safe", "two/gpt-4o": "off", "slow": "blocks"}
+	names := func(model string) (full, resolved string) {
+		full = model
+		if model == "fast" || model == "slow" {
+			full = "two/gpt-4o"
+		}
+		_, resolved, _ = strings.Cut("/"+full, "/")
+		return full, resolved[strings.LastIndexByte(resolved, '/')+1:]
+	}
 	for _, override := range []bool{true, false} {
 		cfg.Override = override
 		r, err := cfg.compile()
@@ -56,13 +65,13 @@ func TestModes(t *testing.T) {
 		}{
 			{"m", 0, 0, llm.DedupSafe}, {"gpt-3", 0, 0, llm.DedupBlocks}, {"gpt-4", 0, 0, llm.DedupOff}, {"gpt-4o", 0, 0, llm.DedupSafe},
 			{"m", llm.DedupBlocks, 0, llm.DedupBlocks}, {"gpt-3", llm.DedupOff, 0, llm.DedupOff}, {"gpt-4", llm.DedupBlocks, 0, llm.DedupOff},
-			{"gpt-4", llm.DedupOff, llm.DedupBlocks, llm.DedupBlocks},
+			{"gpt-4", llm.DedupOff, llm.DedupBlocks, llm.DedupBlocks}, {"one/gpt-4o", 0, 0, llm.DedupSafe}, {"fast", 0, 0, llm.DedupOff}, {"slow", 0, 0, llm.DedupBlocks},
 		} {
 			want := c.want
 			if c.header != 0 && !override {
 				want = llm.DedupOff
 			}
-			if got := r.of(&llm.Request{Model: c.model, Dedup: c.header}, c.key); got != want {
+			if got := r.of(&llm.Request{Model: c.model, Dedup: c.header}, c.key, names); got != want {
 				t.Errorf("%+v: %v", c, got)
 			}
 		}
@@ -207,7 +216,7 @@ func TestStage(t *testing.T) {
 			t.Errorf("%d bytes are held when nobody needs the body any more", budget.Used())
 		}
 		return out.Send(nil)
-	}))
+	}), nil)
 	for _, c := range []struct {
 		size    int64 // of the budget
 		shorter bool
@@ -222,6 +231,27 @@ func TestStage(t *testing.T) {
 		}
 		if budget.Used() != 0 {
 			t.Errorf("%d bytes are still reserved", budget.Used())
+		}
+	}
+}
+
+// TestUnknownMode: what is no mode is a fault of the request where it may choose one, and
+// nothing where it may not.
+func TestUnknownMode(t *testing.T) {
+	for _, override := range []bool{true, false} {
+		cfg := Default()
+		cfg.Override = override
+		passed := false
+		h := newDedup(t, cfg).Stage(llm.HandlerFunc(func(context.Context, *llm.Request, llm.Sink) error {
+			passed = true
+			return nil
+		}), nil)
+		req := request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a")}))
+		req.Dedup = llm.DedupUnknown
+		err := h.Serve(t.Context(), req, &heads{})
+		var fault *llm.Error
+		if refused := errors.As(err, &fault) && fault.Status == 400 && fault.Code == "invalid_dedup"; refused != override || passed == override {
+			t.Errorf("override %v: passed %v, %v", override, passed, err)
 		}
 	}
 }

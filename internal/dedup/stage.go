@@ -2,20 +2,30 @@ package dedup
 
 import (
 	"context"
+	"strings"
 
 	"sluice/internal/llm"
 )
 
-// Stage puts the de-duplication in front of next.
-func (d *Dedup) Stage(next llm.Handler) llm.Handler { return &stage{d, next} }
+// Names tells what the names stand for that clients use for models: Router.Names of package
+// route. It neither waits nor asks an upstream.
+type Names func(model string) (full, resolved string)
+
+// Stage puts the de-duplication in front of next. The modes by model (Config.Models) are looked
+// for by what names gives too.
+func (d *Dedup) Stage(next llm.Handler, names Names) llm.Handler { return &stage{d, next, names} }
 
 type stage struct {
-	d    *Dedup
-	next llm.Handler
+	d     *Dedup
+	next  llm.Handler
+	names Names
 }
 
 // Serve implements llm.Handler. It has little on the stack, for a stream may go on for minutes.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	if req.Dedup == llm.DedupUnknown && s.d.rules.Override {
+		return llm.Errorf(400, "invalid_dedup", "The header X-Sluice-Dedup has to be one of %s.", strings.Join(llm.DedupModes(), ", "))
+	}
 	if w := s.rewritten(req, out); w != nil {
 		return w.serve(ctx, s.next)
 	}
@@ -24,7 +34,7 @@ func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error
 
 // rewritten gives a request as it is to be sent, nil where that is as it came.
 func (s *stage) rewritten(req *llm.Request, out llm.Sink) *work {
-	mode := s.d.rules.of(req, s.d.keys[req.Tenant])
+	mode := s.d.rules.of(req, s.d.keys[req.Tenant], s.names)
 	if mode <= llm.DedupOff {
 		return nil
 	}

@@ -2,7 +2,6 @@ package front
 
 import (
 	"strconv"
-	"strings"
 
 	"sluice/internal/llm"
 )
@@ -11,18 +10,18 @@ import (
 // reply what was.
 const dedupHeader = "X-Sluice-Dedup"
 
-// readDedup reads what the client asks of the de-duplication.
-func (in *request) readDedup() error {
+// readDedup reads what the client asks of the de-duplication. Whether it may ask, and whether
+// what it said is a fault, is for that to say.
+func (in *request) readDedup() {
 	values := in.q.Header.Values(dedupHeader)
 	if len(values) == 0 {
-		return nil
+		return
 	}
 	mode, ok := llm.ParseDedupMode(values[0])
 	if !ok || len(values) > 1 {
-		return llm.Errorf(400, "invalid_dedup", "The header X-Sluice-Dedup has to be one of %s.", strings.Join(llm.DedupModes(), ", "))
+		mode = llm.DedupUnknown
 	}
 	in.req.Dedup = mode
-	return nil
 }
 
 // dedupText says what was taken out of a request.

@@ -18,9 +18,7 @@ const (
 
 // readWishes reads what the client asks of the gateway itself.
 func (in *request) readWishes() error {
-	if err := in.readDedup(); err != nil {
-		return err
-	}
+	in.readDedup()
 	return in.readUrgency()
 }
 

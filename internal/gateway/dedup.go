@@ -30,7 +30,7 @@ func dedupStage() stage {
 			}
 			return &part{
 				is: d, figures: []figures{{"dedup", d}},
-				stage: func(_ *chain, next llm.Handler) llm.Handler { return d.Stage(next) },
+				stage: func(ch *chain, next llm.Handler) llm.Handler { return d.Stage(next, ch.router.Names) },
 			}, nil
 		},
 	}

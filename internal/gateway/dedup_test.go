@@ -40,7 +40,8 @@ func TestDedup(t *testing.T) {
 	cfg := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+up.URL+"/v1")
 	cfg.Server.APIKeys = []front.APIKey{{Name: "plain", Hash: front.HashKey("sk-plain")}, {Name: "off", Hash: front.HashKey("sk-off"), Dedup: "off"}, {Name: "blocks", Hash: front.HashKey("sk-blocks"), Dedup: "blocks"}}
 	cfg.Server.OpenMetrics = true
-	cfg.Dedup.Models = map[string]string{"one/b*": "blocks", "one/big": "off"}
+	cfg.Dedup.Models = map[string]string{"one/b*": "blocks", "one/big": "off", "cat": "off"}
+	cfg.Route.Aliases = map[string]string{"large": "one/big", "pet": "one/cat"}
 	g, err := New(cfg, Options{Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +91,10 @@ func TestDedup(t *testing.T) {
 		{"sk-off", "one/base", "", ""},
 		{"sk-blocks", "one/m", "", blocks},
 		{"sk-blocks", "one/big", "", ""},
+		{"sk-plain", "large", "", ""},
+		{"sk-plain", "one/cat", "", ""},
+		{"sk-plain", "pet", "", ""},
+		{"sk-plain", "pet", "blocks", blocks},
 	} {
 		for _, stream := range []string{"", `"stream":true,`} {
 			n++

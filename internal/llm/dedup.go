@@ -9,6 +9,8 @@ const (
 	DedupOff    // nothing
 	DedupSafe   // whole messages
 	DedupBlocks // runs of lines inside messages too
+
+	DedupUnknown // of a request: something was said that is no mode
 )
 
 // DedupModes are the modes by their names, the most careful one first.
@@ -24,7 +26,7 @@ func ParseDedupMode(s string) (m DedupMode, ok bool) {
 	return DedupUnset, false
 }
 
-// String gives the mode's name, "" for DedupUnset.
+// String gives the mode's name, "" for what is none.
 func (m DedupMode) String() string {
 	if m == DedupUnset || m > DedupBlocks {
 		return ""

@@ -51,6 +51,12 @@ func (r *Router) ResolveModel(name string) string {
 	return r.follow(name)
 }
 
+// Names tells what a name that clients use stands for: full is the name without aliases,
+// resolved what ResolveModel gives.
+func (r *Router) Names(name string) (full, resolved string) {
+	return r.follow(name), r.ResolveModel(name)
+}
+
 // group finds the targets as find does for a request, but where that waits for
 // a list that was not asked for yet there is no group.
 func (r *Router) group(t *table, model string) (group, bool) {
