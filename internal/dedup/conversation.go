@@ -277,9 +277,12 @@ func (c *conversation) readMessage(i int) int {
 		}
 		seen |= bit
 		var end int
-		if bit == withContent || bit == withOutput {
+		switch {
+		case bit == withContent || bit == withOutput:
 			end = c.readContent(at, &m)
-		} else {
+		case string(key) == "annotations" || string(key) == "logprobs":
+			end = c.readNotes(at, &m)
+		default:
 			end = jsonscan.ValueEnd(c.body, at)
 		}
 		if value != nil {
@@ -349,9 +352,8 @@ func (c *conversation) readPart(i int, m *message) int {
 			if texts++; c.body[at] == '"' {
 				end = c.readText(at, &said)
 			}
-		case "annotations": // count characters of the text
-			end = jsonscan.ValueEnd(c.body, at)
-			m.fixed = m.fixed || end > at && c.body[at] == '[' && space(c.body, at+1) != end-1
+		case "annotations", "logprobs":
+			end = c.readNotes(at, m)
 		default:
 			end = jsonscan.ValueEnd(c.body, at)
 		}
@@ -373,6 +375,15 @@ func (c *conversation) readPart(i int, m *message) int {
 	default:
 		return -1
 	}
+	return end
+}
+
+// readNotes reads what tells of a text by its characters or its tokens, which has to stay as it
+// is then. null and an empty list or object tell nothing.
+func (c *conversation) readNotes(i int, m *message) int {
+	end := jsonscan.ValueEnd(c.body, i)
+	empty := end > 0 && (c.body[i] == 'n' || space(c.body, i+1) == end-1)
+	m.fixed = m.fixed || !empty
 	return end
 }
 

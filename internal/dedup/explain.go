@@ -57,7 +57,7 @@ func (p *plan) tellKept(i int) {
 	case m.role == other:
 		why = "it is of a form that is left alone"
 	case m.fixed:
-		why = "it has annotations, which count its characters"
+		why = "it has annotations or logprobs, which tell of its characters"
 	case p.size(m) < shortest:
 		why = "it is short"
 	case m.from == m.to:

@@ -256,6 +256,73 @@ func TestUnknownMode(t *testing.T) {
 	}
 }
 
+// TestPromptsOfTheSystem: such a prompt refers to nothing that others said, and they may refer
+// to it.
+func TestPromptsOfTheSystem(t *testing.T) {
+	text := lines(1, 50)
+	refers := func(m json.RawMessage, to string) bool {
+		return bytes.Contains(m, []byte("]]")) && bytes.Contains(m, []byte(" of "+to))
+	}
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	for _, role := range []string{"system", "developer"} {
+		list := []json.RawMessage{say("user", text), say("assistant", "a"), say(role, lines(2, 9)+text+lines(2, 9)+lines(3, 40)+lines(3, 40)), say("user", "b"), say("user", text+"c"), say("system", "d"+text), say("user", "end")}
+		out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+		if refers(out[2], "message 1") || !refers(out[2], "this message") || !refers(out[4], "message") || refers(out[5], "message 1") || refers(out[5], "message 5") {
+			t.Errorf("%s: %s", role, out)
+		}
+		list[0] = say("system", text)
+		out = messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+		if !refers(out[2], "message 1") || !refers(out[4], "message 1") {
+			t.Errorf("%s behind one of the system: %s", role, out)
+		}
+		withInstructions := bytes.Replace(body(llm.Response, items(list[1:])), []byte(`"input"`), fmt.Appendf(nil, `"instructions":%q,"input"`, text), 1)
+		if out := messagesOf(t, llm.Response, v.check(t, llm.Response, withInstructions)); !refers(out[1], "the instructions") {
+			t.Errorf("%s behind instructions: %s", role, out)
+		}
+	}
+}
+
+// TestMostBlocks: a message that repeats many things has references for the first of them.
+func TestMostBlocks(t *testing.T) {
+	var all, again strings.Builder
+	for i := range 3 * mostBlocks {
+		all.WriteString(lines(i, 30))
+		again.WriteString(lines(3*mostBlocks-1-i, 30))
+	}
+	list := []json.RawMessage{say("user", all.String()), say("assistant", again.String()), say("user", "end")}
+	out := messagesOf(t, llm.Chat, newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list)))
+	if n := bytes.Count(out[1], []byte("[[Sluice: ")); n != mostBlocks {
+		t.Errorf("%d references", n)
+	}
+}
+
+// TestNotes: what annotations or logprobs tell of is kept as it is, and may be referred to.
+func TestNotes(t *testing.T) {
+	text, _ := json.Marshal(lines(1, 50))
+	part := func(more string) json.RawMessage {
+		return fmt.Appendf(nil, `{"type":"message","role":"assistant","content":[{"type":"output_text","text":%s%s}]}`, text, more)
+	}
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	for more, kept := range map[string]bool{
+		``: false, `,"annotations":[],"logprobs":[ ]`: false, `,"logprobs":null`: false, `,"logprobs":[{"token":"a"}]`: true, `,"logprobs":{"content":[]}`: true, `,"logprobs":1`: true,
+		`,"annotations":[{"type":"url_citation","start_index":1}]`: true,
+	} {
+		list := []json.RawMessage{fmt.Appendf(nil, `{"role":"user","content":%s}`, text), part(more), say("user", "a"), part(more), say("user", "end")}
+		out := messagesOf(t, llm.Response, v.check(t, llm.Response, body(llm.Response, list)))
+		if bytes.Equal(out[1], list[1]) != kept || bytes.Equal(out[3], list[3]) != kept {
+			t.Errorf("%s: %s", more, out)
+		}
+	}
+	for more, kept := range map[string]bool{`"annotations":[]`: false, `"annotations":[{"type":"url_citation"}]`: true} {
+		said := fmt.Appendf(nil, `{"role":"assistant",%s,"content":%s}`, more, text)
+		list := []json.RawMessage{fmt.Appendf(nil, `{"role":"user","content":%s}`, text), said, say("user", "end")}
+		out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+		if bytes.Equal(out[1], said) != kept {
+			t.Errorf("%s: %s", more, out)
+		}
+	}
+}
+
 // heads is a sink that keeps the head.
 type heads struct{ head llm.Head }
 
