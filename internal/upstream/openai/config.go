@@ -2,14 +2,11 @@ package openai
 
 import (
 	"errors"
-	"fmt"
-	"maps"
 	"net/url"
-	"slices"
-	"strings"
 
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/credentials"
 )
 
 // Config is what an upstream of this protocol needs to be told.
@@ -41,67 +38,6 @@ func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
 
 // Validate reports every fault at once, each as "key: what is wrong".
 func (c Config) Validate() error {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if _, err := c.Base(); err != nil {
-		faults = append(faults, err)
-	}
-	if !visible(c.APIKey.Reveal()) {
-		fault("api_key: it holds a space, a line end or another character that a key cannot have")
-	}
-	seen := make(map[string]string, len(c.Headers))
-	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		canonical := canonicalName(name)
-		switch {
-		case !token(name):
-			fault("headers: %q is not a header name", name)
-		case seen[canonical] != "":
-			fault("headers: %s and %s are the same header", seen[canonical], name)
-		case llm.OfTransport(canonical):
-			fault("headers: %s is set by the transport and cannot be configured", name)
-		case canonical == "Authorization" && !c.APIKey.IsZero():
-			fault("headers: %s and api_key set the same header; give one of them", name)
-		case !fieldValue(c.Headers[name]):
-			fault("headers: the value of %s holds a control character", name)
-		}
-		seen[canonical] = name
-	}
-	return errors.Join(faults...)
-}
-
-// canonicalName gives a header name in the form of llm.Field.
-func canonicalName(name string) string {
-	b := []byte(name)
-	upper := true
-	for i, c := range b {
-		switch {
-		case upper && 'a' <= c && c <= 'z':
-			b[i] = c - 'a' + 'A'
-		case !upper && 'A' <= c && c <= 'Z':
-			b[i] = c - 'A' + 'a'
-		}
-		upper = c == '-'
-	}
-	return string(b)
-}
-
-// token reports whether s is a header name (RFC 9110 section 5.6.2).
-func token(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		alnum := 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9'
-		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// fieldValue reports whether s can be a header's value (RFC 9110 section 5.5).
-func fieldValue(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
-}
-
-func visible(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+	_, err := c.Base()
+	return errors.Join(err, credentials.Validate(c.APIKey, c.Headers))
 }

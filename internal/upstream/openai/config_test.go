@@ -65,7 +65,7 @@ func TestSecretsOfConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	const text = "in-the-query 2024 sk-1234 in-a-header dXNlcjpwYXNz user:pass pass 2024-10"
-	if got := h.secrets.redactField(text); got != "[redacted] 2024 [redacted] [redacted] [redacted] [redacted] [redacted] 2024-10" {
+	if got := h.secrets.RedactField(text); got != "[redacted] 2024 [redacted] [redacted] [redacted] [redacted] [redacted] 2024-10" {
 		t.Error(got)
 	}
 }

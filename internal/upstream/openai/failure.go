@@ -43,7 +43,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	if err != nil {
 		e.Err = fmt.Errorf("read error reply: %w", err)
 	}
-	body = h.secrets.redact(body)
+	body = h.secrets.Redact(body)
 	sound := err == nil && jsonscan.Validate(body, maxErrorDepth) == nil
 	if sound && shaped(body) {
 		e.Reply = &llm.ErrorReply{Header: h.clientFields(slices.Clone(r.Header), r.Status), Body: body}
@@ -65,7 +65,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 // redirected makes the error of a redirection. It is not followed: the
 // upstream's key would go where no one configured it to go.
 func (h *Handler) redirected(r *upstream.Reply) error {
-	to := h.secrets.redactField(r.Get("Location"))
+	to := h.secrets.RedactField(r.Get("Location"))
 	return llm.UpstreamError(h.name, llm.Unusable, 502, "upstream_redirect",
 		"Upstream %s answered with a redirection, which is not followed. Its base_url may be wrong.",
 		fmt.Errorf("status %d, location %q", r.Status, to))

@@ -9,12 +9,8 @@ package openai
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"maps"
-	"net/url"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +18,7 @@ import (
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/credentials"
 )
 
 // Handler is one upstream. It is safe for concurrent use.
@@ -32,7 +29,7 @@ type Handler struct {
 	base    string // escaped path before what follows "/v1" in a request's
 	query   string // of the base URL
 	header  []llm.Field
-	secrets *secrets
+	secrets *credentials.Secrets
 
 	askings  sync.Pool // *asking
 	attempts sync.Pool // *attempt
@@ -71,7 +68,7 @@ func New(cfg Config, name string, c *upstream.Client, s upstream.StreamConfig) (
 	h := &Handler{
 		name: name, client: c, stream: s,
 		base: strings.TrimRight(base.EscapedPath(), "/"), query: base.RawQuery,
-		header: configuredHeader(cfg), secrets: newSecrets(confidentials(cfg, base)),
+		header: credentials.Fields(cfg.APIKey, cfg.Headers), secrets: credentials.Of(cfg.APIKey, cfg.Headers, base),
 	}
 	h.askings.New = func() any { return new(asking) }
 	h.attempts.New = func() any { return new(attempt) }
@@ -79,42 +76,6 @@ func New(cfg Config, name string, c *upstream.Client, s upstream.StreamConfig) (
 	h.streams.New = func() any { return new(stream) }
 	h.wholes.New = func() any { return new(whole) }
 	return h, nil
-}
-
-func configuredHeader(cfg Config) (header []llm.Field) {
-	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
-		header = append(header, llm.Field{Name: canonicalName(name), Value: cfg.Headers[name]})
-	}
-	if !cfg.APIKey.IsZero() {
-		header = append(header, llm.Field{Name: "Authorization", Value: "Bearer " + cfg.APIKey.Reveal()})
-	}
-	return header
-}
-
-// confidentials collects what no client may see.
-func confidentials(cfg Config, base *url.URL) (all []string) {
-	all = append(all, cfg.APIKey.Reveal())
-	for name, value := range cfg.Headers {
-		if !confidential(name) {
-			continue
-		}
-		all = append(all, value)
-		scheme, credentials, isScheme := strings.Cut(value, " ")
-		if !isScheme {
-			continue
-		}
-		all = append(all, credentials)
-		if plain, err := base64.StdEncoding.DecodeString(credentials); err == nil && strings.EqualFold(scheme, "basic") {
-			_, password, _ := strings.Cut(string(plain), ":")
-			all = append(all, string(plain), password)
-		}
-	}
-	for name, values := range base.Query() {
-		if confidential(name) {
-			all = append(all, values...)
-		}
-	}
-	return all
 }
 
 // Serve implements llm.Handler. What it has on the stack is there as long as a stream

@@ -13,6 +13,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 	"sluice/internal/testkit"
+	"sluice/internal/upstream/credentials"
 )
 
 // recording is a stream as a provider sent it.
@@ -124,7 +125,7 @@ func TestRecordedStreamsByByte(t *testing.T) { testkit.Each(t, testStreamsByByte
 
 func testStreamsByByte(t *testing.T, in testkit.Inputs) {
 	for _, rec := range recordings(t, in) {
-		s, out := &stream{op: rec.op, secrets: newSecrets(nil)}, new(sink)
+		s, out := &stream{op: rec.op, secrets: new(credentials.Secrets)}, new(sink)
 		if err := s.run(&bytewise{rec.body}, out, "up"); !sound(err) || out.text() != string(rec.body) {
 			t.Errorf("%s: bytes differ, %v", rec.file, err)
 		}

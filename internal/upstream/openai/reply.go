@@ -59,7 +59,7 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	r.Close()
 	said := outlined(op, body)
 	if said.Failed {
-		body = h.secrets.redact(body) // services tell which key they did not like
+		body = h.secrets.Redact(body) // services tell which key they did not like
 		said = outline.Read(body)
 	}
 	if said.Failed && said.Nothing {
@@ -243,10 +243,10 @@ func (h *Handler) clientFields(header []llm.Field, status int) []llm.Field {
 	kept := header[:0]
 	for i := range header {
 		f := header[i]
-		if !llm.ForClient(f.Name, status) || h.secrets.in(f.Name) {
+		if !llm.ForClient(f.Name, status) || h.secrets.In(f.Name) {
 			continue
 		}
-		f.Value = h.secrets.redactField(f.Value)
+		f.Value = h.secrets.RedactField(f.Value)
 		kept = append(kept, f)
 	}
 	clear(header[len(kept):])

@@ -9,6 +9,7 @@ import (
 	"sluice/internal/memory"
 	"sluice/internal/sse"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/credentials"
 )
 
 // maxHeld bounds the comments that wait for the first event, in bytes.
@@ -42,7 +43,7 @@ type stream struct {
 	sent     time.Time
 
 	told    *llm.Error // that an event told of, nil for none
-	secrets *secrets
+	secrets *credentials.Secrets
 }
 
 // relay sends on an event stream, of which read was already read. begun is when
@@ -192,7 +193,7 @@ func (s *stream) send(out llm.Sink, name string, force bool) error {
 		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
 			s.events[i].Failed = true
 			s.told = told(data, name, s.secrets)
-			s.events[i].Raw = s.secrets.redact(s.events[i].Raw) // services tell which key they did not like
+			s.events[i].Raw = s.secrets.Redact(s.events[i].Raw) // services tell which key they did not like
 			if !s.started && s.comments(i) {
 				return s.told // the head has not gone out, so it is the reply
 			}

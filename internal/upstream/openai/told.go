@@ -7,13 +7,14 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/upstream/credentials"
 )
 
 // told makes the error that a stream's own event tells of, or a whole reply of
 // status 200. data is the event's payload, or the reply. The upstream had said 200 and may have acted on the request, so a client
 // is not to send it again by itself, as it would not have without a gateway.
-func told(data []byte, name string, hidden *secrets) *llm.Error {
-	data = hidden.redact(bytes.Clone(data))
+func told(data []byte, name string, hidden *credentials.Secrets) *llm.Error {
+	data = hidden.Redact(bytes.Clone(data))
 	sound := jsonscan.Validate(data, maxErrorDepth) == nil
 	e := &llm.Error{
 		Fault: llm.Told, Status: toldStatus(data, sound), Code: llm.CodeUpstream, Upstream: name, Advice: llm.DoNotRetry,

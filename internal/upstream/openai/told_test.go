@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sluice/internal/llm"
+	"sluice/internal/upstream/credentials"
 )
 
 const overloaded = "data: {\"error\":{\"message\":\"The engine is overloaded.\",\"type\":\"server_error\",\"code\":\"overloaded\"}}\n\n"
@@ -35,7 +36,7 @@ func TestToldLater(t *testing.T) {
 		{"response, then cut", chunked + chunk(created+failed), created + failed, llm.Response, 429, "rate_limit_exceeded", true}, // its last event
 		{"incomplete", chunked + chunk(created+incomplete) + "0\r\n\r\n", created + incomplete, llm.Response, 502, "server_error", true},
 		{"the key", chunked + chunk(event+"data: {\"error\":{\"message\":\"bad key "+testKey+"\"}}\n\n") + "0\r\n\r\n",
-			event + "data: {\"error\":{\"message\":\"bad key " + redacted + "\"}}\n\n", llm.Chat, 502, "upstream_error", true},
+			event + "data: {\"error\":{\"message\":\"bad key [redacted]\"}}\n\n", llm.Chat, 502, "upstream_error", true},
 		{"passthrough", chunked + chunk(event+"event: error\ndata: x\n\n") + "0\r\n\r\n", event + "event: error\ndata: x\n\n", llm.Passthrough, 502, "upstream_error", true},
 	} {
 		req := chat(`{}`, true)
@@ -110,7 +111,7 @@ func FuzzTold(f *testing.F) {
 	f.Add([]byte(overloaded[6:]))
 	f.Add([]byte(`{"response":{"error":{"code":"x"}},"error":{"code":599,"param":"\ud800"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e := told(data, "up", newSecrets([]string{testKey}))
+		e := told(data, "up", credentials.Of(llm.NewSecret(testKey), nil, nil))
 		if e.Status < 400 || e.Status > 599 || e.Message == "" || len(e.Message) > maxErrorText+8 || e.Type == "" || e.Code == "" || e.Fault != llm.Told {
 			t.Errorf("%+v", e)
 		}

@@ -1,4 +1,7 @@
-package openai
+// Package credentials is what an upstream is told of who asks, the same for all
+// protocols: its key and further header fields. It keeps them out of whatever reaches
+// a client.
+package credentials
 
 import (
 	"encoding/base64"
@@ -28,9 +31,9 @@ func confidential(name string) bool {
 	return false
 }
 
-// secrets are texts that no client may see, the longest first: a shorter one may
+// Secrets are texts that no client may see, the longest first: a shorter one may
 // be a part of it.
-type secrets struct {
+type Secrets struct {
 	list     []secret
 	first    [256]bool // the bytes that one can begin with, however spelt
 	shortest int
@@ -42,8 +45,8 @@ type secret struct {
 	fold bool
 }
 
-func newSecrets(texts []string) *secrets {
-	s := &secrets{}
+func newSecrets(texts []string) *Secrets {
+	s := &Secrets{}
 	for _, text := range texts {
 		s.add(text, len(text) >= minRandom)
 		if len(text) >= minRandom {
@@ -61,7 +64,7 @@ func newSecrets(texts []string) *secrets {
 	return s
 }
 
-func (s *secrets) add(text string, fold bool) {
+func (s *Secrets) add(text string, fold bool) {
 	if fold {
 		text = strings.ToLower(text)
 	}
@@ -87,10 +90,10 @@ func inBase64(coding *base64.Encoding, text string, shift int) string {
 	return all[(8*shift+5)/6:]
 }
 
-// redact returns text with every secret in it replaced, also where its
+// Redact returns text with every secret in it replaced, also where its
 // characters are escaped as in JSON or in a URL. text is returned as it is when
 // it holds none.
-func (s *secrets) redact(text []byte) []byte {
+func (s *Secrets) Redact(text []byte) []byte {
 	at, n := find(s, text, 0)
 	if n == 0 {
 		return text
@@ -105,16 +108,16 @@ func (s *secrets) redact(text []byte) []byte {
 	return append(out, text[kept:]...)
 }
 
-// redactField is redact for the value of a header field.
-func (s *secrets) redactField(value string) string {
-	if !s.in(value) {
+// RedactField is Redact for the value of a header field.
+func (s *Secrets) RedactField(value string) string {
+	if !s.In(value) {
 		return value
 	}
-	return string(s.redact([]byte(value)))
+	return string(s.Redact([]byte(value)))
 }
 
-// in reports whether text holds a secret.
-func (s *secrets) in(text string) bool {
+// In reports whether text holds a secret.
+func (s *Secrets) In(text string) bool {
 	if len(text) < s.shortest {
 		return false
 	}
@@ -124,7 +127,7 @@ func (s *secrets) in(text string) bool {
 
 // find gives where the first secret in text[from:] stands and how many bytes it
 // has there, 0 where there is none.
-func find[T string | []byte](s *secrets, text T, from int) (at, n int) {
+func find[T string | []byte](s *Secrets, text T, from int) (at, n int) {
 	for i := from; i < len(text); i++ {
 		if !s.first[text[i]] {
 			continue
