@@ -39,7 +39,10 @@ func everything(t *testing.T) *instance {
 	accepting := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
 	models := start(t, "").url + "/v1"
 	in := start(t, fmt.Sprintf(`state_dir: %q
-upstreams: [{name: simulator, base_url: %q}, {name: replica, base_url: %q}]
+upstreams:
+  - {name: simulator, base_url: %q}
+  - {name: replica, base_url: %q}
+  - {name: delphi, protocol: grpc, base_url: "http://127.0.0.1:1", mapping: ../internal/gateway/testdata/oracle.yaml, schema: ../internal/gateway/testdata/oracle.proto, models: [pythia]}
 cache: {redis_url: %q, preload: {hot_set_interval: 1s}}
 rate_limit: {requests_per_minute: 1000000, tokens_per_minute: 1000000000}
 perf:

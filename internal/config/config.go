@@ -35,6 +35,7 @@ import (
 	"sluice/internal/state"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
+	"sluice/internal/upstream/protobuf"
 )
 
 // Config is a whole configuration. One that Load returned is valid, and is not
@@ -108,6 +109,7 @@ type Perf struct {
 func Protocols() []upstream.Protocol {
 	return []upstream.Protocol{
 		openai.Protocol(),
+		protobuf.Protocol(),
 	}
 }
 

@@ -74,6 +74,7 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	d.upstreams(root, &cfg, protocols) // each begins with the final http_client
 	registerFromEnv(&cfg, protocols[0], env, f)
 	f.addChecked(cfg.Validate(), d.file)
+	f.addChecked(cfg.readUpstreams(context.Background()), d.file)
 	if o.Files {
 		f.addChecked(cfg.checkFiles(context.Background()), d.file)
 	}

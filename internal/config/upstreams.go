@@ -1,6 +1,8 @@
 package config
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -98,7 +100,29 @@ func (d *decoder) unknownProtocol(name, path string, protocols []upstream.Protoc
 func entry(i int) string { return "upstreams[" + strconv.Itoa(i) + "]" }
 
 func newUpstream(cfg *Config, p upstream.Protocol) Upstream {
-	return Upstream{Protocol: p.Name, Settings: p.Settings(), Weight: 1, HTTPClient: cfg.HTTPClient}
+	u := Upstream{Protocol: p.Name, Settings: p.Settings(), Weight: 1, HTTPClient: cfg.HTTPClient}
+	if p.HTTP2 {
+		u.HTTPClient.HTTP2, u.HTTPClient.H2C = true, true
+	}
+	return u
+}
+
+// readUpstreams reads the files that the upstreams' settings name. All faults are
+// returned as Validate does, and what was not asked as doubts.
+func (c *Config) readUpstreams(ctx context.Context) error {
+	var faults []error
+	for i, u := range c.Upstreams {
+		r, ok := u.Settings.(upstream.Reader)
+		if !ok || u.Settings.Validate() != nil {
+			continue
+		}
+		unasked, err := r.ReadFiles(ctx)
+		faults = append(faults, within(entry(i), err))
+		for _, one := range unasked {
+			c.doubts = append(c.doubts, join(entry(i), one))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // registerFromEnv adds the upstreams whose usual variables are set: the key of a

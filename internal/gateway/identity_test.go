@@ -69,6 +69,8 @@ func TestIdentityHasEveryField(t *testing.T) {
 		"Weight":                   "how often it is asked",
 		"Models":                   "the model is in the request",
 		"HTTPClient":               "the way there: bounds, waits, versions of HTTP",
+		"Settings.MaxMessageBytes": "what is larger is no answer",
+		"Settings.Compression":     "the same message, packed",
 		"Settings.Limits.Deadline": "of the invented protocol",
 	}
 	found := map[string]bool{}

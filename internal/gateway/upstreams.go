@@ -7,6 +7,7 @@ import (
 
 	"sluice/internal/config"
 	"sluice/internal/llm"
+	"sluice/internal/perf"
 	"sluice/internal/route"
 	"sluice/internal/simulator"
 	"sluice/internal/upstream"
@@ -61,8 +62,31 @@ func upstreamStage(cfg *config.Config, u config.Upstream, connect func(*assembly
 			if err != nil {
 				return nil, err
 			}
-			return &part{is: m, figures: []figures{{"upstream", m.client}}, close: m.client.Close}, nil
+			return m.part(), nil
 		},
+	}
+}
+
+// part makes a part of the member, with what its protocol's handler has of a part.
+func (m *member) part() *part {
+	p := &part{is: m, figures: []figures{{"upstream", m.client}}, close: m.client.Close}
+	if source, ok := m.serve.(perf.Source); ok {
+		p.figures = append(p.figures, figures{"upstream", source})
+	}
+	if h, ok := m.serve.(interface{ Close() }); ok {
+		p.close = func() { h.Close(); m.client.Close() }
+	}
+	if h, ok := m.serve.(interface{ Renew() }); ok {
+		p.renew = func(*config.Config) (func(), error) { return h.Renew, nil }
+	}
+	return p
+}
+
+// warm opens connections in advance, and has the protocol's handler get ready.
+func (m *member) warm(ctx context.Context) {
+	m.client.Warm(ctx)
+	if h, ok := m.serve.(interface{ Warm(context.Context) }); ok {
+		h.Warm(ctx)
 	}
 }
 
@@ -159,7 +183,7 @@ func routeStage() stage {
 			run: func(ctx context.Context) {
 				var tasks sync.WaitGroup
 				for _, m := range ups {
-					tasks.Go(func() { m.client.Warm(ctx) })
+					tasks.Go(func() { m.warm(ctx) })
 				}
 				_ = router.Run(ctx)
 				tasks.Wait()

@@ -18,25 +18,31 @@ const frameHead = 5
 
 // frame makes a message ready to be sent.
 func (c *Client) frame(message []byte) ([]byte, error) {
-	var b bytes.Buffer
-	b.Write(make([]byte, frameHead))
+	head := [frameHead]byte{}
 	if c.gzip {
-		z := gzip.NewWriter(&b)
-		if _, err := z.Write(message); err != nil {
+		packed, err := Compress(message)
+		if err != nil {
 			return nil, err
 		}
-		if err := z.Close(); err != nil {
-			return nil, err
-		}
-		b.Bytes()[0] = 1
-	} else {
-		b.Write(message)
+		message, head[0] = packed, 1
 	}
-	n := b.Len() - frameHead
-	if n > math.MaxUint32 {
-		return nil, fmt.Errorf("a message of %d bytes is too long", n)
+	if len(message) > math.MaxUint32 {
+		return nil, fmt.Errorf("a message of %d bytes is too long", len(message))
 	}
-	binary.BigEndian.PutUint32(b.Bytes()[1:], uint32(n))
+	binary.BigEndian.PutUint32(head[1:], uint32(len(message)))
+	return append(head[:], message...), nil
+}
+
+// Compress gives a message as gzip.
+func Compress(message []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(message); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
 	return b.Bytes(), nil
 }
 

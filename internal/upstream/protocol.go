@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -18,6 +19,18 @@ type Protocol struct {
 	// their defaults: a pointer to a struct with "yaml" tags. None may be called
 	// like one of the keys that all entries have.
 	Settings func() Settings
+	// HTTP2 says that it is spoken over HTTP/2 alone: without TLS too, where nobody
+	// asks the upstream first.
+	HTTP2 bool
+}
+
+// Reader is what Settings are that name files. A reload sees what these hold, and that
+// it changed, by the settings themselves.
+type Reader interface {
+	// ReadFiles reads them into the settings, and checks what they hold. It is called
+	// when Validate has found nothing, and its faults are as those are. unasked says
+	// what could not be checked, as "key: why".
+	ReadFiles(ctx context.Context) (unasked []string, err error)
 }
 
 // Settings are the part of an upstream's configuration that its protocol

@@ -58,7 +58,7 @@ var requestVars = []cel.Var{ //nolint:gochecknoglobals // a table that nobody wr
 }
 
 // Load reads a file of mappings: a YAML document that gives each a name. schemaOf finds
-// a mapping's schema by that name. file is how errors call it. The error for a wrong
+// a mapping's schema by that name; nil leaves the mapping out. file is how errors call it. The error for a wrong
 // mapping is a *LoadError with all there is wrong.
 func Load(file string, text []byte, schemaOf func(name string) (Schema, error)) ([]*Mapping, error) {
 	f := &faults{file: file}
@@ -78,6 +78,9 @@ func Load(file string, text []byte, schemaOf func(name string) (Schema, error)) 
 		s, err := schemaOf(p.key)
 		if err != nil {
 			f.add(p.node, p.key, "%v", err)
+			continue
+		}
+		if s == nil {
 			continue
 		}
 		l := &loader{faults: f, schema: s, name: p.key}

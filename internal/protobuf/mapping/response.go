@@ -170,6 +170,9 @@ func (r *Reader) Read(wire []byte) (*Event, error) {
 	return &r.event, nil
 }
 
+// Usage is that of the reply up to the message that was read last.
+func (r *Reader) Usage() Usage { return r.usage }
+
 // JSON is the message that was read last, with the names of the schema.
 func (r *Reader) JSON() []byte { return r.json }
 

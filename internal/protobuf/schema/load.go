@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"sluice/internal/grpc"
 )
 
 // Source is where a schema is loaded from.
@@ -26,6 +28,8 @@ type Source struct {
 	ImportPaths []string
 	// TLS is for grpcs. Nil trusts the system's authorities.
 	TLS *tls.Config
+	// Header goes with what servers are asked.
+	Header map[string]string
 }
 
 // Remote reports whether a server has to be asked.
@@ -70,7 +74,7 @@ func (src Source) files(ctx context.Context, l Limits) ([]*descriptorpb.FileDesc
 		scheme, target, isURL := strings.Cut(location, "://")
 		switch {
 		case reflects(location):
-			more, err = fromServer(ctx, target, credentialsFor(scheme, src.TLS), &d)
+			more, err = fromServer(ctx, target, grpc.Options{TLS: credentialsFor(scheme, src.TLS), Header: src.Header}, &d)
 		case isURL:
 			err = fmt.Errorf("unknown scheme %q: grpc and grpcs are known", scheme)
 		case isText(location):

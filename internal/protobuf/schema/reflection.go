@@ -47,8 +47,9 @@ type reflected struct {
 
 // fromServer asks a server for the files of all its services, but those of
 // reflection itself.
-func fromServer(ctx context.Context, target string, c *tls.Config, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
-	client, err := grpc.New(grpc.Options{Target: target, TLS: c, UserAgent: "sluice", MaxReply: d.limits.MaxBytes})
+func fromServer(ctx context.Context, target string, o grpc.Options, d *decoder) ([]*descriptorpb.FileDescriptorProto, error) {
+	o.Target, o.UserAgent, o.MaxReply = target, "sluice", d.limits.MaxBytes
+	client, err := grpc.New(o)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"sluice/internal/grpc"
 	"sluice/internal/llm"
@@ -50,11 +52,14 @@ func (r *rpcs) failure(err error, begun bool) error {
 		a = answers[s.Code]
 	}
 	e := &llm.Error{
-		Fault: llm.Answered, Status: a.status, Type: llm.TypeOf(a.status), Code: codeOf(s.Code), Message: s.Message,
+		Fault: llm.Answered, Status: a.status, Type: llm.TypeOf(a.status), Code: codeOf(s.Code), Message: clip(s.Message),
 		Upstream: r.name, Unprocessed: a.unread && !begun, Err: s,
 	}
 	if begun {
 		e.Fault = llm.Told
+	}
+	if r.secrets != nil {
+		e.Message = r.secrets.RedactField(e.Message) // services tell which key they did not like
 	}
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("Upstream `%s` ended the call with %s and no explanation.", r.name, s.Code)
@@ -97,4 +102,36 @@ func (r *rpcs) malformed(code, what, cause string) error {
 		err = errors.New(cause)
 	}
 	return llm.UpstreamError(r.name, llm.BadReply, 502, "upstream_"+code, "Upstream %s "+what, err)
+}
+
+// statusOf is the status of HTTP that a code stands for with which a service tells of an
+// error: a status itself, a code of gRPC by its number or its name; 502 for any other.
+func statusOf(code string) int {
+	if n, err := strconv.Atoi(code); err == nil {
+		switch {
+		case n >= 400 && n <= 599:
+			return n
+		case n > 0 && n < len(answers):
+			return answers[n].status
+		}
+		return 502
+	}
+	plain := strings.ReplaceAll(strings.ToLower(code), "_", "")
+	for c := range answers {
+		if c > 0 && plain == strings.ToLower(grpc.Code(c).String()) {
+			return answers[c].status
+		}
+	}
+	return 502
+}
+
+// maxErrorText bounds what is told of an error's own text, in bytes.
+const maxErrorText = 4 << 10
+
+// clip bounds a text.
+func clip(s string) string {
+	if len(s) <= maxErrorText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxErrorText], "") + "…"
 }

@@ -27,7 +27,7 @@ func answering(t *testing.T, h http.HandlerFunc) *rpcs {
 
 // Servers that break the protocol, and what stands between.
 func TestFaults(t *testing.T) {
-	frame := func(message string) string { return string(appendFrameHead(nil, len(message))) + message }
+	frame := func(message string) string { return string(appendFrameHead(nil, len(message), false)) + message }
 	grpcHead := func(w http.ResponseWriter) { w.Header().Set("Content-Type", "application/grpc+proto") }
 	for name, test := range map[string]struct {
 		do     http.HandlerFunc
@@ -74,7 +74,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := answering(t, test.do)
-			c, err := r.begin(t.Context(), "/x.Y/Z", []byte("q"), false, llm.Urgency{})
+			c, err := r.begin(t.Context(), "/x.Y/Z", []byte("q"), nil, false, llm.Urgency{})
 			if err == nil {
 				_, err = c.one()
 				c.close()

@@ -13,9 +13,13 @@ import (
 // many bytes it has ("gRPC over HTTP2", Length-Prefixed-Message).
 const frameHead = 5
 
-// appendFrameHead appends that of a message of n bytes that is not compressed.
-func appendFrameHead(dst []byte, n int) []byte {
-	return binary.BigEndian.AppendUint32(append(dst, 0), uint32(n))
+// appendFrameHead appends that of a message of n bytes, compressed ones where it is.
+func appendFrameHead(dst []byte, n int, compressed bool) []byte {
+	flag := byte(0)
+	if compressed {
+		flag = 1
+	}
+	return binary.BigEndian.AppendUint32(append(dst, flag), uint32(n))
 }
 
 // frames cuts what comes into messages. A message that came in one piece is not copied.
@@ -83,6 +87,15 @@ func (f *frames) cut() (message []byte, ok bool, err error) {
 	}
 	f.over = true
 	return f.open(f.held.B)
+}
+
+// ready reports whether a whole message has come behind the last one.
+func (f *frames) ready() bool {
+	if f.held != nil && !f.over {
+		return false
+	}
+	size, err := f.size(f.rest)
+	return err == nil && size >= 0 && len(f.rest) >= size
 }
 
 // size is how many bytes a frame has, as its head says; -1 where that has not come.

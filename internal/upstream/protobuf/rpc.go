@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"sluice/internal/grpc"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/credentials"
 )
 
 // rpcs makes calls of gRPC over the connections that all protocols share. A call has one
@@ -19,7 +21,11 @@ type rpcs struct {
 	name   string // the upstream's, for errors
 	client *upstream.Client
 	header []llm.Field // of each call: metadata, such as keys
+	base   string      // escaped path before those of the methods
 	most   int         // bytes of a message of a reply
+	gzip   bool        // messages are sent compressed
+
+	secrets *credentials.Secrets // that no client may see; nil for none
 }
 
 // rpc is a call that was begun. It is used by one goroutine at a time.
@@ -33,16 +39,24 @@ type rpc struct {
 }
 
 // begin makes a call and waits for the head of its reply. method is as
-// "/package.Service/Method"; message must not change before the call is closed. Its errors
-// are as those of next.
-func (r *rpcs) begin(ctx context.Context, method string, message []byte, stream bool, u llm.Urgency) (*rpc, error) {
+// "/package.Service/Method"; message must not change before the call is closed. metadata
+// goes with it beside the upstream's own. Its errors are as those of next.
+func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadata []llm.Field, stream bool, u llm.Urgency) (*rpc, error) {
 	call := upstream.Call{
-		Method: "POST", Target: method, Trailers: true, Stream: stream, Urgency: u,
-		Body: [3][]byte{appendFrameHead(make([]byte, 0, frameHead), len(message)), message},
-		Header: append(r.header[:len(r.header):len(r.header)],
-			llm.Field{Name: "Content-Type", Value: grpc.ContentType}, llm.Field{Name: "Grpc-Accept-Encoding", Value: "gzip"}),
+		Method: "POST", Target: r.base + method, Trailers: true, Stream: stream, Urgency: u,
+		Header: append(r.fields(metadata, 4),
+			llm.Field{Name: "Content-Type", Value: grpc.ContentType}, llm.Field{Name: "Grpc-Accept-Encoding", Value: codingGzip}),
 	}
-	if d, ok := ctx.Deadline(); ok {
+	if r.gzip {
+		packed, err := grpc.Compress(message)
+		if err != nil {
+			return nil, err
+		}
+		message = packed
+		call.Header = append(call.Header, llm.Field{Name: "Grpc-Encoding", Value: codingGzip})
+	}
+	call.Body = [3][]byte{appendFrameHead(make([]byte, 0, frameHead), len(message), r.gzip), message}
+	if d := until(ctx, &u); !d.IsZero() {
 		call.Header = append(call.Header, llm.Field{Name: "Grpc-Timeout", Value: grpc.Timeout(time.Until(d))})
 	}
 	reply, err := r.client.Do(ctx, &call)
@@ -55,6 +69,26 @@ func (r *rpcs) begin(ctx context.Context, method string, message []byte, stream 
 		return nil, err
 	}
 	return c, nil
+}
+
+// fields gives metadata and the upstream's own, which go before, with room for more.
+func (r *rpcs) fields(metadata []llm.Field, more int) []llm.Field {
+	list := make([]llm.Field, 0, len(metadata)+len(r.header)+more)
+	for i := range metadata {
+		if name := metadata[i].Name; !slices.ContainsFunc(r.header, func(f llm.Field) bool { return f.Name == name }) {
+			list = append(list, metadata[i])
+		}
+	}
+	return append(list, r.header...)
+}
+
+// until is when nobody wants the reply any more, zero for never.
+func until(ctx context.Context, u *llm.Urgency) time.Time {
+	_, d := u.Now()
+	if c, ok := ctx.Deadline(); ok && (d.IsZero() || c.Before(d)) {
+		return c
+	}
+	return d
 }
 
 // refusal says what a reply stands for that has no messages.
@@ -88,6 +122,9 @@ func (c *rpc) next() ([]byte, error) {
 	c.ended = c.ending(err)
 	return nil, c.ended
 }
+
+// ready reports whether next gives a message at once, of what has come.
+func (c *rpc) ready() bool { return c.ended == nil && c.frames.ready() }
 
 // ending says how the call ended whose messages ended with err.
 func (c *rpc) ending(err error) error {

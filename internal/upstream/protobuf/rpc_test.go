@@ -126,7 +126,7 @@ func callerOf(t *testing.T, addr string) *rpcs {
 	return &rpcs{name: "up", client: c, most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}}
 }
 
-const service = "/grpc.testing.TestService/"
+const testService = "/grpc.testing.TestService/"
 
 func encode(t *testing.T, m proto.Message) []byte {
 	t.Helper()
@@ -144,7 +144,7 @@ func asking(body string, size int) *testgrpc.SimpleRequest {
 // unary makes a unary call.
 func (r *rpcs) unary(ctx context.Context, t *testing.T, method string, in, out proto.Message) error {
 	t.Helper()
-	c, err := r.begin(ctx, service+method, encode(t, in), false, llm.Urgency{})
+	c, err := r.begin(ctx, testService+method, encode(t, in), nil, false, llm.Urgency{})
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func TestStream(t *testing.T) {
 		in.ResponseParameters = append(in.ResponseParameters, &testgrpc.ResponseParameters{Size: int32(n)})
 	}
 	for _, method := range []string{"StreamingOutputCall", "FullDuplexCall"} {
-		c, err := r.begin(t.Context(), service+method, encode(t, in), true, llm.Urgency{})
+		c, err := r.begin(t.Context(), testService+method, encode(t, in), nil, true, llm.Urgency{})
 		if err != nil {
 			t.Fatal(method, err)
 		}
@@ -268,7 +268,7 @@ func TestStream(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// One that is closed in the middle gives everything back: see callerOf.
-	c, err := r.begin(t.Context(), service+"StreamingOutputCall", encode(t, in), true, llm.Urgency{})
+	c, err := r.begin(t.Context(), testService+"StreamingOutputCall", encode(t, in), nil, true, llm.Urgency{})
 	if err != nil {
 		t.Fatal(err)
 	}
