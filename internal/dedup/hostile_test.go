@@ -79,14 +79,15 @@ func generated(r *rand.Rand) (list []json.RawMessage) {
 
 // TestGenerated replays conversations that are made to be repetitive.
 func TestGenerated(t *testing.T) {
-	n := 300
+	n := 150
 	if testkit.Race {
 		n = 20
 	}
 	changed := 0
 	each(t, func(v *verifier) {
 		for seed := range n {
-			changed += v.replay(t, llm.Chat, generated(rand.New(rand.NewPCG(uint64(seed), 1))))
+			n, _ := v.replay(t, llm.Chat, generated(rand.New(rand.NewPCG(uint64(seed), 1))))
+			changed += n
 		}
 	})
 	if changed < n {
@@ -176,7 +177,7 @@ func TestUnsure(t *testing.T) {
 		{"an unknown part", llm.Chat, `{"messages":[` + message("user") + `,{"role":"assistant","content":"b"},{"role":"user","content":[{"type":"text","text":` + string(long) + `},{"type":"hologram"}]},` + message("assistant") + `]}`},
 		{"with a name", llm.Chat, `{"messages":[{"name":"a","role":"user","content":` + string(long) + `},{"name":"a","role":"user","content":` + string(long) + `}]}`},
 		{"short", llm.Chat, `{"messages":[{"role":"user","content":"continue"},{"role":"user","content":"continue"}]}`},
-		{"another prompt between", llm.Chat, `{"messages":[` + message("system") + `,{"role":"system","content":"` + strings.Repeat("x", 100) + `"},` + strings.Replace(message("system"), "line 3 ", "line 3  ", 1) + `,{"role":"user","content":"go on"}]}`},
+		{"another prompt between", llm.Chat, `{"messages":[` + message("system") + `,{"role":"system","content":"` + strings.Repeat("x", 100) + `"},` + message("system") + `,{"role":"user","content":"go on"}]}`},
 	} {
 		d := newDedup(t, Default())
 		mode := llm.DedupBlocks

@@ -3,13 +3,17 @@ package dedup
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"sluice/internal/llm"
 	"sluice/internal/testkit"
 )
 
-// TestTranscripts replays conversations message by message, in every mode and form.
+// TestTranscripts replays conversations message by message, in every mode and form: what is
+// promised holds for each of their beginnings, and where services keep prompts no conversation
+// costs much more than it did, and no family of them more at all. The race detector would find
+// nothing in it and is spared the recorded ones.
 func TestTranscripts(t *testing.T) {
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		if in != (testkit.Inputs{}) {
@@ -18,68 +22,128 @@ func TestTranscripts(t *testing.T) {
 		conversations := in.Transcripts(t)
 		small := always()
 		small.MinBlock = leastBlock
-		for _, c := range []struct {
-			name string
-			cfg  Config
-			mode llm.DedupMode
-			op   llm.Operation
-		}{
-			{"safe", Default(), llm.DedupSafe, llm.Chat},
-			{"blocks", Default(), llm.DedupBlocks, llm.Chat},
-			{"blocks without a prompt cache", small, llm.DedupBlocks, llm.Chat},
-			{"blocks of responses", small, llm.DedupBlocks, llm.Response},
-		} {
-			t.Run(c.name, func(t *testing.T) {
-				v := newVerifier(t, c.cfg, c.mode)
-				changed := 0
-				for i, one := range conversations {
-					messages := one.Messages
-					if c.op == llm.Response {
-						if len(conversations) > 10 && i%2 == 1 { // the other half would take as long again
-							continue
+		for _, op := range []llm.Operation{llm.Chat, llm.Response} {
+			if op == llm.Response {
+				for i := range conversations {
+					conversations[i].Messages = items(conversations[i].Messages)
+				}
+			}
+			for _, c := range []struct {
+				name string
+				cfg  Config
+				mode llm.DedupMode
+			}{
+				{"safe", Default(), llm.DedupSafe},
+				{"blocks", Default(), llm.DedupBlocks},
+				{"blocks without a prompt cache", small, llm.DedupBlocks},
+			} {
+				t.Run(fmt.Sprint(op, " ", c.name), func(t *testing.T) {
+					v := newVerifier(t, c.cfg, c.mode)
+					changed, bills := 0, make(map[string]bill)
+					dearer, worst := 0, 0.0
+					for _, one := range conversations {
+						n, b := v.replay(t, op, one.Messages)
+						changed += n
+						sum := bills[one.Family]
+						bills[one.Family] = bill{sum.plain + b.plain, sum.sent + b.sent}
+						if b.sent > b.plain {
+							dearer++
+							worst = max(worst, b.sent/b.plain-1)
 						}
-						messages = items(messages)
 					}
-					changed += v.replay(t, c.op, messages)
-				}
-				// None of the recorded ones has a message twice that may be taken out.
-				if changed == 0 && (c.mode == llm.DedupBlocks || in == testkit.Inputs{}) {
-					t.Error("nothing was changed")
-				}
-				t.Logf("%d requests were changed", changed)
-			})
+					// None of the recorded ones has a message twice that may be taken out.
+					if changed == 0 && (c.mode == llm.DedupBlocks || in == testkit.Inputs{}) {
+						t.Error("nothing was changed")
+					}
+					t.Logf("%d requests were changed; %d conversations cost more, %.2f %% at most", changed, dearer, 100*worst)
+					for family, b := range bills {
+						t.Logf("%s costs %+.2f %%", family, 100*(b.sent/b.plain-1))
+						if c.cfg.PromptCache && b.sent > b.plain {
+							t.Errorf("%s costs %.0f, and %.0f as it came", family, b.sent, b.plain)
+						}
+					}
+					if c.cfg.PromptCache && worst > 0.01 {
+						t.Errorf("a conversation costs %.2f %% more", 100*worst)
+					}
+				})
+			}
 		}
 	})
 }
 
-// replay checks every beginning of a conversation, and that each begins as the one before. It
-// gives how many were changed. What begins as it did is looked at once.
-func (v *verifier) replay(t testing.TB, op llm.Operation, messages []json.RawMessage) (changed int) {
+// bill is what the requests of a conversation cost a user whose service keeps prompts, as they
+// came and as they were sent: a byte that the service has read before costs 0.1, another 1.25.
+type bill struct{ plain, sent float64 }
+
+func (b *bill) add(known bill, plain, sent float64) {
+	const read, write = 0.1, 1.25
+	b.plain += read*known.plain + write*(plain-known.plain)
+	b.sent += read*known.sent + write*(sent-known.sent)
+}
+
+// replay checks every beginning of a conversation, and gives how many were changed, and the
+// bill of those that a model answered.
+//
+// A beginning differs from the one before in two places, or it fails: there is one message
+// more, and the one before that is not the last any more. Where that one stays as it was, what
+// was found to hold holds again; where it does not, all is looked at anew. That nothing changes
+// when it is rewritten again is looked at each time.
+func (v *verifier) replay(t testing.TB, op llm.Operation, messages []json.RawMessage) (changed int, paid bill) {
 	t.Helper()
-	var before []byte
 	all, end := body(op, messages), len(body(op, nil))-len(rest)
-	saved := 0
+	odd := bytes.Contains(all, []byte(v.d.rules.wording.literals[0])) // the last message is never restored: what holds of it may not hold later
+	var b, before []byte                                              // before is what was sent of the beginning before; its last message begins at last
+	last := 0
+	var known bill   // what the service has read of what was asked last, in bytes, if its last message is another one now
+	var asked []byte // that, as it was sent
 	for n, m := range messages {
 		if end += len(m); n > 0 {
 			end += len(", ")
 		}
-		b := append(all[:end:end], rest...)
-		r, _ := v.rewrite(op, b)
-		if r.Saved.Messages > 0 {
+		b = append(append(b[:0], all[:end]...), rest...)
+		w, _ := v.d.rewrite(request(op, b), v.mode, nil)
+		sent := b
+		if w != nil {
+			sent = w.req.Body
 			changed++
+			if int64(len(b)-len(sent)) != w.saved.Bytes {
+				t.Fatalf("%d messages: said to save %d bytes, and %d became %d", n+1, w.saved.Bytes, len(b), len(sent))
+			}
 		}
-		if r.Saved.Messages > saved || n == len(messages)-1 {
-			v.check(t, op, b)
+		if !bytes.HasPrefix(sent, before[:last]) {
+			t.Fatalf("with %d messages it begins otherwise than with one less: %s", n+1, difference(before[:last], sent))
 		}
-		saved = r.Saved.Messages
-		// Up to where the last message of the one before begins.
-		if !bytes.HasPrefix(r.Body, before) {
-			t.Fatalf("with %d messages it begins otherwise than with one less: %s", n+1, difference(before, r.Body))
-		}
-		if !bytes.HasSuffix(r.Body, b[end-len(m):]) {
+		if !bytes.HasSuffix(sent, b[end-len(m):]) {
 			t.Fatalf("the last of %d messages is another one", n+1)
 		}
-		before = append(before[:0], r.Body[:len(r.Body)-len(m)-len(rest)]...)
+		if !bytes.HasPrefix(sent[last:], before[last:]) || odd || n == len(messages)-1 {
+			one := *v
+			one.known = max(n-1, 0)
+			one.check(t, op, b)
+		} else if w != nil {
+			if again, _ := v.d.rewrite(request(op, sent), v.mode, nil); again != nil {
+				t.Fatalf("%d messages are changed again: %s", n+1, difference(sent, again.req.Body))
+			}
+		}
+		before = append(before[:0], sent[:len(sent)-len(rest)]...)
+		last = len(before) - len(m)
+		if w != nil {
+			w.release()
+		}
+		if n+1 < len(messages) && isModel(messages[n+1]) && (op == llm.Chat || !isModel(m)) { // the model answers
+			if bytes.HasPrefix(before, asked) {
+				known.sent = float64(len(asked))
+			}
+			paid.add(known, float64(end), float64(len(before)))
+			known.plain, known.sent = float64(end), float64(last) // its last message may yet become another one
+			asked = append(asked[:0], before...)
+		}
 	}
-	return changed
+	return changed, paid
+}
+
+// isModel reports whether the model said a message or an item.
+func isModel(m json.RawMessage) bool {
+	var is struct{ Role, Type string }
+	return json.Unmarshal(m, &is) == nil && (is.Role == "assistant" || is.Type == "function_call")
 }
