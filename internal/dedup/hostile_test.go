@@ -144,7 +144,10 @@ func TestHostile(t *testing.T) {
 				if p.read(llm.Chat, b, v.mode == llm.DedupBlocks) {
 					p.make(v.mode, v.d.rules, nil)
 				}
-				if held := 4*cap(p.starts) + slotSize*cap(p.index.slots) + entrySize*cap(p.index.entries); held > 2*planSize(len(b))+(64<<10) {
+				if held := 4*cap(p.starts) + slotSize*cap(p.index.slots) + 8*cap(p.index.filter) + entrySize*cap(p.index.entries); held > 2*planSize(len(b))+(64<<10) {
+					t.Errorf("lines and index hold %d bytes for a body of %d", held, len(b))
+				}
+				if held := p.room(); held > 2*planSize(len(b))+(4<<20) {
 					t.Errorf("%d bytes are held for a body of %d", held, len(b))
 				}
 			})

@@ -42,7 +42,11 @@ const (
 	slotSize  = 8
 )
 
-// planSize is what the lines and the index of n bytes of text take at most, in bytes.
+// planSize is what is reserved for a body of n bytes, in bytes: what its lines (4 each, of which
+// crowd allows one for eight bytes) and the index take at most, 0.83 of it. Not counted are some
+// 100 bytes of each message and text, which maxMessages and maxTexts bound, 16 lines more of each
+// text, 40 bytes of each piece and what references take, which is less than the blocks that they
+// replace: a plan is there only while a processor works on it, so that there are few at a time.
 func planSize(n int) int {
 	entries := min(n/stride+1, maxEntries)
 	return entries*entrySize + slotsFor(entries)*(slotSize+1) + n/2
