@@ -25,7 +25,7 @@ const (
 // large it is, or what becomes of a message would depend on those that come later.
 type index struct {
 	seed    uint64
-	slots   []uint64 // by fingerprint, open addressing: its upper half, and below it one more than the entry's place; 0 for none
+	slots   []uint32 // by fingerprint, open addressing: one more than the entry's place; 0 for none
 	entries []entry
 	filter  []uint64 // a bit for each fingerprint, by its upper half: small enough to be at hand
 }
@@ -39,11 +39,11 @@ type entry struct {
 // sizes in bytes, for what is reserved.
 const (
 	entrySize = 16
-	slotSize  = 8
+	slotSize  = 4
 )
 
 // planSize is what is reserved for a body of n bytes, in bytes: what its lines (4 each, of which
-// crowd allows one for eight bytes) and the index take at most, 0.83 of it. Not counted are some
+// crowd allows one for eight bytes) and the index take at most, 0.73 of it. Not counted are some
 // 100 bytes of each message and text, which maxMessages and maxTexts bound, 16 lines more of each
 // text, 40 bytes of each piece and what references take, which is less than the blocks that they
 // replace: a plan is there only while a processor works on it, so that there are few at a time.
@@ -62,7 +62,7 @@ func (x *index) reset(n int) {
 	}
 	want := slotsFor(min(n/stride+1, maxEntries))
 	if cap(x.slots) < want {
-		x.slots = make([]uint64, want)
+		x.slots = make([]uint32, want)
 	} else {
 		x.slots = x.slots[:want]
 		clear(x.slots)
@@ -90,18 +90,19 @@ func (x *index) may(key uint64) bool {
 }
 
 // find gives the entry of a fingerprint, nil for none, and the slot that it has or would have.
+// Entries, which are far away in memory, are looked at only where it may be one of them.
 func (x *index) find(key uint64) (e *entry, slot int) {
+	may := x.may(key)
 	mask := uint64(len(x.slots) - 1)
 	for s := key & mask; ; s = (s + 1) & mask {
 		n := x.slots[s]
 		if n == 0 {
 			return nil, int(s)
 		}
-		if (n^key)>>32 != 0 {
-			continue
-		}
-		if e = &x.entries[uint32(n)-1]; e.key == key {
-			return e, int(s)
+		if may {
+			if e = &x.entries[n-1]; e.key == key {
+				return e, int(s)
+			}
 		}
 	}
 }
@@ -115,6 +116,6 @@ func (x *index) note(key uint64, e *entry, slot, line int) {
 		x.entries = append(x.entries, entry{key, uint32(line), uint32(line)})
 		bit := key >> 32 & uint64(64*len(x.filter)-1)
 		x.filter[bit/64] |= 1 << (bit % 64)
-		x.slots[slot] = key>>32<<32 | uint64(len(x.entries))
+		x.slots[slot] = uint32(len(x.entries))
 	}
 }
