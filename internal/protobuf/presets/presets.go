@@ -1,0 +1,81 @@
+// Package presets holds mappings for services that many use, each with the part of the
+// service's schema that it needs; docs/presets.md says what each can do.
+//
+// It promises that every preset loads, and that the names and numbers of its schema are
+// those of the service, as its test compares them with what the service's owner
+// publishes where a Go module does.
+package presets
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sluice/internal/nearest"
+	"sluice/internal/protobuf/mapping"
+	"sluice/internal/protobuf/schema"
+)
+
+// Each preset is NAME.yaml and NAME.proto. They are written for Sluice: of a service
+// they have what the mapping uses and what stands near it.
+//
+//go:embed files/*.yaml files/*.proto
+var files embed.FS
+
+// Names are the names of all presets, sorted.
+func Names() []string {
+	list, _ := files.ReadDir("files")
+	var names []string
+	for _, f := range list {
+		if name, ok := strings.CutSuffix(f.Name(), ".yaml"); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Preset is a mapping with its schema, as texts.
+type Preset struct {
+	Name    string
+	Mapping []byte // YAML, of one mapping that has the preset's name
+	Schema  []byte // a .proto file that imports standard files only
+}
+
+// Get finds a preset. The error for an unknown name names the nearest.
+func Get(name string) (*Preset, error) {
+	names := Names()
+	if !slices.Contains(names, name) {
+		if near := nearest.Name(name, names); near != "" {
+			return nil, fmt.Errorf("there is no preset %.200q; did you mean %q?", name, near)
+		}
+		return nil, fmt.Errorf("there is no preset %.200q; known are %s", name, strings.Join(names, ", "))
+	}
+	p := &Preset{Name: name}
+	var err error
+	if p.Mapping, err = files.ReadFile("files/" + name + ".yaml"); err == nil {
+		p.Schema, err = files.ReadFile("files/" + name + ".proto")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("preset %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// Load compiles a preset: some milliseconds, and nothing is kept.
+func Load(name string) (*mapping.Mapping, *schema.Schema, error) {
+	p, err := Get(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := schema.Parse(name, "text/plain", p.Schema, schema.Limits{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("preset %s: %w", name, err)
+	}
+	list, err := mapping.Load(name+".yaml", p.Mapping, func(string) (mapping.Schema, error) { return s, nil })
+	if err != nil {
+		return nil, nil, fmt.Errorf("preset %s: %w", name, err)
+	}
+	return list[0], s, nil
+}
