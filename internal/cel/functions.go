@@ -18,8 +18,9 @@ type function struct {
 	typ  *Type
 	// lifted has an optional for an argument give an optional, as CEL's own functions
 	// do not.
-	lifted bool
-	call   func(e *Env, pos int, args []Value) Value
+	lifted  bool
+	decodes bool // it looks into bytes
+	call    func(e *Env, pos int, args []Value) Value
 }
 
 var (
@@ -41,9 +42,10 @@ var functions = map[string]*function{ //nolint:gochecknoglobals // a table that 
 	"parts":    {args: [][]Kind{nil}, typ: listType, lifted: true, call: parts},
 	"list":     {args: [][]Kind{nil}, typ: listType, lifted: true, call: toList},
 	"base64":   {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toBase64},
-	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, call: fromBase64},
+	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, decodes: true, call: fromBase64},
 	"hex":      {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toHex},
 	"unhex":    {args: [][]Kind{texts}, typ: stringType, lifted: true, call: fromHex},
+	"tensor":   {args: [][]Kind{{Map}, texts}, typ: listType, lifted: true, decodes: true, call: tensor},
 }
 
 // methods are called behind their first argument and a point.

@@ -24,7 +24,17 @@ type Var struct {
 type Program struct {
 	expr string
 	root *node
+	used []int // variables, by their numbers
+
+	decodes bool
 }
+
+// Decodes reports whether the expression looks into bytes, which it has to have as
+// base64 then.
+func (p *Program) Decodes() bool { return p.decodes }
+
+// Uses reports whether the expression looks at the variable number i.
+func (p *Program) Uses(i int) bool { return slices.Contains(p.used, i) }
 
 // op is what a node does.
 type op uint8
@@ -92,7 +102,7 @@ func Compile(expr string, vars []Var) (*Program, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	return &Program{expr: expr, root: root}, nil
+	return &Program{expr: expr, root: root, used: p.used, decodes: p.decodes}, nil
 }
 
 // Type gives what is known of the value, nil for nothing.
@@ -108,7 +118,10 @@ type parser struct {
 	at    int
 	tok   token
 	depth int
+	used  []int
 	err   error
+
+	decodes bool
 }
 
 func (p *parser) fail(pos int, msg string) *node {
@@ -423,6 +436,7 @@ func (p *parser) name(t token) *node {
 	}
 	for i := len(p.vars) - 1; i >= 0; i-- {
 		if p.vars[i].Name == t.text {
+			p.used = append(p.used, i)
 			return &node{op: opVar, pos: t.pos, slot: i, typ: p.vars[i].Type}
 		}
 	}
@@ -481,6 +495,7 @@ func (p *parser) call(name token, known map[string]*function, args []*node) *nod
 	for i, a := range args {
 		p.want(a, f.args[i]...)
 	}
+	p.decodes = p.decodes || f.decodes
 	return &node{op: opCall, pos: name.pos, fn: f, args: args, typ: f.typ}
 }
 

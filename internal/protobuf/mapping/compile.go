@@ -28,6 +28,7 @@ const (
 	opIf     // then or els
 	opEnum   // the case that the value names
 	opJoin   // opEach whose texts are put together
+	opJSON   // the body's JSON as a string
 	opAbsent // nothing: one of the calls has no such part
 )
 
@@ -75,6 +76,9 @@ type compiler struct {
 	vars  []cel.Var
 	call  string // "unary" or "stream" in what is said of a reply, else ""
 	depth int
+
+	prompts bool // an expression of a request uses the prompt
+	decodes bool // one of a reply looks into bytes
 }
 
 // node compiles what n says for a target.
@@ -136,6 +140,7 @@ func (c *compiler) expr(n ast.Node, text, path string) *cel.Program {
 		c.add(n, path, "%v", err)
 		return nil
 	}
+	c.prompts, c.decodes = c.prompts || p.Uses(promptVar), c.decodes || p.Decodes()
 	return p
 }
 
@@ -172,13 +177,14 @@ var commands = map[string][]string{ //nolint:gochecknoglobals // a table that no
 	"$each": {"$each", "$if", "$join"},
 	"$enum": {"$enum", "$default"},
 	"$then": {"$if", "$then", "$else"},
+	"$json": {"$json"},
 	"":      {"$if"},
 }
 
 // section compiles a mapping node: a message, or commands.
 func (c *compiler) section(n ast.Node, pairs []pair, out *node) *node {
 	form := ""
-	for _, f := range []string{"$each", "$enum", "$then"} {
+	for _, f := range []string{"$each", "$enum", "$then", "$json"} {
 		if find(pairs, f) != nil {
 			form = f
 			break
@@ -203,6 +209,15 @@ func (c *compiler) section(n ast.Node, pairs []pair, out *node) *node {
 		return c.each(n, pairs, rest, out)
 	case "$enum":
 		return c.enumeration(pairs, rest, out)
+	case "$json":
+		if t := &out.target; t.list || t.isMap || t.kind != stringKind && t.kind != bytesKind {
+			c.add(n, out.path, "is %s; $json makes a string", t.words1())
+		}
+		for _, p := range rest {
+			c.add(p.node, out.path, "%q beside $json: put it inside", p.key)
+		}
+		out.op, out.body = opJSON, c.node(find(pairs, "$json"), target{}, out.path+".$json")
+		return out
 	case "$then":
 		out.op = opIf
 		if out.cond = c.condition(cond, out.path+".$if"); cond == nil {
@@ -236,7 +251,7 @@ func (c *compiler) unknownCommand(p pair, form, path string) {
 	case nearest.Name(p.key, known) != "":
 		c.add(p.node, path, "unknown command %q; did you mean %q?", p.key, nearest.Name(p.key, known))
 	default:
-		c.add(p.node, path, "unknown command %q; known are $each, $if, $then, $else, $enum, $default and $join", p.key)
+		c.add(p.node, path, "unknown command %q; known are $each, $if, $then, $else, $enum, $default, $json and $join", p.key)
 	}
 }
 

@@ -30,16 +30,23 @@ type Mapping struct {
 	Abort  *Call // stops the work for a request; its reply says nothing
 }
 
+// Prompts reports whether the service takes a prompt, which a chat template has to make.
+func (m *Mapping) Prompts() bool {
+	return m.Unary != nil && m.Unary.prompts || m.Stream != nil && m.Stream.prompts
+}
+
 // Call is a method of the service, with what is sent to it and what comes back.
 type Call struct {
 	Method protoreflect.MethodDescriptor
 
 	mapping   string
+	refuse    *node // texts that say why a request cannot be answered; nil for none
 	request   *node
 	sent      *protobuf.Plan
 	received  *protobuf.Plan
 	reply     *reply // nil for Abort
 	embedding bool
+	prompts   bool // an expression uses the prompt
 }
 
 // Path is the method as in the address of a call: "/package.Service/Method".
@@ -56,6 +63,9 @@ var requestVars = []cel.Var{ //nolint:gochecknoglobals // a table that nobody wr
 	{Name: "stream", Type: &cel.Type{Kind: cel.Bool}},
 	{Name: "prompt"}, // what a chat template made, None where there is none
 }
+
+// promptVar is the number of prompt among them.
+const promptVar = 4
 
 // Load reads a file of mappings: a YAML document that gives each a name. schemaOf finds
 // a mapping's schema by that name; nil leaves the mapping out. file is how errors call it. The error for a wrong
@@ -122,7 +132,7 @@ func (l *loader) section(n ast.Node, path string, known ...string) []pair {
 
 func (l *loader) mapping(p pair) *Mapping {
 	m := &Mapping{Name: p.key}
-	top := l.section(p.value, p.key, "call", "request", "response", "abort", "embed")
+	top := l.section(p.value, p.key, "call", "refuse", "request", "response", "abort", "embed")
 	callNode := find(top, "call")
 	if callNode == nil {
 		l.add(p.node, p.key, "call is missing: the methods, as {unary: package.Service/Method, stream: …}")
@@ -139,7 +149,7 @@ func (l *loader) mapping(p pair) *Mapping {
 	m.Unary, m.Stream, m.Embed, m.Abort = method("unary", false), method("stream", true), method("embed", false), method("abort", false)
 	req, res := find(top, "request"), find(top, "response")
 	if find(calls, "unary") != nil || find(calls, "stream") != nil {
-		l.chat(p, m, req, res)
+		l.chat(p, m, top, req, res)
 	} else if req != nil || res != nil {
 		l.add(p.node, p.key, "request and response belong to call.unary and call.stream, which are missing")
 	}
@@ -148,16 +158,32 @@ func (l *loader) mapping(p pair) *Mapping {
 	return m
 }
 
-func (l *loader) chat(p pair, m *Mapping, req, res ast.Node) {
+func (l *loader) chat(p pair, m *Mapping, top []pair, req, res ast.Node) {
 	if req == nil {
 		l.add(p.node, p.key, "request is missing")
 	}
 	if res == nil {
 		l.add(p.node, p.key, "response is missing")
 	}
+	l.refusals(find(top, "refuse"), "refuse", m.Unary, m.Stream)
 	if req != nil && res != nil {
 		l.one(req, res, m.Unary, "unary")
 		l.one(req, res, m.Stream, "stream")
+	}
+}
+
+// refusals compiles what calls refuse: a list of texts, of which each that is there is a
+// reason.
+func (l *loader) refusals(n ast.Node, path string, calls ...*Call) {
+	if n == nil {
+		return
+	}
+	c := &compiler{faults: l.faults, vars: slices.Clip(requestVars)}
+	reasons := c.node(n, target{kind: stringKind, list: true}, path)
+	for _, call := range calls {
+		if call != nil {
+			call.refuse = reasons
+		}
 	}
 }
 
@@ -188,7 +214,8 @@ func (l *loader) embed(p pair, call *Call, named bool, n ast.Node) {
 	case !named && n != nil:
 		l.add(n, "embed", "call.embed is missing")
 	case call != nil:
-		parts := l.section(n, "embed", "request", "response")
+		parts := l.section(n, "embed", "refuse", "request", "response")
+		l.refusals(find(parts, "refuse"), "embed.refuse", call)
 		req, res := find(parts, "request"), find(parts, "response")
 		if req == nil || res == nil {
 			l.add(n, "embed", "has to have request and response")
@@ -248,5 +275,7 @@ func (l *loader) plans(n ast.Node, path string, c *Call) *Call {
 
 func (l *loader) request(n ast.Node, call *Call, path string) *node {
 	c := &compiler{faults: l.faults, vars: slices.Clip(requestVars)}
-	return c.node(n, messageTarget(call.Method.Input()), path)
+	out := c.node(n, messageTarget(call.Method.Input()), path)
+	call.prompts = c.prompts
+	return out
 }

@@ -41,8 +41,8 @@ func TestRequest(t *testing.T) {
 func TestAbsent(t *testing.T) {
 	m := xai(t)
 	for body, want := range map[string]string{
-		`{"messages":[]}`: `{"model":"g","messages":[],"tools":[]}`,
-		`{"messages":[],"temperature":0,"n":null,"max_completion_tokens":null,"max_tokens":5}`: `{"model":"g","temperature":0,"maxTokens":5,"messages":[],"tools":[]}`,
+		`{"messages":[]}`: `{"model":"g"}`,
+		`{"messages":[],"temperature":0,"n":null,"max_completion_tokens":null,"max_tokens":5}`: `{"model":"g","temperature":0,"maxTokens":5}`,
 	} {
 		got, err := m.Stream.AppendJSON(nil, &Input{Body: []byte(body), UpstreamModel: "g"})
 		if err != nil || string(got) != want {
@@ -240,7 +240,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := list[0].Unary.AppendJSON(nil, &Input{Body: []byte(`{"messages":[{"role":"user","content":"Hi"}],"temperature":1}`), UpstreamModel: "g"})
-	if want := `{"model":"g","temperature":1,"messages":[{"role":"ROLE_USER","content":[{"text":"Hi"}],"toolCalls":[]}],"tools":[]}`; err != nil || string(got) != want {
+	if want := `{"model":"g","temperature":1,"messages":[{"role":"ROLE_USER","content":[{"text":"Hi"}]}]}`; err != nil || string(got) != want {
 		t.Errorf("%s, %v\nwant %s", got, err, want)
 	}
 }
@@ -271,5 +271,83 @@ func TestLimit(t *testing.T) {
 	_, err = list[0].Unary.AppendMessage(nil, &Input{Body: []byte(`{"l":[` + strings.Repeat("1,", 2000) + `1]}`)})
 	if e, ok := errors.AsType[*Error](err); !ok || !e.Limit {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestRefuse: the first reason that is there is the client's error.
+func TestRefuse(t *testing.T) {
+	const text = `x:
+  call: {unary: xai_api.Chat/GetCompletion, embed: xai_api.Embedder/Embed}
+  refuse:
+    - {$if: =has(req.tools), $then: it has no tools}
+    - $each: m in req.messages
+      $if: =m.role == "robot"
+      value: ="it has no " + m.role
+  request: {model: =upstream_model, user: =prompt}
+  response: {}
+  embed: {refuse: [{$if: =has(req.dimensions), $then: one width}], request: {model: =upstream_model}, response: {}}
+`
+	list, err := load(t, schemaOf(t, "xai.proto"), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := list[0]
+	for body, want := range map[string]string{
+		`{"messages":[]}`: "<nil>",
+		`{"messages":[{"role":"robot"},{"role":"robot"}]}`: "map x: refuse (line 4): it has no robot",
+		`{"messages":[{"role":"robot"}],"tools":[]}`:       "map x: refuse (line 4): it has no tools",
+	} {
+		got, err := m.Unary.AppendJSON(nil, &Input{Body: []byte(body), UpstreamModel: "g"})
+		if fmt.Sprint(err) != want || err == nil && string(got) != `{"model":"g"}` {
+			t.Errorf("%s: %s, %v, want %s", body, got, err, want)
+		}
+	}
+	if _, err := m.Embed.AppendMessage(nil, &Input{Body: []byte(`{"dimensions":1}`)}); err == nil || !strings.HasSuffix(err.Error(), ": one width") {
+		t.Error(err)
+	}
+	if !m.Prompts() || xai(t).Prompts() {
+		t.Error("x uses the prompt, xai does not")
+	}
+	_, err = load(t, schemaOf(t, "xai.proto"), strings.Replace(text, "$then: it has no tools", "$then: 5", 1))
+	if want := "m.yaml:4: refuse[0]: is a string, not 5: put it in quotes"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestQuotedJSON: $json makes a string of what it holds, base64 for bytes.
+func TestQuotedJSON(t *testing.T) {
+	m := invented(t, "text:\n      $each: [m in req.messages, 'p in parts(m.?content)']\n      $if: =m.role != \"system\" && p.type == \"text\"\n      $join: =p.text + \"\\n\"", "text: {$json: {a: =req.?a, l: [1, {b: =req.?b}], s: \"x\", no: {$if: '=false', $then: 1}}}",
+		"raw: =base64(upstream_model)", "raw: {$json: {n: =req.?none}}")
+	got, err := m.Stream.AppendJSON(nil, &Input{Body: []byte(`{"messages":[],"a":"\"","b":2.50}`), UpstreamModel: "g"})
+	want := `{"text":"{\"a\":\"\\\"\",\"l\":[1,{\"b\":2.50}],\"s\":\"x\"}",`
+	if err != nil || !strings.HasPrefix(string(got), want) || strings.Contains(string(got), `"raw"`) {
+		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+	const call = "x:\n  call: {unary: xai_api.Chat/GetCompletion}\n  response: {}\n  request:\n"
+	for text, want := range map[string]string{
+		`    seed: {$json: {a: 1}}`:              `m.yaml:5: request.seed: is an int; $json makes a string`,
+		`    model: {$json: {a: 1}, b: 2}`:       `m.yaml:5: request.model: "b" beside $json: put it inside`,
+		`    model: {$json: {a: 1}, $if: =true}`: `m.yaml:5: request.model: $if does not go with $json`,
+	} {
+		if _, err := load(t, schemaOf(t, "xai.proto"), call+text); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestEmptyLists: a message is not set for a list without elements.
+func TestEmptyLists(t *testing.T) {
+	list, err := load(t, schemaOf(t, "xai.proto"), "x:\n  call: {stream: xai_api.Chat/GetCompletionChunk}\n  response: {}\n  request:\n    stop: [{$if: =has(req.s), $then: =req.s}]\n    messages: {$each: m in req.m, content: {$each: c in req.c, text: =c}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		`{"m":[]}`:                     `{}`,
+		`{"m":[1],"c":[],"s":"e"}`:     `{"stop":["e"],"messages":[{}]}`,
+		`{"m":[1],"c":["a"],"s":null}`: `{"messages":[{"content":[{"text":"a"}]}]}`,
+	} {
+		if got, err := list[0].Stream.AppendJSON(nil, &Input{Body: []byte(body)}); err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v, want %s", body, got, err, want)
+		}
 	}
 }

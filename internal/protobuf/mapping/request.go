@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"sluice/internal/cel"
+	"sluice/internal/jsonscan"
 	"sluice/internal/protobuf"
 )
 
@@ -58,6 +59,7 @@ func (c *Call) build(x *run, in *Input) error {
 	} else {
 		x.env.Set(4, cel.Value{})
 	}
+	x.refuse(c.refuse)
 	there := x.append(c.request)
 	if x.err != nil {
 		return x.err
@@ -66,6 +68,20 @@ func (c *Call) build(x *run, in *Input) error {
 		return errAbsent
 	}
 	return nil
+}
+
+// refuse fails with the first reason not to answer the request, if there is one.
+func (x *run) refuse(reasons *node) {
+	if reasons == nil {
+		return
+	}
+	if list := cel.JSON(x.json(reasons)); list.Kind() == cel.List {
+		it := list.Items(nil)
+		if reason, ok := it.Next(); ok {
+			x.fail(reasons, string(jsonscan.AppendText(nil, reason.Raw())))
+		}
+	}
+	x.out = x.out[:0]
 }
 
 // errAbsent is for a request whose $if does not hold at the top.

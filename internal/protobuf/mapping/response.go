@@ -90,6 +90,8 @@ var (
 type reply struct {
 	root *node
 	sum  bool // usage is of each message, and not of all up to it
+
+	spans bool // floats and bytes are looked up in the message
 }
 
 func (l *loader) response(n ast.Node, call *Call, path, kind string, t target) *reply {
@@ -103,6 +105,7 @@ func (l *loader) response(n ast.Node, call *Call, path, kind string, t target) *
 	}
 	r.root = c.node(n, t, path)
 	r.root.keep = true
+	r.spans = call.embedding && !c.decodes
 	return r
 }
 
@@ -151,7 +154,7 @@ func (r *Reader) Reset() {
 // does. The error is a *protobuf.Error for what is no message, or an *Error.
 func (r *Reader) Read(wire []byte) (*Event, error) {
 	var err error
-	options := protobuf.Options{UseProtoNames: true, Spans: r.call.embedding}
+	options := protobuf.Options{UseProtoNames: true, Spans: r.call.reply.spans}
 	if r.json, err = r.call.received.AppendJSON(r.json[:0], wire, options, protobuf.Limits{}); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"encoding/base64"
 	"errors"
 	"math"
 
@@ -96,11 +97,11 @@ func (x *run) append(n *node) bool {
 		for _, item := range n.items {
 			x.element(item)
 		}
-		x.out, there = append(x.out, ']'), true
+		there = x.endList(n, mark)
 	case opEach:
 		x.out = append(x.out, '[')
 		x.elements(n, 0)
-		x.out, there = append(x.out, ']'), true
+		there = x.endList(n, mark)
 	case opIf:
 		if x.holds(n) {
 			there = x.append(n.then)
@@ -115,6 +116,8 @@ func (x *run) append(n *node) bool {
 		x.out = append(x.out, '"')
 		x.join(n, 0)
 		x.out, there = append(x.out, '"'), true
+	case opJSON:
+		there = x.quoted(n)
 	}
 	if len(x.out) > x.most || !x.env.Spend(len(x.out)-mark) {
 		x.fail(n, "the message is larger than the limit allows")
@@ -124,6 +127,29 @@ func (x *run) append(n *node) bool {
 		x.out = x.out[:mark]
 		return false
 	}
+	return true
+}
+
+// endList ends the list that begins at mark, and reports whether it is there: of a
+// message's field, one without elements is the same as none.
+func (x *run) endList(n *node, mark int) bool {
+	x.out = append(x.out, ']')
+	return n.target.kind == anyKind && !n.target.list || len(x.out) > mark+2
+}
+
+// quoted appends the JSON of n's body as a string or, for bytes, as base64.
+func (x *run) quoted(n *node) bool {
+	mark := len(x.out)
+	if !x.append(n.body) {
+		return false
+	}
+	made := string(x.out[mark:])
+	if n.target.kind == bytesKind {
+		x.out = append(x.out[:mark], '"')
+		x.out = append(base64.StdEncoding.AppendEncode(x.out, []byte(made)), '"')
+		return true
+	}
+	x.out = jsonscan.AppendString(x.out[:mark], made)
 	return true
 }
 

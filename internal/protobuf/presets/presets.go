@@ -36,6 +36,14 @@ func Names() []string {
 	return names
 }
 
+// tokensOnly are services that people look for here, whose messages have the ids of
+// tokens and no text.
+var tokensOnly = map[string]string{ //nolint:gochecknoglobals // a table that nobody writes
+	"vllm-engine":      "vllm.grpc.engine.VllmEngine; vllm has vLLM's service with text",
+	"sglang-scheduler": "sglang.grpc.scheduler.SglangScheduler; sglang has SGLang's service with text",
+	"trtllm":           "trtllm.TrtllmService; triton-vllm shows how a model behind Triton is asked with text",
+}
+
 // Preset is a mapping with its schema, as texts.
 type Preset struct {
 	Name    string
@@ -45,6 +53,9 @@ type Preset struct {
 
 // Get finds a preset. The error for an unknown name names the nearest.
 func Get(name string) (*Preset, error) {
+	if of, ok := tokensOnly[name]; ok {
+		return nil, fmt.Errorf("there is no preset %q: that service takes and gives ids of tokens, which only the model's own tokenizer can make of text (%s)", name, of)
+	}
 	names := Names()
 	if !slices.Contains(names, name) {
 		if near := nearest.Name(name, names); near != "" {

@@ -1,6 +1,9 @@
 package presets
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestLoad: every preset is a mapping of its schema.
 func TestLoad(t *testing.T) {
@@ -15,5 +18,11 @@ func TestLoad(t *testing.T) {
 	_, err := Get("xia")
 	if want := `there is no preset "xia"; did you mean "xai"?`; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := Get("trtllm"); err == nil || !strings.Contains(err.Error(), "ids of tokens") {
+		t.Error(err)
+	}
+	if _, err := Get("nothing like it"); err == nil || !strings.HasSuffix(err.Error(), "known are "+strings.Join(Names(), ", ")) {
+		t.Error(err)
 	}
 }
