@@ -390,6 +390,20 @@ func (c *conversation) readNotes(i int, m *message) int {
 // of gives the texts of a message.
 func (c *conversation) of(m *message) []text { return c.texts[m.from:m.to] }
 
+// mayRefer reports whether a reference in message i may name text of message source, -1 for the
+// instructions. A prompt of the system or a developer says what others are to obey: it does not
+// hang on what stands in text of theirs. The other way round nothing is lent: what a user or a
+// tool says stays theirs, wherever the same words stand.
+func (c *conversation) mayRefer(i, source int) bool {
+	return !c.prompt(i) || source < 0 || c.prompt(source)
+}
+
+// prompt reports whether a message is the system's or a developer's.
+func (c *conversation) prompt(i int) bool {
+	r := c.messages[i].role
+	return r == system || r == developer
+}
+
 // repeats reports whether two messages are the same role and the same text, and nothing else.
 func (c *conversation) repeats(a, b *message) bool {
 	return a.bare && b.bare && a.role == b.role && bytes.Equal(c.textOf(a), c.textOf(b))

@@ -79,7 +79,7 @@ func (x *expander) resolve(i, number int, ref []byte) (said []byte, ok bool) {
 		texts = []text{x.instructions}
 	case r.source == sourceHere && r.last <= number:
 		texts = x.of(&x.messages[i])
-	case r.source > 0 && r.source <= i:
+	case r.source > 0 && r.source <= i && x.mayRefer(i, r.source-1):
 		texts = x.of(&x.messages[r.source-1])
 	}
 	n := r.first - 1

@@ -407,20 +407,6 @@ func (p *plan) extend(source int, t *text, line, from, i int) (k block, ok bool)
 	return k, true
 }
 
-// mayRefer reports whether a reference in message i may name text of message source, -1 for the
-// instructions. A prompt of the system or a developer says what others are to obey: it does not
-// hang on what stands in text of theirs. The other way round nothing is lent: what a user or a
-// tool says stays theirs, wherever the same words stand.
-func (p *plan) mayRefer(i, source int) bool {
-	return !p.prompt(i) || source < 0 || p.prompt(source)
-}
-
-// prompt reports whether a message is the system's or a developer's.
-func (p *plan) prompt(i int) bool {
-	r := p.messages[i].role
-	return r == system || r == developer
-}
-
 // sameLine reports whether two lines, of which neither is a text's last one, are the same.
 func (p *plan) sameLine(a, b int) bool {
 	return bytes.Equal(p.body[p.start(a):p.start(a+1)], p.body[p.start(b):p.start(b+1)])

@@ -283,6 +283,21 @@ func TestPromptsOfTheSystem(t *testing.T) {
 	}
 }
 
+// TestExpandPrompts: what looks like a reference in a prompt of the system, and is one that would
+// not be written there, is its text.
+func TestExpandPrompts(t *testing.T) {
+	text := lines(1, 50)
+	out := messagesOf(t, llm.Chat, newVerifier(t, always(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, []json.RawMessage{say("user", text), say("assistant", text), say("user", "end")})))
+	for role, restored := range map[string]bool{"assistant": true, "system": false, "developer": false} {
+		list := []json.RawMessage{out[0], bytes.Replace(out[1], []byte("assistant"), []byte(role), 1), out[2]}
+		b := body(llm.Chat, list)
+		got, err := Expand(llm.Chat, b, always())
+		if err != nil || bytes.Equal(got, b) == restored {
+			t.Errorf("%s: %v, %s", role, err, got)
+		}
+	}
+}
+
 // TestMostBlocks: a message that repeats many things has references for the first of them.
 func TestMostBlocks(t *testing.T) {
 	var all, again strings.Builder

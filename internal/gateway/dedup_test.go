@@ -116,6 +116,20 @@ func TestDedup(t *testing.T) {
 	if saved, status := ask("sk-plain", "", short); saved != "" || status != "HIT" {
 		t.Errorf("what the same becomes shorter to: %q, %s", saved, status)
 	}
+	wrong, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/chat/completions", strings.NewReader(short))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong.Header = http.Header{"Authorization": {"Bearer sk-plain"}, "X-Sluice-Dedup": {"all"}}
+	resp, err := http.DefaultClient.Do(wrong)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != 400 || !strings.Contains(string(b), "invalid_dedup") {
+		t.Errorf("a mode that there is not: %d %s", resp.StatusCode, b)
+	}
 	_, page := get(t, url+"/metrics")
 	if a, b := testkit.Total(t, page, "sluice_dedup_saved_bytes_total"), testkit.Total(t, page, "sluice_dedup_messages_total"); a < 10_000 || b < 10 {
 		t.Errorf("%d bytes, %d messages", a, b)
