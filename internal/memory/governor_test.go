@@ -44,6 +44,12 @@ func TestFindLimit(t *testing.T) {
 		{"version 2, one above it", map[string]string{
 			"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/memory.max": "max", "sys/fs/cgroup/a/memory.max": "268435456",
 		}, 0, none, Limit{256 << 20, FromGroup}},
+		{"where the kernel begins to take back", map[string]string{
+			"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "536870912", "sys/fs/cgroup/a/memory.high": "268435456", "proc/meminfo": "MemTotal: 9999999 kB",
+		}, 0, none, Limit{256 << 20, FromGroup}},
+		{"nothing taken back before the end", map[string]string{
+			"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "536870912", "sys/fs/cgroup/a/memory.high": "max", "proc/meminfo": "MemTotal: 9999999 kB",
+		}, 0, none, Limit{512 << 20, FromGroup}},
 		{"version 2, seen from outside", map[string]string{"proc/self/cgroup": "0::/../../x", "sys/fs/cgroup/memory.max": "268435456"}, 0, none, Limit{256 << 20, FromGroup}},
 		{"version 1", map[string]string{
 			"proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/docker/1", "sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456",

@@ -35,8 +35,10 @@ func findLimit(root string, configured, runtime int64) Limit {
 	}
 	lower(configured, FromConfig)
 	for _, g := range Groups(root) {
-		if most, ok := readNumber(root + g.Most); ok {
-			lower(most, FromGroup)
+		for _, file := range [...]string{g.Most, g.High} {
+			if n, ok := readNumber(root + file); ok && file != "" {
+				lower(n, FromGroup)
+			}
 		}
 	}
 	if configured == 0 && runtime > 0 && runtime < noLimit {
@@ -50,8 +52,9 @@ func findLimit(root string, configured, runtime int64) Limit {
 }
 
 // Group are the files that say what a control group uses and may use, below the root,
-// in bytes.
-type Group struct{ Used, Most string }
+// in bytes. Above High, which version 2 has, the kernel stops the group's processes again
+// and again until it has taken some back (systemd's MemoryHigh): "" for none.
+type Group struct{ Used, Most, High string }
 
 // Groups lists those of the process's control group and of those above it, of version
 // 2 and of version 1. Within a container their names may be those outside of it; the
@@ -70,15 +73,19 @@ func Groups(root string) (list []Group) {
 			v1 = folder
 		}
 	}
-	for _, version := range [...]struct{ own, top, used, most string }{
-		{v2, top, "/memory.current", "/memory.max"},
-		{v1, top + "/memory", "/memory.usage_in_bytes", "/memory.limit_in_bytes"},
-	} {
-		own := version.own
-		for ; own != "/"; own = path.Dir(own) {
-			list = append(list, Group{version.top + own + version.used, version.top + own + version.most})
+	for ; ; v2 = path.Dir(v2) {
+		at := path.Join(top, v2)
+		list = append(list, Group{at + "/memory.current", at + "/memory.max", at + "/memory.high"})
+		if v2 == "/" {
+			break
 		}
-		list = append(list, Group{version.top + version.used, version.top + version.most})
+	}
+	for ; ; v1 = path.Dir(v1) {
+		at := path.Join(top, "memory", v1)
+		list = append(list, Group{at + "/memory.usage_in_bytes", at + "/memory.limit_in_bytes", ""})
+		if v1 == "/" {
+			break
+		}
 	}
 	return list
 }
