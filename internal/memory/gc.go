@@ -13,6 +13,9 @@ const (
 	normalPercent = 100
 	// leastPercent is what the collector is given at least.
 	leastPercent = 10
+	// quietPercent is what it is given at most while there is little to do: Go takes a
+	// heap for at least 4 MiB at 100, so an idle process would keep as much garbage.
+	quietPercent = 25
 	// storedPercent is what stored replies add to the room for garbage. They hold no
 	// pointers and stay, so collecting more often costs little on their account, while
 	// garbage in proportion to them would double their memory.
@@ -34,6 +37,7 @@ type heap struct {
 	stored int64 // of replies, which hold no pointers
 	rate   int64 // allocated a second
 	limit  int64 // that the runtime may take; math.MaxInt64 for none
+	quiet  bool  // there is little to do
 }
 
 // room is how much garbage there may be before it is collected: as much as is live
@@ -48,7 +52,11 @@ func (h heap) room() int64 {
 // percent is GOGC for that. live may be less than stored, which is newer.
 func (h heap) percent() int {
 	live := max(h.live, leastHeap)
-	return int(max(h.room()*100/live, leastPercent))
+	percent := int(max(h.room()*100/live, leastPercent))
+	if h.quiet {
+		percent = min(percent, quietPercent)
+	}
+	return percent
 }
 
 // collector paces the garbage collector and gives memory back to the system.
@@ -110,7 +118,7 @@ func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
 	if fixed {
 		return
 	}
-	percent := heap{live: c.bytes(heapLive), stored: stored, rate: c.rate, limit: limit}.percent()
+	percent := heap{live: c.bytes(heapLive), stored: stored, rate: c.rate, limit: limit, quiet: c.quiet >= quietLooks}.percent()
 	// A change stops the world for a moment, so small ones are not made.
 	if percent*10 < c.percent*9 || percent*9 > c.percent*10 {
 		debug.SetGCPercent(percent)

@@ -218,6 +218,8 @@ func TestHeap(t *testing.T) {
 		{"a small heap under load", heap{live: 4 * mib, rate: 10 * mib, limit: none}, 250},
 		{"much load", heap{live: 4 * mib, rate: 4000 * mib, limit: none}, 400},
 		{"much load, a low limit", heap{live: 4 * mib, rate: 4000 * mib, limit: 64 * mib}, 200},
+		{"little to do", heap{live: 10 * mib, limit: none, quiet: true}, 25},
+		{"little to do, many stored replies", heap{live: 1034 * mib, stored: 1024 * mib, limit: none, quiet: true}, 15},
 		{"a large heap needs none of that", heap{live: 100 * mib, rate: 10 * mib, limit: none}, 100},
 	} {
 		if got := test.heap.percent(); got != test.want {
