@@ -252,7 +252,7 @@ func (s *soak) judge(ctx context.Context, w io.Writer, flows []flow) error {
 	switch {
 	case s.leak != "" && verdict != "leak":
 		return fmt.Errorf("the leak was not found: the verdict is %s", verdict)
-	case s.leak != "" && !strings.Contains(why, "leaktest"):
+	case s.leak == "file" && !strings.Contains(why, os.DevNull), s.leak != "" && s.leak != "file" && !strings.Contains(why, "leaktest"):
 		return errors.New("the leak was found, and not named")
 	case s.leak != "":
 		fmt.Fprintf(w, "found after %v\n", flows[len(flows)-1].at.Round(time.Second))

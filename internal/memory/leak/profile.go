@@ -129,7 +129,8 @@ func heap() map[stack]int64 {
 	return all
 }
 
-// files counts descriptors by what they are.
+// files counts descriptors by what they are, files by their folder: who opened one the
+// kernel does not say.
 func files() map[string]int64 {
 	const folder = "/proc/self/fd"
 	all := make(map[string]int64)
@@ -144,7 +145,9 @@ func files() map[string]int64 {
 		if err != nil {
 			continue // closed meanwhile
 		}
-		if strings.HasPrefix(to, "/") {
+		if strings.HasPrefix(to, "/dev/") {
+			// Whole: there are few, and their names say what they are.
+		} else if strings.HasPrefix(to, "/") {
 			to = path.Dir(to)
 		} else if kind, _, ok := strings.Cut(to, ":["); ok && kind != "anon_inode" {
 			to = kind // without its number
