@@ -98,9 +98,9 @@ func TestGenerated(t *testing.T) {
 // TestHostile: what is made to be odd or costly keeps the promises too, and its memory is
 // bounded.
 func TestHostile(t *testing.T) {
-	size := 10 << 20
+	size, messages := 10<<20, 10_000
 	if testkit.Race {
-		size = 1 << 20
+		size, messages = 1<<20, 2_000 // the detector takes twenty times as long
 	}
 	near := func(n int) (list []json.RawMessage) {
 		text := lines(1, 60)
@@ -123,9 +123,9 @@ func TestHostile(t *testing.T) {
 	}
 	for name, list := range map[string][]json.RawMessage{
 		"naughty strings":        append(naughty, say("user", "x")),
-		"10,000 short messages":  many(10_000, "user", "ok"),
-		"10,000 prompts":         many(10_000, "system", lines(1, 3)),
-		"10,000 long messages":   many(10_000, "assistant", lines(1, 10)),
+		"many short messages":    many(messages, "user", "ok"),
+		"many prompts":           many(messages, "system", lines(1, 3)),
+		"many long messages":     many(messages, "assistant", lines(1, 10)),
 		"one letter":             {say("user", strings.Repeat("a", size)), say("user", "b")},
 		"one letter, twice":      {say("user", strings.Repeat("a", size/2)), say("user", "b"), say("user", strings.Repeat("a", size/2)), say("user", "c")},
 		"one line, often":        {say("user", strings.Repeat("a line of a log\n", size/16)), say("user", "b")},
