@@ -1,0 +1,187 @@
+package chattemplate
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/testkit"
+)
+
+func read(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// vector is what Jinja makes of a template: vectors.py writes them.
+type vector struct {
+	Name, Template string
+	Chat           json.RawMessage
+	Want           *string
+	Fails          string
+	Raised         bool
+}
+
+func vectors(t testing.TB) (list []vector) {
+	t.Helper()
+	if err := json.Unmarshal(read(t, "vectors.json"), &list); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+var options = Options{BOS: "<s>", EOS: "</s>", Now: time.Date(2024, 7, 6, 5, 4, 3, 0, time.UTC)}
+
+func render(template string, chat []byte) (string, error) {
+	t, err := Parse(template)
+	if err != nil {
+		return "", err
+	}
+	out, err := t.AppendPrompt(nil, chat, options)
+	return string(out), err
+}
+
+// TestVectors: a prompt is what Jinja makes, and what fails there fails here.
+func TestVectors(t *testing.T) {
+	n := 0
+	for _, v := range vectors(t) {
+		got, err := render(v.Template, v.Chat)
+		switch {
+		case v.Want == nil && err == nil:
+			t.Errorf("%s: %s\ngot  %q\nwant an error as %s", v.Name, v.Template, got, v.Fails)
+		case v.Want == nil:
+			if IsRefusal(err) != v.Raised {
+				t.Errorf("%s: %v, want %s", v.Name, err, v.Fails)
+			}
+		case err != nil || got != *v.Want:
+			t.Errorf("%s: %s\ngot  %q, %v\nwant %q", v.Name, v.Template, got, err, *v.Want)
+		}
+		n++
+	}
+	if n < 100 {
+		t.Errorf("only %d vectors", n)
+	}
+}
+
+// TestHostile: whatever a template does, it ends, and says where.
+func TestHostile(t *testing.T) {
+	many := `{"messages":[` + strings.Repeat(`{"role":"user","content":"x"},`, 5000) + `{"role":"user","content":"y"}]}`
+	deep := `{"messages":[],"tools":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`
+	const chat = `{"messages":[{"role":"user","content":"x"}]}`
+	for _, c := range []struct{ template, chat, want string }{
+		{"\n{% for i in range(99999999) %}{% endfor %}", chat, "chat template, line 2: it takes more"},
+		{"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", chat, "chat template, line 1: values or calls are nested too deep"},
+		{"{% for a in messages %}{% for b in messages %}{{ loop.index }}{% endfor %}{% endfor %}", many, "chat template, line 1: it takes more"},
+		{"{% set ns = namespace(s='') %}{% for a in range(100000) %}{% set ns.s = ns.s + '0123456789' %}{% endfor %}", chat, "chat template, line 1: it takes more"},
+		{"{{ 'x' * 999999999999 }}", chat, "chat template, line 1: it takes more memory"},
+		{"{{ ('x' * 1000000).split('x') }}", chat, "chat template, line 1: it takes more"},
+		{"{{ ('x' * 100000).replace('', 'y' * 1000) }}", chat, "chat template, line 1: it takes more memory"},
+		{"{{ [0] * 5 }}", chat, "chat template, line 1: a list * an integer cannot be computed"},
+		{"{{ messages | tojson(indent=2) }}", deep, ""},
+		{"{{ tools }}", deep, "chat template: values or calls are nested too deep"},
+		{strings.Repeat("{% if true %}", 300) + strings.Repeat("{% endif %}", 300), chat, "chat template, line 1: the template is nested too deep"},
+		{"{{ " + strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300) + " }}", chat, "chat template, line 1: the template is nested too deep"},
+		{"{{ 1" + strings.Repeat(" if true else 1", 300) + " }}", chat, "chat template, line 1: the template is nested too deep"},
+		{"{{ " + strings.Repeat("not ", 300) + "1 }}", chat, "chat template, line 1: the template is nested too deep"},
+		{"{{ x" + strings.Repeat(".y", 300) + " }}", chat, "chat template, line 1: the template is nested too deep"},
+		{"{{ 1" + strings.Repeat(" | int", 300) + " }}", chat, "chat template, line 1: the template is nested too deep"},
+		{strings.Repeat("x", 300<<10), chat, "chat template: the template is longer than 256 KiB"},
+		{"a", `{"messages":5}`, "chat template: the request has no list of messages"},
+		{"a", `{"messages":[5]}`, "chat template: messages[0] is no object"},
+		{"a", `{"messages":[{"content":5}]}`, "chat template: messages[0].content is neither a string nor a list"},
+		{"a", `{"messages":[{"content":[{"type":"image_url"}]}]}`, "chat template: messages[0].content[0] is no text, and a prompt has nothing else"},
+		{"{{ raise_exception('Be nice.') }}", chat, "the chat template refuses this chat: Be nice."},
+	} {
+		_, err := render(c.template, []byte(c.chat))
+		if c.want == "" {
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%.80s: %v, want %s", c.template, err, c.want)
+		}
+	}
+}
+
+// TestMessages: what a template gets of the forms that messages have.
+func TestMessages(t *testing.T) {
+	tmpl, err := Parse(`{% for m in messages %}{{ m | tojson }}{% endfor %}{{ tools }}{{ add_generation_prompt }}{{ thinking }}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const chat = `{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+		{"role":"assistant","content":null,"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"b\":1,\"a\":[2.50]}"}},{"function":{"name":"g","arguments":"no JSON"}}]}],
+		"chat_template_kwargs":{"thinking":true,"messages":"of no use","add_generation_prompt":false}}`
+	out, err := tmpl.AppendPrompt([]byte("x"), []byte(chat), Options{})
+	want := `x{"role": "user", "content": "a\nb"}{"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"b": 1, "a": [2.5]}}}, ` +
+		`{"function": {"name": "g", "arguments": "no JSON"}}]}NoneFalseTrue`
+	if err != nil || string(out) != want {
+		t.Errorf("%s, %v\nwant %s", out, err, want)
+	}
+	if out, err := tmpl.AppendPrompt([]byte("x"), []byte(`{}`), Options{}); err == nil || string(out) != "x" {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
+// FuzzTemplate: whatever a template says, it is refused or ends, with a prompt or an
+// error that is the package's own.
+func FuzzTemplate(f *testing.F) {
+	for _, v := range vectors(f) {
+		f.Add(v.Template, []byte(v.Chat))
+	}
+	f.Fuzz(func(t *testing.T, template string, chat []byte) {
+		if jsonscan.Validate(chat, 0) != nil {
+			t.Skip()
+		}
+		p, err := Parse(template)
+		if err == nil {
+			_, err = p.AppendPrompt(nil, chat, options)
+		}
+		if _, ok := err.(*Error); err != nil && !ok {
+			t.Errorf("%T: %v", err, err)
+		}
+	})
+}
+
+// BenchmarkPrompt renders a chat with a tool of about 1.5 kB.
+func BenchmarkPrompt(b *testing.B) {
+	p, err := Parse(string(read(b, "models/qwen.jinja")))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, v := range vectors(b) {
+		if v.Name != "qwen.jinja 2" {
+			continue
+		}
+		var dst []byte
+		b.ReportAllocs()
+		b.SetBytes(int64(len(v.Chat)))
+		for b.Loop() {
+			if dst, err = p.AppendPrompt(dst[:0], v.Chat, options); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestAllocations: what a prompt costs stays within what a chat's values take.
+func TestAllocations(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	p, err := Parse(string(read(t, "models/chatml.jinja")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat := []byte(`{"messages":[{"role":"user","content":"Hello"},{"role":"assistant","content":"Hi"},{"role":"user","content":"Bye"}]}`)
+	dst := make([]byte, 0, 4096)
+	if n := testing.AllocsPerRun(100, func() { dst, _ = p.AppendPrompt(dst[:0], chat, options) }); n > 190 {
+		t.Errorf("%v allocations", n)
+	}
+}
