@@ -297,13 +297,19 @@ func TestRefuse(t *testing.T) {
 		`{"messages":[{"role":"robot"},{"role":"robot"}]}`: "map x: refuse (line 4): it has no robot",
 		`{"messages":[{"role":"robot"}],"tools":[]}`:       "map x: refuse (line 4): it has no tools",
 	} {
-		got, err := m.Unary.AppendJSON(nil, &Input{Body: []byte(body), UpstreamModel: "g"})
-		if fmt.Sprint(err) != want || err == nil && string(got) != `{"model":"g"}` {
+		got, err := m.Unary.AppendJSON(nil, &Input{Body: []byte(body), UpstreamModel: "g", Prompt: []byte("p")})
+		if fmt.Sprint(err) != want || err == nil && string(got) != `{"model":"g","user":"p"}` {
 			t.Errorf("%s: %s, %v, want %s", body, got, err, want)
 		}
 	}
 	if _, err := m.Embed.AppendMessage(nil, &Input{Body: []byte(`{"dimensions":1}`)}); err == nil || !strings.HasSuffix(err.Error(), ": one width") {
 		t.Error(err)
+	}
+	if _, err := m.Unary.AppendJSON(nil, &Input{Body: []byte(`{"messages":[]}`)}); err != errNoPrompt {
+		t.Error(err)
+	}
+	if got, err := m.Unary.AppendJSON(nil, &Input{Body: []byte(`{"prompt":"","messages_":[]}`)}); err == nil || strings.Contains(err.Error(), "template") {
+		t.Errorf("%s, %v", got, err)
 	}
 	if !m.Prompts() || xai(t).Prompts() {
 		t.Error("x uses the prompt, xai does not")

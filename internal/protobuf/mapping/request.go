@@ -59,6 +59,11 @@ func (c *Call) build(x *run, in *Input) error {
 	} else {
 		x.env.Set(4, cel.Value{})
 	}
+	if in.Prompt == nil && c.prompts {
+		if _, chat := jsonscan.Get(in.Body, "messages"); chat {
+			return errNoPrompt
+		}
+	}
 	x.refuse(c.refuse)
 	there := x.append(c.request)
 	if x.err != nil {
@@ -83,6 +88,9 @@ func (x *run) refuse(reasons *node) {
 	}
 	x.out = x.out[:0]
 }
+
+// errNoPrompt is for a chat where the service takes a prompt.
+var errNoPrompt = errors.New("the service takes a prompt, and no chat template makes one of this chat; ask for a completion")
 
 // errAbsent is for a request whose $if does not hold at the top.
 var errAbsent = errors.New("the mapping makes no message of the request")
