@@ -68,7 +68,7 @@ type collector struct {
 	at        time.Time
 	rate      int64     // allocated a second, in bytes; what falls does so slowly
 	quiet     int       // looks since there was much to do
-	freed     bool      // since it became quiet
+	freed     int       // times, since it became quiet
 	forced    time.Time // when a collection was asked for last
 }
 
@@ -99,6 +99,9 @@ const (
 	// system, and worth how much there has to be to give back.
 	quietLooks = 10
 	worth      = 4 << 20
+	// againLooks is how many it has to be so until it is done once more: what the first
+	// collection found in use, stacks and pieces of spans, is free by then.
+	againLooks = 45
 	// forcedEvery is the least time between two collections for the sake of a figure.
 	forcedEvery = 3 * time.Second
 )
@@ -111,7 +114,7 @@ func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
 		rate := int64(float64(allocated-c.allocated) / d)
 		c.rate = max(rate, c.rate*3/4)
 		if c.quiet++; rate > quietRate {
-			c.quiet, c.freed = 0, false
+			c.quiet, c.freed = 0, 0
 		}
 	}
 	c.allocated, c.at = allocated, now
@@ -129,10 +132,10 @@ func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
 // idle reports whether there is little to do, and again or due: a collection then is in
 // nobody's way.
 func (c *collector) idle(due bool) bool {
-	if c.quiet < quietLooks || c.freed && !due {
+	if c.quiet < quietLooks || !due && (c.freed > 1 || c.freed == 1 && c.quiet < againLooks) {
 		return false
 	}
-	c.freed = true
+	c.freed++
 	return true
 }
 

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,7 +75,7 @@ func TestMaintenance(t *testing.T) {
 func TestHeapIsAskedFor(t *testing.T) {
 	g := New(Options{})
 	g.userGC = true
-	g.gc.quiet, g.gc.freed = quietLooks, true
+	g.gc.quiet, g.gc.freed = quietLooks, 1
 	if g.gc.idle(g.collect.Load()) {
 		t.Error("collected for nothing")
 	}
@@ -86,5 +87,19 @@ func TestHeapIsAskedFor(t *testing.T) {
 	}
 	if !g.collect.Load() || !g.gc.idle(true) {
 		t.Error("not collected")
+	}
+}
+
+// After a burst memory goes back to the system twice, and then no more by itself.
+func TestGivesBackAfterABurst(t *testing.T) {
+	var c collector
+	var at []int
+	for c.quiet = range 300 {
+		if c.idle(false) {
+			at = append(at, c.quiet)
+		}
+	}
+	if !slices.Equal(at, []int{quietLooks, againLooks}) {
+		t.Error(at)
 	}
 }
