@@ -35,10 +35,8 @@ func findLimit(root string, configured, runtime int64) Limit {
 	}
 	lower(configured, FromConfig)
 	for _, g := range Groups(root) {
-		for _, file := range [...]string{g.Most, g.High} {
-			if n, ok := readNumber(root + file); ok && file != "" {
-				lower(n, FromGroup)
-			}
+		if n, ok := g.Limit(root); ok {
+			lower(n, FromGroup)
 		}
 	}
 	if configured == 0 && runtime > 0 && runtime < noLimit {
@@ -52,9 +50,38 @@ func findLimit(root string, configured, runtime int64) Limit {
 }
 
 // Group are the files that say what a control group uses and may use, below the root,
-// in bytes. Above High, which version 2 has, the kernel stops the group's processes again
+// in bytes. Above high, which version 2 has, the kernel stops the group's processes again
 // and again until it has taken some back (systemd's MemoryHigh): "" for none.
-type Group struct{ Used, Most, High string }
+type Group struct{ used, most, high, stat string }
+
+// Use is what the group uses without pages of files, which the kernel takes back before
+// it kills anyone.
+func (g Group) Use(root string) (n int64, ok bool) {
+	if n, ok = readNumber(root + g.used); !ok {
+		return 0, false
+	}
+	b, _ := os.ReadFile(root + g.stat)
+	own := map[string]int64{}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch name {
+		case "active_file", "inactive_file", "total_active_file", "total_inactive_file":
+			own[name], _ = strconv.ParseInt(value, 10, 64)
+		}
+	}
+	// Version 1 has totals besides, which include the groups below as what is used does.
+	files := max(own["active_file"]+own["inactive_file"], own["total_active_file"]+own["total_inactive_file"])
+	return max(n-files, 0), true
+}
+
+// Limit is what the group may use, the lower of its limits; ok is false for none.
+func (g Group) Limit(root string) (n int64, ok bool) {
+	n, ok = readNumber(root + g.most)
+	if high, is := readNumber(root + g.high); is && g.high != "" && (!ok || high < n) {
+		return high, true
+	}
+	return n, ok
+}
 
 // Groups lists those of the process's control group and of those above it, of version
 // 2 and of version 1. Within a container their names may be those outside of it; the
@@ -75,14 +102,14 @@ func Groups(root string) (list []Group) {
 	}
 	for ; ; v2 = path.Dir(v2) {
 		at := path.Join(top, v2)
-		list = append(list, Group{at + "/memory.current", at + "/memory.max", at + "/memory.high"})
+		list = append(list, Group{at + "/memory.current", at + "/memory.max", at + "/memory.high", at + "/memory.stat"})
 		if v2 == "/" {
 			break
 		}
 	}
 	for ; ; v1 = path.Dir(v1) {
 		at := path.Join(top, "memory", v1)
-		list = append(list, Group{at + "/memory.usage_in_bytes", at + "/memory.limit_in_bytes", ""})
+		list = append(list, Group{at + "/memory.usage_in_bytes", at + "/memory.limit_in_bytes", "", at + "/memory.stat"})
 		if v1 == "/" {
 			break
 		}

@@ -3,11 +3,8 @@ package process
 import (
 	"fmt"
 	"math"
-	"os"
-	"path"
-	"strconv"
-	"strings"
 
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 )
 
@@ -34,10 +31,13 @@ func nearest(list []allowance) (n *allowance) {
 // Go keeps to by collecting garbage more and more. known is false where no
 // control group tells what is used. p.mu is held.
 func (p *Process) allowances() (list []allowance, known bool) {
-	for _, folder := range p.controlGroups() {
-		used, ok := p.number(folder + "/memory.current")
+	if p.groups == nil { // once: a process stays in its group
+		p.groups = memory.Groups(p.root)
+	}
+	for _, g := range p.groups {
+		used, ok := g.Use(p.root)
 		known = known || ok
-		if most, limited := p.number(folder + "/memory.max"); ok && limited && most > 0 {
+		if most, limited := g.Limit(p.root); ok && limited && most > 0 {
 			list = append(list, allowance{used, most,
 				"Give the container or service more memory, or lower cache.max_bytes or server.max_connections: at the limit the process is killed."})
 		}
@@ -47,27 +47,6 @@ func (p *Process) allowances() (list []allowance, known bool) {
 			"Give it more memory (memory.limit_bytes, GOMEMLIMIT, or the container's), or lower cache.max_bytes or server.max_connections: at the limit garbage is collected all the time."})
 	}
 	return list, known
-}
-
-// controlGroups lists the folders of the process's control group (version 2) and
-// of those above it. They are read once: a process stays in its group.
-func (p *Process) controlGroups() []string {
-	if p.groups != nil {
-		return p.groups
-	}
-	const top = "sys/fs/cgroup"
-	own := "/"
-	b, _ := os.ReadFile(p.root + "proc/self/cgroup") // none is the topmost
-	for line := range strings.Lines(string(b)) {
-		if folder, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			own = path.Clean("/" + folder) // from outside a container it begins with ".."
-		}
-	}
-	for ; own != "/"; own = path.Dir(own) {
-		p.groups = append(p.groups, top+own)
-	}
-	p.groups = append(p.groups, top)
-	return p.groups
 }
 
 // examineMemory compares what is used with what may be.
@@ -84,14 +63,4 @@ func (p *Process) examineMemory(report func(perf.Condition)) {
 		c.Error = fmt.Sprintf("%d of %d MiB are used", n.used>>20, n.most>>20)
 	}
 	report(c)
-}
-
-// number reads a file that holds one; "max" is none.
-func (p *Process) number(name string) (n int64, ok bool) {
-	b, err := os.ReadFile(p.root + name)
-	if err != nil {
-		return 0, false
-	}
-	n, err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n, err == nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/memory"
 	"sluice/internal/perf"
 )
 
@@ -23,9 +24,9 @@ type Process struct {
 	since time.Duration // by the monotonic clock: when the wall clock was seen to jump
 	jump  time.Duration // how far it jumped; 0 for not at all
 
-	available float64   // CPU seconds that there were from the start until
-	counted   time.Time // then
-	groups    []string  // folders of the control group and those above it; nil before the first look
+	available float64        // CPU seconds that there were from the start until
+	counted   time.Time      // then
+	groups    []memory.Group // the control group and those above it; nil before the first look
 	runtime   runtimeFigures
 }
 

@@ -107,6 +107,24 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// Pages of files do not count: the kernel takes them back first. Version 1 tells as much.
+func TestPagesOfFiles(t *testing.T) {
+	for _, files := range []map[string]string{
+		{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.current": "900", "sys/fs/cgroup/memory.max": "1000", "sys/fs/cgroup/memory.high": "800",
+			"sys/fs/cgroup/memory.stat": "anon 300\nactive_file 200\ninactive_file 300\n"},
+		{"proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.usage_in_bytes": "900", "sys/fs/cgroup/memory/memory.limit_in_bytes": "800",
+			"sys/fs/cgroup/memory/memory.stat": "active_file 1\ninactive_file 1\ntotal_active_file 200\ntotal_inactive_file 300\n"},
+	} {
+		m := newMachine(t)
+		for name, text := range files {
+			m.write(name, text)
+		}
+		if got := figuresOf(&Process{root: m.root, start: time.Now()}); got["process_memory_limit_bytes"] != 800 || got["process_memory_used_ratio"] != 0.5 {
+			t.Errorf("%v of %v", got["process_memory_used_ratio"], got["process_memory_limit_bytes"])
+		}
+	}
+}
+
 // GOMEMLIMIT is a limit as well.
 func TestMemoryLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(1 << 20) // below what any program takes
