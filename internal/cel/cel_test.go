@@ -107,7 +107,7 @@ func TestFaults(t *testing.T) {
 		{`"a\qb"`, `unknown escape in a string, at 3 of "\"a\\qb\""`},
 		{`99999999999999999999`, `the number is too large, at 1 of "99999999999999999999"`},
 		{`for`, `"for" is a reserved word, at 1 of "for"`},
-		{`sizes(req)`, `unknown function "sizes"; known are has, base64, double, hex, int, json, list, parse, parts, size, string, tensor, unbase64, unhex, at 1 of "sizes(req)"`},
+		{`sizes(req)`, `unknown function "sizes"; known are has, base64, double, hex, int, json, list, parse, parts, size, string, tensor, turns, unbase64, unhex, at 1 of "sizes(req)"`},
 		{`req.beginsWith("x")`, `unknown function "beginsWith"; known are has, contains, endsWith, size, split, startsWith, at 5 of "req.beginsWith(\"x\")"`},
 		{`size()`, `size takes 1 arguments, a method's first before its point, at 1 of "size()"`},
 		{`has(req)`, `has takes a selection, as has(a.b), at 1 of "has(req)"`},

@@ -44,6 +44,7 @@ var functions = map[string]*function{ //nolint:gochecknoglobals // a table that 
 	"base64":   {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toBase64},
 	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, decodes: true, call: fromBase64},
 	"hex":      {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toHex},
+	"turns":    {args: [][]Kind{{List}}, typ: listType, lifted: true, call: turns},
 	"unhex":    {args: [][]Kind{texts}, typ: stringType, lifted: true, call: fromHex},
 	"tensor":   {args: [][]Kind{{Map}, texts}, typ: listType, lifted: true, decodes: true, call: tensor},
 }

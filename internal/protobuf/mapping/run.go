@@ -27,7 +27,7 @@ const maxKept = 256 << 10
 // reset makes ready for what is made of n bytes of input.
 func (x *run) reset(name string, n int) {
 	x.env.NullIsAbsent = true
-	x.env.Reset(cel.Limits{Steps: cel.DefaultSteps + n, Bytes: 16<<20 + 16*n})
+	x.env.Reset(cel.Limits{Steps: cel.DefaultSteps + n, Bytes: 16<<20 + 64*n})
 	if cap(x.out) > maxKept {
 		x.out = nil
 	}

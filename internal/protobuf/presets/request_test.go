@@ -2,6 +2,7 @@ package presets
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -277,6 +278,23 @@ func TestChoiceOfTool(t *testing.T) {
 		got, err := load(t, name).Unary.AppendJSON(nil, &mapping.Input{Body: []byte(body)})
 		if err != nil || !strings.Contains(string(got), want) {
 			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+}
+
+// TestLongConversation: what an agent's conversation costs grows with its length alone.
+func TestLongConversation(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"messages":[{"role":"user","content":"Go."}`)
+	for i := range 1000 {
+		fmt.Fprintf(&b, `,{"role":"assistant","tool_calls":[{"id":"c%d","type":"function","function":{"name":"read","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c%d","content":"%s"}`, i, i, strings.Repeat("x", 2000))
+	}
+	body := b.String() + "]}"
+	for _, name := range Names() {
+		if c := load(t, name).Stream; c != nil && !load(t, name).Prompts() {
+			if wire, err := request(t, c, body); err != nil || len(wire) < 2_000_000 {
+				t.Errorf("%s: %d bytes, %v", name, len(wire), err)
+			}
 		}
 	}
 }
