@@ -84,7 +84,7 @@ answer them. With nothing configured it serves simulated models.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(c.serveCommand(), c.checkCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.versionCommand())
+	root.AddCommand(c.serveCommand(), c.checkCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.mapCommand(), c.versionCommand())
 	return root
 }
 

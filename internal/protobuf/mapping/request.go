@@ -47,6 +47,12 @@ func (c *Call) AppendJSON(dst []byte, in *Input) ([]byte, error) {
 	return append(dst, x.out...), nil
 }
 
+// AppendReply appends a message of the reply, given as ProtoJSON, as it stands on the
+// wire: for people who try a mapping.
+func (c *Call) AppendReply(dst, json []byte) ([]byte, error) {
+	return c.received.AppendWire(dst, json, protobuf.Options{}, protobuf.Limits{})
+}
+
 func (c *Call) build(x *run, in *Input) error {
 	x.reset(c.mapping, len(in.Body))
 	x.env.Set(0, cel.JSON(in.Body))
