@@ -110,6 +110,7 @@ func Protocols() []upstream.Protocol {
 	return []upstream.Protocol{
 		openai.Protocol(),
 		protobuf.Protocol(),
+		protobuf.ProtocolHTTP(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -170,6 +171,39 @@ func TestMappedService(t *testing.T) {
 		t.Error(m["authorization"], m["x-tenant"], m["accept"])
 	}
 	figure(t, url, `upstream_connections_created_total{protocol="h2",upstream="delphi"} 1`)
+}
+
+// TestMappedOverHTTP: the same service without gRPC, with streams as events.
+func TestMappedOverHTTP(t *testing.T) {
+	whisper := func(words string, end byte) []byte { return append(append([]byte{1<<3 | 2, byte(len(words))}, words...), 3<<3, end) }
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Header.Get("Authorization") != "Bearer of-the-oracle" || !bytes.Contains(body, []byte("Is it so?")) {
+			http.Error(w, "who asks?", http.StatusForbidden)
+			return
+		}
+		switch r.URL.Path {
+		case "/api/oracle.v2.Oracle/Consult":
+			w.Header().Set("Content-Type", "application/x-protobuf")
+			_, _ = w.Write(whisper("It is.", 1))
+		case "/api/murmur":
+			w.Header().Set("Content-Type", "text/event-stream")
+			for _, m := range [][]byte{whisper("It ", 0), whisper("is so.", 1)} {
+				_, _ = fmt.Fprintf(w, "data: %x\n\n", m)
+			}
+		}
+	}))
+	defer srv.Close()
+	_, url := run(t, loadYAML(t, strings.NewReplacer("protocol: grpc", "protocol: protobuf-http", "http://ADDR", srv.URL+"/api").Replace(oracleYAML)+
+		"    paths: {stream: /murmur}\n    stream_reply: sse-hex\n"), io.Discard)
+	status, reply, _ := posted(t, url, "/v1/chat/completions", `{"model":"pythia",`+question+`}`)
+	if status != 200 || !strings.Contains(reply, `"message":{"role":"assistant","content":"It is.","refusal":null},"logprobs":null,"finish_reason":"stop"`) {
+		t.Error(status, reply)
+	}
+	status, reply, _ = posted(t, url, "/v1/chat/completions", `{"model":"pythia","stream":true,"stream_options":{"include_usage":true},`+question+`}`)
+	if want := strings.Replace(murmured, `"prompt_tokens":7,"completion_tokens":4,"total_tokens":11`, `"prompt_tokens":0,"completion_tokens":0,"total_tokens":0`, 1); status != 200 || steady(reply) != want {
+		t.Errorf("%d %s\nwant %s", status, steady(reply), want)
+	}
 }
 
 // TestLeavingStopsTheService: who leaves ends the call, and has the abort call made.

@@ -188,3 +188,26 @@ func OfHTTP(status int) Code {
 		return Unknown
 	}
 }
+
+// ParseStatus reads a google.rpc.Status, which services send as the body of an error. It
+// is false for what has no code.
+func ParseStatus(b []byte) (s *Status, ok bool) {
+	const codeField, messageText = 1, 2
+	s = new(Status)
+	err := fields.Each(b, func(number protowire.Number, field, content []byte) error {
+		switch number {
+		case codeField:
+			if v, is := fields.Varint(field); is {
+				s.Code = Code(min(v, math.MaxInt32))
+			}
+		case messageText:
+			s.Message = strings.ToValidUTF8(string(content), "\ufffd")
+		}
+		return nil
+	})
+	if err != nil || s.Code == OK {
+		return nil, false
+	}
+	s.RetryDelay, s.HasRetryDelay = retryDelay(b)
+	return s, true
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,8 +23,6 @@ const (
 	maxErrorText = 1 << 10
 	// maxErrorDepth bounds the nesting of an error body.
 	maxErrorDepth = 64
-	// maxRetryAfter is the longest wait that is believed.
-	maxRetryAfter = 24 * time.Hour
 )
 
 // failure makes the error of a reply whose status is 400 or above. Of a body
@@ -34,7 +31,7 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	contentType := r.Get("Content-Type")
 	e := &llm.Error{
 		Fault: llm.Answered, Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: llm.CodeUpstream, Upstream: h.name,
-		RetryAfter: retryAfter(r.Header, time.Now()), Advice: advice(r.Get("X-Should-Retry")),
+		RetryAfter: upstream.RetryAfter(r.Header, time.Now()), Advice: advice(r.Get("X-Should-Retry")),
 		// Both say that the request was turned away, not that it failed.
 		Unprocessed: r.Status == 429 || r.Status == 503,
 	}
@@ -135,49 +132,4 @@ func advice(value string) llm.Advice {
 		return llm.DoNotRetry
 	}
 	return llm.NoAdvice
-}
-
-// retryAfter reads how long the upstream asks to wait: Retry-After in seconds
-// or as a date (RFC 9110 section 10.2.3), or OpenAI's Retry-After-Ms, which is
-// finer. It is 0 where there is none that makes sense.
-func retryAfter(header []llm.Field, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	for i := range header {
-		value := strings.Trim(header[i].Value, " \t")
-		switch header[i].Name {
-		case "Retry-After-Ms":
-			if d, ok := number(value, time.Millisecond); ok {
-				return d
-			}
-		case "Retry-After":
-			if d, ok := number(value, time.Second); ok {
-				wait = d
-			} else if at, ok := date(value); ok {
-				wait = min(max(at.Sub(now), 0), maxRetryAfter)
-			}
-		}
-	}
-	return wait
-}
-
-// number reads a count of units, which some upstreams send with a fraction.
-func number(s string, unit time.Duration) (time.Duration, bool) {
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(n >= 0) {
-		return 0, false
-	}
-	if n > float64(maxRetryAfter/unit) {
-		return maxRetryAfter, true
-	}
-	return time.Duration(n * float64(unit)), true
-}
-
-// date reads a date in one of the three forms of RFC 9110 section 5.6.7.
-func date(s string) (time.Time, bool) {
-	for _, layout := range [...]string{"Mon, 02 Jan 2006 15:04:05 GMT", time.RFC850, time.ANSIC} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, true
-		}
-	}
-	return time.Time{}, false
 }

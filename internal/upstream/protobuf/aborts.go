@@ -8,7 +8,6 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
-	"sluice/internal/protobuf/mapping"
 )
 
 const (
@@ -39,10 +38,9 @@ func newAborts(r *rpcs) *aborts {
 	return a
 }
 
-// send has a message sent. It waits for nothing. Where there is no call, or no message,
-// it does nothing.
-func (a *aborts) send(call *mapping.Call, message []byte) {
-	if call == nil || message == nil {
+// send has a message sent. It waits for nothing. Where there is none it does nothing.
+func (a *aborts) send(path string, message []byte) {
+	if message == nil {
 		return
 	}
 	a.mu.Lock()
@@ -53,7 +51,7 @@ func (a *aborts) send(call *mapping.Call, message []byte) {
 	}
 	a.running++
 	a.all.Go(func() {
-		if err := a.make(call.Path(), message); err != nil {
+		if err := a.make(path, message); err != nil {
 			a.failed.Add(1)
 		} else {
 			a.sent.Add(1)

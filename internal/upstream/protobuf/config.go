@@ -74,6 +74,63 @@ func Protocol() upstream.Protocol {
 	}}
 }
 
+// HTTP are the keys of the protocol protobuf-http.
+type HTTP struct {
+	Config `yaml:",inline"`
+
+	// Paths are those of the calls, below base_url; where one is empty it is
+	// "/package.Service/Method".
+	Paths Paths `yaml:"paths"`
+
+	// UnaryReply and StreamReply are how the messages of a reply are carried, one of
+	// binary, delimited, sse-base64 and sse-hex: a body that is one message; each with
+	// its length as a varint before it; the data of server-sent events. It is never
+	// guessed: a text in base64 can be one in hex too.
+	UnaryReply  string `yaml:"unary_reply"`
+	StreamReply string `yaml:"stream_reply"`
+}
+
+// Paths are where the calls of a mapping are made.
+type Paths struct {
+	Unary  string `yaml:"unary"`
+	Stream string `yaml:"stream"`
+	Embed  string `yaml:"embed"`
+	Abort  string `yaml:"abort"`
+}
+
+// ProtocolHTTP is protobuf over HTTP, without gRPC, as an upstream's entry names it.
+func ProtocolHTTP() upstream.Protocol {
+	return upstream.Protocol{Name: "protobuf-http", Settings: func() upstream.Settings {
+		return &HTTP{Config: defaults(), UnaryReply: formBinary, StreamReply: formDelimited}
+	}}
+}
+
+// Validate reports every fault at once, each as "key: what is wrong".
+func (c *HTTP) Validate() error {
+	faults := []error{c.Config.Validate()}
+	for _, one := range []struct{ key, value string }{{"unary_reply", c.UnaryReply}, {"stream_reply", c.StreamReply}} {
+		if !slices.Contains(forms, one.value) {
+			faults = append(faults, fmt.Errorf("%s: %q is none of %s", one.key, one.value, strings.Join(forms, ", ")))
+		}
+	}
+	for _, one := range []struct{ key, value string }{{"unary", c.Paths.Unary}, {"stream", c.Paths.Stream}, {"embed", c.Paths.Embed}, {"abort", c.Paths.Abort}} {
+		if u, err := url.Parse(one.value); err != nil || one.value != "" && (one.value[0] != '/' || u.Host != "" || u.Fragment != "" || u.RequestURI() != one.value) {
+			faults = append(faults, fmt.Errorf("paths.%s: %q is no path, as /v1/chat, with what has to be escaped in it escaped", one.key, one.value))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Handler implements upstream.Settings.
+func (c *HTTP) Handler(s upstream.Setup) (llm.Handler, error) {
+	r, err := c.rpcs(s)
+	if err != nil {
+		return nil, err
+	}
+	r.http = &plain{unary: c.UnaryReply, stream: c.StreamReply}
+	return newHandler(c.Config, c.Paths, r, s)
+}
+
 func defaults() Config { return Config{MaxMessageBytes: 4 << 20} }
 
 // Validate reports every fault at once, each as "key: what is wrong".
@@ -87,16 +144,24 @@ func (c *GRPC) Validate() error {
 
 // Handler implements upstream.Settings.
 func (c *GRPC) Handler(s upstream.Setup) (llm.Handler, error) {
+	r, err := c.rpcs(s)
+	if err != nil {
+		return nil, err
+	}
+	r.gzip = c.Compression == codingGzip
+	return newHandler(c.Config, Paths{}, r, s)
+}
+
+// rpcs makes what makes the calls.
+func (c *Config) rpcs(s upstream.Setup) (*rpcs, error) {
 	base, err := c.Base()
 	if err != nil {
 		return nil, err
 	}
-	r := &rpcs{
+	return &rpcs{
 		name: s.Name, client: s.Client, most: c.MaxMessageBytes, header: credentials.Fields(c.APIKey, c.Headers),
-		base: strings.TrimRight(base.EscapedPath(), "/"), gzip: c.Compression == codingGzip,
-		secrets: credentials.Of(c.APIKey, c.Headers, base),
-	}
-	return newHandler(c.Config, r, s)
+		base: strings.TrimRight(base.EscapedPath(), "/"), secrets: credentials.Of(c.APIKey, c.Headers, base),
+	}, nil
 }
 
 // Base implements upstream.Settings.

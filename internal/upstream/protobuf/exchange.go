@@ -118,7 +118,7 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 		return err
 	}
 	if s.abort != nil {
-		if x.abort, err = s.abort.AppendMessage(nil, &in); err != nil {
+		if x.abort, err = s.abort.AppendMessage([]byte{}, &in); err != nil {
 			return x.of.unmappable(err)
 		}
 	}
@@ -129,7 +129,7 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 func (x *exchange) ask(ctx context.Context, req *llm.Request) (err error) {
 	x.begun = time.Now()
 	streams := x.method.Method.IsStreamingServer()
-	x.call, err = x.of.rpcs.begin(ctx, x.method.Path(), x.message.B, passed(req), streams, req.Urgency)
+	x.call, err = x.of.rpcs.begin(ctx, x.method.path, x.message.B, passed(req), streams, req.Urgency)
 	if err != nil {
 		return err
 	}
@@ -288,22 +288,23 @@ func (x *exchange) relay(out llm.Sink) error {
 	for {
 		x.await()
 		message, err := x.call.next()
-		if err == io.EOF { //nolint:errorlint // next returns it so
-			return x.finish(out)
-		}
-		if err != nil {
-			return err
-		}
 		x.observe()
-		for err = x.chunk(message); err == nil && len(x.text.B) < fewEvents && x.call.ready(); err = x.chunk(message) {
-			if message, err = x.call.next(); err != nil {
+		for err == nil {
+			if err = x.chunk(message); err != nil || len(x.text.B) >= fewEvents || !x.call.ready() {
 				break
 			}
+			message, err = x.call.next()
 		}
-		if sent := x.send(out); sent != nil || err != nil {
-			if err == nil || sent != nil && unfinished(err) {
-				return sent
-			}
+		switch {
+		case err == io.EOF: //nolint:errorlint // next returns it so
+			return x.finish(out)
+		case err != nil && !x.started:
+			return err // nothing has gone out, so the request may go elsewhere
+		}
+		if sent := x.send(out); err == nil {
+			err = sent
+		}
+		if err != nil {
 			return err
 		}
 		x.pace()

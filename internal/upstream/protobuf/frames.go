@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"sluice/internal/grpc"
 	"sluice/internal/memory"
 )
@@ -22,9 +24,12 @@ func appendFrameHead(dst []byte, n int, compressed bool) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, flag), uint32(n))
 }
 
-// frames cuts what comes into messages. A message that came in one piece is not copied.
+// frames is a cutter of messages that stand one after the other, each with its length
+// before it: as gRPC has it, or as a varint. A message that came in one piece is not
+// copied.
 type frames struct {
 	most    int    // bytes of a message
+	varint  bool   // that is before each of them, and nothing else
 	coding  string // of those that are compressed: Grpc-Encoding
 	buffers *memory.Buffers
 
@@ -33,10 +38,6 @@ type frames struct {
 	over bool           // held was given away as a message
 }
 
-// next gives the next message, which is valid until it is called again. More is read with
-// read, whose bytes are valid as long as that. It returns io.EOF where read does between
-// two messages, and io.ErrUnexpectedEOF within one. Errors that are not read's are a
-// *grpc.Status, or an *llm.Error where memory is lacking.
 func (f *frames) next(read func() ([]byte, error)) ([]byte, error) {
 	if f.over {
 		f.drop()
@@ -62,61 +63,77 @@ func (f *frames) cut() (message []byte, ok bool, err error) {
 		return nil, false, nil
 	}
 	if f.held == nil {
-		size, err := f.size(f.rest)
+		head, size, err := f.size(f.rest)
 		switch {
 		case err != nil:
 			return nil, false, err
-		case size < 0 || len(f.rest) < size:
+		case head == 0 || len(f.rest) < size:
 			return nil, false, f.keep(len(f.rest))
 		}
 		frame := f.rest[:size]
 		f.rest = f.rest[size:]
-		return f.open(frame)
+		return f.open(frame, head)
 	}
-	if missing := frameHead - len(f.held.B); missing > 0 {
-		if err := f.keep(min(missing, len(f.rest))); err != nil {
+	head, size, err := f.size(f.held.B)
+	for ; err == nil && head == 0 && len(f.rest) > 0; head, size, err = f.size(f.held.B) {
+		if err := f.keep(1); err != nil {
 			return nil, false, err
 		}
 	}
-	size, err := f.size(f.held.B)
-	if err != nil || size < 0 {
+	if err != nil || head == 0 {
 		return nil, false, err
 	}
 	if err := f.keep(min(size-len(f.held.B), len(f.rest))); err != nil || len(f.held.B) < size {
 		return nil, false, err
 	}
 	f.over = true
-	return f.open(f.held.B)
+	return f.open(f.held.B, head)
 }
 
-// ready reports whether a whole message has come behind the last one.
 func (f *frames) ready() bool {
 	if f.held != nil && !f.over {
 		return false
 	}
-	size, err := f.size(f.rest)
-	return err == nil && size >= 0 && len(f.rest) >= size
+	head, size, err := f.size(f.rest)
+	return err == nil && head > 0 && len(f.rest) >= size
 }
 
-// size is how many bytes a frame has, as its head says; -1 where that has not come.
-func (f *frames) size(b []byte) (int, error) {
-	if len(b) < frameHead {
-		return -1, nil
+// size is how many bytes a frame has, as its head says, and how many of them that is; 0
+// where it has not come.
+func (f *frames) size(b []byte) (head, size int, err error) {
+	n := uint64(0)
+	switch {
+	case f.varint:
+		v, k := protowire.ConsumeVarint(b)
+		if k < 0 && len(b) >= binary.MaxVarintLen64 {
+			return 0, 0, &grpc.Status{Code: grpc.Internal, Message: "a message's length is no varint"}
+		}
+		if k < 0 {
+			return 0, 0, nil
+		}
+		head, n = k, v
+	case len(b) < frameHead:
+		return 0, 0, nil
+	case b[0] > 1:
+		return 0, 0, &grpc.Status{Code: grpc.Internal, Message: fmt.Sprintf("a message begins with %d", b[0])}
+	default:
+		head, n = frameHead, uint64(binary.BigEndian.Uint32(b[1:]))
 	}
-	if b[0] > 1 {
-		return 0, &grpc.Status{Code: grpc.Internal, Message: fmt.Sprintf("a message begins with %d", b[0])}
+	if n > uint64(f.most) {
+		return 0, 0, larger(n, f.most)
 	}
-	n := int64(binary.BigEndian.Uint32(b[1:]))
-	if n > int64(f.most) {
-		return 0, &grpc.Status{Code: grpc.ResourceExhausted, Message: fmt.Sprintf("a message of the reply has %d bytes, of which %d are taken", n, f.most)}
-	}
-	return frameHead + int(n), nil
+	return head, head + int(n), nil
+}
+
+// larger is the error of a message that has more bytes than are taken.
+func larger(n uint64, most int) error {
+	return &grpc.Status{Code: grpc.ResourceExhausted, Message: fmt.Sprintf("a message of the reply has %d bytes, of which %d are taken", n, most)}
 }
 
 // open gives the message of a frame.
-func (f *frames) open(frame []byte) (message []byte, ok bool, err error) {
-	message = frame[frameHead:]
-	if frame[0] == 1 {
+func (f *frames) open(frame []byte, head int) (message []byte, ok bool, err error) {
+	message = frame[head:]
+	if !f.varint && frame[0] == 1 {
 		if message, err = grpc.Decompress(message, f.coding, f.most); err != nil {
 			return nil, false, err
 		}
@@ -146,15 +163,18 @@ func (f *frames) keep(n int) error {
 	return nil
 }
 
-// retain makes the message that next gave last outlive the next call of it. The buffer is
-// the caller's.
 func (f *frames) retain(message []byte) (*memory.Buffer, []byte, error) {
 	if f.over {
 		b := f.held
 		f.held, f.over = nil, false
 		return b, message, nil
 	}
-	b, err := f.buffers.Get(len(message))
+	return copied(f.buffers, message)
+}
+
+// copied gives a copy of a message in a buffer of its own.
+func copied(buffers *memory.Buffers, message []byte) (*memory.Buffer, []byte, error) {
+	b, err := buffers.Get(len(message))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,7 +182,6 @@ func (f *frames) retain(message []byte) (*memory.Buffer, []byte, error) {
 	return b, b.B, nil
 }
 
-// drop gives back what is held.
 func (f *frames) drop() {
 	f.buffers.Put(f.held)
 	f.held, f.over = nil, false

@@ -35,11 +35,11 @@ type Handler struct {
 	exchanges sync.Pool     // of *exchange
 }
 
-func newHandler(cfg Config, r *rpcs, s upstream.Setup) (*Handler, error) {
+func newHandler(cfg Config, paths Paths, r *rpcs, s upstream.Setup) (*Handler, error) {
 	if err := s.Stream.Validate(); err != nil {
 		return nil, fmt.Errorf("check stream: %w", err)
 	}
-	from, err := newSource(cfg, s.Name)
+	from, err := newSource(cfg, paths, s.Name)
 	if err != nil {
 		return nil, fmt.Errorf("load upstream %s: %w", s.Name, err)
 	}
@@ -85,7 +85,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 		err = x.answer(out)
 	}
 	if err != nil && unfinished(err) {
-		h.aborts.send(s.abort, x.abort)
+		h.aborts.send(s.abortPath, x.abort)
 	}
 	return llm.After(err, x.queued, 0, 0)
 }

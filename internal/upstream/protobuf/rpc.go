@@ -24,6 +24,7 @@ type rpcs struct {
 	base   string      // escaped path before those of the methods
 	most   int         // bytes of a message of a reply
 	gzip   bool        // messages are sent compressed
+	http   *plain      // how they are carried without gRPC; nil for gRPC
 
 	secrets *credentials.Secrets // that no client may see; nil for none
 }
@@ -32,16 +33,35 @@ type rpcs struct {
 type rpc struct {
 	of     *rpcs
 	reply  *upstream.Reply
-	frames frames
+	cutter cutter
 	some   bool           // a message has come
 	whole  *memory.Buffer // what one gave; nil for nothing
 	ended  error          // how it ended; nil while it goes on
+}
+
+// cutter cuts what comes into messages.
+type cutter interface {
+	// next gives the next message, which is valid until it is called again. More is read
+	// with read, whose bytes are valid as long as that. It returns io.EOF where read does
+	// between two messages, and io.ErrUnexpectedEOF within one. Errors that are not
+	// read's are a *grpc.Status, or an *llm.Error where memory is lacking.
+	next(read func() ([]byte, error)) ([]byte, error)
+	// ready reports whether a whole message has come behind the last one.
+	ready() bool
+	// retain makes the message that next gave last outlive the next call of it. The
+	// buffer is the caller's.
+	retain(message []byte) (*memory.Buffer, []byte, error)
+	// drop gives back what is held.
+	drop()
 }
 
 // begin makes a call and waits for the head of its reply. method is as
 // "/package.Service/Method"; message must not change before the call is closed. metadata
 // goes with it beside the upstream's own. Its errors are as those of next.
 func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadata []llm.Field, stream bool, u llm.Urgency) (*rpc, error) {
+	if r.http != nil {
+		return r.beginPlain(ctx, method, message, metadata, stream, u)
+	}
 	call := upstream.Call{
 		Method: "POST", Target: r.base + method, Trailers: true, Stream: stream, Urgency: u,
 		Header: append(r.fields(metadata, 4),
@@ -63,7 +83,7 @@ func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadat
 	if err != nil {
 		return nil, err
 	}
-	c := &rpc{of: r, reply: reply, frames: frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
+	c := &rpc{of: r, reply: reply, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
 	if err := c.refusal(); err != nil {
 		c.close()
 		return nil, err
@@ -114,7 +134,7 @@ func (c *rpc) next() ([]byte, error) {
 	if c.ended != nil {
 		return nil, c.ended
 	}
-	message, err := c.frames.next(c.reply.Next)
+	message, err := c.cutter.next(c.reply.Next)
 	if err == nil {
 		c.some = true
 		return message, nil
@@ -124,10 +144,13 @@ func (c *rpc) next() ([]byte, error) {
 }
 
 // ready reports whether next gives a message at once, of what has come.
-func (c *rpc) ready() bool { return c.ended == nil && c.frames.ready() }
+func (c *rpc) ready() bool { return c.ended == nil && c.cutter.ready() }
 
 // ending says how the call ended whose messages ended with err.
 func (c *rpc) ending(err error) error {
+	if c.of.http != nil && err == io.EOF { //nolint:errorlint // frames.next returns it so
+		return c.plainEnd()
+	}
 	switch {
 	case err == io.ErrUnexpectedEOF, err == io.EOF && c.trailer(grpc.StatusField) == "": //nolint:errorlint // frames.next returns them so
 		return llm.UpstreamError(c.of.name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its reply early.", err)
@@ -164,7 +187,7 @@ func (c *rpc) one() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.whole, message, err = c.frames.retain(message); err != nil {
+	if c.whole, message, err = c.cutter.retain(message); err != nil {
 		return nil, err
 	}
 	switch _, err := c.next(); {
@@ -179,7 +202,7 @@ func (c *rpc) one() ([]byte, error) {
 // close ends the call, whatever there still was to come.
 func (c *rpc) close() {
 	c.reply.Close()
-	c.frames.drop()
+	c.cutter.drop()
 	c.of.client.Buffers().Put(c.whole)
 	c.whole = nil
 }

@@ -111,8 +111,13 @@ func connect(t *testing.T) *rpcs {
 
 func callerOf(t *testing.T, addr string) *rpcs {
 	t.Helper()
+	return &rpcs{name: "up", client: clientOf(t, addr, true), most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}}
+}
+
+func clientOf(t *testing.T, addr string, h2 bool) *upstream.Client {
+	t.Helper()
 	cfg := upstream.Default()
-	cfg.H2C, cfg.WarmConnections = true, 0
+	cfg.H2C, cfg.WarmConnections = h2, 0
 	g := memory.New(memory.Options{})
 	g.Budget.Resize(64 << 20)
 	c, err := upstream.New(cfg, upstream.Options{Name: "up", BaseURL: &url.URL{Scheme: "http", Host: addr}, Buffers: &g.Buffers})
@@ -123,7 +128,7 @@ func callerOf(t *testing.T, addr string) *rpcs {
 		c.Close()
 		testkit.Until(t, "all buffers are given back", func() bool { return g.Budget.Used() == 0 })
 	})
-	return &rpcs{name: "up", client: c, most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}}
+	return c
 }
 
 const testService = "/grpc.testing.TestService/"

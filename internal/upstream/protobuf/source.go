@@ -1,6 +1,7 @@
 package protobuf
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"sync"
@@ -16,28 +17,35 @@ import (
 type service struct {
 	unary, stream, embed *method
 	abort                *mapping.Call
+	abortPath            string
 }
 
 // method is a call with readers for its replies.
 type method struct {
 	*mapping.Call
+	path    string
 	readers sync.Pool // of *mapping.Reader
 }
 
-func newService(m *mapping.Mapping) *service {
-	of := func(c *mapping.Call) *method {
+func newService(m *mapping.Mapping, p Paths) *service {
+	of := func(c *mapping.Call, path string) *method {
 		if c == nil {
 			return nil
 		}
-		return &method{Call: c, readers: sync.Pool{New: func() any { return c.NewReader() }}}
+		return &method{Call: c, path: cmp.Or(path, c.Path()), readers: sync.Pool{New: func() any { return c.NewReader() }}}
 	}
-	return &service{unary: of(m.Unary), stream: of(m.Stream), embed: of(m.Embed), abort: m.Abort}
+	s := &service{unary: of(m.Unary, p.Unary), stream: of(m.Stream, p.Stream), embed: of(m.Embed, p.Embed), abort: m.Abort}
+	if m.Abort != nil {
+		s.abortPath = cmp.Or(p.Abort, m.Abort.Path())
+	}
+	return s
 }
 
 // source gives the service of an upstream. One whose schema the upstream tells is asked
 // for it when it is first needed, and again after Renew.
 type source struct {
 	cfg    Config
+	paths  Paths
 	name   string
 	header map[string]string // that goes with the question
 
@@ -53,8 +61,8 @@ type source struct {
 const askAgain = 5 * time.Second
 
 // newSource makes the source of the upstream called name.
-func newSource(cfg Config, name string) (*source, error) {
-	s := &source{cfg: cfg, name: name, header: make(map[string]string)}
+func newSource(cfg Config, paths Paths, name string) (*source, error) {
+	s := &source{cfg: cfg, paths: paths, name: name, header: make(map[string]string)}
 	if cfg.reflects() {
 		for k, v := range cfg.Headers {
 			s.header[k] = v
@@ -79,7 +87,7 @@ func newSource(cfg Config, name string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.now.Store(newService(m))
+	s.now.Store(newService(m, s.paths))
 	s.cfg.Text, s.cfg.Descriptors = "", "" // the configuration has them
 	return s, nil
 }
@@ -137,7 +145,7 @@ func (s *source) ask(ctx context.Context) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newService(m), nil
+	return newService(m, s.paths), nil
 }
 
 // renew has the upstream asked for its schema again, where it tells it.

@@ -33,7 +33,7 @@ func (c *Config) Try(ctx context.Context, name string, body []byte) (*Trial, err
 	if err := jsonscan.Validate(body, 0); err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
-	from, err := newSource(*c, name)
+	from, err := newSource(*c, Paths{}, name)
 	if err != nil {
 		return nil, err
 	}

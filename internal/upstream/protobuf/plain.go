@@ -1,0 +1,333 @@
+package protobuf
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sluice/internal/grpc"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+	"sluice/internal/sse"
+	"sluice/internal/upstream"
+)
+
+// plain is how messages are carried over HTTP without gRPC.
+type plain struct {
+	unary, stream string // one of forms
+}
+
+// How the messages of a reply are carried.
+const (
+	formBinary    = "binary"
+	formDelimited = "delimited"
+	formBase64    = "sse-base64"
+	formHex       = "sse-hex"
+)
+
+var forms = []string{formBinary, formDelimited, formBase64, formHex} //nolint:gochecknoglobals // a table that nobody writes
+
+const (
+	protobufType = "application/x-protobuf"
+	eventsType   = "text/event-stream"
+	// maxErrorBody bounds what is read of the body of an error, in bytes, and
+	// errorBodyTimeout the wait for each piece of it.
+	maxErrorBody     = 64 << 10
+	errorBodyTimeout = 5 * time.Second
+)
+
+// beginPlain is begin without gRPC.
+func (r *rpcs) beginPlain(ctx context.Context, path string, message []byte, metadata []llm.Field, stream bool, u llm.Urgency) (*rpc, error) {
+	form, accept := r.http.unary, protobufType
+	if stream {
+		form = r.http.stream
+	}
+	events := form == formBase64 || form == formHex
+	if events {
+		accept = eventsType
+	}
+	reply, err := r.client.Do(ctx, &upstream.Call{
+		Method: "POST", Target: r.base + path, Stream: stream, Urgency: u, Body: [3][]byte{message},
+		Header: append(r.fields(metadata, 2), llm.Field{Name: "Content-Type", Value: protobufType}, llm.Field{Name: "Accept", Value: accept}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &rpc{of: r, reply: reply}
+	switch buffers := r.client.Buffers(); form {
+	case formBinary:
+		c.cutter = &lone{most: r.most, buffers: buffers}
+	case formDelimited:
+		c.cutter = &frames{varint: true, most: r.most, buffers: buffers}
+	default:
+		c.cutter = newEvents(form == formHex, r.most, buffers)
+	}
+	if err := c.plainRefusal(events); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// plainRefusal says what a reply stands for that has no messages.
+func (c *rpc) plainRefusal(events bool) error {
+	kind, _, _ := strings.Cut(strings.ToLower(c.reply.Get("Content-Type")), ";")
+	kind = strings.TrimSpace(kind)
+	switch status := c.reply.Status; {
+	case status >= 400:
+		return c.answered(kind)
+	case status >= 300:
+		return llm.UpstreamError(c.of.name, llm.Unusable, 502, "upstream_redirect",
+			"Upstream %s answered with a redirection, which is not followed. Its base_url or a path may be wrong.", fmt.Errorf("status %d", status))
+	case kind != "" && (kind == eventsType) != events || strings.HasPrefix(kind, "text/") && kind != eventsType || kind == "application/json":
+		return c.of.malformed("no_protobuf", "does not answer in the form that unary_reply and stream_reply say. One of them or its address may be wrong.", "content type "+kind)
+	}
+	return nil
+}
+
+// answered makes the error of a reply whose status is 400 or above.
+func (c *rpc) answered(kind string) error {
+	r := c.reply
+	e := &llm.Error{
+		Fault: llm.Answered, Status: min(r.Status, 599), Type: llm.TypeOf(r.Status), Code: llm.CodeUpstream, Upstream: c.of.name,
+		RetryAfter: upstream.RetryAfter(r.Header, time.Now()),
+		// Both say that the request was turned away, not that it failed.
+		Unprocessed: r.Status == 429 || r.Status == 503,
+	}
+	body, err := c.errorBody()
+	e.Err = err
+	if s, ok := grpc.ParseStatus(body); ok && strings.HasSuffix(kind, "protobuf") {
+		e.Code, e.Message = codeOf(s.Code), s.Message
+		if s.HasRetryDelay {
+			e.RetryAfter = s.RetryDelay
+		}
+	} else {
+		e.Message = spoken(body, kind)
+	}
+	e.Message = clip(c.of.secrets.RedactField(e.Message))
+	if e.Message == "" {
+		e.Message = fmt.Sprintf("Upstream `%s` answered with status %d and no explanation.", c.of.name, r.Status)
+	}
+	return e
+}
+
+// errorBody reads the body of an error.
+func (c *rpc) errorBody() (body []byte, err error) {
+	c.reply.SetIdleTimeout(errorBodyTimeout)
+	for len(body) < maxErrorBody {
+		piece, err := c.reply.Next()
+		if err == io.EOF { //nolint:errorlint // Next returns it so
+			return body, nil
+		}
+		if err != nil {
+			return body, err
+		}
+		body = append(body, piece...)
+	}
+	return body, nil
+}
+
+// spoken gives what an error's body says in JSON or in plain text. A page says nothing.
+func spoken(body []byte, kind string) string {
+	if jsonscan.Validate(body, 64) == nil {
+		for _, path := range [...][]string{{"error", "message"}, {"message"}, {"error"}, {"detail"}} {
+			if v, ok := jsonscan.Get(body, path...); ok && body[v.Start] == '"' {
+				if s, err := jsonscan.String(body[v.Start:v.End]); err == nil {
+					return s
+				}
+			}
+		}
+		return ""
+	}
+	if kind != "text/plain" || !utf8.Valid(body) {
+		return ""
+	}
+	return strings.TrimSpace(string(body))
+}
+
+// plainEnd says how a reply ended whose body came to an end between two messages: well,
+// unless that cannot be told from a cut.
+func (c *rpc) plainEnd() error {
+	e, sure := c.cutter.(*events)
+	if _, one := c.cutter.(*lone); one || sure && e.done || !c.reply.CloseDelimited {
+		return io.EOF
+	}
+	return llm.UpstreamError(c.of.name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its reply without saying that it is whole.", nil)
+}
+
+// lone is a cutter of what is one message.
+type lone struct {
+	most    int
+	buffers *memory.Buffers
+
+	held *memory.Buffer
+	over bool
+}
+
+func (l *lone) next(read func() ([]byte, error)) (_ []byte, err error) {
+	if l.over {
+		return nil, io.EOF
+	}
+	if l.held, err = l.buffers.Get(0); err != nil {
+		return nil, err
+	}
+	for {
+		piece, err := read()
+		if err == io.EOF { //nolint:errorlint // read returns it so
+			l.over = true
+			return l.held.B, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if all := len(l.held.B) + len(piece); all > l.most {
+			return nil, larger(uint64(all), l.most)
+		} else if all > cap(l.held.B) {
+			if l.held, err = l.buffers.Grow(l.held, max(all, 2*len(l.held.B))); err != nil {
+				return nil, err
+			}
+		}
+		l.held.B = append(l.held.B, piece...)
+	}
+}
+
+func (l *lone) ready() bool { return false }
+
+func (l *lone) retain(message []byte) (*memory.Buffer, []byte, error) {
+	b := l.held
+	l.held = nil
+	return b, message, nil
+}
+
+func (l *lone) drop() {
+	l.buffers.Put(l.held)
+	l.held = nil
+}
+
+// events is a cutter of messages that are the data of server-sent events.
+type events struct {
+	hex      bool
+	most     int
+	buffers  *memory.Buffers
+	splitter sse.Splitter
+	reserved int64 // of large events that have not come as a whole
+
+	list []llm.Event // that came; those from at on are to be looked at
+	at   int
+	data []byte         // of an event of several lines
+	held *memory.Buffer // the message
+	done bool           // an event said that it is the last one
+}
+
+func newEvents(isHex bool, most int, buffers *memory.Buffers) *events {
+	e := &events{hex: isHex, most: most, buffers: buffers}
+	e.splitter.MaxEvent = 2*most + 4<<10
+	e.splitter.Grow = e.grow
+	return e
+}
+
+// grow makes room for n bytes more of an event that has not come as a whole.
+func (e *events) grow(carried []byte, n int) ([]byte, error) {
+	size := memory.Room(len(carried) + n)
+	if more := int64(size) - e.reserved; size > smallMessage && more > 0 {
+		if err := e.buffers.Events.Continue(more); err != nil {
+			return carried, err
+		}
+		e.reserved += more
+	}
+	return append(make([]byte, 0, size), carried...), nil
+}
+
+func (e *events) next(read func() ([]byte, error)) ([]byte, error) {
+	for {
+		for e.at < len(e.list) {
+			event := e.list[e.at].Raw
+			e.at++
+			if data, failed := sse.Failure(event); failed {
+				return nil, &grpc.Status{Code: grpc.Aborted, Message: clip(string(data))}
+			}
+			data, ok := sse.Data(event, e.data)
+			if !ok {
+				continue
+			}
+			if e.done = sse.IsDone(data); e.done {
+				return nil, io.EOF
+			}
+			return e.decode(data)
+		}
+		if e.done {
+			return nil, io.EOF
+		}
+		piece, err := read()
+		if err == io.EOF && len(e.splitter.Tail()) > 0 { //nolint:errorlint // read returns it so
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		e.at = 0
+		e.list, err = e.splitter.Feed(piece, e.list[:0])
+		if errors.Is(err, sse.ErrTooLarge) {
+			return nil, larger(uint64(e.splitter.MaxEvent), e.most)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// decode gives the message of an event's data.
+func (e *events) decode(data []byte) (_ []byte, err error) {
+	room := base64.StdEncoding.DecodedLen(len(data))
+	if room > e.most+3 {
+		return nil, larger(uint64(room), e.most)
+	}
+	if e.held == nil || cap(e.held.B) < room {
+		e.buffers.Put(e.held)
+		if e.held, err = e.buffers.Get(room); err != nil {
+			e.held = nil
+			return nil, err
+		}
+	}
+	e.held.B = e.held.B[:0]
+	if e.hex {
+		e.held.B, err = hex.AppendDecode(e.held.B, data)
+	} else if strings.HasSuffix(string(data[max(len(data)-1, 0):]), "=") || len(data)%4 == 0 {
+		e.held.B, err = base64.StdEncoding.AppendDecode(e.held.B, data)
+	} else {
+		e.held.B, err = base64.RawStdEncoding.AppendDecode(e.held.B, data)
+	}
+	if err != nil {
+		return nil, &grpc.Status{Code: grpc.Internal, Message: "the data of an event: " + err.Error()}
+	}
+	return e.held.B, nil
+}
+
+func (e *events) ready() bool {
+	for ; e.at < len(e.list); e.at++ {
+		if _, n := sse.DataFields(e.list[e.at].Raw); n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *events) retain(message []byte) (*memory.Buffer, []byte, error) {
+	b := e.held
+	e.held = nil
+	return b, message, nil
+}
+
+func (e *events) drop() {
+	e.buffers.Put(e.held)
+	e.held = nil
+	e.buffers.Events.Give(e.reserved)
+	e.reserved = 0
+}
