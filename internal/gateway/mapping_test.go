@@ -175,7 +175,9 @@ func TestMappedService(t *testing.T) {
 
 // TestMappedOverHTTP: the same service without gRPC, with streams as events.
 func TestMappedOverHTTP(t *testing.T) {
-	whisper := func(words string, end byte) []byte { return append(append([]byte{1<<3 | 2, byte(len(words))}, words...), 3<<3, end) }
+	whisper := func(words string, end byte) []byte {
+		return append(append([]byte{1<<3 | 2, byte(len(words))}, words...), 3<<3, end)
+	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if r.Header.Get("Authorization") != "Bearer of-the-oracle" || !bytes.Contains(body, []byte("Is it so?")) {
