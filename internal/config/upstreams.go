@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -103,6 +104,8 @@ func newUpstream(cfg *Config, p upstream.Protocol) Upstream {
 	u := Upstream{Protocol: p.Name, Settings: p.Settings(), Weight: 1, HTTPClient: cfg.HTTPClient}
 	if p.HTTP2 {
 		u.HTTPClient.HTTP2, u.HTTPClient.H2C = true, true
+		// Servers of gRPC close connections that ping more often.
+		u.HTTPClient.PingInterval = max(u.HTTPClient.PingInterval, 6*time.Minute)
 	}
 	return u
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"sluice/internal/grpc"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
@@ -112,9 +113,12 @@ func serves(op llm.Operation) bool {
 }
 
 // unfinished reports whether a call that failed may still have the service work: the
-// service did not end it, and it was sent.
+// service did not end it, or only gave it up, and it was sent.
 func unfinished(err error) bool {
 	e := llm.AsError(err)
+	if s, ok := errors.AsType[*grpc.Status](e.Err); ok && (s.Code == grpc.DeadlineExceeded || s.Code == grpc.Canceled) {
+		return true
+	}
 	return e.Fault != llm.Answered && e.Fault != llm.Told && !e.Unprocessed
 }
 

@@ -33,6 +33,7 @@ type rpcs struct {
 type rpc struct {
 	of     *rpcs
 	reply  *upstream.Reply
+	until  time.Time // when the server ends the call by itself, zero for never
 	cutter cutter
 	some   bool           // a message has come
 	whole  *memory.Buffer // what one gave; nil for nothing
@@ -76,14 +77,15 @@ func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadat
 		call.Header = append(call.Header, llm.Field{Name: "Grpc-Encoding", Value: codingGzip})
 	}
 	call.Body = [3][]byte{appendFrameHead(make([]byte, 0, frameHead), len(message), r.gzip), message}
-	if d := until(ctx, &u); !d.IsZero() {
-		call.Header = append(call.Header, llm.Field{Name: "Grpc-Timeout", Value: grpc.Timeout(time.Until(d))})
+	end := until(ctx, &u)
+	if !end.IsZero() {
+		call.Header = append(call.Header, llm.Field{Name: "Grpc-Timeout", Value: grpc.Timeout(time.Until(end))})
 	}
 	reply, err := r.client.Do(ctx, &call)
 	if err != nil {
-		return nil, err
+		return nil, r.late(err, end)
 	}
-	c := &rpc{of: r, reply: reply, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
+	c := &rpc{of: r, reply: reply, until: end, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
 	if err := c.refusal(); err != nil {
 		c.close()
 		return nil, err
@@ -100,6 +102,16 @@ func (r *rpcs) fields(metadata []llm.Field, more int) []llm.Field {
 		}
 	}
 	return append(list, r.header...)
+}
+
+// late is the error of a call that the server broke off because its time was up, and err
+// that of any other.
+func (r *rpcs) late(err error, end time.Time) error {
+	e, ok := errors.AsType[*llm.Error](err)
+	if !ok || e.Fault != llm.Cut || end.IsZero() || time.Now().Before(end) {
+		return err
+	}
+	return llm.UpstreamError(r.name, llm.TimedOut, 504, "deadline_exceeded", "Upstream %s did not answer within the time that the client gives the request (X-Request-Timeout).", err)
 }
 
 // until is when nobody wants the reply any more, zero for never.
@@ -160,7 +172,7 @@ func (c *rpc) ending(err error) error {
 	s, ok := errors.AsType[*grpc.Status](err)
 	switch {
 	case !ok:
-		return err
+		return c.of.late(err, c.until)
 	case s.Code == grpc.ResourceExhausted:
 		return llm.UpstreamError(c.of.name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a message that is larger than max_message_bytes allows for.", s)
 	}

@@ -1,0 +1,200 @@
+package gateway
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"sluice/internal/testkit/rpc"
+)
+
+const (
+	askWhole  = `{"model":"pythia",` + question + `}`
+	askStream = `{"model":"pythia","stream":true,` + question + `}`
+)
+
+// TestMappedFaults: what goes wrong at a service that speaks gRPC reaches clients as an
+// upstream's errors do that speaks OpenAI's API.
+func TestMappedFaults(t *testing.T) {
+	retry, _ := status.New(codes.ResourceExhausted, "no breath left").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(90e9)})
+	var first chan struct{} // closed when the client has the first event
+	whisper := func(r *rpc.Call, then func() error) error {
+		_ = r.Reply(`{"words":"It "}`)
+		<-first
+		return then()
+	}
+	for name, c := range map[string]struct {
+		body, more string
+		serve      func(*rpc.Call) error
+		status     int
+		want       string // in the reply
+		retryAfter string
+	}{
+		"trailers alone": {askWhole, "", func(*rpc.Call) error { return status.Error(codes.NotFound, "no such oracle") }, 404,
+			`{"error":{"message":"no such oracle","type":"invalid_request_error","param":null,"code":"not_found"}}`, ""},
+		"retry info": {askWhole, "route: {retry: {max_attempts: 1}}\n", func(*rpc.Call) error { return retry.Err() }, 429, `"message":"no breath left","type":"rate_limit_error","param":null,"code":"resource_exhausted"`, "90"},
+		"the key":    {askWhole, "", func(*rpc.Call) error { return status.Error(codes.Unauthenticated, "of-the-oracle is wrong") }, 401, `"message":"[redacted] is wrong"`, ""},
+		"deadline":   {askWhole, "", func(r *rpc.Call) error { return r.Wait() }, 504, `"code":"deadline_exceeded"`, ""},
+		"large":      {askWhole, "", func(r *rpc.Call) error { return r.Reply(`{"words":"` + strings.Repeat("x", 5<<20) + `"}`) }, 502, `"code":"upstream_reply_too_large"`, ""},
+		"larger is allowed": {askWhole, "    max_message_bytes: 8MiB\n", func(r *rpc.Call) error { return r.Reply(`{"words":"` + strings.Repeat("x", 5<<20) + `"}`) }, 200,
+			strings.Repeat("x", 5<<20), ""},
+		"another schema": {askWhole, "", func(r *rpc.Call) error { b := []byte{1<<3 | 2, 9, 'x'}; return r.SendMsg(&b) }, 502, `"code":"upstream_bad_reply"`, ""},
+		"unknown enum":   {askWhole, "", func(r *rpc.Call) error { return r.Reply(`{"words":"so","end":99}`) }, 200, `"content":"so","refusal":null},"logprobs":null,"finish_reason":"stop"`, ""},
+		"no message":     {askWhole, "", func(*rpc.Call) error { return nil }, 502, `"code":"upstream_no_message"`, ""},
+		"empty stream":   {askStream, "", func(*rpc.Call) error { return nil }, 502, `"code":"upstream_empty"`, ""},
+		"refused before": {askStream, "", func(*rpc.Call) error { return status.Error(codes.FailedPrecondition, "asleep") }, 400, `"message":"asleep"`, ""},
+		"fails after": {askStream, "", func(r *rpc.Call) error {
+			return whisper(r, func() error { return status.Error(codes.Unavailable, "fell asleep") })
+		}, 200, `data: {"error":{"message":"fell asleep"`, ""},
+		"tells of an error": {askStream, "", func(r *rpc.Call) error {
+			return whisper(r, func() error { return r.Reply(`{"wrath":"you asked twice"}`) })
+		}, 200,
+			`data: {"error":{"message":"you asked twice"`, ""},
+		"another schema later": {askStream, "", func(r *rpc.Call) error {
+			b := []byte{1<<3 | 2, 9, 'x'}
+			return whisper(r, func() error { return r.SendMsg(&b) })
+		}, 200, `"code":"upstream_bad_reply"`, ""},
+		"silence": {askStream, "    http_client: {idle_timeout: 200ms}\n", func(r *rpc.Call) error { return whisper(r, r.Wait) }, 200, `"code":"upstream_timeout"`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first = make(chan struct{})
+			o := &oracle{serve: func(r *rpc.Call) error {
+				if strings.HasSuffix(r.Method, "Hush") {
+					return r.Reply(`{}`)
+				}
+				return c.serve(r)
+			}}
+			_, url := consult(t, o, c.more)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/chat/completions", strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name == "deadline" {
+				req.Header.Set("X-Request-Timeout", "0.2")
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			some := make([]byte, 1)
+			_, _ = io.ReadFull(resp.Body, some)
+			close(first)
+			b, _ := io.ReadAll(resp.Body) // a stream that failed is cut
+			b = append(some, b...)
+			if resp.StatusCode != c.status || !strings.Contains(string(b), c.want) || resp.Header.Get("Retry-After") != c.retryAfter {
+				t.Errorf("%d %.1000s\nwant %.1000s\n%v", resp.StatusCode, b, c.want, resp.Header)
+			}
+			if strings.Contains(string(b), "[DONE]") || strings.Contains(string(b), "of-the-oracle") {
+				t.Errorf("%s", b)
+			}
+		})
+	}
+}
+
+// TestMappedElsewhere: what a service did not take is asked again, of another too.
+func TestMappedElsewhere(t *testing.T) {
+	var refused atomic.Int64
+	o := &oracle{}
+	o.serve = func(r *rpc.Call) error {
+		if refused.Add(1) == 1 {
+			return status.Error(codes.Unavailable, "asleep")
+		}
+		return r.Reply(`{"words":"so","end":"END_SAID"}`)
+	}
+	_, url := consult(t, o, "")
+	code, reply, header := posted(t, url, "/v1/chat/completions", askWhole)
+	if code != 200 || header.Get("X-Sluice-Attempts") != "2" || len(o.asked("Consult")) != 2 {
+		t.Error(code, reply, header)
+	}
+	first, second := o.asked("Consult")[0].Request, o.asked("Consult")[1].Request
+	if first == second {
+		t.Errorf("both attempts have one ticket: %s", first)
+	}
+}
+
+// TestMappedStages: caches, shared calls and batches work for a mapped service as for any.
+func TestMappedStages(t *testing.T) {
+	o := new(oracle)
+	_, url := consult(t, o, "batch: {max_wait_time: 5s, max_batch_size: 4}\n")
+	same := strings.Replace(askWhole, "{", `{"temperature":0,`, 1)
+	for _, want := range []string{"MISS", "HIT"} {
+		if code, reply, header := posted(t, url, "/v1/chat/completions", same); code != 200 || header.Get("X-Cache") != want {
+			t.Errorf("%d %s, X-Cache %s, want %s", code, reply, header.Get("X-Cache"), want)
+		}
+	}
+	if n := len(o.asked("Consult")); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+	var all sync.WaitGroup
+	vectors := make([]string, 4)
+	for i := range vectors {
+		all.Go(func() {
+			_, vectors[i], _ = posted(t, url, "/v1/embeddings", fmt.Sprintf(`{"model":"pythia","input":"text-%d"}`, i))
+		})
+	}
+	all.Wait()
+	calls := o.asked("Locate")
+	for i, v := range vectors {
+		if !strings.Contains(v, `"index":0,"embedding":[`) {
+			t.Errorf("%d: %s", i, v)
+		}
+	}
+	if len(calls) > 3 { // the first of them need not wait for the others
+		t.Errorf("%d calls for four texts", len(calls))
+	}
+	if _, _, header := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":["text-1","text-3"]}`); header.Get("X-Cache") != "HIT" {
+		t.Error(header)
+	}
+	if n := len(o.asked("Locate")); n != len(calls) {
+		t.Errorf("%d calls more", n-len(calls))
+	}
+}
+
+// TestMappedReflection: the service tells its schema itself, and a stream both ways is
+// ended by this side.
+func TestMappedReflection(t *testing.T) {
+	o := new(oracle)
+	o.serve = func(r *rpc.Call) error {
+		if err := r.HalfClosed(); err != nil {
+			return err
+		}
+		return r.Reply(`{"words":"so","end":"END_SAID","tally":{"heard":"1","said":"1"}}`)
+	}
+	addr := rpc.Serve(t, o.answer, "testdata/oracle.proto")
+	text := strings.NewReplacer("ADDR", addr, "schema: testdata/oracle.proto", "schema: reflection", "testdata/oracle.yaml", "testdata/converse.yaml#converse").Replace(oracleYAML)
+	cfg := loadYAML(t, text)
+	if w := fmt.Sprint(cfg.Warnings()); !strings.Contains(w, "upstreams[0].mapping: it is checked at the first call") {
+		t.Error(w)
+	}
+	if c := cfg.Upstreams[0].HTTPClient; !c.H2C || c.PingInterval < 5*time.Minute {
+		t.Errorf("h2c %v, a ping each %v", c.H2C, c.PingInterval)
+	}
+	g, url := run(t, cfg, io.Discard)
+	for _, body := range []string{askWhole, askStream} {
+		if code, reply, _ := posted(t, url, "/v1/chat/completions", body); code != 200 || !strings.Contains(reply, `"content":"so"`) || !strings.Contains(reply, `"finish_reason":"stop"`) {
+			t.Error(code, reply)
+		}
+	}
+	if err := g.Reload(loadYAML(t, text)); err != nil {
+		t.Fatal(err)
+	}
+	if code, reply, _ := posted(t, url, "/v1/chat/completions", askWhole); code != 200 {
+		t.Error(code, reply)
+	}
+	// Nobody there who could tell it.
+	_, url = run(t, loadYAML(t, strings.ReplaceAll(text, addr, "127.0.0.1:1")), io.Discard)
+	if code, reply, _ := posted(t, url, "/v1/chat/completions", askWhole); code != 502 || !strings.Contains(reply, `"code":"upstream_schema"`) {
+		t.Error(code, reply)
+	}
+}
