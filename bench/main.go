@@ -17,6 +17,7 @@
 // other histograms. "bench batch", "bench overload", "bench admission" and "bench
 // balance" measure what batching, admission and balancing bring, and what admission
 // costs, before an upstream that takes a while for a call and for each of its items.
+// "bench mapped" measures what an event costs that comes as protobuf, beside one of OpenAI's.
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
 // their bill. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
 // something leaks.
@@ -106,6 +107,8 @@ func run(ctx context.Context, args []string) error {
 		return codecCost(ctx, os.Stdout, args)
 	case "batch", "overload", "admission", "balance", "memory":
 		return workloads()[command].run(ctx, command, args)
+	case "mapped":
+		return mapped(ctx, os.Stdout, args)
 	case "soak":
 		return soaked(ctx, os.Stdout, args)
 	case "mock": // for the other commands
