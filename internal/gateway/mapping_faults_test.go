@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"sluice/internal/config"
 	"sluice/internal/testkit/rpc"
 )
 
@@ -196,5 +199,38 @@ func TestMappedReflection(t *testing.T) {
 	_, url = run(t, loadYAML(t, strings.ReplaceAll(text, addr, "127.0.0.1:1")), io.Discard)
 	if code, reply, _ := posted(t, url, "/v1/chat/completions", askWhole); code != 502 || !strings.Contains(reply, `"code":"upstream_schema"`) {
 		t.Error(code, reply)
+	}
+}
+
+// TestPreset: a preset needs no file but the model's chat template, here as the
+// tokenizer's configuration has it.
+func TestPreset(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	addr := rpc.Serve(t, func(r *rpc.Call) error {
+		mu.Lock()
+		asked = append(asked, r.Request)
+		mu.Unlock()
+		return r.Reply(`{"outputs":{"text":"so","finish_info":{"finish_reason":"STOP"},"num_tokens":1}}`)
+	}, "../protobuf/presets/files/vllm.proto")
+	template := filepath.Join(t.TempDir(), "tokenizer_config.json")
+	const text = `{"chat_template":"{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>","bos_token":{"content":"<s>"},"eos_token":null}`
+	if err := os.WriteFile(template, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, url := run(t, loadYAML(t, fmt.Sprintf("upstreams: [{name: v, protocol: grpc, base_url: \"http://%s\", preset: vllm, chat_template: %q, models: [pythia]}]\n", addr, template)), io.Discard)
+	for _, body := range []string{askWhole, askStream} {
+		if code, reply, _ := posted(t, url, "/v1/chat/completions", body); code != 200 || !strings.Contains(reply, `"content":"so"`) || !strings.Contains(reply, `"finish_reason":"stop"`) {
+			t.Error(code, reply)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) != 2 || !strings.Contains(asked[0], `<s><user>Is it so?<assistant>`) {
+		t.Error(asked)
+	}
+	_, err := config.Load(config.LoadOptions{File: written(t, "upstreams: [{name: v, protocol: grpc, base_url: \"http://h\", preset: vlm, schema: x, chat_template: none}]\n")})
+	if err == nil || !strings.Contains(err.Error(), `upstreams[0].preset: there is no preset "vlm"; did you mean "vllm"?`) || !strings.Contains(err.Error(), "upstreams[0].schema: a preset brings its own") {
+		t.Error(err)
 	}
 }

@@ -90,16 +90,22 @@ upstreams:
 
 func loadYAML(t *testing.T, yaml string) *config.Config {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "c.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(config.LoadOptions{File: file, Files: true})
+	cfg, err := config.Load(config.LoadOptions{File: written(t, yaml), Files: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Server.Port = 0
 	return cfg
+}
+
+// written puts a configuration into a file.
+func written(t *testing.T, yaml string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func posted(t *testing.T, url, path, body string) (status int, reply string, header http.Header) {

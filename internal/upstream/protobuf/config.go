@@ -3,6 +3,7 @@ package protobuf
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/internal/chattemplate"
 	"sluice/internal/llm"
 	"sluice/internal/protobuf/mapping"
+	"sluice/internal/protobuf/presets"
 	"sluice/internal/protobuf/schema"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/credentials"
@@ -38,6 +41,17 @@ type Config struct {
 	// with a FileDescriptorSet; or "reflection", which asks the upstream itself.
 	Schema Locations `yaml:"schema"`
 
+	// Preset is the name of a mapping that Sluice brings with its schema, in place of
+	// both.
+	Preset string `yaml:"preset"`
+
+	// ChatTemplate is the path of a template that makes a prompt of a chat: as text, or a
+	// model's tokenizer_config.json, which has its tokens too. BOSToken and EOSToken are
+	// the tokens that begin and end a text there.
+	ChatTemplate string `yaml:"chat_template"`
+	BOSToken     string `yaml:"bos_token"`
+	EOSToken     string `yaml:"eos_token"`
+
 	// MaxMessageBytes bounds a message of a reply, once it is decompressed.
 	MaxMessageBytes int `yaml:"max_message_bytes" identity:"-"`
 
@@ -45,6 +59,7 @@ type Config struct {
 	// empty where the upstream is to be asked. ReadFiles fills them in.
 	Text        string `yaml:"-"`
 	Descriptors string `yaml:"-"`
+	Template    string `yaml:"-"` // that ChatTemplate names
 }
 
 // Locations are one, or a list of them.
@@ -186,16 +201,26 @@ func (c *Config) Validate() error {
 		lower := strings.ToLower(name)
 		fault(strings.HasPrefix(lower, "grpc-") || lower == "content-type", "headers: %s is set by the protocol and cannot be configured", name)
 	}
+	if c.Preset != "" {
+		_, err := presets.Get(c.Preset)
+		fault(err != nil, "preset: %v", err)
+		fault(c.Mapping != "", "mapping: a preset brings its own; give one of them")
+		fault(len(c.Schema) > 0, "schema: a preset brings its own; give one of them")
+		fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, tooFew, c.MaxMessageBytes)
+		return errors.Join(faults...)
+	}
 	file, _, _ := strings.Cut(c.Mapping, "#")
-	fault(file == "", "mapping: name the file that says how the service is asked; see docs/mapping.md")
+	fault(file == "", "mapping: name the file that says how the service is asked, or a preset; see docs/mapping.md")
 	fault(len(c.Schema) == 0, "schema: name the .proto files or the descriptor set of the service, or say reflection")
 	for i, location := range c.Schema {
 		fault(location == "" || strings.Contains(location, "://"), "schema[%d]: %q is no path; a schema is read from files, or with reflection from the upstream itself", i, location)
 		fault(location == reflection && len(c.Schema) > 1, "schema[%d]: reflection stands alone", i)
 	}
-	fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, "max_message_bytes: must be from 1KiB to 1GiB, is %d", c.MaxMessageBytes)
+	fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, tooFew, c.MaxMessageBytes)
 	return errors.Join(faults...)
 }
+
+const tooFew = "max_message_bytes: must be from 1KiB to 1GiB, is %d"
 
 // reflects reports whether the upstream itself tells the schema.
 func (c *Config) reflects() bool { return len(c.Schema) == 1 && c.Schema[0] == reflection }
@@ -211,6 +236,12 @@ var limits = schema.Limits{MaxBytes: 16 << 20} //nolint:gochecknoglobals // a co
 // the one by the other. unasked says what could not be, since the upstream has the
 // schema.
 func (c *Config) ReadFiles(ctx context.Context) (unasked []string, err error) {
+	if err := c.readTemplate(); err != nil {
+		return nil, fmt.Errorf("chat_template: %w", err)
+	}
+	if c.Preset != "" {
+		return nil, c.readPreset()
+	}
 	file, _, _ := strings.Cut(c.Mapping, "#")
 	text, err := readFile(file)
 	if err != nil {
@@ -228,6 +259,66 @@ func (c *Config) ReadFiles(ctx context.Context) (unasked []string, err error) {
 	c.Descriptors = string(s.Descriptors())
 	_, err = c.mapping(s)
 	return nil, err
+}
+
+func (c *Config) readPreset() error {
+	p, err := presets.Get(c.Preset)
+	if err != nil {
+		return fmt.Errorf("preset: %w", err)
+	}
+	s, err := schema.Parse(schemaName, "text/plain", p.Schema, limits)
+	if err != nil {
+		return fmt.Errorf("preset: %w", err)
+	}
+	c.Text, c.Descriptors = string(p.Mapping), string(s.Descriptors())
+	_, err = c.mapping(s)
+	return err
+}
+
+// readTemplate reads the chat template, and checks it.
+func (c *Config) readTemplate() error {
+	c.Template = ""
+	if c.ChatTemplate == "" {
+		return nil
+	}
+	text, err := readFile(c.ChatTemplate)
+	if err != nil {
+		return err
+	}
+	if strings.HasSuffix(c.ChatTemplate, ".json") {
+		var tokenizer struct {
+			Template string `json:"chat_template"`
+			BOS      token  `json:"bos_token"`
+			EOS      token  `json:"eos_token"`
+		}
+		if err := json.Unmarshal(text, &tokenizer); err != nil {
+			return fmt.Errorf("%s: %w", c.ChatTemplate, err)
+		}
+		if tokenizer.Template == "" {
+			return fmt.Errorf("%s has no chat_template", c.ChatTemplate)
+		}
+		text = []byte(tokenizer.Template)
+		c.BOSToken, c.EOSToken = cmp.Or(c.BOSToken, string(tokenizer.BOS)), cmp.Or(c.EOSToken, string(tokenizer.EOS))
+	}
+	c.Template = string(text)
+	if _, err := chattemplate.Parse(c.Template); err != nil {
+		return fmt.Errorf("%s: %w", c.ChatTemplate, err)
+	}
+	return nil
+}
+
+// token is a token in a tokenizer_config.json: its text, or an object with it.
+type token string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *token) UnmarshalJSON(b []byte) error {
+	var object struct{ Content string }
+	if len(b) > 0 && b[0] == '{' {
+		err := json.Unmarshal(b, &object)
+		*t = token(object.Content)
+		return err
+	}
+	return json.Unmarshal(b, (*string)(t))
 }
 
 // schemaName is what a schema is called in errors.
@@ -250,6 +341,9 @@ func readFile(name string) ([]byte, error) {
 // wrong".
 func (c *Config) mapping(s mapping.Schema) (*mapping.Mapping, error) {
 	file, name, named := strings.Cut(c.Mapping, "#")
+	if c.Preset != "" {
+		file = c.Preset + ".yaml"
+	}
 	var names []string
 	list, err := mapping.Load(file, []byte(c.Text), func(one string) (mapping.Schema, error) {
 		if names = append(names, one); named && one != name {

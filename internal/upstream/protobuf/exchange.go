@@ -107,7 +107,13 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 		return err
 	}
 	var err error
-	if x.message, err = x.of.rpcs.client.Buffers().Get(len(req.Body) + 256); err != nil {
+	if in.Prompt, err = s.prompts.of(req.Op, req.Body); err != nil {
+		return x.of.unmappable(err)
+	}
+	if err := x.reserve(cap(in.Prompt)); err != nil {
+		return err
+	}
+	if x.message, err = x.of.rpcs.client.Buffers().Get(len(req.Body) + len(in.Prompt) + 256); err != nil {
 		return err
 	}
 	room := cap(x.message.B)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/chattemplate"
 	"sluice/internal/llm"
 	"sluice/internal/protobuf/mapping"
 	"sluice/internal/protobuf/schema"
@@ -18,6 +19,21 @@ type service struct {
 	unary, stream, embed *method
 	abort                *mapping.Call
 	abortPath            string
+	prompts              *prompts // nil where there is no template
+}
+
+// prompts makes prompts of chats.
+type prompts struct {
+	template *chattemplate.Template
+	bos, eos string
+}
+
+// of gives the prompt for a request, nil where none is to be made.
+func (p *prompts) of(op llm.Operation, body []byte) ([]byte, error) {
+	if p == nil || op != llm.Chat {
+		return nil, nil
+	}
+	return p.template.AppendPrompt([]byte{}, body, chattemplate.Options{BOS: p.bos, EOS: p.eos, Now: time.Now()})
 }
 
 // method is a call with readers for its replies.
@@ -27,18 +43,19 @@ type method struct {
 	readers sync.Pool // of *mapping.Reader
 }
 
-func newService(m *mapping.Mapping, p Paths) *service {
+func (s *source) serve(m *mapping.Mapping) *service {
+	p := s.paths
 	of := func(c *mapping.Call, path string) *method {
 		if c == nil {
 			return nil
 		}
 		return &method{Call: c, path: cmp.Or(path, c.Path()), readers: sync.Pool{New: func() any { return c.NewReader() }}}
 	}
-	s := &service{unary: of(m.Unary, p.Unary), stream: of(m.Stream, p.Stream), embed: of(m.Embed, p.Embed), abort: m.Abort}
+	made := &service{unary: of(m.Unary, p.Unary), stream: of(m.Stream, p.Stream), embed: of(m.Embed, p.Embed), abort: m.Abort, prompts: s.chats}
 	if m.Abort != nil {
-		s.abortPath = cmp.Or(p.Abort, m.Abort.Path())
+		made.abortPath = cmp.Or(p.Abort, m.Abort.Path())
 	}
-	return s
+	return made
 }
 
 // source gives the service of an upstream. One whose schema the upstream tells is asked
@@ -47,6 +64,7 @@ type source struct {
 	cfg    Config
 	paths  Paths
 	name   string
+	chats  *prompts
 	header map[string]string // that goes with the question
 
 	now   atomic.Pointer[service] // nil before the first
@@ -76,6 +94,13 @@ func newSource(cfg Config, paths Paths, name string) (*source, error) {
 			return nil, err
 		}
 	}
+	if s.cfg.Template != "" {
+		t, err := chattemplate.Parse(s.cfg.Template)
+		if err != nil {
+			return nil, err
+		}
+		s.chats = &prompts{t, s.cfg.BOSToken, s.cfg.EOSToken}
+	}
 	if s.cfg.reflects() {
 		return s, nil
 	}
@@ -87,8 +112,8 @@ func newSource(cfg Config, paths Paths, name string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.now.Store(newService(m, s.paths))
-	s.cfg.Text, s.cfg.Descriptors = "", "" // the configuration has them
+	s.now.Store(s.serve(m))
+	s.cfg.Text, s.cfg.Descriptors, s.cfg.Template = "", "", "" // the configuration has them
 	return s, nil
 }
 
@@ -145,7 +170,7 @@ func (s *source) ask(ctx context.Context) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newService(m, s.paths), nil
+	return s.serve(m), nil
 }
 
 // renew has the upstream asked for its schema again, where it tells it.

@@ -62,12 +62,15 @@ func (c *Config) Try(ctx context.Context, name string, body []byte) (*Trial, err
 		return nil, fmt.Errorf("the mapping has no call for %s", t.op)
 	}
 	t.Method = t.method.Path()
-	t.Message, err = t.method.AppendJSON(nil, &mapping.Input{Body: body, UpstreamModel: t.model, RequestID: "req_trial-1", Stream: t.stream})
-	if err != nil {
+	in := mapping.Input{Body: body, UpstreamModel: t.model, RequestID: "req_trial-1", Stream: t.stream}
+	if in.Prompt, err = s.prompts.of(t.op, body); err != nil {
+		return nil, err
+	}
+	if t.Message, err = t.method.AppendJSON(nil, &in); err != nil {
 		return nil, err
 	}
 	// What JSON says may still be nothing that a field takes.
-	if _, err := t.method.AppendMessage(nil, &mapping.Input{Body: body, UpstreamModel: t.model, RequestID: "req_trial-1", Stream: t.stream}); err != nil {
+	if _, err := t.method.AppendMessage(nil, &in); err != nil {
 		return nil, err
 	}
 	return t, nil
