@@ -109,12 +109,12 @@ func connect(t *testing.T) *rpcs {
 	return callerOf(t, l.Addr().String())
 }
 
-func callerOf(t *testing.T, addr string) *rpcs {
+func callerOf(t testing.TB, addr string) *rpcs {
 	t.Helper()
 	return &rpcs{name: "up", client: clientOf(t, addr, true), most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}}
 }
 
-func clientOf(t *testing.T, addr string, h2 bool) *upstream.Client {
+func clientOf(t testing.TB, addr string, h2 bool) *upstream.Client {
 	t.Helper()
 	cfg := upstream.Default()
 	cfg.H2C, cfg.WarmConnections = h2, 0
