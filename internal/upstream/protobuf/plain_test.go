@@ -67,7 +67,7 @@ func TestPlain(t *testing.T) {
 			}
 			r := plainCaller(t, form, h2, func(w http.ResponseWriter, req *http.Request) {
 				if b, _ := io.ReadAll(req.Body); string(b) != "q" || req.URL.Path != "/v1/ask" || req.Header.Get("Content-Type") != protobufType || req.Header.Get("X-Api-Key") != "secret" {
-					http.Error(w, fmt.Sprint(req.URL, req.Header, b), http.StatusBadRequest)
+					http.Error(w, fmt.Sprint(req.URL, req.Header, string(b)), http.StatusBadRequest)
 					return
 				}
 				kind, body := carried(form, want...)

@@ -89,7 +89,7 @@ func (t *Trial) Reply(messages []byte) ([]byte, error) {
 	var out []byte
 	for n, in := 1, json.NewDecoder(bytes.NewReader(messages)); ; n++ {
 		var message json.RawMessage
-		if err := in.Decode(&message); err == io.EOF { //nolint:errorlint // Decode returns it so
+		if err := in.Decode(&message); err == io.EOF {
 			break
 		} else if err != nil {
 			return nil, fmt.Errorf("read message %d: %w", n, err)
