@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -41,6 +43,10 @@ type Options struct {
 	// Proxy finds the proxy for a URL, nil for none. Options.Proxy nil: the
 	// environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
 	Proxy func(*url.URL) (*url.URL, error)
+
+	// Resolver looks names up where connections are spread over addresses; nil: the
+	// system's.
+	Resolver *net.Resolver
 }
 
 // Call is one request to the upstream. It may be sent more than once, unless
@@ -137,7 +143,7 @@ func New(cfg Config, o Options) (*Client, error) {
 		perDial = cfg.MaxStreamsPerConnection
 	}
 	c.dialer = d
-	c.pool = newPool(c, perDial, func(ctx context.Context) (*conn, error) { return d.connect(ctx, c.older()) })
+	c.pool = newPool(c, perDial, func(ctx context.Context, at netip.AddrPort) (*conn, error) { return d.connect(ctx, c.older(), at) })
 	return c, nil
 }
 

@@ -1,8 +1,11 @@
 package upstream
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -32,6 +35,14 @@ type Config struct {
 	// PingTimeout closes an HTTP/2 connection whose ping was not answered.
 	PingTimeout time.Duration `yaml:"ping_timeout"`
 
+	// BalanceAddresses spreads connections, and the requests of HTTP/2, over all
+	// addresses that the upstream's name stands for, which is asked for again every 30 s.
+	// Otherwise HTTP/2 fills one connection before it makes another.
+	BalanceAddresses bool `yaml:"balance_addresses"`
+
+	// TLS is what an https upstream is known by, and what it knows Sluice by.
+	TLS TLS `yaml:"tls"`
+
 	// PoolTimeout bounds the wait for a free connection. With admission what the pool
 	// cannot carry waits there for its turn, and not here.
 	PoolTimeout time.Duration `yaml:"pool_timeout"`
@@ -54,6 +65,57 @@ type Config struct {
 	// MaxReplyBytes bounds the decoded size of a reply that came compressed.
 	// One that came as it is is not held, and not bounded.
 	MaxReplyBytes int64 `yaml:"max_reply_bytes"`
+}
+
+// TLS are files with PEM in them.
+type TLS struct {
+	// CA has the authorities that the upstream's certificate may be from; those of the
+	// system where it is empty.
+	CA string `yaml:"ca"`
+	// Cert and Key are a certificate and its key, for upstreams that ask for one (mutual
+	// TLS). They are read for each connection, so that they may be replaced at any time.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// roots reads CA; nil where there is none.
+func (t *TLS) roots() (*x509.CertPool, error) {
+	if t.CA == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, fmt.Errorf("tls.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.ca: no certificate is in %s", t.CA)
+	}
+	return pool, nil
+}
+
+// pair reads Cert and Key.
+func (t *TLS) pair() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("tls.cert, tls.key: %w", err)
+	}
+	return &pair, nil
+}
+
+// validate reads the files, so that what is wrong with them is known before they are
+// needed.
+func (t *TLS) validate() error {
+	_, err := t.roots()
+	faults := []error{err}
+	switch {
+	case (t.Cert == "") != (t.Key == ""):
+		faults = append(faults, errors.New("tls: cert and key go together"))
+	case t.Cert != "":
+		_, err := t.pair()
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // Default returns the settings that hold where nothing else is said.
@@ -110,5 +172,6 @@ func (c Config) Validate() error {
 	} {
 		fault(d.value <= 0, "%s: must be more than 0, is %v", d.key, d.value)
 	}
+	errs = append(errs, c.TLS.validate())
 	return errors.Join(errs...)
 }

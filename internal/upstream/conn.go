@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,9 @@ type conn struct {
 
 	h2 *http2.ClientConn
 
+	at        netip.AddrPort // one of addresses, nil where it is not known
+	addresses *addresses
+
 	begun time.Time // the making of it for the queue; zero where it is for nobody in there
 
 	// Guarded by pool.mu.
@@ -39,6 +43,7 @@ type conn struct {
 	keep       time.Duration // how long it may be idle
 	streams    int           // calls on it (h2)
 	maxStreams int           // 0 for HTTP/1.1
+	turn       uint64        // h2: of the last call given to it, where there are several addresses
 	retired    bool          // h2: takes no more calls
 	gone       bool          // h2: closed
 }
@@ -77,6 +82,7 @@ func (c *conn) close() {
 			return
 		}
 		c.stats.closed.Add(1)
+		c.addresses.left(c.at)
 		_ = c.nc.Close()
 	})
 }

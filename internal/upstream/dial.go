@@ -1,12 +1,14 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -32,6 +34,8 @@ type dialer struct {
 	h2     *http2.Transport
 	proxy  func(*url.URL) (*url.URL, error)
 	net    net.Dialer // sets NODELAY and keep-alive probes, and tries IPv6 and IPv4 together
+
+	addresses *addresses // over which connections are spread; nil where they are not
 }
 
 func newDialer(c *Client) (*dialer, error) {
@@ -47,8 +51,18 @@ func newDialer(c *Client) (*dialer, error) {
 	if d.proxy == nil {
 		d.proxy = httpproxy.FromEnvironment().ProxyFunc()
 	}
+	if host := base.Hostname(); c.cfg.BalanceAddresses {
+		if _, err := netip.ParseAddr(host); err != nil {
+			_, port, _ := net.SplitHostPort(d.addr)
+			d.addresses = newAddresses(host, port, c.opts.Resolver)
+		}
+	}
 	if base.Scheme == "https" {
-		if c.opts.RootCAs == nil {
+		roots, err := c.cfg.TLS.roots()
+		if err != nil {
+			return nil, err
+		}
+		if c.opts.RootCAs == nil && roots == nil {
 			// It is read once, and what could not be read then, for want of a file
 			// descriptor say, would be missing for ever.
 			_, _ = x509.SystemCertPool()
@@ -56,9 +70,12 @@ func newDialer(c *Client) (*dialer, error) {
 		d.tls = &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			ServerName:         base.Hostname(),
-			RootCAs:            c.opts.RootCAs,
+			RootCAs:            cmp.Or(roots, c.opts.RootCAs),
 			ClientSessionCache: tls.NewLRUClientSessionCache(sessionCache),
 			NextProtos:         []string{"http/1.1"},
+		}
+		if c.cfg.TLS.Cert != "" {
+			d.tls.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.cfg.TLS.pair() }
 		}
 		d.older = d.tls.Clone()
 		if c.cfg.HTTP2 {
@@ -85,9 +102,9 @@ func (d *dialer) mayBeH2() bool {
 }
 
 // connect makes a connection that is ready for a call, with older one for
-// HTTP/1.1. Its errors are the caller's.
-func (d *dialer) connect(ctx context.Context, older bool) (*conn, error) {
-	cn, err := d.build(ctx, older)
+// HTTP/1.1, to one address where that is valid. Its errors are the caller's.
+func (d *dialer) connect(ctx context.Context, older bool, at netip.AddrPort) (*conn, error) {
+	cn, err := d.build(ctx, older, at)
 	if err == nil {
 		return cn, nil
 	}
@@ -101,19 +118,24 @@ func (d *dialer) connect(ctx context.Context, older bool) (*conn, error) {
 	return nil, d.client.dialFailure(err)
 }
 
-func (d *dialer) build(ctx context.Context, older bool) (*conn, error) {
+func (d *dialer) build(ctx context.Context, older bool, at netip.AddrPort) (_ *conn, err error) {
 	via, err := d.proxy(d.base)
 	if err != nil {
 		return nil, fmt.Errorf("find proxy: %w", err)
 	}
 	cfg, stats := &d.client.cfg, &d.client.stats
 	begun := time.Now()
-	nc, absolute, err := d.reach(ctx, via, older)
+	nc, absolute, at, err := d.reach(ctx, via, older, at)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			d.addresses.left(at)
+		}
+	}()
 	stats.dial.Observe(time.Since(begun))
-	cn := &conn{stats: stats, nc: nc, socket: nc, keep: cfg.KeepaliveExpiry}
+	cn := &conn{stats: stats, nc: nc, socket: nc, keep: cfg.KeepaliveExpiry, at: at, addresses: d.addresses}
 	if absolute {
 		cn.proxy = via
 	}
@@ -167,6 +189,7 @@ func (d *dialer) secure(ctx context.Context, cn *conn, sock net.Conn, older bool
 func (d *dialer) startH2(cn *conn, sock *watched) error {
 	onClose := func() {
 		cn.stats.closed.Add(1)
+		cn.addresses.left(cn.at)
 		d.client.pool.lost(cn)
 	}
 	cn.maxStreams = 1 // until the upstream's SETTINGS are there
@@ -183,13 +206,24 @@ func (d *dialer) startH2(cn *conn, sock *watched) error {
 // reach makes the connection beneath TLS. absolute says that its other end is
 // a plain proxy, which has to be told the upstream with each request. An older
 // connection may be for a protocol that a proxy does not know, so none is.
-func (d *dialer) reach(ctx context.Context, via *url.URL, older bool) (nc net.Conn, absolute bool, err error) {
+// at is the address that was taken of several, not valid where there is one.
+func (d *dialer) reach(ctx context.Context, via *url.URL, older bool, only netip.AddrPort) (nc net.Conn, absolute bool, at netip.AddrPort, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.client.cfg.ConnectTimeout)
 	defer cancel()
 	if via == nil {
+		if d.addresses != nil {
+			nc, at, err = d.addresses.dial(ctx, &d.net, only)
+			return nc, false, at, err
+		}
 		nc, err = d.net.DialContext(ctx, "tcp", d.addr)
-		return nc, false, err
+		return nc, false, at, err
 	}
+	nc, absolute, err = d.reachBy(ctx, via, older)
+	return nc, absolute, at, err
+}
+
+// reachBy makes one through a proxy.
+func (d *dialer) reachBy(ctx context.Context, via *url.URL, older bool) (nc net.Conn, absolute bool, err error) {
 	switch via.Scheme {
 	case "socks5", "socks5h":
 		nc, err = d.socks(ctx, via)

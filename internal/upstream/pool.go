@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ const peekAfter = time.Second
 // call has gone meanwhile serves the next.
 type pool struct {
 	client *Client
-	dial   func(context.Context) (*conn, error)
+	dial   func(context.Context, netip.AddrPort) (*conn, error)
 	stop   context.Context // ends with Close
 	cancel context.CancelFunc
 	dials  sync.WaitGroup
@@ -43,9 +44,10 @@ type pool struct {
 	shared  []*conn // HTTP/2
 	queue   priority.Queue[*waiter]
 	sweeper *time.Timer // nil unless something idle may expire
+	turns   uint64      // calls given to one of several addresses
 }
 
-func newPool(c *Client, perDial int, dial func(context.Context) (*conn, error)) *pool {
+func newPool(c *Client, perDial int, dial func(context.Context, netip.AddrPort) (*conn, error)) *pool {
 	p := &pool{client: c, dial: dial, perDial: perDial}
 	p.stop, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -87,6 +89,9 @@ func (p *pool) acquire(ctx context.Context, call *Call) (c *conn, reused bool, e
 		if c != nil {
 			idleFor := now.Sub(c.idleSince)
 			reused = c.lend()
+			if c.h2 != nil && c.addresses != nil {
+				p.spread(now)
+			}
 			p.mu.Unlock()
 			closeAll(dead)
 			if c.h1 != nil && idleFor > peekAfter && c.h1.Stale() {
@@ -117,6 +122,7 @@ func (p *pool) reuse(now time.Time) (c *conn, dead []*conn) {
 		p.open--
 		dead = append(dead, c)
 	}
+	var least *conn
 	for i := 0; i < len(p.shared); i++ {
 		c = p.shared[i]
 		switch {
@@ -127,11 +133,59 @@ func (p *pool) reuse(now time.Time) (c *conn, dead []*conn) {
 			if c.streams == 0 {
 				dead = append(dead, c)
 			}
-		case c.streams < c.maxStreams:
+		case c.streams >= c.maxStreams:
+		case c.addresses == nil:
 			return c, dead
+		case least == nil || c.streams < least.streams || c.streams == least.streams && c.turn < least.turn:
+			least = c
 		}
 	}
-	return nil, dead
+	if least != nil {
+		p.turns++
+		least.turn = p.turns
+	}
+	return least, dead
+}
+
+// spread sees to a connection to each of the upstream's addresses, and to there being none
+// to those that it has no more. p.mu is held.
+func (p *pool) spread(now time.Time) {
+	if p.closed {
+		return
+	}
+	all := p.client.dialer.addresses
+	at, old := all.lacking(now)
+	if old {
+		p.dials.Go(func() {
+			all.again(p.stop)
+			p.retireOthers(all)
+		})
+	}
+	if at.IsValid() && p.open < p.client.cfg.MaxConnections {
+		p.open++
+		p.dials.Go(func() {
+			c, err := p.dial(p.stop, at)
+			_ = p.made(p.stop, c, err, 0) // nobody waits for it
+		})
+	}
+}
+
+// retireOthers gives no more calls to addresses that the upstream's name does not stand
+// for any more.
+func (p *pool) retireOthers(all *addresses) {
+	p.mu.Lock()
+	var dead []*conn
+	for _, c := range slices.Clone(p.shared) {
+		if !all.has(c.at) {
+			c.retired = true
+			p.retire(c)
+			if c.streams == 0 {
+				dead = append(dead, c)
+			}
+		}
+	}
+	p.mu.Unlock()
+	closeAll(dead)
 }
 
 // dialMore starts as many connections as the queue still needs and may have,
@@ -151,7 +205,7 @@ func (p *pool) dialMore() (covered bool) {
 
 // dialOne makes a connection and gives it to the queue.
 func (p *pool) dialOne(begun time.Time) {
-	c, err := p.dial(p.stop)
+	c, err := p.dial(p.stop, netip.AddrPort{})
 	if err == nil {
 		c.begun = begun
 	}
@@ -398,7 +452,7 @@ func (p *pool) fresh(ctx context.Context, call *Call) (*conn, error) {
 	p.open++
 	p.mu.Unlock()
 	closeAll(evicted)
-	c, err := p.dial(ctx)
+	c, err := p.dial(ctx, netip.AddrPort{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -441,9 +495,15 @@ func (p *pool) warmOne(ctx context.Context, n int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.stop, cancel)()
-	c, err := p.dial(ctx)
+	c, err := p.dial(ctx, netip.AddrPort{})
+	return p.made(ctx, c, err, 1)
+}
+
+// made takes in a connection that nobody waits for, or what came of the attempt. One that
+// was counted in dialing is not any more.
+func (p *pool) made(ctx context.Context, c *conn, err error, dialing int) error {
 	p.mu.Lock()
-	p.dialing--
+	p.dialing -= dialing
 	if err != nil {
 		p.open--
 		p.dialMore()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -212,7 +213,7 @@ func newFakePool(t *testing.T, cfg Config, dial func(context.Context) error) *po
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.pool = newPool(c, 1, func(ctx context.Context) (*conn, error) {
+	c.pool = newPool(c, 1, func(ctx context.Context, _ netip.AddrPort) (*conn, error) {
 		if err := dial(ctx); err != nil {
 			return nil, err
 		}

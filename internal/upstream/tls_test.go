@@ -3,14 +3,22 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -303,4 +311,109 @@ func TestProxyEnvironment(t *testing.T) {
 	none := newClient(t, "http://direct.invalid", func(_ *Config, o *Options) { o.Proxy = nil })
 	_, _, err = fetch(context.Background(), none, post("x"))
 	wantError(t, err, 502, "upstream_unreachable", true)
+}
+
+// pems writes a certificate, for a client and its own authority, and its key.
+func pems(t *testing.T) (cert, key string, authority *x509.CertPool) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, form, form, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePEM(t, cert, "CERTIFICATE", der)
+	writePEM(t, key, "PRIVATE KEY", keyDER)
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority = x509.NewCertPool()
+	authority.AddCert(made)
+	return cert, key, authority
+}
+
+func writePEM(t *testing.T, file, kind string, der []byte) {
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An upstream whose certificate is from an authority of its own, and that asks for one.
+func TestMutualTLS(t *testing.T) {
+	cert, key, clients := pems(t)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			srv, _ := serve(t, echo, func(s *httptest.Server) {
+				s.EnableHTTP2 = h2
+				// A session that is resumed shows no certificate.
+				s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients, SessionTicketsDisabled: true}
+				s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			})
+			writePEM(t, ca, "CERTIFICATE", srv.Certificate().Raw)
+			own := TLS{CA: ca, Cert: cert, Key: key}
+			c := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.TLS, cfg.MaxKeepaliveConnections = own, 0 })
+			if _, got, err := fetch(t.Context(), c, post("hello")); err != nil || got != "hello" {
+				t.Fatal(got, err)
+			}
+			none := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.TLS = TLS{CA: ca} })
+			if _, _, err := fetch(t.Context(), none, post("hello")); err == nil {
+				t.Error("it was served without a certificate")
+			}
+			unknown := newClient(t, srv.URL, func(cfg *Config, _ *Options) { cfg.TLS = TLS{Cert: cert, Key: key} })
+			if _, _, err := fetch(t.Context(), unknown, post("hello")); err == nil || !strings.Contains(err.Error(), "certificate") {
+				t.Error(err)
+			}
+			// The certificate is another one by now, which the upstream does not know.
+			other, otherKey, _ := pems(t)
+			for from, to := range map[string]string{other: cert, otherKey: key} {
+				text, err := os.ReadFile(from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before, err := os.ReadFile(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(to, text, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				defer os.WriteFile(to, before, 0o600)
+			}
+			if _, _, err := fetch(t.Context(), c, post("hello")); err == nil {
+				t.Error("it was served with a certificate that was replaced")
+			}
+		})
+	}
+}
+
+func TestTLSFilesAreChecked(t *testing.T) {
+	cert, key, _ := pems(t)
+	for _, test := range []struct {
+		tls  TLS
+		want string
+	}{
+		{TLS{}, ""},
+		{TLS{CA: cert, Cert: cert, Key: key}, ""},
+		{TLS{CA: key}, "tls.ca: no certificate is in " + key},
+		{TLS{CA: "missing.pem"}, "tls.ca: open missing.pem"},
+		{TLS{Cert: cert}, "tls: cert and key go together"},
+		{TLS{Cert: key, Key: cert}, "tls.cert, tls.key: "},
+	} {
+		cfg := Default()
+		cfg.TLS = test.tls
+		err := cfg.Validate()
+		if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v", test.tls, err)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -25,7 +26,7 @@ func (c *Client) upgrade(ctx context.Context, call *Call) (*Reply, error) {
 		return nil, c.failure(llm.Declined, 501, "upgrade_not_supported",
 			"Upstream %s is spoken to in HTTP/2 alone (http_client.h2c), which cannot be left for another protocol.", nil)
 	}
-	cn, err := c.dialer.connect(ctx, true)
+	cn, err := c.dialer.connect(ctx, true, netip.AddrPort{})
 	if err != nil {
 		return nil, err
 	}
