@@ -103,7 +103,7 @@ func entry(i int) string { return "upstreams[" + strconv.Itoa(i) + "]" }
 func newUpstream(cfg *Config, p upstream.Protocol) Upstream {
 	u := Upstream{Protocol: p.Name, Settings: p.Settings(), Weight: 1, HTTPClient: cfg.HTTPClient}
 	if p.HTTP2 {
-		u.HTTPClient.HTTP2, u.HTTPClient.H2C = true, true
+		u.HTTPClient.HTTP2, u.HTTPClient.H2C, u.HTTPClient.BalanceAddresses = true, true, true
 		// Servers of gRPC close connections that ping more often.
 		u.HTTPClient.PingInterval = max(u.HTTPClient.PingInterval, 6*time.Minute)
 	}

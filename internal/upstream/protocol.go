@@ -20,7 +20,7 @@ type Protocol struct {
 	// like one of the keys that all entries have.
 	Settings func() Settings
 	// HTTP2 says that it is spoken over HTTP/2 alone: without TLS too, where nobody
-	// asks the upstream first.
+	// asks the upstream first. Its requests are spread over all addresses.
 	HTTP2 bool
 }
 
