@@ -137,11 +137,28 @@ func actors() map[string]*actor {
 				return `{"vectors":[` + vectorsAs(n, func(_ int, numbers string) string { return `{"values":` + numbers + `}` }) + `]}`
 			},
 		},
-		"vllm": {text: []string{`{"promptInfo":{"numPromptTokens":12},"outputs":{"text":"Hello, ","numTokens":3}}`, `{"outputs":{"text":"wörld","numTokens":2,"finishInfo":{"numOutputTokens":5,"finishReason":"STOP"}}}`}},
+		"vllm": {taken: func(request string) string {
+			var m struct{ Text string }
+			_ = json.Unmarshal([]byte(request), &m)
+			if strings.Contains(m.Text, "Say hello") && m.Text != "Say hello" && !strings.Contains(m.Text, "<|im_start|>user\nSay hello<|im_end|>\n<|im_start|>assistant\n") {
+				return "too much: this prompt is of no template"
+			}
+			return m.Text
+		}, text: []string{`{"promptInfo":{"numPromptTokens":12},"outputs":{"text":"Hello, ","numTokens":3}}`, `{"outputs":{"text":"wörld","numTokens":2,"finishInfo":{"numOutputTokens":5,"finishReason":"STOP"}}}`}},
 		"triton-vllm": {
 			text: []string{tritonMessage("Hello, ", "None", 3), tritonMessage("wörld", "stop", 2)},
-			taken: func(request string) string {
-				return strings.ReplaceAll(request, base64.StdEncoding.EncodeToString([]byte("too much")), "too much")
+			taken: func(request string) string { // its strings are in base64
+				var m struct {
+					Inputs []struct {
+						Contents struct {
+							Bytes [][]byte `json:"bytes_contents"`
+						}
+					}
+				}
+				if json.Unmarshal([]byte(request), &m) != nil || len(m.Inputs) == 0 || len(m.Inputs[0].Contents.Bytes) == 0 {
+					return "too much: this is no prompt"
+				}
+				return string(m.Inputs[0].Contents.Bytes[0])
 			},
 		},
 		"tei": {vectors: func(int) string {
@@ -179,7 +196,11 @@ const presetFiles = "../internal/protobuf/presets/files/"
 
 // presetUpstream is a preset's entry in a configuration.
 func presetUpstream(name, addr string) string {
-	return fmt.Sprintf("  - {name: %s, protocol: grpc, base_url: 'http://%s', mapping: %s.yaml, schema: %s.proto, models: [%s]}\n", name, addr, presetFiles+name, presetFiles+name, name)
+	template := ""
+	if name == "vllm" || name == "triton-vllm" {
+		template = "chat_template: ../internal/chattemplate/testdata/models/chatml.jinja, "
+	}
+	return fmt.Sprintf("  - {name: %s, protocol: grpc, base_url: 'http://%s', preset: %s, %smodels: [%s]}\n", name, addr, name, template, name)
 }
 
 // TestPresets has OpenAI's SDKs use every preset: what they get is the same, whatever the
@@ -203,6 +224,7 @@ func TestPresets(t *testing.T) {
 				presetChats(t, in, name)
 			case a.text != nil:
 				presetCompletions(t, in, name)
+				presetPrompts(t, in, name)
 			}
 			if a.vectors != nil {
 				presetEmbeddings(t, in, name)
@@ -262,13 +284,37 @@ func presetChats(t *testing.T, in *instance, name string) {
 		}
 		check("stream", acc.ChatCompletion, one.want)
 	}
-	_, err := c.Chat.Completions.New(ctx, say(name, "This is too much"))
+	presetErrors(t, in, name)
+	_, err := c.Chat.Completions.New(ctx, openai.ChatCompletionNewParams{Model: name, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("Hi")}, Temperature: param.NewOpt(1e300)})
+	if e, ok := errors.AsType[*openai.Error](err); name != "sglang" && name != "yandex" && name != "protobuf-http" && (!ok || e.StatusCode != 400) {
+		t.Errorf("a temperature that is no float: %v", err)
+	}
+}
+
+func presetErrors(t *testing.T, in *instance, name string) {
+	c := client(in)
+	_, err := c.Chat.Completions.New(t.Context(), say(name, "This is too much"))
 	if e, ok := errors.AsType[*openai.Error](err); !ok || e.StatusCode != 429 || !strings.Contains(e.Message, "Too much was asked.") {
 		t.Errorf("error: %v", err)
 	}
-	_, err = c.Chat.Completions.New(ctx, openai.ChatCompletionNewParams{Model: name, Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("Hi")}, Temperature: param.NewOpt(1e300)})
-	if e, ok := errors.AsType[*openai.Error](err); name != "sglang" && name != "yandex" && name != "protobuf-http" && (!ok || e.StatusCode != 400) {
-		t.Errorf("a temperature that is no float: %v", err)
+}
+
+// presetPrompts has a chat with a service that takes a prompt.
+func presetPrompts(t *testing.T, in *instance, name string) {
+	c, ctx := client(in), t.Context()
+	got, err := c.Chat.Completions.New(ctx, say(name, "Say hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Choices[0].Message.Content != "Hello, wörld" || got.Usage.TotalTokens != 17 {
+		t.Errorf("%+v", got)
+	}
+	presetErrors(t, in, name)
+	req := say(name, "How is the weather?")
+	req.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(shared.FunctionDefinitionParam{Name: "look"})}
+	_, err = c.Chat.Completions.New(ctx, req)
+	if e, ok := errors.AsType[*openai.Error](err); !ok || e.StatusCode != 400 || !strings.Contains(e.Message, "it calls no tools") {
+		t.Errorf("tools: %v", err)
 	}
 }
 

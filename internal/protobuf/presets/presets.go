@@ -51,7 +51,8 @@ type Preset struct {
 	Schema  []byte // a .proto file that imports standard files only
 }
 
-// Get finds a preset. The error for an unknown name names the nearest.
+// Get finds a preset. The error for an unknown name names the nearest, and that for a
+// service whose messages have ids of tokens alone says why there can be none.
 func Get(name string) (*Preset, error) {
 	if of, ok := tokensOnly[name]; ok {
 		return nil, fmt.Errorf("there is no preset %q: that service takes and gives ids of tokens, which only the model's own tokenizer can make of text (%s)", name, of)
