@@ -24,12 +24,20 @@ type stage struct {
 // Serve implements llm.Handler. It has little on the stack, for a stream may go on for minutes.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Dedup == llm.DedupUnknown && s.d.rules.Override {
-		return llm.Errorf(400, "invalid_dedup", "The header X-Sluice-Dedup has to be one of %s.", strings.Join(llm.DedupModes(), ", "))
+		return unknown()
 	}
 	if w := s.rewritten(req, out); w != nil {
 		return w.serve(ctx, s.next)
 	}
 	return s.next.Serve(ctx, req, out)
+}
+
+// unknown is an error of its own function, for what makes it up would be on the stack of
+// every stream.
+//
+//go:noinline
+func unknown() error {
+	return llm.Errorf(400, "invalid_dedup", "The header X-Sluice-Dedup has to be one of %s.", strings.Join(llm.DedupModes(), ", "))
 }
 
 // rewritten gives a request as it is to be sent, nil where that is as it came.
