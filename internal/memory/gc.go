@@ -121,12 +121,17 @@ func (c *collector) look(now time.Time, stored, limit int64, fixed bool) {
 	if fixed {
 		return
 	}
-	percent := heap{live: c.bytes(heapLive), stored: stored, rate: c.rate, limit: limit, quiet: c.quiet >= quietLooks}.percent()
+	percent := c.heap(stored, limit).percent()
 	// A change stops the world for a moment, so small ones are not made.
 	if percent*10 < c.percent*9 || percent*9 > c.percent*10 {
 		debug.SetGCPercent(percent)
 		c.percent = percent
 	}
+}
+
+// heap is what the pace depends on, as of the last look.
+func (c *collector) heap(stored, limit int64) heap {
+	return heap{live: c.bytes(heapLive), stored: stored, rate: c.rate, limit: limit, quiet: c.quiet >= quietLooks}
 }
 
 // idle reports whether there is little to do, and again or due: a collection then is in

@@ -47,6 +47,9 @@ func TestFindLimit(t *testing.T) {
 		{"where the kernel begins to take back", map[string]string{
 			"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "536870912", "sys/fs/cgroup/a/memory.high": "268435456", "proc/meminfo": "MemTotal: 9999999 kB",
 		}, 0, none, Limit{256 << 20, FromGroup}},
+		{"all taken back at once", map[string]string{
+			"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "536870912", "sys/fs/cgroup/a/memory.high": "0", "proc/meminfo": "MemTotal: 9999999 kB",
+		}, 0, none, Limit{512 << 20, FromGroup}},
 		{"nothing taken back before the end", map[string]string{
 			"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "536870912", "sys/fs/cgroup/a/memory.high": "max", "proc/meminfo": "MemTotal: 9999999 kB",
 		}, 0, none, Limit{512 << 20, FromGroup}},

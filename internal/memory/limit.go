@@ -76,9 +76,14 @@ func (g Group) Use(root string) (n int64, ok bool) {
 
 // Limit is what the group may use, the lower of its limits; ok is false for none.
 func (g Group) Limit(root string) (n int64, ok bool) {
-	n, ok = readNumber(root + g.most)
-	if high, is := readNumber(root + g.high); is && g.high != "" && (!ok || high < n) {
-		return high, true
+	for _, file := range [...]string{g.most, g.high} {
+		if file == "" {
+			continue
+		}
+		// None of 0 can be kept to: it is a way to have a group's memory taken back.
+		if one, is := readNumber(root + file); is && one > 0 && (!ok || one < n) {
+			n, ok = one, true
+		}
 	}
 	return n, ok
 }

@@ -90,16 +90,36 @@ func TestHeapIsAskedFor(t *testing.T) {
 	}
 }
 
+var spare []byte // on the heap
+
 // After a burst memory goes back to the system twice, and then no more by itself.
 func TestGivesBackAfterABurst(t *testing.T) {
 	var c collector
-	var at []int
-	for c.quiet = range 300 {
-		if c.idle(false) {
-			at = append(at, c.quiet)
-		}
+	now := time.Now()
+	look := func() {
+		now = now.Add(time.Second)
+		c.look(now, 0, noLimit, true)
 	}
-	if !slices.Equal(at, []int{quietLooks, againLooks}) {
-		t.Error(at)
+	look()
+	for range 2 { // bursts
+		spare = make([]byte, 64<<20)
+		if look(); c.quiet != 0 {
+			t.Fatal("a burst is quiet")
+		}
+		if c.heap(0, noLimit).quiet {
+			t.Error("paced as if there were little to do")
+		}
+		var at []int
+		for range 100 {
+			if look(); c.idle(false) {
+				at = append(at, c.quiet)
+			}
+		}
+		if !slices.Equal(at, []int{quietLooks, againLooks}) {
+			t.Error(at)
+		}
+		if !c.heap(0, noLimit).quiet {
+			t.Error("paced as if there were much to do")
+		}
 	}
 }

@@ -145,7 +145,7 @@ func files() map[string]int64 {
 		if err != nil {
 			continue // closed meanwhile
 		}
-		if strings.HasPrefix(to, "/dev/") {
+		if path.Dir(to) == "/dev" {
 			// Whole: there are few, and their names say what they are.
 		} else if strings.HasPrefix(to, "/") {
 			to = path.Dir(to)

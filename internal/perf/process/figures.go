@@ -79,5 +79,5 @@ func (p *Process) memory(r perf.Reporter) {
 		least = min(least, a.most)
 	}
 	r.Gauge("process_memory_limit_bytes", "The least limit of memory: the control group's, one's above it, or GOMEMLIMIT.", float64(least))
-	r.Gauge("process_memory_used_ratio", "Part used of the limit of memory that is nearest. At 1 the process is killed, or collects garbage all the time where it is GOMEMLIMIT.", n.ratio())
+	r.Gauge("process_memory_used_ratio", "Part used of the limit of memory that is nearest. At 1 the process is killed, or slowed down where it is memory.high, or collects garbage all the time where it is GOMEMLIMIT.", n.ratio())
 }

@@ -37,9 +37,9 @@ func (p *Process) allowances() (list []allowance, known bool) {
 	for _, g := range p.groups {
 		used, ok := g.Use(p.root)
 		known = known || ok
-		if most, limited := g.Limit(p.root); ok && limited && most > 0 {
+		if most, limited := g.Limit(p.root); ok && limited {
 			list = append(list, allowance{used, most,
-				"Give the container or service more memory, or lower cache.max_bytes or server.max_connections: at the limit the process is killed."})
+				"Give the container or service more memory, or lower cache.max_bytes or server.max_connections: at the limit the process is killed, or slowed down where it is memory.high."})
 		}
 	}
 	if most := p.runtime.bytes(goLimit); most > 0 && most < math.MaxInt64 {
