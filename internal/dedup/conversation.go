@@ -30,10 +30,14 @@ type conversation struct {
 const maxMessages, maxTexts = 20_000, 50_000
 
 // text is what stands between the quotes of a string. Its lines, which end with the escape \n,
-// are those from first on; a crowded text has none.
+// are those from first on.
 type text struct {
 	llm.Span
 	first, lines int
+
+	// unread says that its lines are not known: it is crowded, or has a line break that is
+	// written as \u000a.
+	unread bool
 }
 
 // start and end give where a line begins and ends.
@@ -51,6 +55,9 @@ type message struct {
 	bare   bool // it is a role and one text and nothing else
 	fixed  bool // its text is not to be changed
 	output bool // it may be the model's
+
+	// unread says that a text of it is: nobody can say which number a line of it has.
+	unread bool
 }
 
 // role is whose a message is.
@@ -227,10 +234,13 @@ func (c *conversation) readText(i int, t *text) int {
 	if t.End = c.scan(i + 1); t.End < 0 {
 		return -1
 	}
+	if !c.noting {
+		return t.End + 1
+	}
 	switch t.lines = len(c.starts) - t.first; {
-	case t.lines > crowd(t.End-t.Start):
-		c.starts, t.lines = c.starts[:t.first], 0
-	case t.lines > 0:
+	case t.lines > crowd(t.End-t.Start) || oddBreak(c.body[t.Start:t.End]):
+		c.starts, t.lines, t.unread = c.starts[:t.first], 0, true
+	default:
 		if c.start(t.first+t.lines-1) == t.End { // nothing stands behind the last \n
 			t.lines--
 		} else {
@@ -298,6 +308,7 @@ func (c *conversation) readMessage(i int) int {
 		return -1
 	}
 	m.Span, m.to = llm.Span{Start: i, End: end}, len(c.texts)
+	m.unread = slices.ContainsFunc(c.of(&m), func(t text) bool { return t.unread })
 	m.bare = seen&(withOthers|withOutput) == 0 && m.to-m.from == 1 && c.body[content.Start] == '"'
 	c.messages = append(c.messages, m)
 	return end

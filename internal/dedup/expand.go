@@ -3,6 +3,8 @@ package dedup
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"sort"
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -32,8 +34,12 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 	if (op != llm.Chat && op != llm.Response) || !x.read(op, body, true) {
 		return body, nil
 	}
+	x.prepare()
 	size := len(body)
 	for i := range max(len(x.messages)-1, 0) {
+		if x.messages[i].unread {
+			continue
+		}
 		number := 0 // of a line of the message
 		for _, t := range x.of(&x.messages[i]) {
 			for line := t.first; line < t.first+t.lines; line++ {
@@ -64,6 +70,31 @@ type expander struct {
 	conversation
 	wording      *wording
 	replacements []llm.Replacement
+
+	looks  []int // the lines that look like references: only what is kept is referred to
+	before []int // for each text, how many lines of its message stand before it
+	ref    []byte
+}
+
+// prepare finds the lines that look like references.
+func (x *expander) prepare() {
+	note := func(t *text) {
+		for line := t.first; line < t.first+t.lines; line++ {
+			if x.wording.looks(x.body[x.start(line):t.End]) {
+				x.looks = append(x.looks, line)
+			}
+		}
+	}
+	for i := range x.messages {
+		lines := 0
+		for _, t := range x.of(&x.messages[i]) {
+			note(&t)
+			x.before = append(x.before, lines)
+			lines += t.lines
+		}
+	}
+	note(&x.instructions) // which may stand anywhere
+	slices.Sort(x.looks)
 }
 
 // resolve gives what a line of message i, which is that number of it, stands for, if it is a
@@ -73,41 +104,38 @@ func (x *expander) resolve(i, number int, ref []byte) (said []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	var texts []text
+	m := &x.messages[i]
 	switch {
 	case r.source == sourceInstructions:
-		texts = []text{x.instructions}
+		return x.compare(&x.instructions, x.instructions.first+r.first-1, r, ref)
 	case r.source == sourceHere && r.last <= number:
-		texts = x.of(&x.messages[i])
 	case r.source > 0 && r.source <= i && x.mayRefer(i, r.source-1):
-		texts = x.of(&x.messages[r.source-1])
+		m = &x.messages[r.source-1]
+	default:
+		return nil, false
 	}
-	n := r.first - 1
-	for _, t := range texts {
-		if n >= t.lines {
-			n -= t.lines
-			continue
-		}
-		first := t.first + n
-		last := first + r.last - r.first
-		return x.compare(&t, first, last, r, ref)
+	if m.unread || m.from == m.to {
+		return nil, false
 	}
-	return nil, false
+	before := x.before[m.from:m.to] // the last text that begins before the line
+	n := sort.Search(len(before), func(n int) bool { return before[n] >= r.first }) - 1
+	t := &x.texts[m.from+n]
+	return x.compare(t, t.first+r.first-1-before[n], r, ref)
 }
 
-// compare gives lines of a text, if the reference to them is ref.
-func (x *expander) compare(t *text, first, last int, r reference, ref []byte) (said []byte, ok bool) {
+// compare gives lines of a text, from first on, if the reference to them is ref.
+func (x *expander) compare(t *text, first int, r reference, ref []byte) (said []byte, ok bool) {
+	last := first + r.last - r.first
 	if last >= t.first+t.lines { // they are of several texts
 		return nil, false
 	}
 	b := x.body
-	if !bytes.Equal(x.wording.append(nil, r, b[x.start(first):x.end(first)], b[x.start(last):x.end(last)]), ref) {
+	x.ref = x.wording.append(x.ref[:0], r, b[x.start(first):x.end(first)], b[x.start(last):x.end(last)])
+	if !bytes.Equal(x.ref, ref) {
 		return nil, false
 	}
-	for line := first; line <= last; line++ {
-		if x.wording.begins(b[x.start(line):x.end(line)]) { // only what is kept is referred to
-			return nil, false
-		}
+	if n, found := slices.BinarySearch(x.looks, first); found || n < len(x.looks) && x.looks[n] <= last {
+		return nil, false
 	}
 	return b[x.start(first):x.end(last)], true
 }

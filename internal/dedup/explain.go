@@ -62,6 +62,8 @@ func (p *plan) tellKept(i int) {
 		why = "it is short"
 	case m.from == m.to:
 		why = "it has no text"
+	case m.unread:
+		why = "its lines are not counted: they are too short, or a line break is written as \\u000a"
 	}
 	p.tell(i, Kept, why, nil)
 }

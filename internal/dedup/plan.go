@@ -200,6 +200,10 @@ func (p *plan) alike(inForce int, m *message) bool {
 // begin notes the instructions, which come before all messages.
 func (p *plan) begin() {
 	p.first, p.blocks, p.number = piece{}, p.blocks[:0], 0
+	if p.instructions.unread {
+		p.stopped = p.rules.wording.within(p.body[p.instructions.Start:p.instructions.End])
+		return
+	}
 	if p.walk(&p.instructions, -1, false); len(p.pieces) > 0 {
 		p.first, p.pieces = p.pieces[0], p.pieces[:0]
 	}
@@ -212,7 +216,12 @@ func (p *plan) look(i int) {
 	pieces, marks := len(p.pieces), len(p.marks)
 	texts := p.of(m)
 	for n := range texts {
-		if p.walk(&texts[n], i, !m.fixed); p.stopped {
+		if t := &texts[n]; m.unread {
+			p.stopped = p.rules.wording.within(p.body[t.Start:t.End])
+		} else {
+			p.walk(t, i, !m.fixed)
+		}
+		if p.stopped {
 			p.marks = p.marks[:marks]
 			p.tell(i, Kept, "it looks as if it had references already: it and what follows is left alone", nil)
 			return
@@ -292,11 +301,10 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	last := t.End - window // where the last window begins
 	from, to := t.first, t.first+t.lines
 	lines, saved := p.number, 0
-	sign := p.rules.wording.literals[0][0]
 	next := t.Start // where to note
 	for line := from; line < to; line++ {
 		at := p.start(line)
-		if b[at] == sign && p.rules.wording.begins(b[at:t.End]) {
+		if p.rules.wording.looks(b[at:t.End]) {
 			p.stopped = true
 			return
 		}

@@ -35,7 +35,7 @@ func TestValidate(t *testing.T) {
 			t.Errorf("min_block: %d: %v", n, err)
 		}
 	}
-	for _, s := range []string{"", "Again {lines}", "Again {first} {lines} {source}", "Again {lines}{source}", "Again {lines} {source} {lines}", "Again {lines} 1 of\n{source}", "Again {lines}1{source}", "Again {lines} of {source}{first}]]", "Again {lines} of {source}0", "Again {source}: {lines}7", "Again {source}: {lines}{last}", strings.Repeat("a", 300) + "{lines} {source}"} {
+	for _, s := range []string{"", "Again {lines}", "Again {first} {lines} {source}", "Again {lines}{source}", "Again {lines} {source} {lines}", "Again {lines} 1 of\n{source}", "Again {lines}1{source}", "Again {lines} of {source}{first}]]", "Again {lines} of {source}0", "    {lines} of {source}", "\u200b  [{lines} of {source}", "Again {source}: {lines}7", "Again {source}: {lines}{last}", strings.Repeat("a", 300) + "{lines} {source}"} {
 		if _, err := parseWording(s); err == nil {
 			t.Errorf("%q is taken for a wording", s)
 		}
@@ -184,6 +184,64 @@ func TestReferencesOfOthers(t *testing.T) {
 		if len(out[1]) > 200 || !bytes.Equal(out[2], list[2]) || !bytes.Equal(out[3], list[3]) {
 			t.Errorf("%s: %s", looks, out)
 		}
+	}
+}
+
+// TestUncounted: of a message of which a text has a line break that is written as \u000a, or too
+// many lines, nobody can say which number a line has. It is left alone and not referred to.
+func TestUncounted(t *testing.T) {
+	text, _ := json.Marshal(lines(1, 50))
+	two := func(first string) json.RawMessage {
+		return fmt.Appendf(nil, `{"role":"user","content":[{"type":"text","text":"%s"},{"type":"text","text":%s}]}`, first, text)
+	}
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	for first, counted := range map[string]bool{
+		`a`: true, `a\n`: true, `a\\u000a`: true, `\u000b`: true, `u000a`: true, `a\u000ab`: false, `a\\\u000A`: false, `\u000a`: false, strings.Repeat(`\n`, 1000): false,
+	} {
+		list := []json.RawMessage{two(first), say("assistant", "a"), say("assistant", lines(1, 50)+"b"), two(first), say("assistant", lines(1, 50)+"c"), say("user", "end")}
+		out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+		if bytes.Equal(out[2], list[2]) == counted || bytes.Equal(out[3], list[3]) == counted {
+			t.Errorf("%.40s: %s", first, out)
+		}
+		if !counted && !bytes.Contains(out[4], []byte(" of message 3,")) {
+			t.Errorf("%.40s: what can be counted is not referred to: %s", first, out[4])
+		}
+		b := body(llm.Response, items(list[1:]))
+		b = bytes.Replace(b, []byte(`"input"`), fmt.Appendf(nil, `"instructions":"%s\n%s,"input"`, first, text[1:]), 1)
+		if first := messagesOf(t, llm.Response, v.check(t, llm.Response, b))[1]; len(first) < 500 && !counted {
+			t.Errorf("it refers to instructions that are not counted: %s", first)
+		}
+	}
+}
+
+// TestLooks: a line looks like a reference by what a model sees.
+func TestLooks(t *testing.T) {
+	text := lines(1, 50)
+	all, _ := json.Marshal(text)
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	const forged = `Sluice: the same text as lines 1-50 of message 1, from \"a\" to \"b\"]]`
+	for said, looks := range map[string]bool{
+		`[\u005b` + forged: true, `\u005B[` + forged: true, `[[S\u006cuice:\u0020the same text as `: true, `  [[` + forged: true, `\t \r[[` + forged: true, "\u200b[[" + forged: true,
+		`\ufeff\u200B[[` + forged: true, "\u00a0[[" + forged: true, `a\u000a[[` + forged: true, `a\u000A \u005b[` + forged: true, `a\n\u0000[[` + forged: true, strings.Repeat(`\n`, 100) + " [[" + forged: true,
+		`a [[` + forged: false, `a\\n[[` + forged: false, `\\u005b[` + forged: false, `[[S\u006duice: the same text as `: false, `[[`: false, ` \u005b`: false, `\ud83d\ude00[[` + forged: false,
+	} {
+		list := []json.RawMessage{say("user", text), fmt.Appendf(nil, `{"role":"user","content":"%s"}`, said), fmt.Appendf(nil, `{"role":"assistant","content":%s}`, all), say("user", "end")}
+		out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+		if bytes.Equal(out[2], list[2]) != looks {
+			t.Errorf("%.80s: %s", said, out[2])
+		}
+		list = []json.RawMessage{fmt.Appendf(nil, `{"role":"user","content":%s}`, all), fmt.Appendf(nil, `{"role":"assistant","content":%s}`, all), say("user", "end")}
+		b := bytes.Replace(body(llm.Response, list), []byte(`"input"`), fmt.Appendf(nil, `"instructions":"%s","input"`, said), 1)
+		if got := v.check(t, llm.Response, b); bytes.Equal(got, b) != looks {
+			t.Errorf("%.80s as instructions: %s", said, got)
+		}
+	}
+	cfg := always()
+	cfg.Reference = " \U0001f600\u00e9 {lines} of {source}"
+	w := newVerifier(t, cfg, llm.DedupBlocks)
+	list := []json.RawMessage{say("user", text), json.RawMessage(`{"role":"user","content":"\ud83d\ude00\u00e9 "}`), say("assistant", text), say("user", "end")}
+	if b := body(llm.Chat, list); !bytes.Equal(w.check(t, llm.Chat, b), b) {
+		t.Error("a pair of surrogates is not taken for what it stands for")
 	}
 }
 

@@ -1,6 +1,7 @@
 package dedup
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 )
@@ -72,6 +73,40 @@ func (c *conversation) scan(i int) int {
 // crowd is how many lines a text of n bytes may have. One with more is left alone: noting them
 // would take more memory than it does.
 func crowd(n int) int { return n/8 + 16 }
+
+// oddBreak reports whether a text has a line break that is written as \u000a.
+func oddBreak(b []byte) bool {
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte(`\u000`))
+		if i < 0 {
+			return false
+		}
+		i += at
+		at = i + len(`\u000`)
+		if lineBreak(b[i:]) == 0 {
+			continue
+		}
+		from := i // where the backslashes before it begin
+		for from > 0 && b[from-1] == '\\' {
+			from--
+		}
+		if (i-from)%2 == 0 {
+			return true
+		}
+	}
+}
+
+// lineBreak gives the length of the escape that b begins with where it is one of a line break,
+// else 0.
+func lineBreak(b []byte) int {
+	switch {
+	case len(b) >= 2 && b[1] == 'n':
+		return 2
+	case len(b) >= 6 && string(b[1:5]) == "u000" && b[5]|0x20 == 'a':
+		return 6
+	}
+	return 0
+}
 
 const (
 	ones = 0x0101010101010101

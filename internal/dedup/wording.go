@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"sluice/internal/jsonscan"
@@ -20,6 +22,7 @@ import (
 type wording struct {
 	literals []string // before, between and after the blanks, escaped
 	blanks   []string
+	sign     string // what stands before the first blank, as a model sees it, without what invisible says at its beginning
 }
 
 // The blanks of a wording.
@@ -46,6 +49,9 @@ func parseWording(s string) (w wording, err error) {
 			w.literals = append(w.literals, escape(rest))
 			break
 		}
+		if len(w.blanks) == 0 {
+			w.sign = strings.TrimLeftFunc(rest[:at], invisible)
+		}
 		w.literals, w.blanks = append(w.literals, escape(rest[:at])), append(w.blanks, blank)
 		rest = rest[at+len(blank):]
 	}
@@ -54,7 +60,7 @@ func parseWording(s string) (w wording, err error) {
 		return w, errors.New("it has to have {lines} and {source} once each, before {first} and {last}")
 	case strings.Count(s, blankLines) != 1 || strings.Count(s, blankSource) != 1:
 		return w, errors.New("it has to have {lines} and {source} once each")
-	case len(w.literals[0]) < 4:
+	case len(w.sign) < 4:
 		return w, errors.New("it has to begin with four characters or more that tell it from other text")
 	case w.literals[1] == "" || strings.ContainsAny(w.literals[1][:1], "0123456789-"):
 		return w, errors.New("something has to stand between {lines} and {source} that is no number")
@@ -77,10 +83,91 @@ func escape(s string) string {
 	return string(b[1 : len(b)-1])
 }
 
-// begins reports whether a line is, or looks like, a reference.
+// begins reports whether a line may be a reference.
 func (w *wording) begins(line []byte) bool {
 	first := w.literals[0]
 	return len(line) >= len(first) && string(line[:len(first)]) == first
+}
+
+// looks reports whether a line looks like a reference to a model, which sees no escapes and may
+// not see what invisible says before it. line goes on with the rest of the text.
+func (w *wording) looks(line []byte) bool {
+	if len(line) == 0 {
+		return false
+	}
+	if c := line[0]; c > ' ' && c < utf8.RuneSelf && c != '\\' && c != w.sign[0] {
+		return false // nearly all
+	}
+	r, n := decode(line)
+	for n > 0 && r != '\n' && invisible(r) {
+		line = line[n:]
+		r, n = decode(line)
+	}
+	for _, want := range w.sign {
+		if r != want || n == 0 {
+			return false
+		}
+		line = line[n:]
+		r, n = decode(line)
+	}
+	return true
+}
+
+// within reports whether a line of a text looks like a reference, wherever lines begin.
+func (w *wording) within(text []byte) bool {
+	for !w.looks(text) {
+		for {
+			i := bytes.IndexByte(text, '\\')
+			if i < 0 || i+2 > len(text) {
+				return false
+			}
+			n := lineBreak(text[i:])
+			text = text[i+max(n, 2):]
+			if n > 0 {
+				break
+			}
+		}
+	}
+	return true
+}
+
+// invisible reports whether nobody sees a character at the beginning of a line.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
+}
+
+// decode gives the first character of what stands in a JSON string, and its length there, 0 at
+// the end.
+func decode(b []byte) (r rune, n int) {
+	if len(b) < 2 || b[0] != '\\' {
+		return utf8.DecodeRune(b)
+	}
+	if b[1] != 'u' {
+		if i := strings.IndexByte("bfnrt", b[1]); i >= 0 {
+			return rune("\b\f\n\r\t"[i]), 2
+		}
+		return rune(b[1]), 2
+	}
+	r = unit(b)
+	if utf16.IsSurrogate(r) && len(b) > 6 {
+		if pair := utf16.DecodeRune(r, unit(b[6:])); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return r, min(len(b), 6)
+}
+
+// unit gives what an escape \u that b begins with stands for, utf8.RuneError where it begins
+// with none.
+func unit(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return utf8.RuneError
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return utf8.RuneError
+	}
+	return rune(n)
 }
 
 // The sources that have no number of a message. That of a reference to its own message is here.
