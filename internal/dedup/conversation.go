@@ -17,6 +17,7 @@ type conversation struct {
 	texts        []text // of all messages in their order
 	instructions text   // of /v1/responses; empty for none
 	items        bool   // the messages are items of /v1/responses
+	more         bool   // there are more messages than maxMessages
 
 	// noting has the lines of texts be noted: starts has where each begins, and behind those
 	// of a text where one more would, two bytes after its end. A line is known by its place
@@ -25,8 +26,9 @@ type conversation struct {
 	starts []uint32
 }
 
-// maxMessages and maxTexts bound what is kept of a conversation beside its bytes: one that
-// has more passes as it came. Some 100 bytes are kept of each message, and 40 of each text.
+// maxMessages and maxTexts bound what is kept of a conversation beside its bytes: messages that
+// come after so many, or have texts that do, are not looked into. Some 100 bytes are kept of
+// each message, and 40 of each text.
 const maxMessages, maxTexts = 20_000, 50_000
 
 // text is what stands between the quotes of a string. Its lines, which end with the escape \n,
@@ -98,7 +100,7 @@ func roleOf(raw []byte) role {
 // the request has none that are to be looked at.
 func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 	c.body, c.messages, c.texts, c.instructions = body, c.messages[:0], c.texts[:0], text{}
-	c.noting, c.starts = noting, c.starts[:0]
+	c.noting, c.starts, c.more = noting, c.starts[:0], false
 	if noting {
 		c.starts = slices.Grow(c.starts, len(body)/32)
 	}
@@ -116,8 +118,8 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 				return jsonscan.ValueEnd(body, at)
 			}
 			return c.array(at, func(at int) int {
-				if len(c.messages) == maxMessages || len(c.texts) > maxTexts {
-					return -1 // it is not worth the memory
+				if c.more = c.more || len(c.messages) == maxMessages; c.more {
+					return jsonscan.ValueEnd(body, at)
 				}
 				end := c.readMessage(at)
 				if end < 0 { // it is not looked into
@@ -139,10 +141,10 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 			}
 		case "previous_response_id", "conversation", "prompt":
 			// There are messages before these, which are not to be seen.
-			sure = sure && (!c.items || body[at] == 'n')
-		case "truncation", "context_management":
+			sure = sure && c.empty(at)
+		case "truncation", "context_management", "transforms", "plugins":
 			// The service may leave out what others refer to.
-			sure = sure && (!c.items || body[at] == 'n' || bytes.HasPrefix(body[at:], []byte(`"disabled"`)))
+			sure = sure && (c.empty(at) || bytes.HasPrefix(body[at:], []byte(`"disabled"`)))
 		}
 		return jsonscan.ValueEnd(body, at)
 	})
@@ -335,6 +337,9 @@ func (c *conversation) classify(m *message, kind llm.Span, seen int) bool {
 
 // readContent reads what may be a string, null, or a list of parts.
 func (c *conversation) readContent(i int, m *message) int {
+	if len(c.texts) >= maxTexts {
+		return -1
+	}
 	switch c.body[i] {
 	case '"':
 		c.texts = append(c.texts, text{})
@@ -375,7 +380,7 @@ func (c *conversation) readPart(i int, m *message) int {
 	}
 	switch string(c.body[kind.Start:kind.End]) {
 	case `"text"`, `"input_text"`, `"output_text"`:
-		if texts != 1 {
+		if texts != 1 || len(c.texts) == maxTexts {
 			return -1
 		}
 		c.texts = append(c.texts, said)
@@ -392,10 +397,18 @@ func (c *conversation) readPart(i int, m *message) int {
 // readNotes reads what tells of a text by its characters or its tokens, which has to stay as it
 // is then. null and an empty list or object tell nothing.
 func (c *conversation) readNotes(i int, m *message) int {
-	end := jsonscan.ValueEnd(c.body, i)
-	empty := end > 0 && (c.body[i] == 'n' || space(c.body, i+1) == end-1)
-	m.fixed = m.fixed || !empty
-	return end
+	m.fixed = m.fixed || !c.empty(i)
+	return jsonscan.ValueEnd(c.body, i)
+}
+
+// empty reports whether the value at i is null, or a list or an object with nothing in it.
+func (c *conversation) empty(i int) bool {
+	b := c.body
+	if b[i] != '[' && b[i] != '{' {
+		return b[i] == 'n'
+	}
+	i = space(b, i+1)
+	return i < len(b) && (b[i] == ']' || b[i] == '}')
 }
 
 // of gives the texts of a message.

@@ -117,7 +117,7 @@ func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) 
 		return unsure
 	case len(p.messages) < 2:
 		if p.notes, p.told = notes, -1; len(p.messages) == 1 {
-			p.tell(0, Kept, whyLast, nil)
+			p.tell(0, Kept, p.whyLast(), nil)
 		}
 		return unchanged
 	case !blocks:

@@ -1,5 +1,7 @@
 package dedup
 
+import "fmt"
+
 // Decision is what becomes of a message, and why.
 type Decision struct {
 	Message int // as it came, from 0
@@ -30,8 +32,13 @@ type Repeat struct {
 	Reference string
 }
 
-// whyLast is why the last message is kept.
-const whyLast = "it is the last message"
+// whyLast is why the last message that was read is kept.
+func (p *plan) whyLast() string {
+	if p.more {
+		return fmt.Sprintf("it is the last of the %d messages that are read: what follows is left alone", maxMessages)
+	}
+	return "it is the last message"
+}
 
 // tell notes a decision for whoever asked.
 func (p *plan) tell(i int, a Action, why string, blocks []block) {

@@ -121,7 +121,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 		}
 		p.kept = i + 1
 	}
-	p.tell(last, Kept, "it is the last message", nil)
+	p.tell(last, Kept, p.whyLast(), nil)
 	return len(p.edits) > 0
 }
 

@@ -142,7 +142,7 @@ func TestOneMessage(t *testing.T) {
 		for n, list := range [][]json.RawMessage{{}, {say("user", lines(1, 50))}} {
 			told := 0
 			newDedup(t, Default()).Rewrite(request(llm.Chat, body(llm.Chat, list)), mode, func(d Decision) {
-				if told++; d.Action != Kept || d.Why != whyLast || d.Size == 0 {
+				if told++; d.Action != Kept || d.Why != "it is the last message" || d.Size == 0 {
 					t.Errorf("%v: %+v", mode, d)
 				}
 			})
@@ -378,7 +378,7 @@ func TestNotes(t *testing.T) {
 	}
 	v := newVerifier(t, always(), llm.DedupBlocks)
 	for more, kept := range map[string]bool{
-		``: false, `,"annotations":[],"logprobs":[ ]`: false, `,"logprobs":null`: false, `,"logprobs":[{"token":"a"}]`: true, `,"logprobs":{"content":[]}`: true, `,"logprobs":1`: true,
+		``: false, `,"annotations":[],"logprobs":[ ]`: false, `,"logprobs":null`: false, `,"logprobs":[{"token":"a"}]`: true, `,"logprobs":{"content":[]}`: true, `,"logprobs":1`: true, `,"logprobs":12`: true, `,"logprobs":""`: true,
 		`,"annotations":[{"type":"url_citation","start_index":1}]`: true,
 	} {
 		list := []json.RawMessage{fmt.Appendf(nil, `{"role":"user","content":%s}`, text), part(more), say("user", "a"), part(more), say("user", "end")}
@@ -419,15 +419,13 @@ func TestKept(t *testing.T) {
 		more     string // members of the body
 		changed  bool
 	}{
-		"repeated":                    {llm.Chat, []json.RawMessage{prompt, ask, prompt, more}, "", true},
-		"a short prompt between":      {llm.Chat, []json.RawMessage{prompt, ask, say("system", "One word only."), ask, prompt, more}, "", false},
-		"one in parts between":        {llm.Chat, []json.RawMessage{prompt, ask, json.RawMessage(`{"role":"system","content":[{"type":"text","text":"One word only."}]}`), ask, prompt, more}, "", false},
-		"a developer's between":       {llm.Chat, []json.RawMessage{prompt, ask, say("developer", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
-		"somebody unknown between":    {llm.Chat, []json.RawMessage{prompt, ask, say("root", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
-		"results without ids":         {llm.Chat, []json.RawMessage{ask, call, say("tool", long), say("tool", long), ask}, "", false},
-		"functions' results":          {llm.Chat, []json.RawMessage{ask, say("function", long), say("function", long), ask}, "", false},
-		"the service leaves some out": {llm.Response, []json.RawMessage{say("user", long), say("user", long), ask}, `"truncation":"auto",`, false},
-		"the service leaves none out": {llm.Response, []json.RawMessage{say("user", long), say("user", long), ask}, `"truncation":"disabled",`, true},
+		"repeated":                 {llm.Chat, []json.RawMessage{prompt, ask, prompt, more}, "", true},
+		"a short prompt between":   {llm.Chat, []json.RawMessage{prompt, ask, say("system", "One word only."), ask, prompt, more}, "", false},
+		"one in parts between":     {llm.Chat, []json.RawMessage{prompt, ask, json.RawMessage(`{"role":"system","content":[{"type":"text","text":"One word only."}]}`), ask, prompt, more}, "", false},
+		"a developer's between":    {llm.Chat, []json.RawMessage{prompt, ask, say("developer", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
+		"somebody unknown between": {llm.Chat, []json.RawMessage{prompt, ask, say("root", strings.Repeat("Answer at length. ", 10)), ask, prompt, more}, "", false},
+		"results without ids":      {llm.Chat, []json.RawMessage{ask, call, say("tool", long), say("tool", long), ask}, "", false},
+		"functions' results":       {llm.Chat, []json.RawMessage{ask, say("function", long), say("function", long), ask}, "", false},
 	} {
 		v := newVerifier(t, always(), llm.DedupSafe)
 		b := body(c.op, c.messages)
@@ -504,6 +502,61 @@ func TestTurnsAreThoseThatAreKept(t *testing.T) {
 	known := lines(1000, 40)
 	list = append(list, say("user", known), say("assistant", "Yes."), say("user", known+lines(2000, 8)), say("assistant", "Yes."), say("user", "Go on."))
 	newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list))
+}
+
+// What the service may leave out, or goes on from, is not referred to, in either form.
+func TestOthersContext(t *testing.T) {
+	long := strings.Repeat("You are a program. ", 10)
+	list := []json.RawMessage{say("user", long), say("user", long), say("user", "Go on.")}
+	for member, changed := range map[string]bool{
+		`"truncation":"auto"`: false, `"truncation":"disabled"`: true, `"truncation":null`: true, `"context_management":[{"type":"compaction"}]`: false, `"context_management":[]`: true,
+		`"transforms":["middle-out"]`: false, `"transforms":[ ]`: true, `"plugins":[{"id":"context-compression"}]`: false, `"plugins":null`: true, `"plugins":{}`: true,
+		`"previous_response_id":"a"`: false, `"previous_response_id":null`: true, `"conversation":{"id":"a"}`: false, `"prompt":{"id":"a"}`: false, `"metadata":{"truncation":"auto"}`: true,
+	} {
+		for _, op := range []llm.Operation{llm.Chat, llm.Response} {
+			b := append([]byte("{"+member+","), body(op, list)[1:]...)
+			if got := newVerifier(t, always(), llm.DedupSafe).check(t, op, b); bytes.Equal(got, b) == changed {
+				t.Errorf("%v, %s: %s", op, member, got)
+			}
+		}
+	}
+}
+
+// Of messages only so many are read, and what becomes of those does not depend on whether there
+// are more.
+func TestManyMessages(t *testing.T) {
+	text := lines(1, 50)
+	list := []json.RawMessage{say("user", text), say("assistant", text), say("assistant", text+"b")}
+	for len(list) < maxMessages-1 {
+		list = append(list, say("user", fmt.Sprint("message ", len(list))))
+	}
+	list = append(list, say("assistant", text+"c"), say("assistant", text+"d"), say("assistant", text+"e"), say("assistant", text+"f"))
+	v := newVerifier(t, Default(), llm.DedupBlocks)
+	var before []byte
+	for n := maxMessages - 2; n <= len(list); n++ {
+		out := v.check(t, llm.Chat, body(llm.Chat, list[:n]))
+		got := messagesOf(t, llm.Chat, out)
+		if len(got[1]) > 300 || !bytes.HasPrefix(out, before) {
+			t.Fatalf("%d messages: %s", n, difference(before, out))
+		}
+		for i := maxMessages - 1; i < n; i++ {
+			if !bytes.Equal(got[i], list[i]) {
+				t.Errorf("of %d messages number %d was changed", n, i+1)
+			}
+		}
+		before = out[:bytes.LastIndex(out, got[n-1])]
+	}
+}
+
+// A message with too many texts is left alone, and those before and behind it are not.
+func TestManyTexts(t *testing.T) {
+	text := lines(1, 50)
+	parts := json.RawMessage(`{"role":"user","content":[{"type":"text","text":"a"}` + strings.Repeat(`,{"type":"text","text":"a"}`, maxTexts) + `]}`)
+	list := []json.RawMessage{say("user", text), say("assistant", text), parts, say("assistant", text), say("user", "end")}
+	out := messagesOf(t, llm.Chat, newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list)))
+	if len(out[1]) > 300 || !bytes.Equal(out[2], list[2]) || len(out[3]) > 300 {
+		t.Errorf("%d, %d and %d bytes", len(out[1]), len(out[2]), len(out[3]))
+	}
 }
 
 // What is not worth the memory passes as it came.

@@ -80,7 +80,7 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 		fmt.Fprintf(report, "%s: 0 of %d messages are changed: the request is of a form that is left alone.\n", mode, count(req))
 		decisions = nil // none of them was carried out
 	default:
-		fmt.Fprintf(report, "%s: %d of %d messages are changed; %d bytes become %d, %.1f %% less; about %d tokens less.\n", mode, r.Saved.Messages, len(decisions),
+		fmt.Fprintf(report, "%s: %d of %d messages are changed; %d bytes become %d, %.1f %% less; about %d tokens less.\n", mode, r.Saved.Messages, count(req),
 			len(req.Body), len(r.Body), 100*float64(r.Saved.Bytes)/float64(max(len(req.Body), 1)), r.Saved.Tokens)
 	}
 	for _, d := range decisions {
