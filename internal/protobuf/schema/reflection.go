@@ -43,6 +43,9 @@ type reflected struct {
 	files   []*descriptorpb.FileDescriptorProto
 	have    map[string]bool // paths
 	asked   int             // extensions
+
+	types  map[string]string // paths by the types that the first listed files declare
+	listed int
 }
 
 // fromServer asks a server for the files of all its services, but those of
@@ -174,16 +177,25 @@ func pathOf(b []byte) (path string) {
 // rest asks for imports that did not come along, and for extensions.
 func (r *reflected) rest() error {
 	for i := 0; i < len(r.files); i++ { // it grows
+		var none *refusal
+		unknown := make(map[string]bool)
 		for _, path := range r.files[i].GetDependency() {
 			if _, ok := standard(path); ok || r.have[path] {
 				continue
 			}
 			err := r.ask(question{file: path})
-			if err != nil {
+			switch {
+			case errors.As(err, &none):
+				unknown[path] = true
+			case err != nil:
 				return err
-			}
-			if !r.have[path] {
+			case !r.have[path]:
 				return fmt.Errorf("the server sent another file for %.200q", path)
+			}
+		}
+		if len(unknown) > 0 {
+			if err := r.elsewhere(r.files[i], unknown); err != nil {
+				return err
 			}
 		}
 		if err := r.extensions(r.files[i].GetMessageType(), r.files[i].GetPackage()); err != nil {
@@ -197,7 +209,7 @@ func (r *reflected) rest() error {
 // to them.
 func (r *reflected) extensions(list []*descriptorpb.DescriptorProto, in string) error {
 	for _, m := range list {
-		name := strings.TrimPrefix(in+"."+m.GetName(), ".")
+		name := fullName(in, m.GetName())
 		if len(m.GetExtensionRange()) > 0 {
 			if err := r.extending(name); err != nil {
 				return err
