@@ -17,6 +17,7 @@ import (
 	"sluice/internal/nearest"
 	"sluice/internal/protobuf/mapping"
 	"sluice/internal/protobuf/schema"
+	"sluice/internal/upstream"
 	"sluice/internal/upstream/protobuf"
 )
 
@@ -28,13 +29,13 @@ type MapTest struct {
 
 // tried is an upstream with a mapping.
 type tried interface {
-	Try(ctx context.Context, name string, body []byte) (*protobuf.Trial, error)
+	Try(ctx context.Context, name string, way *upstream.TLS, body []byte) (*protobuf.Trial, error)
 }
 
 // TestMapping reads a request and writes the message that the upstream would be sent, or,
 // where there is a reply, what a client would get.
 func TestMapping(ctx context.Context, cfg *config.Config, o MapTest, in io.Reader, out, people io.Writer) error {
-	name, u, err := mapped(cfg, o.Upstream)
+	name, u, way, err := mapped(cfg, o.Upstream)
 	if err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func TestMapping(ctx context.Context, cfg *config.Config, o MapTest, in io.Reade
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	t, err := u.Try(ctx, name, body)
+	t, err := u.Try(ctx, name, way, body)
 	if err != nil {
 		return err
 	}
@@ -69,32 +70,33 @@ func TestMapping(ctx context.Context, cfg *config.Config, o MapTest, in io.Reade
 }
 
 // mapped finds the upstream.
-func mapped(cfg *config.Config, name string) (string, tried, error) {
+func mapped(cfg *config.Config, name string) (string, tried, *upstream.TLS, error) {
 	var names []string
 	var found tried
-	for _, u := range cfg.Upstreams {
+	var way *upstream.TLS
+	for i, u := range cfg.Upstreams {
 		t, ok := u.Settings.(tried)
 		if !ok {
 			continue
 		}
 		names = append(names, u.Name)
 		if name == u.Name || name == "" {
-			found = t
+			found, way = t, &cfg.Upstreams[i].HTTPClient.TLS
 		}
 	}
 	switch {
 	case len(names) == 0:
-		return "", nil, errors.New("the configuration has no upstream with a mapping")
+		return "", nil, nil, errors.New("the configuration has no upstream with a mapping")
 	case name == "" && len(names) > 1:
-		return "", nil, fmt.Errorf("several upstreams have a mapping; say which with --upstream: %s", strings.Join(names, ", "))
+		return "", nil, nil, fmt.Errorf("several upstreams have a mapping; say which with --upstream: %s", strings.Join(names, ", "))
 	case found == nil && nearest.Name(name, names) != "":
-		return "", nil, fmt.Errorf("no upstream %q has a mapping; did you mean %q?", name, nearest.Name(name, names))
+		return "", nil, nil, fmt.Errorf("no upstream %q has a mapping; did you mean %q?", name, nearest.Name(name, names))
 	case found == nil:
-		return "", nil, fmt.Errorf("no upstream %q has a mapping; there is %s", name, strings.Join(names, ", "))
+		return "", nil, nil, fmt.Errorf("no upstream %q has a mapping; there is %s", name, strings.Join(names, ", "))
 	case name == "":
 		name = names[0]
 	}
-	return name, found, nil
+	return name, found, way, nil
 }
 
 // MapNew is what `sluice map new` is asked for.

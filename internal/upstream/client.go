@@ -150,6 +150,9 @@ func New(cfg Config, o Options) (*Client, error) {
 // Buffers is what the Client takes its buffers from, for those who read its replies.
 func (c *Client) Buffers() *memory.Buffers { return c.buffers }
 
+// TLS is what the upstream is known by, for what is asked of it in another way.
+func (c *Client) TLS() *TLS { return &c.cfg.TLS }
+
 // Do sends call and returns the reply once its head is there. The caller must
 // Close the reply. ctx governs the reply's body too.
 func (c *Client) Do(ctx context.Context, call *Call) (*Reply, error) {

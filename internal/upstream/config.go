@@ -103,6 +103,20 @@ func (t *TLS) pair() (*tls.Certificate, error) {
 	return &pair, nil
 }
 
+// Client makes what a client of the upstream needs to know. Without CA it has no
+// authorities, which means those of the system.
+func (t *TLS) Client() (*tls.Config, error) {
+	roots, err := t.roots()
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	if t.Cert != "" {
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.pair() }
+	}
+	return cfg, nil
+}
+
 // validate reads the files, so that what is wrong with them is known before they are
 // needed.
 func (t *TLS) validate() error {

@@ -58,25 +58,18 @@ func newDialer(c *Client) (*dialer, error) {
 		}
 	}
 	if base.Scheme == "https" {
-		roots, err := c.cfg.TLS.roots()
-		if err != nil {
+		if d.tls, err = c.cfg.TLS.Client(); err != nil {
 			return nil, err
 		}
-		if c.opts.RootCAs == nil && roots == nil {
+		d.tls.RootCAs = cmp.Or(d.tls.RootCAs, c.opts.RootCAs)
+		if d.tls.RootCAs == nil {
 			// It is read once, and what could not be read then, for want of a file
 			// descriptor say, would be missing for ever.
 			_, _ = x509.SystemCertPool()
 		}
-		d.tls = &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			ServerName:         base.Hostname(),
-			RootCAs:            cmp.Or(roots, c.opts.RootCAs),
-			ClientSessionCache: tls.NewLRUClientSessionCache(sessionCache),
-			NextProtos:         []string{"http/1.1"},
-		}
-		if c.cfg.TLS.Cert != "" {
-			d.tls.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.cfg.TLS.pair() }
-		}
+		d.tls.ServerName = base.Hostname()
+		d.tls.ClientSessionCache = tls.NewLRUClientSessionCache(sessionCache)
+		d.tls.NextProtos = []string{"http/1.1"}
 		d.older = d.tls.Clone()
 		if c.cfg.HTTP2 {
 			d.tls.NextProtos = []string{"h2", "http/1.1"}

@@ -40,7 +40,7 @@ func newHandler(cfg Config, paths Paths, r *rpcs, s upstream.Setup) (*Handler, e
 	if err := s.Stream.Validate(); err != nil {
 		return nil, fmt.Errorf("check stream: %w", err)
 	}
-	from, err := newSource(cfg, paths, s.Name)
+	from, err := newSource(cfg, paths, s.Name, s.Client.TLS())
 	if err != nil {
 		return nil, fmt.Errorf("load upstream %s: %w", s.Name, err)
 	}

@@ -3,6 +3,7 @@ package protobuf
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/protobuf/mapping"
 	"sluice/internal/protobuf/schema"
+	"sluice/internal/upstream"
 )
 
 // service is a mapping ready for use. A call that it lacks is nil.
@@ -66,6 +68,7 @@ type source struct {
 	name   string
 	chats  *prompts
 	header map[string]string // that goes with the question
+	tls    *tls.Config       // the same, where the upstream has TLS
 
 	now   atomic.Pointer[service] // nil before the first
 	stale atomic.Bool             // it is to be asked again
@@ -78,10 +81,14 @@ type source struct {
 // askAgain is when an upstream is asked for its schema again that did not tell it.
 const askAgain = 5 * time.Second
 
-// newSource makes the source of the upstream called name.
-func newSource(cfg Config, paths Paths, name string) (*source, error) {
+// newSource makes the source of the upstream called name, which has TLS as way says.
+func newSource(cfg Config, paths Paths, name string, way *upstream.TLS) (*source, error) {
 	s := &source{cfg: cfg, paths: paths, name: name, header: make(map[string]string)}
 	if cfg.reflects() {
+		var err error
+		if s.tls, err = way.Client(); err != nil {
+			return nil, err
+		}
 		for k, v := range cfg.Headers {
 			s.header[k] = v
 		}
@@ -161,7 +168,7 @@ func (s *source) ask(ctx context.Context) (*service, error) {
 		port = p
 	}
 	declared, err := schema.Load(ctx, schema.Source{
-		Name: schemaName, Locations: []string{scheme + "://" + net.JoinHostPort(base.Hostname(), port)}, Header: s.header,
+		Name: schemaName, Locations: []string{scheme + "://" + net.JoinHostPort(base.Hostname(), port)}, Header: s.header, TLS: s.tls,
 	}, limits)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/protobuf/mapping"
+	"sluice/internal/upstream"
 )
 
 // Trial shows what a mapping makes of a request, without a call: for people who write
@@ -28,12 +29,12 @@ type Trial struct {
 
 // Try makes a Trial of a request for the upstream called name: embeddings where it has
 // "input", a completion where it has "prompt", else a chat. The upstream itself is asked
-// for its schema alone, where it is the one to tell it.
-func (c *Config) Try(ctx context.Context, name string, body []byte) (*Trial, error) {
+// for its schema alone, where it is the one to tell it; way is its TLS.
+func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body []byte) (*Trial, error) {
 	if err := jsonscan.Validate(body, 0); err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
-	from, err := newSource(*c, Paths{}, name)
+	from, err := newSource(*c, Paths{}, name, way)
 	if err != nil {
 		return nil, err
 	}
