@@ -18,9 +18,9 @@ type Config struct {
 	Mode string `yaml:"mode" env:"SLUICE_DEDUP_MODE"`
 
 	// Models are modes by model: by the name that the client uses, else by what that stands for
-	// once aliases are replaced, else by what the upstreams call it. A name may end in "*", and
-	// the longest one that fits holds. Where the API key has a mode as well, the more careful one
-	// holds.
+	// once aliases are replaced, else by what the upstreams call it. A name may end in "*": such
+	// ones are looked at, in the same order and the longest first, where none of the names is
+	// there as it is. Where the API key has a mode as well, the more careful one holds.
 	Models map[string]string `yaml:"models"`
 
 	// Override lets a request choose with the header X-Sluice-Dedup.
@@ -158,29 +158,26 @@ func (r *rules) of(req *llm.Request, key llm.DedupMode, names Names) llm.DedupMo
 	}
 }
 
-// ofModel gives the mode of a model, as fallbacks are found: first by the client's own name.
+// ofModel gives the mode of a model: that of one of its names, first the client's own, or else that
+// of the longest beginning of the first that has one.
 func (r *rules) ofModel(model string, names Names) llm.DedupMode {
 	if len(r.Models) == 0 {
 		return llm.DedupUnset
 	}
-	m := r.named(model)
-	if m == llm.DedupUnset {
-		full, resolved := names(model)
-		if m = r.named(full); m == llm.DedupUnset {
-			m = r.named(resolved)
-		}
-	}
-	return m
-}
-
-// named gives the mode that is said for a name.
-func (r *rules) named(model string) llm.DedupMode {
 	if m, ok := r.exact[model]; ok {
 		return m
 	}
-	for _, p := range r.prefixes {
-		if strings.HasPrefix(model, p.prefix) {
-			return p.mode
+	full, resolved := names(model)
+	for _, name := range [...]string{full, resolved} {
+		if m, ok := r.exact[name]; ok {
+			return m
+		}
+	}
+	for _, name := range [...]string{model, full, resolved} {
+		for _, p := range r.prefixes {
+			if strings.HasPrefix(name, p.prefix) {
+				return p.mode
+			}
 		}
 	}
 	return llm.DedupUnset

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
@@ -78,10 +79,13 @@ const (
 	changed
 )
 
+// reads reports whether requests of an operation have messages.
+func reads(op llm.Operation) bool { return op == llm.Chat || op == llm.Response }
+
 // rewrite gives a request as it is to be sent, in work that is to be released when the request
 // is not used any more; nil where that is as it came.
 func (d *Dedup) rewrite(req *llm.Request, mode llm.DedupMode, notes func(Decision)) (*work, verdict) {
-	if mode <= llm.DedupOff || (req.Op != llm.Chat && req.Op != llm.Response) || req.BodyReader != nil {
+	if mode <= llm.DedupOff || !reads(req.Op) || req.BodyReader != nil {
 		return nil, unchanged
 	}
 	w, _ := d.works.Get().(*work)
@@ -106,7 +110,7 @@ func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) 
 	p := w.plan
 	blocks := mode == llm.DedupBlocks && len(req.Body) >= 2*d.rules.MinBlock
 	if blocks {
-		n := int64(planSize(len(req.Body)))
+		n := int64(planSize(len(req.Body), d.rules.MinBlock))
 		if !d.account.Take(n) {
 			return lacking
 		}
@@ -163,7 +167,7 @@ func (w *work) drop() {
 		return
 	}
 	w.d.account.Give(w.reserved)
-	p.body, p.notes = nil, nil
+	p.body, p.notes, p.plain = nil, nil, nil
 	if p.room() <= keepPlan {
 		w.d.plans.Put(p)
 	}
@@ -188,8 +192,18 @@ func (w *work) dropBody() {
 
 // room is what a plan holds, in bytes.
 func (p *plan) room() int {
-	return 56*cap(p.messages) + 32*cap(p.texts) + 4*cap(p.starts) + slotSize*cap(p.index.slots) + 8*cap(p.index.filter) + entrySize*cap(p.index.entries) + 40*cap(p.pieces) +
-		4*cap(p.numbers) + 152*cap(p.blocks) + cap(p.marks) + 32*cap(p.edits) + 40*cap(p.replacements)
+	return p.reserved() + held(p.messages) + held(p.texts) + held(p.numbers) + held(p.blocks) + held(p.marks) + held(p.edits) + held(p.replacements)
+}
+
+// reserved is what of that planSize counts.
+func (p *plan) reserved() int {
+	return held(p.starts) + held(p.index.slots) + held(p.index.filter) + held(p.index.entries) + held(p.pieces) + held(p.found)
+}
+
+// held is how many bytes a slice holds.
+func held[T any](s []T) int {
+	var one T
+	return cap(s) * int(unsafe.Sizeof(one))
 }
 
 // Result is what Rewrite did.

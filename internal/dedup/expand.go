@@ -21,18 +21,19 @@ const mostExpanded = 64 << 20
 // the last message, which is never rewritten: any other that looks like one is somebody's text.
 //
 // It takes time linear in what comes out, which references of references cannot blow up, as
-// they name text that is kept. More than 64 MiB is an error.
-func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
+// they name text that is kept. More than 64 MiB is an error. left is how many lines look like
+// references before the last message and are none.
+func Expand(op llm.Operation, body []byte, cfg Config) (expanded []byte, left int, err error) {
 	rules, err := cfg.compile()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := jsonscan.Validate(body, 0); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	x := expander{wording: &rules.wording}
-	if (op != llm.Chat && op != llm.Response) || !x.read(op, body, true) {
-		return body, nil
+	if !reads(op) || !x.read(op, body, true) {
+		return body, 0, nil
 	}
 	x.prepare()
 	size := len(body)
@@ -47,7 +48,7 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 				if x.wording.begins(body[at:end]) {
 					if said, ok := x.resolve(i, number, body[at:end]); ok {
 						if size += len(said) - (end - at); size > mostExpanded {
-							return nil, fmt.Errorf("with what its references stand for, the request would have more than %d MiB", mostExpanded>>20)
+							return nil, 0, fmt.Errorf("with what its references stand for, the request would have more than %d MiB", mostExpanded>>20)
 						}
 						x.replacements = append(x.replacements, llm.Replacement{Span: llm.Span{Start: at, End: end}, With: said})
 					}
@@ -62,7 +63,7 @@ func Expand(op llm.Operation, body []byte, cfg Config) ([]byte, error) {
 		out = append(append(out, body[from:r.Start]...), r.With...)
 		from = r.End
 	}
-	return append(out, body[from:]...), nil
+	return append(out, body[from:]...), x.left - len(x.replacements), nil
 }
 
 // expander finds what references stand for.
@@ -72,6 +73,7 @@ type expander struct {
 	replacements []llm.Replacement
 
 	looks  []int // the lines that look like references: only what is kept is referred to
+	left   int   // how many of them stand before the last message
 	before []int // for each text, how many lines of its message stand before it
 	ref    []byte
 }
@@ -86,6 +88,9 @@ func (x *expander) prepare() {
 		}
 	}
 	for i := range x.messages {
+		if i == len(x.messages)-1 {
+			x.left = len(x.looks)
+		}
 		lines := 0
 		for _, t := range x.of(&x.messages[i]) {
 			note(&t)

@@ -5,6 +5,7 @@ import "fmt"
 // Decision is what becomes of a message, and why.
 type Decision struct {
 	Message int // as it came, from 0
+	Sent    int // its number as it is sent, by which references name it, from 1; 0 for none
 	Role    string
 	Action  Action
 	Why     string
@@ -47,11 +48,28 @@ func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	}
 	p.told = i
 	m := &p.messages[i]
-	d := Decision{Message: i, Role: m.role.String(), Action: a, Why: why, Size: p.size(m)}
+	d := Decision{Message: i, Sent: int(p.sent), Role: m.role.String(), Action: a, Why: why, Size: p.size(m)}
+	if a == Removed {
+		d.Sent = 0
+	}
 	for _, b := range blocks {
 		d.Blocks = append(d.Blocks, Repeat{b.lines, string(p.body[b.Start:b.End]), string(p.marks[b.from:b.to])})
 	}
 	p.notes(d)
+}
+
+// barred is why a prompt does not refer to all that it repeats.
+const barred = "a prompt of the system or a developer refers to such prompts only, and others say some of it"
+
+// whyNotMore says why a message has no more references than so many of what was found.
+func (p *plan) whyNotMore(taken int) string {
+	switch {
+	case taken < len(p.found):
+		return fmt.Sprintf("with references for the %d largest of its %d repeats", taken, len(p.found))
+	case p.barred:
+		return barred
+	}
+	return ""
 }
 
 // tellKept tells of a message that was not told of, since there was nothing to decide.
@@ -63,6 +81,8 @@ func (p *plan) tellKept(i int) {
 	switch m := &p.messages[i]; {
 	case m.role == other:
 		why = "it is of a form that is left alone"
+	case p.barred:
+		why = barred
 	case m.fixed:
 		why = "it has annotations or logprobs, which tell of its characters"
 	case p.size(m) < shortest:

@@ -172,7 +172,7 @@ func newVerifier(t testing.TB, cfg Config, mode llm.DedupMode) *verifier {
 // expands checks that what references stand for is put back.
 func (v *verifier) expands(t testing.TB, op llm.Operation, body, rewritten []byte, removed []int) {
 	t.Helper()
-	restored, err := Expand(op, rewritten, v.cfg)
+	restored, _, err := Expand(op, rewritten, v.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

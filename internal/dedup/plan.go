@@ -2,6 +2,7 @@ package dedup
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -14,11 +15,10 @@ import (
 // "continue" may be said twice.
 const shortest = 64
 
-// mostBlocks is how many references a message gets, those for its first repeats: a log that
+// mostBlocks is how many references a message gets, those for its largest repeats: a log that
 // says the same things in ever another order is not to become a page of them, which a model
-// would have to look up one by one. It is as many as the most that one of the recorded
-// conversations has with the default configuration (986 of their 991 rewritten messages
-// have eight or less).
+// would have to look up one by one. When it was chosen, 986 of the 991 rewritten messages of the
+// recorded conversations had eight or less.
 const mostBlocks = 32
 
 // plan is what is to become of one request. It is kept for use again.
@@ -43,11 +43,10 @@ type plan struct {
 	inForce, plainOf int
 	plain            []byte
 
-	blocks []block // of the message that is looked at
+	found  []find  // of the message that is looked at
+	blocks []block // those that are taken
 	number int     // of its next line, as the message is sent, from 0
-
-	// crowded says that with references a text of it would be one that has none.
-	crowded bool
+	barred bool    // it would refer to what it may not
 
 	marks        []byte // the references
 	edits        []edit
@@ -75,11 +74,14 @@ type edit struct {
 	from, to int
 }
 
-// block is a run of lines that stands further up too.
+// find is a run of lines that stands further up too, source is the first one there, of a message
+// or, -1, the instructions. Once they are chosen, those that are taken are in their order.
+type find struct{ first, lines, source, message int32 }
+
+// block is a find with the reference that is to replace it.
 type block struct {
 	edit
-	first, lines int // the first one, and how many
-	ref          reference
+	first, lines int
 }
 
 // spared is how many bytes the reference is shorter.
@@ -107,7 +109,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			continue
 		}
 		p.sent++
-		p.numbers = append(p.numbers, p.sent)
+		p.numbers, p.barred = append(p.numbers, p.sent), false
 		switch {
 		case !blocks:
 		case p.stopped:
@@ -121,6 +123,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 		}
 		p.kept = i + 1
 	}
+	p.sent++
 	p.tell(last, Kept, p.whyLast(), nil)
 	return len(p.edits) > 0
 }
@@ -199,7 +202,7 @@ func (p *plan) alike(inForce int, m *message) bool {
 
 // begin notes the instructions, which come before all messages.
 func (p *plan) begin() {
-	p.first, p.blocks, p.number = piece{}, p.blocks[:0], 0
+	p.first, p.found, p.number = piece{}, p.found[:0], 0
 	if p.instructions.unread {
 		p.stopped = p.rules.wording.within(p.body[p.instructions.Start:p.instructions.End])
 		return
@@ -212,7 +215,7 @@ func (p *plan) begin() {
 // look looks for repeats in a message that is kept, and decides about them.
 func (p *plan) look(i int) {
 	m := &p.messages[i]
-	p.blocks, p.number, p.crowded = p.blocks[:0], 0, false
+	p.found, p.number, p.barred = p.found[:0], 0, false
 	pieces, marks := len(p.pieces), len(p.marks)
 	texts := p.of(m)
 	for n := range texts {
@@ -222,21 +225,24 @@ func (p *plan) look(i int) {
 			p.walk(t, i, !m.fixed)
 		}
 		if p.stopped {
-			p.marks = p.marks[:marks]
 			p.tell(i, Kept, "it looks as if it had references already: it and what follows is left alone", nil)
 			return
 		}
 	}
-	if len(p.blocks) == 0 {
+	if len(p.found) == 0 {
 		return
 	}
+	taken := p.choose()
+	crowded := p.settle(i, pieces, taken)
 	size, saved := p.size(m), 0
 	for _, b := range p.blocks {
 		saved += b.spared()
 	}
 	why := ""
 	switch {
-	case p.crowded:
+	case len(p.blocks) == 0:
+		why = "references would be longer than what it repeats"
+	case crowded:
 		why = "its other lines are too short to be looked through again"
 	case p.wasLast(i) && !p.rules.pays(size, saved, p.turns):
 		why = "services have cached it as it is: to write it anew costs more than it saves"
@@ -244,14 +250,30 @@ func (p *plan) look(i int) {
 	if why != "" {
 		p.tell(i, Kept, why, p.blocks)
 		p.marks = p.marks[:marks]
-		p.keep(i, pieces)
+		p.settle(i, pieces, 0)
 		return
 	}
 	for _, b := range p.blocks {
 		p.edits = append(p.edits, b.edit)
 	}
 	p.save(saved)
-	p.tell(i, Rewritten, "", p.blocks)
+	p.tell(i, Rewritten, p.whyNotMore(taken), p.blocks)
+}
+
+// length is how many bytes a find has.
+func (p *plan) length(f find) int {
+	return p.end(int(f.first+f.lines-1)) - p.start(int(f.first))
+}
+
+// choose brings to the front the finds that are to be taken, the largest, in their order, and
+// gives how many they are.
+func (p *plan) choose() int {
+	if len(p.found) <= mostBlocks {
+		return len(p.found)
+	}
+	slices.SortFunc(p.found, func(a, b find) int { return cmp.Or(p.length(b)-p.length(a), int(a.first-b.first)) })
+	slices.SortFunc(p.found[:mostBlocks], func(a, b find) int { return int(a.first - b.first) })
+	return mostBlocks
 }
 
 // wasLast reports whether an earlier request of the conversation ended with a message: it is
@@ -262,25 +284,76 @@ func (p *plan) wasLast(i int) bool {
 	return next.output && !(p.items && m.output)
 }
 
-// keep takes back what was found in a message: all of it can be referred to.
-func (p *plan) keep(i, pieces int) {
-	p.pieces, p.number = p.pieces[:pieces], 0
-	for _, t := range p.of(&p.messages[i]) {
-		p.add(t.first, t.first+t.lines, i)
-		p.number += t.lines
+// settle makes the references for the first taken finds of a message, which are in their order,
+// and notes all that is kept. It reports whether a text would be crowded then.
+func (p *plan) settle(i, pieces, taken int) (crowded bool) {
+	p.pieces, p.blocks, p.number = p.pieces[:pieces], p.blocks[:0], 0
+	for _, f := range p.found[taken:] {
+		p.noteKept(f)
 	}
-	for _, b := range p.blocks {
-		next := b.Start
-		for line := b.first; line < b.first+b.lines; line++ {
-			at := p.start(line)
-			if at >= next && b.End-at >= window {
-				key := p.index.fingerprint(p.body[at:])
-				e, slot := p.index.find(key)
-				p.index.note(key, e, slot, line)
-				next = at + stride
+	n := 0
+	for _, t := range p.of(&p.messages[i]) {
+		from, lines, saved := t.first, p.number, 0
+		for ; n < taken && int(p.found[n].first) < t.first+t.lines; n++ {
+			f := p.found[n]
+			before := len(p.pieces)
+			p.add(from, int(f.first), i)
+			b, ok := p.refer(f, i)
+			if !ok { // the piece goes on
+				p.pieces = p.pieces[:before]
+				p.noteKept(f)
+				continue
 			}
+			p.blocks = append(p.blocks, b)
+			p.number += b.first - from + 1
+			from = b.first + b.lines
+			saved += b.spared()
+		}
+		p.add(from, t.first+t.lines, i)
+		p.number += t.first + t.lines - from
+		crowded = crowded || p.number-lines > crowd(t.End-t.Start-saved)
+	}
+	return crowded
+}
+
+// noteKept notes the lines of a find that is not taken.
+func (p *plan) noteKept(f find) {
+	next, end := 0, p.end(int(f.first+f.lines-1))
+	for line := int(f.first); line < int(f.first+f.lines); line++ {
+		at := p.start(line)
+		if at >= next && end-at >= window {
+			key := p.index.fingerprint(p.body[at:])
+			e, slot := p.index.find(key)
+			p.index.note(key, e, slot, line)
+			next = at + stride
 		}
 	}
+}
+
+// refer makes the reference that is to replace a find of message i. It is false where that
+// would not be shorter.
+func (p *plan) refer(f find, i int) (b block, ok bool) {
+	first, source, n := int(f.first), int(f.source), int(f.lines)
+	b = block{first: first, lines: n}
+	b.Span = llm.Span{Start: p.start(first), End: p.end(first + n - 1)}
+	ref := reference{items: p.items, first: source + p.pieceOf(source).shift}
+	ref.last = ref.first + n - 1
+	switch message := int(f.message); {
+	case message < 0:
+		ref.source = sourceInstructions
+	case message == i:
+		ref.source = sourceHere
+	default:
+		ref.source = int(p.numbers[message])
+	}
+	b.from = len(p.marks)
+	p.marks = p.rules.wording.append(p.marks, ref, p.body[b.Start:p.end(first)], p.body[p.start(first+n-1):b.End])
+	b.to = len(p.marks)
+	if b.spared() <= 0 {
+		p.marks = p.marks[:b.from]
+		return b, false
+	}
+	return b, true
 }
 
 // add notes a piece of a text of message i, whose first line is the message's next one.
@@ -300,8 +373,8 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	long := t.End-t.Start >= p.rules.MinBlock
 	last := t.End - window // where the last window begins
 	from, to := t.first, t.first+t.lines
-	lines, saved := p.number, 0
-	next := t.Start // where to note
+	next := t.Start        // where to note
+	var largest, ahead int // the largest find, and how far it is behind its source, in lines
 	for line := from; line < to; line++ {
 		at := p.start(line)
 		if p.rules.wording.looks(b[at:t.End]) {
@@ -317,15 +390,16 @@ func (p *plan) walk(t *text, i int, replace bool) {
 			continue
 		}
 		e, slot := p.index.find(key)
-		if e != nil && replace && len(p.blocks) < mostBlocks {
-			if found, ok := p.match(e, t, line, from, i); ok {
-				p.blocks = append(p.blocks, found)
-				p.add(from, found.first, i)
-				p.number += found.first - from + 1
-				saved += found.spared()
-				from = found.first + found.lines
+		if e != nil && replace {
+			if f, ok := p.match(e, line-ahead, t, line, from, i); ok {
+				p.found = append(p.found, f)
+				p.add(from, int(f.first), i)
+				if n := p.length(f); n > largest {
+					largest, ahead = n, int(f.first-f.source)
+				}
+				from = int(f.first + f.lines)
 				line = from - 1
-				next = found.End
+				next = p.end(line)
 				continue
 			}
 		}
@@ -335,47 +409,47 @@ func (p *plan) walk(t *text, i int, replace bool) {
 		}
 	}
 	p.add(from, to, i)
-	p.number += to - from
-	p.crowded = p.crowded || p.number-lines > crowd(t.End-t.Start-saved)
+	p.number += t.lines
 }
 
-// match makes the best block of the lines of an entry, for a line of a text of message i. from
-// is where the piece begins that ends there.
-func (p *plan) match(e *entry, t *text, line, from, i int) (best block, ok bool) {
-	if best, ok = p.extend(int(e.first), t, line, from, i); e.last != e.first {
-		if late, found := p.extend(int(e.last), t, line, from, i); found && (!ok || late.End-late.Start > best.End-best.Start) {
-			best, ok = late, true
+// match makes the best find of the lines of an entry, for a line of a text of message i, or of
+// the line that is also, where the text's largest find so far goes on. from is where the piece
+// begins that ends there.
+func (p *plan) match(e *entry, also int, t *text, line, from, i int) (best find, ok bool) {
+	first, last := int(e.first), int(e.last)
+	length := 0
+	for n, source := range [...]int{first, last, also} {
+		if n > 0 && source == first || n > 1 && (source == last || source == line) {
+			continue
+		}
+		if f, found := p.extend(source, t, line, from, i); found {
+			if n := p.length(f); n > length {
+				best, length = f, n
+			}
 		}
 	}
-	if !ok {
-		return best, false
-	}
-	best.from = len(p.marks)
-	last := best.first + best.lines - 1
-	p.marks = p.rules.wording.append(p.marks, best.ref, p.body[best.Start:p.end(best.first)], p.body[p.start(last):best.End])
-	best.to = len(p.marks)
-	if best.to-best.from >= best.End-best.Start {
-		p.marks = p.marks[:best.from]
-		return best, false
-	}
-	return best, true
+	return best, length > 0
 }
 
 // extend compares a line of a text with an earlier one, source, makes what is the same as long
 // as it can be and cuts it to whole lines.
-func (p *plan) extend(source int, t *text, line, from, i int) (k block, ok bool) {
+func (p *plan) extend(source int, t *text, line, from, i int) (f find, ok bool) {
 	b := p.body
-	own := piece{from: from, to: line, end: p.start(line), message: i, shift: p.number + 1 - from}
+	own := piece{from: from, to: line, end: p.start(line), message: i}
 	s := &own
 	if source < from || source >= line {
-		if s = p.pieceOf(source); s == nil || !p.mayRefer(i, s.message) {
-			return k, false
+		if s = p.pieceOf(source); s == nil {
+			return f, false
 		}
 	}
 	at, src := p.start(line), p.start(source)
+	if !p.mayRefer(i, s.message) {
+		p.barred = p.barred || p.notes != nil && common(b[src:s.end], b[at:t.End]) >= p.rules.MinBlock
+		return f, false
+	}
 	same := common(b[src:s.end], b[at:t.End])
 	if same < window {
-		return k, false
+		return f, false
 	}
 	first := line
 	if s != &own { // text that is replaced cannot be that which is referred to
@@ -383,36 +457,23 @@ func (p *plan) extend(source int, t *text, line, from, i int) (k block, ok bool)
 			first, source = first-1, source-1
 		}
 	}
-	k.Start = p.start(first)
-	if at+same-k.Start < p.rules.MinBlock {
-		return k, false
+	start := p.start(first)
+	if at+same-start < p.rules.MinBlock {
+		return f, false
 	}
 	// The lines that end within what is the same; of the last one the source may go on.
 	end := line + sort.Search(t.first+t.lines-line, func(n int) bool { return p.end(line+n) > at+same })
 	for end > line {
-		if at := source + end - 1 - first; at < s.to && p.end(at)-p.start(source) == p.end(end-1)-k.Start {
+		if at := source + end - 1 - first; at < s.to && p.end(at)-p.start(source) == p.end(end-1)-start {
 			break
 		}
 		end--
 	}
-	if end == line { // of which there may be some before
-		return k, false
+	// Of those before the line alone nothing is made.
+	if end == line || p.end(end-1)-start < p.rules.MinBlock {
+		return f, false
 	}
-	if k.End = p.end(end - 1); k.End-k.Start < p.rules.MinBlock {
-		return k, false
-	}
-	k.first, k.lines = first, end-first
-	k.ref = reference{items: p.items, first: source + s.shift}
-	k.ref.last = k.ref.first + k.lines - 1
-	switch {
-	case s.message < 0:
-		k.ref.source = sourceInstructions
-	case s.message == i:
-		k.ref.source = sourceHere
-	default:
-		k.ref.source = int(p.numbers[s.message])
-	}
-	return k, true
+	return find{int32(first), int32(end - first), int32(source), int32(s.message)}, true
 }
 
 // sameLine reports whether two lines, of which neither is a text's last one, are the same.

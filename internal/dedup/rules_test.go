@@ -45,7 +45,7 @@ func TestValidate(t *testing.T) {
 // TestModes: who says which mode holds.
 func TestModes(t *testing.T) {
 	cfg := Default()
-	cfg.Models = map[string]string{"gpt*": "blocks", "gpt-4*": "off", "gpt-4o": "safe", "two/gpt-4o": "off", "slow": "blocks"}
+	cfg.Models = map[string]string{"gpt*": "blocks", "gpt-4*": "off", "gpt-4o": "safe", "two/gpt-4o": "off", "slow": "blocks", "t*": "blocks", "two/sm*": "off", "small": "safe", "three/gpt-4*": "off"}
 	names := func(model string) (full, resolved string) {
 		full = model
 		if model == "fast" || model == "slow" {
@@ -67,6 +67,7 @@ func TestModes(t *testing.T) {
 			{"m", 0, 0, llm.DedupSafe}, {"gpt-3", 0, 0, llm.DedupBlocks}, {"gpt-4", 0, 0, llm.DedupOff}, {"gpt-4o", 0, 0, llm.DedupSafe},
 			{"m", llm.DedupBlocks, 0, llm.DedupBlocks}, {"gpt-3", llm.DedupOff, 0, llm.DedupOff}, {"gpt-4", llm.DedupBlocks, 0, llm.DedupOff},
 			{"gpt-4", llm.DedupOff, llm.DedupBlocks, llm.DedupBlocks}, {"one/gpt-4o", 0, 0, llm.DedupSafe}, {"fast", 0, 0, llm.DedupOff}, {"slow", 0, 0, llm.DedupBlocks},
+			{"two/gpt-4o", 0, 0, llm.DedupOff}, {"two/small", 0, 0, llm.DedupSafe}, {"two/smart", 0, 0, llm.DedupOff}, {"two/m", 0, 0, llm.DedupBlocks}, {"three/gpt-4o", 0, 0, llm.DedupSafe}, {"three/gpt-4", 0, 0, llm.DedupOff}, {"one/gpt-4", 0, 0, llm.DedupOff},
 		} {
 			want := c.want
 			if c.header != 0 && !override {
@@ -161,7 +162,7 @@ func TestExpandBound(t *testing.T) {
 	ref := fmt.Sprintf(`[[Sluice: the same text as lines 1-4000 of message 1, from "%s" to "%s"]]`, quote(0), quote(3999)) + "\n"
 	for _, n := range []int{10, mostExpanded/len(text) + 1} {
 		b := body(llm.Chat, []json.RawMessage{say("user", text), say("assistant", strings.Repeat(ref, n)), say("user", "end")})
-		out, err := Expand(llm.Chat, b, Default())
+		out, _, err := Expand(llm.Chat, b, Default())
 		if small := n == 10; small != (err == nil) || small && len(out) < n*len(text) {
 			t.Errorf("%d references: %d bytes, %v", n, len(out), err)
 		}
@@ -295,7 +296,7 @@ func TestStage(t *testing.T) {
 }
 
 // TestUnknownMode: what is no mode is a fault of the request where it may choose one, and
-// nothing where it may not.
+// nothing where it may not, or has no messages.
 func TestUnknownMode(t *testing.T) {
 	for _, override := range []bool{true, false} {
 		cfg := Default()
@@ -305,12 +306,15 @@ func TestUnknownMode(t *testing.T) {
 			passed = true
 			return nil
 		}), nil)
-		req := request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a")}))
-		req.Dedup = llm.DedupUnknown
-		err := h.Serve(t.Context(), req, &heads{})
-		var fault *llm.Error
-		if refused := errors.As(err, &fault) && fault.Status == 400 && fault.Code == "invalid_dedup"; refused != override || passed == override {
-			t.Errorf("override %v: passed %v, %v", override, passed, err)
+		for op, read := range map[llm.Operation]bool{llm.Chat: true, llm.Response: true, llm.Completion: false, llm.Embedding: false} {
+			passed = false
+			req := request(op, body(op, []json.RawMessage{say("user", "a")}))
+			req.Dedup = llm.DedupUnknown
+			err := h.Serve(t.Context(), req, &heads{})
+			var fault *llm.Error
+			if refused := errors.As(err, &fault) && fault.Status == 400 && fault.Code == "invalid_dedup"; refused != (override && read) || passed == refused {
+				t.Errorf("%v, override %v: passed %v, %v", op, override, passed, err)
+			}
 		}
 	}
 }
@@ -349,25 +353,71 @@ func TestExpandPrompts(t *testing.T) {
 	for role, restored := range map[string]bool{"assistant": true, "system": false, "developer": false} {
 		list := []json.RawMessage{out[0], bytes.Replace(out[1], []byte("assistant"), []byte(role), 1), out[2]}
 		b := body(llm.Chat, list)
-		got, err := Expand(llm.Chat, b, always())
-		if err != nil || bytes.Equal(got, b) == restored {
+		got, left, err := Expand(llm.Chat, b, always())
+		if err != nil || bytes.Equal(got, b) == restored || (left == 0) != restored {
 			t.Errorf("%s: %v, %s", role, err, got)
 		}
 	}
 }
 
-// TestMostBlocks: a message that repeats many things has references for the first of them.
+// TestMostBlocks: a message that repeats many things has references for the largest of them,
+// and people are told that.
 func TestMostBlocks(t *testing.T) {
 	var all, again strings.Builder
-	for i := range 3 * mostBlocks {
+	n := 3 * mostBlocks
+	for i := range n {
 		all.WriteString(lines(i, 30))
-		again.WriteString(lines(3*mostBlocks-1-i, 30))
+		again.WriteString(lines(n-1-i, 30))
 	}
-	list := []json.RawMessage{say("user", all.String()), say("assistant", again.String()), say("user", "end")}
+	large := lines(n, 5000)
+	list := []json.RawMessage{say("user", all.String()+large), say("assistant", again.String()+"and\n"+large), say("assistant", again.String()), say("user", "end")}
+	v := newVerifier(t, always(), llm.DedupBlocks)
+	out := messagesOf(t, llm.Chat, v.check(t, llm.Chat, body(llm.Chat, list)))
+	for i, largest := range []bool{false, true, false} {
+		if n := bytes.Count(out[i], []byte("[[Sluice: ")); i > 0 && n != mostBlocks {
+			t.Errorf("%d references", n)
+		}
+		if largest && len(out[i]) > again.Len()*2 {
+			t.Errorf("%d bytes are left: the largest repeat is not taken out", len(out[i]))
+		}
+	}
+	if bytes.Contains(out[2], []byte("this message")) {
+		t.Errorf("it refers to itself: %s", out[2])
+	}
+	told := false
+	v.d.Rewrite(request(llm.Chat, body(llm.Chat, list)), llm.DedupBlocks, func(d Decision) {
+		told = told || d.Message == 1 && d.Sent == 2 && d.Why == "with references for the 32 largest of its 97 repeats"
+	})
+	if !told {
+		t.Error("nobody is told of the bound")
+	}
+}
+
+// TestOwnRepeats: that a text repeats its own lines does not hide that all of it stands further up.
+func TestOwnRepeats(t *testing.T) {
+	text := strings.Repeat("line of text\n", 40_000)
+	list := []json.RawMessage{say("user", "a"), say("assistant", text), say("user", "b"), say("assistant", text), say("user", "end")}
 	out := messagesOf(t, llm.Chat, newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list)))
-	if n := bytes.Count(out[1], []byte("[[Sluice: ")); n != mostBlocks {
-		t.Errorf("%d references", n)
+	if len(out[3]) > 10_000 {
+		t.Errorf("%d of %d bytes are left", len(out[3]), len(list[3]))
 	}
+}
+
+// TestExplainBarred: people are told why a prompt does not refer to what others said, and by
+// which number references name a message.
+func TestExplainBarred(t *testing.T) {
+	text := lines(1, 50)
+	list := []json.RawMessage{say("user", text), say("user", text), say("system", text), say("user", text+"a"), say("user", "end")}
+	d := newDedup(t, Default())
+	sent := []int{0, 1, 2, 3, 4}
+	d.Rewrite(request(llm.Chat, body(llm.Chat, list)), llm.DedupBlocks, func(d Decision) {
+		if d.Sent != sent[d.Message] {
+			t.Errorf("message %d is sent as number %d", d.Message+1, d.Sent)
+		}
+		if (d.Why == barred) != (d.Message == 2) {
+			t.Errorf("message %d: %s", d.Message+1, d.Why)
+		}
+	})
 }
 
 // TestNotes: what annotations or logprobs tell of is kept as it is, and may be referred to.

@@ -13,8 +13,8 @@ import (
 // Second, 2019), without a branch for each.
 func (c *conversation) scan(i int) int {
 	b, starts, noting := c.body, c.starts, c.noting
-	most := len(starts) + crowd(len(b)) // a text with more is crowded, however long it is
-	var escaped uint64                  // bit 0: the first byte of the block is
+	most := len(starts) + crowd(len(b)-i) // a text with more is crowded, however long it is
+	var escaped uint64                    // bit 0: the first byte of the block is
 	for ; i+64 <= len(b); i += 64 {
 		block := (*[64]byte)(b[i:])
 		q0, s0, n0 := marks(block[0:8])

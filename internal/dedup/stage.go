@@ -23,7 +23,7 @@ type stage struct {
 
 // Serve implements llm.Handler. It has little on the stack, for a stream may go on for minutes.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	if req.Dedup == llm.DedupUnknown && s.d.rules.Override {
+	if req.Dedup == llm.DedupUnknown && s.d.rules.Override && reads(req.Op) {
 		return unknown()
 	}
 	if w := s.rewritten(req, out); w != nil {

@@ -42,8 +42,12 @@ func Deduplicate(cfg *config.Config, o Deduplication, in io.Reader, out, people 
 	}
 	report := &bytes.Buffer{}
 	if o.Expand {
-		body, err = dedup.Expand(req.Op, body, cfg.Dedup)
+		var left int
+		body, left, err = dedup.Expand(req.Op, body, cfg.Dedup)
 		fmt.Fprintf(report, "%d bytes became %d.\n", len(req.Body), len(body))
+		if left > 0 {
+			fmt.Fprintf(report, "Warning: %d lines that look like references were left as they are: they are not what would be written for the lines that they name.\n", left)
+		}
 	} else {
 		body, err = deduplicate(cfg.Dedup, o, &req, report)
 	}
@@ -108,7 +112,11 @@ func count(req *llm.Request) (n int) {
 
 // describe writes a decision with what it takes out and puts in.
 func describe(w *bytes.Buffer, d *dedup.Decision) {
-	fmt.Fprintf(w, "\nmessage %d, %s, %d bytes: %s", d.Message+1, d.Role, d.Size, d.Action)
+	fmt.Fprintf(w, "\nmessage %d", d.Message+1)
+	if d.Sent > 0 && d.Sent != d.Message+1 {
+		fmt.Fprintf(w, " (as it is sent, %d)", d.Sent)
+	}
+	fmt.Fprintf(w, ", %s, %d bytes: %s", d.Role, d.Size, d.Action)
 	if d.Why != "" {
 		fmt.Fprintf(w, ": %s", d.Why)
 	}
