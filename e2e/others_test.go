@@ -309,6 +309,8 @@ package google.rpc;
 import "google/protobuf/duration.proto";
 message RetryInfo { google.protobuf.Duration retry_delay = 1; }
 `)
+	_, err := others() // which has the module downloaded
+	need(t, err)
 	where := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance")
 	where.Dir = "others"
 	module, err := where.Output()
