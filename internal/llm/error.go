@@ -53,6 +53,11 @@ type Error struct {
 	// says that it did not, so that the request may be sent again.
 	Unprocessed bool
 
+	// Final says that the upstream ended the request with a status of another protocol's,
+	// for which Status only stands, and may have acted on it: it goes nowhere else,
+	// whatever one such as 502 means in the head of a reply.
+	Final bool
+
 	// Ended says of an error that was Told that the upstream ended its stream as a
 	// whole one. Where events had been sent before, the client has the one that told
 	// of it too (its Failed is true), and nothing is added to it: the stream ends as

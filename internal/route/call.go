@@ -300,7 +300,7 @@ const (
 // the client has nothing yet and would be lost with its upstream, so that one is
 // asked once more, of another upstream.
 func (c *call) judge(o outcome, e *llm.Error) verdict {
-	if e == nil || o == cancelled || c.started || c.sinkFailed || !c.spool.Repeatable() {
+	if e == nil || e.Final || o == cancelled || c.started || c.sinkFailed || !c.spool.Repeatable() {
 		return final
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
@@ -331,7 +331,7 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 // mayHaveActed reports whether the upstream may have acted on a request of which
 // nobody knows what became. A client that sends it again would have it done twice.
 func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
-	if e == nil || e.Fault == llm.Answered || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
+	if e == nil || e.Fault == llm.Answered && !e.Final || e.Unprocessed || c.req.Method == "GET" || c.req.Method == "HEAD" {
 		return false
 	}
 	return o == timedOut || o == cut || o == lacking || o == failed

@@ -53,6 +53,9 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"refused stream", refused, streamed, 3},
 		{"502 for a stream", status(502), streamed, 3},
 		{"500 for a stream", status(500), streamed, 1},
+		{"502 that is another protocol's", settled(llm.Answered, 502), same, 1},
+		{"502 that is another protocol's for a stream", settled(llm.Answered, 502), streamed, 1},
+		{"stream whose end is another protocol's 503", settled(llm.Told, 503), streamed, 1},
 		{"read with a status", status(500), get, 1},
 		{"cut read", transport(502, codeCut, false), get, 3},
 		{"malformed", transport(502, codeBadReply, false), same, 1},
@@ -97,6 +100,11 @@ func TestWhatIsRepeated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// settled is a status of another protocol's, of which the HTTP status is no refusal.
+func settled(f llm.Fault, code int) func() error {
+	return func() error { return &llm.Error{Fault: f, Status: code, Final: true, Message: "it ended"} }
 }
 
 // A streamed call that an upstream may have acted on goes to one other upstream

@@ -53,7 +53,7 @@ func (r *rpcs) failure(err error, begun bool) error {
 	}
 	e := &llm.Error{
 		Fault: llm.Answered, Status: a.status, Type: llm.TypeOf(a.status), Code: codeOf(s.Code), Message: clip(s.Message),
-		Upstream: r.name, Unprocessed: a.unread && !begun, Err: s,
+		Upstream: r.name, Unprocessed: a.unread && !begun, Final: !a.unread || begun, Err: s,
 	}
 	if begun {
 		e.Fault = llm.Told
@@ -105,7 +105,8 @@ func (r *rpcs) malformed(code, what, cause string) error {
 }
 
 // statusOf is the status of HTTP that a code stands for with which a service tells of an
-// error: a status itself, a code of gRPC by its number or its name; 502 for any other.
+// error: a status itself, a code of gRPC by its number or its name, a type of OpenAI's;
+// 502 for any other.
 func statusOf(code string) int {
 	if n, err := strconv.Atoi(code); err == nil {
 		switch {
@@ -115,6 +116,11 @@ func statusOf(code string) int {
 			return answers[n].status
 		}
 		return 502
+	}
+	for _, status := range [...]int{400, 401, 403, 429} {
+		if code == llm.TypeOf(status) {
+			return status
+		}
 	}
 	plain := strings.ReplaceAll(strings.ToLower(code), "_", "")
 	for c := range answers {
