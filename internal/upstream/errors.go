@@ -93,8 +93,15 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if malformed(err) {
 		return c.failure(llm.BadReply, 502, "upstream_bad_reply", "The reply of upstream %s is malformed.", err)
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == alertOp {
+		return c.failure(llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection by an alert of TLS. It may ask for another certificate; see http_client.tls.", err)
+	}
 	return c.failure(llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection before its reply was complete.", err)
 }
+
+// alertOp is what crypto/tls calls the receipt of an alert. With TLS 1.3 it is how a
+// server refuses a client's certificate, or the lack of one, after the handshake.
+const alertOp = "remote error"
 
 func isTimeout(err error) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/internal/llm"
 )
 
 func roots(srv *httptest.Server) *x509.CertPool {
@@ -393,6 +395,26 @@ func TestMutualTLS(t *testing.T) {
 				t.Error("it was served with a certificate that was replaced")
 			}
 		})
+	}
+}
+
+// A server that wants another certificate says so after the handshake, with TLS 1.3.
+func TestAlertIsOfTLS(t *testing.T) {
+	srv, _ := serve(t, echo, withTLS)
+	c := newClient(t, srv.URL, func(*Config, *Options) {})
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	go func() {
+		_ = tls.Server(theirs, &tls.Config{Certificates: srv.TLS.Certificates, ClientAuth: tls.RequireAnyClientCert}).HandshakeContext(t.Context())
+		_ = theirs.Close()
+	}()
+	tc := tls.Client(ours, &tls.Config{RootCAs: roots(srv), ServerName: "example.com"})
+	if err := tc.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tc.Read(make([]byte, 1))
+	if e := llm.AsError(c.explain(t.Context(), err)); e.Fault != llm.Cut || !strings.Contains(e.Message, "by an alert of TLS") {
+		t.Errorf("%v, of %v", e, err)
 	}
 }
 
