@@ -3,8 +3,12 @@ package protobuf
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/internal/jsonscan"
@@ -19,6 +23,10 @@ const (
 	smallMessage = 8 << 10
 	// fewEvents is how much is sent at a time, in bytes, of messages that came together.
 	fewEvents = 32 << 10
+	// maxSilent is how many messages in a row may say nothing, and maxMute how large one of
+	// them may be, in bytes, to be kept.
+	maxSilent = 100_000
+	maxMute   = 64
 )
 
 // exchange is a request on its way and the reply to it, kept for use again.
@@ -30,6 +38,7 @@ type exchange struct {
 	embedding bool
 	streamed  bool // the client wants events
 	base64    bool // and vectors so
+	inputs    int  // of which vectors are wanted, 0 where that is for the service to judge
 
 	message *memory.Buffer // that is sent
 	abort   []byte         // that stops the work for it; nil for none
@@ -42,8 +51,14 @@ type exchange struct {
 	reserved int64          // bytes beside the buffers
 	events   []llm.Event
 	started  bool
-	fast     bool // events come faster than the flush interval
-	sent     time.Time
+	over     bool      // the service has ended the call, and well
+	fast     bool      // events come faster than the flush interval
+	sent     time.Time // when events were, or were collected, last
+
+	silent int           // messages since then, which said nothing
+	muted  bool          // one more that is mute says nothing either
+	mute   []byte        // the last of them
+	usage  mapping.Usage // after it
 }
 
 // begin makes x one for a request.
@@ -70,7 +85,7 @@ func (x *exchange) end() {
 	buffers.Put(x.text)
 	buffers.Account.Give(x.reserved)
 	clear(x.events[:cap(x.events)])
-	*x = exchange{events: x.events[:0]}
+	*x = exchange{events: x.events[:0], mute: x.mute[:0]}
 	h.exchanges.Put(x)
 }
 
@@ -102,6 +117,9 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	if v, ok := jsonscan.Get(req.Body, "encoding_format"); ok {
 		x.base64 = string(req.Body[v.Start:v.End]) == `"base64"`
 	}
+	if x.embedding {
+		x.inputs = inputs(req.Body)
+	}
 	// On its way to the wire a message is JSON once.
 	if err := x.reserve(len(req.Body) - smallMessage); err != nil {
 		return err
@@ -131,11 +149,26 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	return nil
 }
 
+// inputs counts the inputs of a call for embeddings: an array of numbers is one, which is
+// given as its tokens.
+func inputs(body []byte) (n int) {
+	v, ok := jsonscan.Get(body, "input")
+	if !ok || body[v.Start] != '[' {
+		return min(v.End, 1)
+	}
+	raw := body[v.Start:v.End]
+	jsonscan.Elements(raw, func(v llm.Span) bool {
+		n++
+		return raw[v.Start] < '0' || raw[v.Start] > '9'
+	})
+	return n
+}
+
 // ask makes the call and waits for the head of its reply.
 func (x *exchange) ask(ctx context.Context, req *llm.Request) (err error) {
 	x.begun = time.Now()
 	streams := x.method.Method.IsStreamingServer()
-	x.call, err = x.of.rpcs.begin(ctx, x.method.path, x.message.B, passed(req), streams, req.Urgency)
+	x.call, err = x.of.rpcs.begin(ctx, x.method.path, x.message.B, passed(req, x.of.rpcs.http == nil), streams, req.Urgency)
 	if err != nil {
 		return err
 	}
@@ -145,17 +178,45 @@ func (x *exchange) ask(ctx context.Context, req *llm.Request) (err error) {
 }
 
 // passed are the fields of a request that go on as metadata: those that are not about
-// its body and its reply, which are others here.
-func passed(req *llm.Request) []llm.Field {
+// its body and its reply, which are others here, and not gRPC's own. As metadata of gRPC
+// they have to be such, or the server would not take the call.
+func passed(req *llm.Request, metadata bool) []llm.Field {
 	var list []llm.Field
 	for _, f := range req.Header {
 		switch f.Name {
 		case "Accept", "Accept-Language", "Authorization", "Content-Type", "Content-Encoding", "Content-Language", "Content-Md5", "Digest", "Te", "User-Agent":
 		default:
-			list = append(list, f)
+			if !strings.HasPrefix(f.Name, "Grpc-") && (!metadata || isMetadata(f)) {
+				list = append(list, f)
+			}
 		}
 	}
 	return list
+}
+
+// isMetadata reports whether a field is one of gRPC's Custom-Metadata ("gRPC over HTTP2"):
+// ASCII that can be printed, or, by a name that ends in -Bin, base64. Of several values
+// with commas between them servers make errors.
+func isMetadata(f llm.Field) bool {
+	for _, c := range []byte(f.Name) {
+		if ('a' > c || c > 'z') && ('A' > c || c > 'Z') && ('0' > c || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	for _, c := range []byte(f.Value) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	if !strings.HasSuffix(strings.ToLower(f.Name), "-bin") {
+		return true
+	}
+	coding := base64.RawStdEncoding
+	if len(f.Value)%4 == 0 {
+		coding = base64.StdEncoding
+	}
+	_, err := coding.DecodeString(f.Value)
+	return err == nil
 }
 
 // answer hands on the reply in the form that the client wants.
@@ -170,6 +231,7 @@ func (x *exchange) answer(out llm.Sink) error {
 	if err != nil {
 		return err
 	}
+	x.over = true
 	if err := x.read(message, func(e *mapping.Event) error { return x.write(e, len(message)) }); err != nil {
 		return err
 	}
@@ -178,6 +240,9 @@ func (x *exchange) answer(out llm.Sink) error {
 
 // read reads a message and has it used.
 func (x *exchange) read(message []byte, use func(*mapping.Event) error) error {
+	if x.muted && bytes.Equal(message, x.mute) {
+		return x.silence()
+	}
 	if more := len(message) - smallMessage; more > 0 {
 		// It is JSON while it is read.
 		if err := x.reserve(2 * more); err != nil {
@@ -200,6 +265,9 @@ func (x *exchange) read(message []byte, use func(*mapping.Event) error) error {
 
 // write writes a whole reply, made of n bytes.
 func (x *exchange) write(e *mapping.Event, n int) error {
+	if got := len(e.Embeddings); x.inputs != 0 && got != x.inputs {
+		return x.of.unreadable(fmt.Errorf("%d vectors for %d inputs", got, x.inputs))
+	}
 	expect := n + n/4 + 512
 	if x.embedding && !x.base64 {
 		expect = 3 * n // as printed numbers
@@ -253,26 +321,36 @@ func (x *exchange) whole(out llm.Sink) error {
 // collect makes one reply of a stream, for a client that wants no events.
 func (x *exchange) collect(out llm.Sink) error {
 	all := mapping.Collector{Max: x.of.rpcs.most}
-	size := 0
+	size, some := 0, false
 	for {
-		x.await()
+		if err := x.await(); err != nil {
+			return err
+		}
 		message, err := x.call.next()
 		if err == io.EOF { //nolint:errorlint // next returns it so
+			x.over = true
 			break
 		}
 		if err != nil {
 			return err
 		}
-		x.started = true
+		some = true
 		size += len(message)
 		if err := x.reserve(len(message)); err != nil {
 			return err
 		}
-		if err := x.read(message, all.Add); err != nil {
+		if err := x.read(message, func(e *mapping.Event) error {
+			if says(e) || !x.started && len(e.Choices) > 0 { // as of a stream for a client
+				x.started, x.silent, x.muted, x.sent = true, 0, false, time.Now()
+			} else if err := x.hush(message, e); err != nil {
+				return err
+			}
+			return all.Add(e)
+		}); err != nil {
 			return x.of.unreadable(err)
 		}
 	}
-	if size == 0 && !x.started {
+	if !some {
 		return x.nothing()
 	}
 	if err := x.write(all.Event(), size); err != nil {
@@ -280,6 +358,32 @@ func (x *exchange) collect(out llm.Sink) error {
 	}
 	x.started = false
 	return x.whole(out)
+}
+
+// says reports whether a message has a part of a reply.
+func says(e *mapping.Event) bool {
+	return slices.ContainsFunc(e.Choices, func(c mapping.Choice) bool {
+		return c.Text != nil || c.Reasoning != nil || c.Refusal != nil || c.Finish != nil || c.Logprobs != nil || len(c.ToolCalls) > 0
+	})
+}
+
+// hush takes note of a message that says nothing. The same once more is known by its
+// bytes, so that many of them cost little more than to read them.
+func (x *exchange) hush(message []byte, e *mapping.Event) error {
+	x.muted = len(e.Choices) == 0 && e.Usage == x.usage && len(message) <= maxMute
+	x.usage = e.Usage
+	if x.muted {
+		x.mute = append(x.mute[:0], message...)
+	}
+	return x.silence()
+}
+
+// silence counts a message that says nothing.
+func (x *exchange) silence() error {
+	if x.silent++; x.silent > maxSilent {
+		return x.of.rpcs.malformed("bad_reply", "sent more than "+strconv.Itoa(maxSilent)+" messages in a row that say nothing.", "")
+	}
+	return nil
 }
 
 func (x *exchange) nothing() error {
@@ -292,7 +396,9 @@ func (x *exchange) relay(out llm.Sink) error {
 		return err
 	}
 	for {
-		x.await()
+		if err := x.await(); err != nil {
+			return err
+		}
 		message, err := x.call.next()
 		x.observe()
 		for err == nil {
@@ -303,6 +409,7 @@ func (x *exchange) relay(out llm.Sink) error {
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // next returns it so
+			x.over = true
 			return x.finish(out)
 		case err != nil && !x.started:
 			return err // nothing has gone out, so the request may go elsewhere
@@ -320,24 +427,32 @@ func (x *exchange) relay(out llm.Sink) error {
 // chunk writes the events of a message.
 func (x *exchange) chunk(message []byte) error {
 	return x.read(message, func(e *mapping.Event) error {
-		x.text.B = x.writer.AppendChunks(x.text.B, e)
+		before := len(x.text.B)
+		if x.text.B = x.writer.AppendChunks(x.text.B, e); len(x.text.B) == before {
+			return x.hush(message, e)
+		}
+		x.silent, x.muted = 0, false
 		return x.grown()
 	})
 }
 
-// await sets how long the next message may take to come: until the first events what is
-// left of their time.
-func (x *exchange) await() {
+// await sets how long the next message may take to come: what is left of the time for the
+// first events, or since the last ones. Messages that say nothing do not extend it, and
+// when it is over they end the stream.
+func (x *exchange) await() error {
 	c := &x.of.stream
 	if c.FirstEventTimeout <= 0 || c.IdleTimeout <= 0 || !x.method.Method.IsStreamingServer() {
-		return
+		return nil
 	}
-	d := c.IdleTimeout
-	if !x.started {
-		// A bound of nothing would be no bound.
-		d = max(c.FirstEventTimeout-time.Since(x.begun), time.Millisecond)
+	d := c.FirstEventTimeout - time.Since(x.begun)
+	if x.started {
+		d = c.IdleTimeout - time.Since(x.sent)
 	}
-	x.call.reply.SetIdleTimeout(d)
+	if d <= 0 && x.silent > 0 {
+		return llm.UpstreamError(x.of.name, llm.TimedOut, 504, "upstream_timeout", "Upstream %s did not answer in time.", nil)
+	}
+	x.call.reply.SetIdleTimeout(max(d, time.Millisecond)) // a bound of nothing would be no bound
+	return nil
 }
 
 var eventEnd = []byte("\n\n") //nolint:gochecknoglobals // a constant that cannot be one

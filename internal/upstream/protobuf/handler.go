@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"sluice/internal/grpc"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
@@ -85,7 +84,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if err = x.ask(ctx, req); err == nil {
 		err = x.answer(out)
 	}
-	if err != nil && unfinished(err) {
+	if err != nil && !x.over && unfinished(err) {
 		h.aborts.send(s.abortPath, x.abort)
 	}
 	return llm.After(err, x.queued, 0, 0)
@@ -112,13 +111,10 @@ func serves(op llm.Operation) bool {
 	return op == llm.Chat || op == llm.Completion || op == llm.Embedding
 }
 
-// unfinished reports whether a call that failed may still have the service work: the
-// service did not end it, or only gave it up, and it was sent.
+// unfinished reports whether a call that failed may still have the service work: it was
+// sent, and the service did not end it.
 func unfinished(err error) bool {
 	e := llm.AsError(err)
-	if s, ok := errors.AsType[*grpc.Status](e.Err); ok && (s.Code == grpc.DeadlineExceeded || s.Code == grpc.Canceled) {
-		return true
-	}
 	return e.Fault != llm.Answered && e.Fault != llm.Told && !e.Unprocessed
 }
 

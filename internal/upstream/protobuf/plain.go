@@ -1,12 +1,14 @@
 package protobuf
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,6 +136,72 @@ func (c *rpc) errorBody() (body []byte, err error) {
 	return body, nil
 }
 
+// failureEvent is an event that tells of an error in place of a message.
+type failureEvent struct {
+	data []byte // valid as long as a message
+	hex  bool   // what is no JSON and no text is in hex, and not in base64
+}
+
+func (*failureEvent) Error() string { return "an event tells of an error" }
+
+// toldBy makes the error that an event tells of: in JSON, as OpenAI writes errors or
+// otherwise; in a google.rpc.Status, in the coding of messages; or in plain text. The
+// service had said 200 and may have acted on the request.
+func (r *rpcs) toldBy(f *failureEvent) error {
+	e := &llm.Error{Fault: llm.Told, Status: 502, Upstream: r.name, Advice: llm.DoNotRetry}
+	code := ""
+	if s, ok := f.status(); ok {
+		e.Status, code, e.Message, e.RetryAfter = statusOf(strconv.Itoa(int(s.Code))), codeOf(s.Code), s.Message, s.RetryDelay
+	} else {
+		e.Message = spoken(f.data, "text/plain")
+		for _, path := range [...][]string{{"error", "code"}, {"error", "status"}, {"error", "type"}, {"code"}, {"status"}, {"type"}} {
+			word := word(f.data, path...)
+			if code = cmp.Or(code, word); e.Status == 502 {
+				e.Status = statusOf(word)
+			}
+		}
+	}
+	e.Type, e.Code = llm.TypeOf(e.Status), cmp.Or(clip(r.secrets.RedactField(code)), llm.CodeUpstream)
+	if e.Message = clip(r.secrets.RedactField(e.Message)); e.Message == "" {
+		e.Message = "Upstream `" + r.name + "` answered with an error and no explanation."
+	}
+	return e
+}
+
+// status reads a google.rpc.Status.
+func (f *failureEvent) status() (*grpc.Status, bool) {
+	b, err := base64.StdEncoding.DecodeString(string(f.data))
+	if f.hex {
+		b, err = hex.DecodeString(string(f.data))
+	} else if len(f.data)%4 != 0 {
+		b, err = base64.RawStdEncoding.DecodeString(string(f.data))
+	}
+	if err != nil {
+		return nil, false
+	}
+	return grpc.ParseStatus(b)
+}
+
+// word gives the text or the number at a path of what may be JSON, "" for none.
+func word(data []byte, path ...string) string {
+	if jsonscan.Validate(data, 64) != nil {
+		return ""
+	}
+	v, ok := jsonscan.Get(data, path...)
+	if !ok {
+		return ""
+	}
+	raw := data[v.Start:v.End]
+	if raw[0] == '"' {
+		s, _ := jsonscan.String(raw)
+		return s
+	}
+	if '0' <= raw[0] && raw[0] <= '9' {
+		return string(raw)
+	}
+	return ""
+}
+
 // spoken gives what an error's body says in JSON or in plain text. A page says nothing.
 func spoken(body []byte, kind string) string {
 	if jsonscan.Validate(body, 64) == nil {
@@ -251,7 +319,7 @@ func (e *events) next(read func() ([]byte, error)) ([]byte, error) {
 			event := e.list[e.at].Raw
 			e.at++
 			if data, failed := sse.Failure(event); failed {
-				return nil, &grpc.Status{Code: grpc.Aborted, Message: clip(string(data))}
+				return nil, &failureEvent{data: data, hex: e.hex}
 			}
 			data, ok := sse.Data(event, e.data)
 			if !ok {

@@ -132,7 +132,9 @@ func TestPlainFaults(t *testing.T) {
 		"large":              {formDelimited, protobufType, "\xff\xff\xff\xff\x0f", 200, llm.Error{Fault: llm.TooLarge, Status: 502, Code: "upstream_reply_too_large"}},
 		"large and whole":    {formBinary, protobufType, strings.Repeat("a", 5<<20), 200, llm.Error{Fault: llm.TooLarge, Status: 502, Code: "upstream_reply_too_large"}},
 		"large event":        {formHex, eventsType, "data: " + strings.Repeat("aa", 5<<20) + "\n\n", 200, llm.Error{Fault: llm.TooLarge, Status: 502, Code: "upstream_reply_too_large"}},
-		"an error event":     {formHex, eventsType, "event: error\ndata: it broke\n\n", 200, llm.Error{Fault: llm.BadReply, Status: 502, Code: "upstream_bad_message"}},
+		"an error event":     {formHex, eventsType, "event: error\ndata: it broke\n\n", 200, llm.Error{Fault: llm.Told, Status: 502, Code: llm.CodeUpstream, Message: "it broke"}},
+		"an error event in hex": {formHex, eventsType, "event: error\ndata: " + hex.EncodeToString([]byte(status)) + "\n\n", 200,
+			llm.Error{Fault: llm.Told, Status: 429, Code: "resource_exhausted", Message: "[redacted] has no tokens left"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := plainCaller(t, test.form, false, says(test.status, test.kind, test.body))
@@ -151,7 +153,7 @@ func TestPlainFaults(t *testing.T) {
 			if test.want.Message == "" {
 				got.Message = ""
 			}
-			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", test.want) {
+			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", test.want) || strings.Contains(e.Message, "gRPC") {
 				t.Errorf("got  %+v\nwant %+v\n%v", got, test.want, err)
 			}
 		})
@@ -165,6 +167,8 @@ func FuzzPlain(f *testing.F) {
 		_, body := carried(form, "a", "bc")
 		f.Add(byte(i), []byte(body), []byte{1, 7})
 	}
+	f.Add(byte(2), []byte("event: error\ndata: {\"error\":{\"code\":429}}\n\n"), []byte{9})
+	f.Add(byte(2), []byte("event: error\ndata: CAgSAm5v\n\n"), []byte{9})
 	f.Fuzz(func(t *testing.T, form byte, data, cuts []byte) {
 		g := memory.New(memory.Options{})
 		made := func() cutter {
@@ -176,7 +180,13 @@ func FuzzPlain(f *testing.F) {
 			}
 			return newEvents(forms[int(form)%len(forms)] == formHex, 1<<10, &g.Buffers)
 		}
-		whole, _ := cutUp(t, made(), data, nil)
+		whole, err := cutUp(t, made(), data, nil)
+		if failed, ok := errors.AsType[*failureEvent](err); ok {
+			e := llm.AsError((&rpcs{name: "up", secrets: credentials.Of(llm.NewSecret("the-secret-key"), nil, nil)}).toldBy(failed))
+			if e.Fault != llm.Told || e.Status < 400 || e.Status > 599 || e.Message == "" || e.Code == "" || len(e.Message) > maxErrorText+4 {
+				t.Errorf("%+v", e)
+			}
+		}
 		pieces, _ := cutUp(t, made(), data, cuts)
 		if !bytes.Equal(bytes.Join(whole, []byte("|")), bytes.Join(pieces, []byte("|"))) {
 			t.Errorf("whole %q, in pieces %q", whole, pieces)

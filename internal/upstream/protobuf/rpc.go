@@ -45,7 +45,7 @@ type cutter interface {
 	// next gives the next message, which is valid until it is called again. More is read
 	// with read, whose bytes are valid as long as that. It returns io.EOF where read does
 	// between two messages, and io.ErrUnexpectedEOF within one. Errors that are not
-	// read's are a *grpc.Status, or an *llm.Error where memory is lacking.
+	// read's are a *grpc.Status, an *llm.Error where memory is lacking, or a *failureEvent.
 	next(read func() ([]byte, error)) ([]byte, error)
 	// ready reports whether a whole message has come behind the last one.
 	ready() bool
@@ -169,12 +169,18 @@ func (c *rpc) ending(err error) error {
 	case err == io.EOF: //nolint:errorlint // the same
 		return c.of.failure(grpc.Ended(c.trailer), c.some)
 	}
+	if f, ok := errors.AsType[*failureEvent](err); ok {
+		return c.of.toldBy(f)
+	}
 	s, ok := errors.AsType[*grpc.Status](err)
 	switch {
 	case !ok:
 		return c.of.late(err, c.until)
 	case s.Code == grpc.ResourceExhausted:
 		return llm.UpstreamError(c.of.name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a message that is larger than max_message_bytes allows for.", s)
+	}
+	if c.of.http != nil {
+		return c.of.malformed("bad_message", "sent what is no message in the form that unary_reply and stream_reply say.", s.Message)
 	}
 	return c.of.malformed("bad_message", "sent what is no message of gRPC.", s.Message)
 }

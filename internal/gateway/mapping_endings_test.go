@@ -1,0 +1,227 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"sluice/internal/testkit"
+	"sluice/internal/testkit/rpc"
+)
+
+// TestMappedStatuses: a status that says that the service did not act on a request lets it
+// go elsewhere, and no other does, whatever it is called over HTTP. What the service has
+// ended it is not told to stop.
+func TestMappedStatuses(t *testing.T) {
+	var code atomic.Uint32
+	var begun atomic.Bool
+	left := uint32(1 << 20) // no status: the call is not ended
+	o := new(oracle)
+	o.serve = func(r *rpc.Call) error {
+		if strings.HasSuffix(r.Method, "Hush") {
+			return r.Reply(`{}`)
+		}
+		if code.Load() == left {
+			return r.Wait()
+		}
+		if begun.Load() {
+			_ = r.Reply(`{}`)
+		}
+		return status.Error(codes.Code(code.Load()), "no")
+	}
+	addr := rpc.Serve(t, o.answer, "testdata/oracle.proto")
+	one := strings.ReplaceAll(oracleYAML, "ADDR", addr)
+	_, other, _ := strings.Cut(one, "upstreams:\n")
+	_, url := run(t, loadYAML(t, one+strings.Replace(other, "delphi", "dodona", 1)+
+		"    http_client: {idle_timeout: 1m, response_header_timeout: 1m}\nroute: {retry: {base_delay: 1ms}, breaker: {failures: 1000, max_ejected: 0}}\n"), io.Discard)
+	for _, later := range []bool{false, true} {
+		begun.Store(later)
+		for c := uint32(1); c <= 17; c++ {
+			if c == 17 {
+				c = 77 // none that is defined
+			}
+			code.Store(c)
+			want := 1
+			if name := codes.Code(c); !later && (name == codes.Unavailable || name == codes.ResourceExhausted) {
+				want = 3
+			}
+			for method, body := range map[string]string{"Consult": askWhole, "Murmur": askStream} {
+				before := len(o.asked(method))
+				resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				reply, _ := io.ReadAll(resp.Body) // a stream that failed is cut
+				_ = resp.Body.Close()
+				begun := later && body == askStream
+				if n := len(o.asked(method)) - before; n != want || begun != (resp.StatusCode == 200) || !strings.Contains(string(reply), `"message":"no`) {
+					t.Errorf("%v, after a message %v: %s was called %d times, want %d: %d %s", codes.Code(c), later, method, n, want, resp.StatusCode, reply)
+				}
+				if told := resp.Header.Get("X-Should-Retry"); resp.StatusCode >= 500 && resp.StatusCode != 501 && told != "false" {
+					t.Errorf("%v, after a message %v: the client is told %q of sending it again", codes.Code(c), later, told)
+				}
+			}
+		}
+	}
+	code.Store(left)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", strings.NewReader(askWhole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(o.asked("Consult"))
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	testkit.Until(t, "the call", func() bool { return len(o.asked("Consult")) > before })
+	leave()
+	<-gone
+	testkit.Until(t, "the abort call", func() bool { return len(o.asked("Hush")) > 0 })
+	if n := len(o.asked("Hush")); n != 1 {
+		t.Errorf("%d aborts, want one of the call that was left", n)
+	}
+}
+
+// TestMappedFailureEvents: an event that tells of an error is that error to the client, in
+// whatever form it tells, before the first event and after it.
+func TestMappedFailureEvents(t *testing.T) {
+	var event, before atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = fmt.Fprint(w, before.Load(), "event: error\ndata: ", event.Load(), "\n\n")
+	}))
+	defer srv.Close()
+	_, url := run(t, loadYAML(t, strings.NewReplacer("protocol: grpc", "protocol: protobuf-http", "http://ADDR", srv.URL).Replace(oracleYAML)+"    stream_reply: sse-base64\n"), io.Discard)
+	st, err := proto.Marshal(status.New(codes.ResourceExhausted, "no breath left, of-the-oracle").Proto())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		data   string
+		status int
+		want   string
+	}{
+		{`{"message":"it fell asleep","code":404}`, 404, `"message":"it fell asleep","type":"invalid_request_error","param":null,"code":"404"`},
+		{`{"error":{"message":"too fast","type":"rate_limit_error","code":"slow_down"}}`, 429, `"message":"too fast","type":"rate_limit_error","param":null,"code":"slow_down"`},
+		{`{"error":{"message":"of-the-oracle is wrong","code":"UNAUTHENTICATED"}}`, 401, `"message":"[redacted] is wrong","type":"authentication_error","param":null,"code":"UNAUTHENTICATED"`},
+		{`it fell asleep`, 502, `"message":"it fell asleep","type":"server_error","param":null,"code":"upstream_error"`},
+		{base64.StdEncoding.EncodeToString(st), 429, `"message":"no breath left, [redacted]","type":"rate_limit_error","param":null,"code":"resource_exhausted"`},
+		{base64.RawStdEncoding.EncodeToString(st), 429, `"message":"no breath left, [redacted]","type":"rate_limit_error","param":null,"code":"resource_exhausted"`},
+		{`{}`, 502, "\"message\":\"Upstream `delphi` answered with an error and no explanation.\""},
+	} {
+		for _, words := range []string{"", "data: CgNJdCA=\n\n"} {
+			event.Store(test.data)
+			before.Store(words)
+			want := test.status
+			code, reply, _ := posted(t, url, "/v1/chat/completions", askStream)
+			if words != "" && code == 200 {
+				want = 200
+			}
+			if code != want || !strings.Contains(reply, test.want) {
+				t.Errorf("%s after %q: %d %s\nwant %d %s", test.data, words, code, reply, want, test.want)
+			}
+		}
+	}
+}
+
+// TestMappedVectors: a reply has a vector for each input, or is none.
+func TestMappedVectors(t *testing.T) {
+	o := &oracle{serve: func(r *rpc.Call) error { return r.Reply(`{"places":[{"at":[1]},{"at":[2]}]}`) }}
+	_, url := consult(t, o, "")
+	for input, want := range map[string]int{`["a","b"]`: 200, `["c","d","e"]`: 502, `["f"]`: 502, `"g"`: 502, `[1,2,3]`: 400} {
+		if code, reply, _ := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":`+input+`}`); code != want || want == 502 && !strings.Contains(reply, `"code":"upstream_bad_reply"`) {
+			t.Errorf("%s: %d %s", input, code, reply)
+		}
+	}
+}
+
+// TestMappedMetadata: what a client sends goes on only where gRPC can carry it.
+func TestMappedMetadata(t *testing.T) {
+	o := new(oracle)
+	_, url := consult(t, o, "server: {forward_headers: [\"X-*\", \"Grpc-*\"]}\n")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/chat/completions", strings.NewReader(askWhole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"X-Plain": "as it is", "X-Good-Bin": "AAE=", "X-Bare-Bin": "AAE", "X-Two-Bin": "AAEC, AAE", "X-Bad-Bin": "not base64!", "X-Latin": "caf\xe9", "X-Tab": "a\tb", "X-No!name": "x",
+		"Grpc-Timeout": "1n", "Grpc-Encoding": "snappy", "Grpc-Tags-Bin": "AAEC",
+	} {
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	asked := o.asked("Consult")
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || len(asked) != 1 {
+		t.Fatalf("%d %s, %d calls", resp.StatusCode, b, len(asked))
+	}
+	md := asked[0].Metadata
+	if fmt.Sprint(md["x-plain"], md["x-good-bin"], md["x-bare-bin"]) != "[as it is] [\x00\x01] [\x00\x01]" {
+		t.Error(md)
+	}
+	for _, name := range []string{"x-bad-bin", "x-two-bin", "x-latin", "x-tab", "x-no!name", "grpc-timeout", "grpc-encoding", "grpc-tags-bin"} {
+		if v := md.Get(name); len(v) > 0 {
+			t.Errorf("%s is %q", name, v)
+		}
+	}
+}
+
+// TestMappedSilence: messages that say nothing do not keep a stream.
+func TestMappedSilence(t *testing.T) {
+	for name, test := range map[string]struct {
+		more string
+		wait time.Duration
+		want string
+	}{
+		"in time":   {"    http_client: {idle_timeout: 200ms}\n", 20 * time.Millisecond, `"code":"upstream_timeout"`},
+		"in number": {"", 0, `"code":"upstream_bad_reply"`},
+	} {
+		for _, body := range []string{askStream, askWhole} {
+			o := new(oracle)
+			o.serve = func(r *rpc.Call) error {
+				if !strings.HasSuffix(r.Method, "Converse") {
+					return r.Reply(`{}`)
+				}
+				_ = r.Reply(`{"words":"It "}`)
+				for r.Context().Err() == nil {
+					if err := r.Reply(`{}`); err != nil {
+						return err
+					}
+					time.Sleep(test.wait)
+				}
+				return r.Context().Err()
+			}
+			addr := rpc.Serve(t, o.answer, "testdata/oracle.proto")
+			text := strings.NewReplacer("ADDR", addr, "testdata/oracle.yaml", "testdata/converse.yaml#converse").Replace(oracleYAML)
+			_, url := run(t, loadYAML(t, text+test.more+"route: {retry: {max_attempts: 1}}\n"), io.Discard)
+			resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(resp.Body) // a stream that failed is cut
+			_ = resp.Body.Close()
+			if !strings.Contains(string(b), test.want) {
+				t.Errorf("%s: %d %s", name, resp.StatusCode, b)
+			}
+		}
+	}
+}
