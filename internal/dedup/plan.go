@@ -374,7 +374,7 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	last := t.End - window // where the last window begins
 	from, to := t.first, t.first+t.lines
 	next := t.Start        // where to note
-	var largest, ahead int // the largest find, and how far it is behind its source, in lines
+	var largest, ahead int // the length of a find in another message, and how far it is behind its source, in lines
 	for line := from; line < to; line++ {
 		at := p.start(line)
 		if p.rules.wording.looks(b[at:t.End]) {
@@ -394,7 +394,11 @@ func (p *plan) walk(t *text, i int, replace bool) {
 			if f, ok := p.match(e, line-ahead, t, line, from, i); ok {
 				p.found = append(p.found, f)
 				p.add(from, int(f.first), i)
-				if n := p.length(f); n > largest {
+				switch n := p.length(f); {
+				case int(f.message) == i || n < 2*largest:
+				case largest == 0: // the text may begin as the one does in which it stood first
+					largest, ahead = n, line-int(e.first)
+				default:
 					largest, ahead = n, int(f.first-f.source)
 				}
 				from = int(f.first + f.lines)
@@ -413,7 +417,7 @@ func (p *plan) walk(t *text, i int, replace bool) {
 }
 
 // match makes the best find of the lines of an entry, for a line of a text of message i, or of
-// the line that is also, where the text's largest find so far goes on. from is where the piece
+// the line also, where what a large find of the text repeats goes on. from is where the piece
 // begins that ends there.
 func (p *plan) match(e *entry, also int, t *text, line, from, i int) (best find, ok bool) {
 	first, last := int(e.first), int(e.last)

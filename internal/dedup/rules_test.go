@@ -169,6 +169,21 @@ func TestExpandBound(t *testing.T) {
 	}
 }
 
+// TestExpandLooks: what looks like a reference is told of, but for the last message, and lines of
+// which one does are none that a reference names.
+func TestExpandLooks(t *testing.T) {
+	const looks = "[[Sluice: the same text as "
+	ref := func(last int, quote string) string {
+		return fmt.Sprintf(`[[Sluice: the same text as lines 1-%d of message 1, from "l0" to "%s"]]`, last, quote)
+	}
+	for said, want := range map[string]int{ref(2, "l1"): 1, ref(3, strings.TrimSpace(looks)): 2, " " + looks: 2, "text": 1} {
+		b := body(llm.Chat, []json.RawMessage{say("user", "l0\nl1\n"+looks), say("assistant", said), say("user", looks)})
+		if _, left, err := Expand(llm.Chat, b, Default()); err != nil || left != want {
+			t.Errorf("%s: %d lines are left, want %d: %v", said, left, want, err)
+		}
+	}
+}
+
 // TestReferencesOfOthers: text that looks like a reference is left as it is by both, and nothing
 // behind it is changed.
 func TestReferencesOfOthers(t *testing.T) {
@@ -395,10 +410,10 @@ func TestMostBlocks(t *testing.T) {
 
 // TestOwnRepeats: that a text repeats its own lines does not hide that all of it stands further up.
 func TestOwnRepeats(t *testing.T) {
-	text := strings.Repeat("line of text\n", 40_000)
+	text := strings.Repeat("line of text\n", 400_000)
 	list := []json.RawMessage{say("user", "a"), say("assistant", text), say("user", "b"), say("assistant", text), say("user", "end")}
 	out := messagesOf(t, llm.Chat, newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list)))
-	if len(out[3]) > 10_000 {
+	if len(out[3]) > len(list[3])/20 {
 		t.Errorf("%d of %d bytes are left", len(out[3]), len(list[3]))
 	}
 }
