@@ -24,6 +24,8 @@ type conversation struct {
 	// there.
 	noting bool
 	starts []uint32
+
+	unicode bool // the text that was read last may have an escape \u
 }
 
 // maxMessages and maxTexts bound what is kept of a conversation beside its bytes: messages that
@@ -240,7 +242,7 @@ func (c *conversation) readText(i int, t *text) int {
 		return t.End + 1
 	}
 	switch t.lines = len(c.starts) - t.first; {
-	case t.lines > crowd(t.End-t.Start) || oddBreak(c.body[t.Start:t.End]):
+	case t.lines > crowd(t.End-t.Start) || c.unicode && oddBreak(c.body[t.Start:t.End]):
 		c.starts, t.lines, t.unread = c.starts[:t.first], 0, true
 	default:
 		if c.start(t.first+t.lines-1) == t.End { // nothing stands behind the last \n

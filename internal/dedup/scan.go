@@ -14,6 +14,7 @@ import (
 func (c *conversation) scan(i int) int {
 	b, starts, noting := c.body, c.starts, c.noting
 	most := len(starts) + crowd(len(b)-i) // a text with more is crowded, however long it is
+	unicode := false                      // it may have an escape \u
 	var escaped uint64                    // bit 0: the first byte of the block is
 	for ; i+64 <= len(b); i += 64 {
 		block := (*[64]byte)(b[i:])
@@ -36,6 +37,9 @@ func (c *conversation) scan(i int) int {
 		}
 		closing := quotes &^ mask
 		newlines := ens & mask
+		if rest := mask &^ ens &^ quotes &^ slashes; noting && !unicode && rest != 0 {
+			unicode = rest&us(block) != 0
+		}
 		if closing != 0 {
 			newlines &= closing&-closing - 1
 		}
@@ -46,10 +50,11 @@ func (c *conversation) scan(i int) int {
 			noting = len(starts) <= most
 		}
 		if closing != 0 {
-			c.starts = starts
+			c.starts, c.unicode = starts, unicode
 			return i + bits.TrailingZeros64(closing)
 		}
 	}
+	unicode = unicode || i < len(b) // what is left is short
 	if escaped != 0 && i < len(b) {
 		if noting && b[i] == 'n' {
 			starts = append(starts, uint32(i+1))
@@ -59,7 +64,7 @@ func (c *conversation) scan(i int) int {
 	for ; i < len(b); i++ {
 		switch b[i] {
 		case '"':
-			c.starts = starts
+			c.starts, c.unicode = starts, unicode
 			return i
 		case '\\':
 			if i++; noting && i < len(b) && b[i] == 'n' {
@@ -123,6 +128,16 @@ func marks(b []byte) (quotes, slashes, ens uint64) {
 	slashes = (tops - (low ^ '\\'*ones)) & ascii * gather >> 56
 	ens = (tops - (low ^ 'n'*ones)) & ascii * gather >> 56
 	return quotes, slashes, ens
+}
+
+// us gives a bit for each of 64 bytes that is a u.
+func us(block *[64]byte) (bits uint64) {
+	const gather = 0x0002040810204081
+	for i := 0; i < 64; i += 8 {
+		w := binary.LittleEndian.Uint64(block[i:])
+		bits |= ((tops - (w&^tops ^ 'u'*ones)) & (tops &^ w) * gather >> 56) << i
+	}
+	return bits
 }
 
 // escapes gives which of 64 bytes are escaped by the backslashes among them, and whether the

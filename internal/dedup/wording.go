@@ -92,6 +92,15 @@ func (w *wording) begins(line []byte) bool {
 // looks reports whether a line looks like a reference to a model, which sees no escapes and may
 // not see what invisible says before it. line goes on with the rest of the text.
 func (w *wording) looks(line []byte) bool {
+	for len(line) > 1 { // what many lines begin with
+		if line[0] == ' ' {
+			line = line[1:]
+		} else if line[0] == '\\' && line[1] == 't' {
+			line = line[2:]
+		} else {
+			break
+		}
+	}
 	if len(line) == 0 {
 		return false
 	}
