@@ -37,8 +37,13 @@ func (c *conversation) scan(i int) int {
 		}
 		closing := quotes &^ mask
 		newlines := ens & mask
-		if rest := mask &^ ens &^ quotes &^ slashes; noting && !unicode && rest != 0 {
-			unicode = rest&us(block) != 0
+		if rest := mask &^ ens &^ quotes &^ slashes; noting && !unicode {
+			for ; rest != 0; rest &= rest - 1 { // mostly tabs
+				if block[bits.TrailingZeros64(rest)] == 'u' {
+					unicode = true
+					break
+				}
+			}
 		}
 		if closing != 0 {
 			newlines &= closing&-closing - 1
@@ -128,16 +133,6 @@ func marks(b []byte) (quotes, slashes, ens uint64) {
 	slashes = (tops - (low ^ '\\'*ones)) & ascii * gather >> 56
 	ens = (tops - (low ^ 'n'*ones)) & ascii * gather >> 56
 	return quotes, slashes, ens
-}
-
-// us gives a bit for each of 64 bytes that is a u.
-func us(block *[64]byte) (bits uint64) {
-	const gather = 0x0002040810204081
-	for i := 0; i < 64; i += 8 {
-		w := binary.LittleEndian.Uint64(block[i:])
-		bits |= ((tops - (w&^tops ^ 'u'*ones)) & (tops &^ w) * gather >> 56) << i
-	}
-	return bits
 }
 
 // escapes gives which of 64 bytes are escaped by the backslashes among them, and whether the
