@@ -377,7 +377,7 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	var largest, ahead int // the length of a find in another message, and how far it is behind its source, in lines
 	for line := from; line < to; line++ {
 		at := p.start(line)
-		if p.rules.wording.looks(b[at:t.End]) {
+		if p.rules.wording.may(b[at]) && p.rules.wording.looks(b[at:t.End]) {
 			p.stopped = true
 			return
 		}

@@ -89,9 +89,17 @@ func (w *wording) begins(line []byte) bool {
 	return len(line) >= len(first) && string(line[:len(first)]) == first
 }
 
+// may reports whether a line that begins with c can look like one.
+func (w *wording) may(c byte) bool {
+	return c <= ' ' || c >= utf8.RuneSelf || c == '\\' || c == w.sign[0]
+}
+
 // looks reports whether a line looks like a reference to a model, which sees no escapes and may
 // not see what invisible says before it. line goes on with the rest of the text.
 func (w *wording) looks(line []byte) bool {
+	for len(line) >= 4 && string(line[:4]) == "    " {
+		line = line[4:]
+	}
 	for len(line) > 1 { // what many lines begin with
 		if line[0] == ' ' {
 			line = line[1:]
@@ -104,7 +112,7 @@ func (w *wording) looks(line []byte) bool {
 	if len(line) == 0 {
 		return false
 	}
-	if c := line[0]; c > ' ' && c < utf8.RuneSelf && c != '\\' && c != w.sign[0] {
+	if !w.may(line[0]) {
 		return false // nearly all
 	}
 	r, n := decode(line)
