@@ -74,6 +74,12 @@ func TestMappedStatuses(t *testing.T) {
 			}
 		}
 	}
+	// It ended well, without a message.
+	code.Store(0)
+	begun.Store(false)
+	if reached, reply, _ := posted(t, url, "/v1/chat/completions", askWhole); reached != 502 || !strings.Contains(reply, `"code":"upstream_no_message"`) {
+		t.Error(reached, reply)
+	}
 	code.Store(left)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()

@@ -51,7 +51,7 @@ type exchange struct {
 	reserved int64          // bytes beside the buffers
 	events   []llm.Event
 	started  bool
-	over     bool      // the service has ended the call, and well
+	over     bool      // the call ended well, and was closed
 	fast     bool      // events come faster than the flush interval
 	sent     time.Time // when events were, or were collected, last
 
@@ -164,6 +164,12 @@ func inputs(body []byte) (n int) {
 	return n
 }
 
+// working reports whether a call that failed with err may still have the service work.
+func (x *exchange) working(err error) bool {
+	ended := x.over || x.call != nil && x.call.ended == io.EOF //nolint:errorlint // next returns it so
+	return !ended && unfinished(err)
+}
+
 // ask makes the call and waits for the head of its reply.
 func (x *exchange) ask(ctx context.Context, req *llm.Request) (err error) {
 	x.begun = time.Now()
@@ -231,7 +237,6 @@ func (x *exchange) answer(out llm.Sink) error {
 	if err != nil {
 		return err
 	}
-	x.over = true
 	if err := x.read(message, func(e *mapping.Event) error { return x.write(e, len(message)) }); err != nil {
 		return err
 	}
@@ -307,7 +312,7 @@ func (x *exchange) grown() error {
 func (x *exchange) whole(out llm.Sink) error {
 	waited := time.Since(x.begun)
 	x.call.close()
-	x.call = nil
+	x.call, x.over = nil, true
 	err := out.Start(&llm.Head{
 		Status: 200, Kind: llm.Unary, Length: int64(len(x.text.B)), Upstream: x.of.name, Attempts: 1, Waited: waited, Queued: x.queued,
 		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}},
@@ -328,7 +333,6 @@ func (x *exchange) collect(out llm.Sink) error {
 		}
 		message, err := x.call.next()
 		if err == io.EOF { //nolint:errorlint // next returns it so
-			x.over = true
 			break
 		}
 		if err != nil {
@@ -409,7 +413,6 @@ func (x *exchange) relay(out llm.Sink) error {
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // next returns it so
-			x.over = true
 			return x.finish(out)
 		case err != nil && !x.started:
 			return err // nothing has gone out, so the request may go elsewhere
@@ -444,9 +447,12 @@ func (x *exchange) await() error {
 	if c.FirstEventTimeout <= 0 || c.IdleTimeout <= 0 || !x.method.Method.IsStreamingServer() {
 		return nil
 	}
-	d := c.FirstEventTimeout - time.Since(x.begun)
-	if x.started {
-		d = c.IdleTimeout - time.Since(x.sent)
+	d := c.IdleTimeout
+	switch {
+	case !x.started:
+		d = c.FirstEventTimeout - time.Since(x.begun)
+	case x.silent > 0:
+		d -= time.Since(x.sent)
 	}
 	if d <= 0 && x.silent > 0 {
 		return llm.UpstreamError(x.of.name, llm.TimedOut, 504, "upstream_timeout", "Upstream %s did not answer in time.", nil)

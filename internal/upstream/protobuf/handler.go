@@ -84,7 +84,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if err = x.ask(ctx, req); err == nil {
 		err = x.answer(out)
 	}
-	if err != nil && !x.over && unfinished(err) {
+	if err != nil && x.working(err) {
 		h.aborts.send(s.abortPath, x.abort)
 	}
 	return llm.After(err, x.queued, 0, 0)
