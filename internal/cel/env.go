@@ -2,6 +2,7 @@ package cel
 
 import (
 	"bytes"
+	"unsafe"
 
 	"sluice/internal/jsonscan"
 )
@@ -11,6 +12,10 @@ import (
 type Limits struct {
 	Steps int // operations, and elements and members that are looked at
 	Bytes int // that are read or written
+
+	// Reserve is asked before n bytes more are held, all of which Reset lets go of. What
+	// it refuses ends an evaluation; nil is without bound.
+	Reserve func(n int) bool
 }
 
 // The limits where Limits has a zero.
@@ -27,6 +32,7 @@ type Env struct {
 	NullIsAbsent bool
 
 	steps, bytes int
+	reserve      func(n int) bool
 	vars         []variable
 	text         []byte  // what was put together
 	values       []Value // elements of lists that were
@@ -36,6 +42,7 @@ type Env struct {
 	fault int
 	msg   string
 	limit bool
+	lacks bool // memory was refused
 }
 
 // variable is a value, and its members where it is an object that was looked into.
@@ -48,14 +55,14 @@ type variable struct {
 
 // sub gives the member number i, whose value is v, as a variable, so that it is read
 // once by all who look into it.
-func (x *variable) sub(i int, v Value) *variable {
+func (e *Env) sub(x *variable, i int, v Value) *variable {
 	m := &x.members[i]
 	if m.sub == 0 {
-		if n := len(x.subs); n < cap(x.subs) {
-			x.subs = x.subs[:n+1]
-		} else {
-			x.subs = append(x.subs, variable{})
+		var ok bool
+		if x.subs, ok = extended(e, 0, x.subs); !ok {
+			return nil
 		}
+		x.subs = x.subs[:len(x.subs)+1]
 		m.sub = len(x.subs)
 		x.subs[m.sub-1].set(v)
 	}
@@ -67,11 +74,24 @@ func (x *variable) set(v Value) {
 	for i := range x.subs {
 		x.subs[i].set(Value{})
 	}
-	x.value, x.indexed, x.members, x.subs = v, false, emptied(x.members), x.subs[:0]
+	clear(x.members)
+	x.value, x.indexed, x.members, x.subs = v, false, x.members[:0], x.subs[:0]
 }
 
-// maxKept is the largest memory, in elements, that is kept by Reset.
-const maxKept = 64 << 10
+// kept is how many bytes the variable holds on to.
+func (x *variable) kept() int {
+	n := cap(x.members)*bytesOf(x.members) + cap(x.subs)*bytesOf(x.subs)
+	for i := range x.subs[:cap(x.subs)] {
+		n += x.subs[:cap(x.subs)][i].kept()
+	}
+	return n
+}
+
+// maxVariable is what Reset keeps at most of one variable, in bytes.
+const maxVariable = 32 << 10
+
+// maxKept is the largest memory, in bytes, that Reset keeps of one kind.
+const maxKept = 256 << 10
 
 // Reset forgets all variables, holding nothing of what they were, and begins to count
 // against l.
@@ -83,20 +103,80 @@ func (e *Env) Reset(l Limits) {
 		e.bytes = DefaultBytes
 	}
 	for i := range e.vars {
-		e.Set(i, Value{})
+		if e.Set(i, Value{}); e.vars[i].kept() > maxVariable {
+			e.vars[i] = variable{}
+		}
 	}
+	e.reserve, e.lacks = l.Reserve, false
 	e.text, e.values, e.lists = emptied(e.text), emptied(e.values), emptied(e.lists)
+	if !e.room(0, cap(e.text)+cap(e.values)*bytesOf(e.values)+cap(e.lists)*bytesOf(e.lists)) {
+		e.text, e.values, e.lists, e.lacks = nil, nil, nil, false
+	}
 	clear(e.stack[:cap(e.stack)])
 	e.stack = e.stack[:0]
 }
 
 // emptied empties a slice for the next use, or drops one that has grown large.
 func emptied[T any](s []T) []T {
-	if cap(s) > maxKept {
+	if cap(s)*bytesOf(s) > maxKept {
 		return nil
 	}
 	clear(s)
 	return s[:0]
+}
+
+// bytesOf is how many an element of s takes.
+func bytesOf[T any](s []T) int {
+	var one T
+	return int(unsafe.Sizeof(one))
+}
+
+// room reserves n bytes, and fails where there is no memory for them.
+func (e *Env) room(pos, n int) bool {
+	if e.reserve == nil || e.reserve(n) {
+		return true
+	}
+	e.fail(pos, "there is no memory for it")
+	e.lacks = true
+	return false
+}
+
+// extended is s with room for one element more. What it was stays reserved, as values
+// may point there.
+func extended[T any](e *Env, pos int, s []T) ([]T, bool) {
+	if len(s) < cap(s) {
+		return s, true
+	}
+	size := max(2*cap(s), 8)
+	if !e.room(pos, size*bytesOf(s)) {
+		return s, false
+	}
+	larger := make([]T, len(s), size)
+	copy(larger, s)
+	return larger, true
+}
+
+// textChunk is up to how many bytes the memory for texts doubles. Larger ones have their own.
+const textChunk = 256 << 10
+
+// begin sees to room for n bytes of text, and gives where they begin.
+func (e *Env) begin(pos, n int) (start int, ok bool) {
+	if n > cap(e.text)-len(e.text) {
+		size := max(n, min(2*cap(e.text), textChunk), 256)
+		if !e.room(pos, size) {
+			return 0, false
+		}
+		e.text = make([]byte, 0, size) // what is elsewhere stays there
+	}
+	return len(e.text), true
+}
+
+// push adds an element to a list that is put together.
+func (e *Env) push(pos int, v Value) (ok bool) {
+	if e.values, ok = extended(e, pos, e.values); ok {
+		e.values = append(e.values, v)
+	}
+	return ok
 }
 
 // Set gives the variable number i, as Compile counts them, a value.
@@ -118,6 +198,9 @@ func (e *Env) Spend(n int) bool {
 func (e *Env) spend(pos, steps, n int) bool {
 	e.steps -= steps
 	e.bytes -= n
+	if e.lacks {
+		return false
+	}
 	if e.steps < 0 || e.bytes < 0 {
 		e.fail(pos, "it takes more steps, or bytes, than the limit allows")
 		e.limit = true
@@ -153,6 +236,9 @@ func (e *Env) lookup(pos int, v *Value, x *variable, name []byte) (raw []byte, a
 			if !more {
 				break
 			}
+			if x.members, ok = extended(e, pos, x.members); !ok {
+				return nil, 0, false
+			}
 			x.members = append(x.members, member{e.unquote(key), value, 0})
 		}
 		if !e.spend(pos, len(x.members), len(v.raw)) {
@@ -182,7 +268,10 @@ func (e *Env) unquote(raw []byte) []byte {
 		return raw[1 : len(raw)-1]
 	}
 	e.bytes -= len(raw)
-	start := len(e.text)
+	start, ok := e.begin(0, len(raw))
+	if !ok {
+		return nil
+	}
 	e.text = jsonscan.AppendText(e.text, raw)
 	return e.text[start:len(e.text):len(e.text)]
 }
@@ -194,3 +283,6 @@ func (e *Env) textOf(v Value) []byte {
 	}
 	return e.unquote(v.raw)
 }
+
+// over reports whether a limit was met.
+func (e *Env) over() bool { return e.steps < 0 || e.bytes < 0 || e.lacks }

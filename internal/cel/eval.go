@@ -129,9 +129,13 @@ func (e *Env) step(v *Value, x *variable, s *step) *variable {
 			*v = Value{opt: true}
 		}
 		if x != nil && v.kind == Map {
-			return x.sub(at, *v)
+			sub := e.sub(x, at, *v)
+			if sub == nil {
+				*v = Value{kind: failed}
+			}
+			return sub
 		}
-	case e.bytes < 0 || e.steps < 0:
+	case e.over():
 		e.spend(s.pos, 0, 0)
 		*v = Value{kind: failed}
 	case optional:
@@ -210,7 +214,7 @@ func (e *Env) has(n *node) Value {
 		return e.fail(s.pos, v.kind.String()+" has no members")
 	}
 	raw, _, ok := e.lookup(s.pos, &v, x, s.name)
-	if !ok && (e.bytes < 0 || e.steps < 0) {
+	if !ok && (e.over()) {
 		e.spend(s.pos, 0, 0)
 		return Value{kind: failed}
 	}
@@ -228,12 +232,16 @@ func (e *Env) makeList(n *node) Value {
 		e.stack = append(e.stack, v)
 	}
 	start := len(e.values)
-	e.values = append(e.values, e.stack[base:]...)
+	for _, v := range e.stack[base:] {
+		if !e.push(n.pos, v) {
+			break
+		}
+	}
 	e.stack = e.stack[:base]
 	if !e.spend(n.pos, len(n.args), valueBytes*len(n.args)) {
 		return Value{kind: failed}
 	}
-	return e.listFrom(start)
+	return e.listFrom(n.pos, start)
 }
 
 func (e *Env) sign(n *node) Value {
@@ -367,7 +375,10 @@ func (e *Env) add(n *node, a, b Value) Value {
 		return double(a.float() + b.float())
 	case String:
 		x, y := e.textOf(a), e.textOf(b)
-		start := len(e.text)
+		start, ok := e.begin(n.pos, len(x)+len(y))
+		if !ok {
+			return Value{kind: failed}
+		}
 		e.text = append(append(e.text, x...), y...)
 		return e.made(n.pos, start)
 	case List:
@@ -388,13 +399,12 @@ func (e *Env) concat(n *node, a, b Value) Value {
 		}
 		it := v.Items(typ)
 		for one, ok := it.Next(); ok; one, ok = it.Next() {
-			if !e.spend(n.pos, 1, valueBytes) {
+			if !e.spend(n.pos, 1, valueBytes) || !e.push(n.pos, one) {
 				return Value{kind: failed}
 			}
-			e.values = append(e.values, one)
 		}
 	}
-	return e.listFrom(start)
+	return e.listFrom(n.pos, start)
 }
 
 func (e *Env) order(n *node, a, b Value) Value {
@@ -443,7 +453,7 @@ func (e *Env) in(n *node, a, b Value) Value {
 			return Boolean(false)
 		}
 		_, _, ok := e.lookup(n.pos, &b, nil, e.textOf(a))
-		if !ok && (e.steps < 0 || e.bytes < 0) {
+		if !ok && (e.over()) {
 			e.spend(n.pos, 0, 0)
 			return Value{kind: failed}
 		}
@@ -537,7 +547,7 @@ func (e *Env) equalMaps(pos int, a, b Value, depth int) (same, ok bool) {
 		name := e.unquote(key)
 		one, _, _ := e.lookup(pos, &a, nil, name)
 		other, _, found := e.lookup(pos, &b, nil, name)
-		if e.steps < 0 || e.bytes < 0 {
+		if e.over() {
 			e.spend(pos, 0, 0)
 			return false, false
 		}

@@ -165,10 +165,15 @@ func (e *Env) distinct(pos int, v Value) (n int) {
 }
 
 func toString(e *Env, pos int, args []Value) Value {
-	v, start := args[0], len(e.text)
-	switch v.kind {
-	case String:
+	v := args[0]
+	if v.kind == String {
 		return v
+	}
+	start, ok := e.begin(pos, scalarRoom)
+	if !ok {
+		return Value{kind: failed}
+	}
+	switch v.kind {
 	case Bool:
 		e.text = strconv.AppendBool(e.text, v.num == 1)
 	case Int:
@@ -211,9 +216,13 @@ func toDouble(e *Env, pos int, args []Value) Value {
 }
 
 func toJSON(e *Env, pos int, args []Value) Value {
-	v, start := args[0], len(e.text)
+	v := args[0]
 	if v.raw != nil && v.kind != String && v.kind != Double {
 		return Text(v.raw) // as it came, without a copy
+	}
+	start, ok := e.begin(pos, v.Room())
+	if !ok {
+		return Value{kind: failed}
 	}
 	e.text = v.AppendJSON(e.text)
 	return e.made(pos, start)
@@ -238,7 +247,10 @@ func parts(e *Env, pos int, args []Value) Value {
 	case Null:
 		return Value{kind: List}
 	case String:
-		start := len(e.text)
+		start, ok := e.begin(pos, v.Room()+64)
+		if !ok {
+			return Value{kind: failed}
+		}
 		e.text = append(e.text, `[{"type":"text","text":`...)
 		e.text = v.AppendJSON(e.text)
 		e.text = append(e.text, "}]"...)
@@ -261,21 +273,29 @@ func toList(e *Env, pos int, args []Value) Value {
 		return Value{kind: List}
 	default:
 		start := len(e.values)
-		e.values = append(e.values, v)
-		return e.listFrom(start)
+		if !e.push(pos, v) {
+			return Value{kind: failed}
+		}
+		return e.listFrom(pos, start)
 	}
 }
 
 func toBase64(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
-	start := len(e.text)
+	start, ok := e.begin(pos, base64.StdEncoding.EncodedLen(len(text)))
+	if !ok {
+		return Value{kind: failed}
+	}
 	e.text = base64.StdEncoding.AppendEncode(e.text, text)
 	return e.made(pos, start)
 }
 
 func fromBase64(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
-	start := len(e.text)
+	start, ok := e.begin(pos, base64.StdEncoding.DecodedLen(len(text)))
+	if !ok {
+		return Value{kind: failed}
+	}
 	out, err := base64.StdEncoding.AppendDecode(e.text, text)
 	if err != nil {
 		return e.fail(pos, "the string is no base64")
@@ -285,14 +305,20 @@ func fromBase64(e *Env, pos int, args []Value) Value {
 
 func toHex(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
-	start := len(e.text)
+	start, ok := e.begin(pos, hex.EncodedLen(len(text)))
+	if !ok {
+		return Value{kind: failed}
+	}
 	e.text = hex.AppendEncode(e.text, text)
 	return e.made(pos, start)
 }
 
 func fromHex(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
-	start := len(e.text)
+	start, ok := e.begin(pos, hex.DecodedLen(len(text)))
+	if !ok {
+		return Value{kind: failed}
+	}
 	out, err := hex.AppendDecode(e.text, text)
 	if err != nil {
 		return e.fail(pos, "the string is no hex")
@@ -335,26 +361,29 @@ func split(e *Env, pos int, args []Value) Value {
 			}
 		}
 		if n == 1 || at < 0 {
-			if len(text) > 0 || len(separator) > 0 {
-				e.values = append(e.values, Text(text))
+			if (len(text) > 0 || len(separator) > 0) && !e.push(pos, Text(text)) {
+				return Value{kind: failed}
 			}
 			break
 		}
-		if !e.spend(pos, 1, valueBytes) {
+		if !e.spend(pos, 1, valueBytes) || !e.push(pos, Text(text[:at])) {
 			return Value{kind: failed}
 		}
-		e.values = append(e.values, Text(text[:at]))
 		text = text[at+len(separator):]
 		n--
 	}
-	return e.listFrom(start)
+	return e.listFrom(pos, start)
 }
 
 // valueBytes is about what an element of a list takes that was put together.
 const valueBytes = 64
 
 // listFrom makes a list of what was appended to e.values since it was start long.
-func (e *Env) listFrom(start int) Value {
+func (e *Env) listFrom(pos, start int) (list Value) {
+	var ok bool
+	if e.lists, ok = extended(e, pos, e.lists); !ok {
+		return Value{kind: failed}
+	}
 	// What is pointed at stays where it is when e.lists grows.
 	e.lists = append(e.lists, e.values[start:len(e.values):len(e.values)])
 	return Value{kind: List, list: &e.lists[len(e.lists)-1]}

@@ -16,7 +16,7 @@ func tensor(e *Env, pos int, args []Value) Value {
 	outputs, ok := e.member(pos, reply, "outputs")
 	start := len(e.values)
 	if !ok || outputs.kind != List {
-		return e.listFrom(start)
+		return e.listFrom(pos, start)
 	}
 	it := outputs.Items(nil)
 	for i := 0; ; i++ {
@@ -33,7 +33,7 @@ func tensor(e *Env, pos int, args []Value) Value {
 		}
 		return e.contents(pos, out)
 	}
-	return e.listFrom(start)
+	return e.listFrom(pos, start)
 }
 
 // member finds a member of a map by its name.
@@ -59,6 +59,9 @@ func (e *Env) rawContents(pos int, reply Value, i int) ([]byte, bool) {
 		}
 		if i > 0 {
 			continue
+		}
+		if !e.room(pos, 4*len(v.raw)) { // decoded, and as text
+			return nil, false
 		}
 		b, err := base64.StdEncoding.DecodeString(string(e.textOf(v)))
 		return b, err == nil && e.spend(pos, 1, len(b))
@@ -94,20 +97,24 @@ func (e *Env) unpack(pos int, raw []byte, kind string) Value {
 		}
 		b := raw[from : from+n]
 		raw = raw[from+n:]
+		var v Value
 		switch kind {
 		case "BYTES":
-			e.values = append(e.values, Text(bytes.ToValidUTF8(b, []byte("\uFFFD"))))
+			v = Text(bytes.ToValidUTF8(b, []byte("\uFFFD")))
 		case "BOOL":
-			e.values = append(e.values, Boolean(b[0] != 0))
+			v = Boolean(b[0] != 0)
 		case "FP32":
-			e.values = append(e.values, double(float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))))
+			v = double(float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
 		case "FP64":
-			e.values = append(e.values, double(math.Float64frombits(binary.LittleEndian.Uint64(b))))
+			v = double(math.Float64frombits(binary.LittleEndian.Uint64(b)))
 		default:
-			e.values = append(e.values, Integer(unpackInt(b, kind[0] == 'I')))
+			v = Integer(unpackInt(b, kind[0] == 'I'))
+		}
+		if !e.push(pos, v) {
+			return Value{kind: failed}
 		}
 	}
-	return e.listFrom(start)
+	return e.listFrom(pos, start)
 }
 
 func unpackInt(b []byte, signed bool) int64 {
@@ -125,18 +132,20 @@ func (e *Env) contents(pos int, out Value) Value {
 	start := len(e.values)
 	c, ok := e.member(pos, out, "contents")
 	if !ok {
-		return e.listFrom(start)
+		return e.listFrom(pos, start)
 	}
 	if list, ok := e.member(pos, c, "bytes_contents"); ok && list.kind == List {
 		it := list.Items(nil)
 		for v, more := it.Next(); more && v.kind == String; v, more = it.Next() {
-			b, err := base64.StdEncoding.DecodeString(string(e.textOf(v)))
-			if err != nil || !e.spend(pos, 1, len(b)+valueBytes) {
+			if !e.room(pos, 4*len(v.raw)) {
 				break
 			}
-			e.values = append(e.values, Text(bytes.ToValidUTF8(b, []byte("\uFFFD"))))
+			b, err := base64.StdEncoding.DecodeString(string(e.textOf(v)))
+			if err != nil || !e.spend(pos, 1, len(b)+valueBytes) || !e.push(pos, Text(bytes.ToValidUTF8(b, []byte("\uFFFD")))) {
+				break
+			}
 		}
-		return e.listFrom(start)
+		return e.listFrom(pos, start)
 	}
 	for _, name := range [...]string{"bool_contents", "int_contents", "int64_contents", "uint_contents", "uint64_contents", "fp32_contents", "fp64_contents"} {
 		list, ok := e.member(pos, c, name)
@@ -148,9 +157,14 @@ func (e *Env) contents(pos int, out Value) Value {
 			if v.kind == String { // ProtoJSON has ints of 64 bits so
 				v = intType.read(v.raw)
 			}
-			e.values = append(e.values, v)
+			if !e.push(pos, v) {
+				break
+			}
 		}
 		break
 	}
-	return e.listFrom(start)
+	if e.over() {
+		return Value{kind: failed}
+	}
+	return e.listFrom(pos, start)
 }

@@ -15,7 +15,14 @@ func turns(e *Env, pos int, args []Value) Value {
 		if group == nil {
 			return
 		}
-		from := len(e.text)
+		n := 0
+		for _, r := range group {
+			n += r.id.Room() + r.name.Room() + r.content.Room() + 64
+		}
+		from, ok := e.begin(pos, n+64)
+		if !ok {
+			return
+		}
 		e.text = append(e.text, `{"role":"tool","results":[`...)
 		for i, r := range group {
 			if i > 0 {
@@ -27,7 +34,7 @@ func turns(e *Env, pos int, args []Value) Value {
 		}
 		e.text = append(e.text, "]}"...)
 		if e.spend(pos, len(group), len(e.text)-from+valueBytes) {
-			e.values = append(e.values, read(e.text[from:len(e.text):len(e.text)]))
+			e.push(pos, read(e.text[from:len(e.text):len(e.text)]))
 		}
 		group = nil
 	}
@@ -45,11 +52,16 @@ func turns(e *Env, pos int, args []Value) Value {
 				}
 			}
 			content, _ := e.member(pos, m, "content")
+			if !e.room(pos, 2*bytesOf(group)) {
+				return Value{kind: failed}
+			}
 			group = append(group, result{id, name, content})
 			continue
 		}
 		flush()
-		e.values = append(e.values, m)
+		if !e.push(pos, m) {
+			return Value{kind: failed}
+		}
 		calls, _ := e.member(pos, m, "tool_calls")
 		if calls.kind != List {
 			continue
@@ -59,7 +71,7 @@ func turns(e *Env, pos int, args []Value) Value {
 			id, _ := e.member(pos, c, "id")
 			f, _ := e.member(pos, c, "function")
 			if name, ok := e.member(pos, f, "name"); ok {
-				if !e.spend(pos, 1, valueBytes) {
+				if !e.spend(pos, 1, valueBytes) || !e.room(pos, 3*valueBytes+len(id.raw)) {
 					return Value{kind: failed}
 				}
 				called[string(e.textIfText(id))] = name
@@ -67,10 +79,10 @@ func turns(e *Env, pos int, args []Value) Value {
 		}
 	}
 	flush()
-	if e.bytes < 0 || e.steps < 0 {
+	if e.over() {
 		return Value{kind: failed}
 	}
-	return e.listFrom(start)
+	return e.listFrom(pos, start)
 }
 
 // textIfText gives the text of a string, nil of anything else.

@@ -197,6 +197,24 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	}
 }
 
+// scalarRoom is what a number or a truth takes at most, in bytes.
+const scalarRoom = 32
+
+// Room is how many bytes AppendJSON appends at most.
+func (v Value) Room() int {
+	switch {
+	case v.kind == String && v.plain:
+		return jsonscan.Room(v.raw)
+	case v.raw != nil:
+		return len(v.raw) + scalarRoom
+	}
+	n := scalarRoom
+	for _, e := range v.elements() {
+		n += e.Room() + 1
+	}
+	return n
+}
+
 // halves reports whether a JSON string may have half of a surrogate pair in it.
 func halves(raw []byte) bool {
 	for {

@@ -54,6 +54,9 @@ func TestNaughtyStrings(t *testing.T) {
 func checkString(t *testing.T, s string) {
 	t.Helper()
 	raw := AppendString(nil, s)
+	if n := Room([]byte(s)); n < len(raw) {
+		t.Errorf("%q takes %d bytes, not %d at most", s, len(raw), n)
+	}
 	var theirs string
 	if err := json.Unmarshal(raw, &theirs); err != nil || theirs != strings.ToValidUTF8(s, "\ufffd") && strings.ToValidUTF8(s, "") == s {
 		t.Errorf("%q was encoded as %s: %v", s, raw, err)

@@ -97,6 +97,26 @@ func hex(c byte) (digit byte, ok bool) {
 	}
 }
 
+// Room is how many bytes AppendString appends at most for s.
+func Room(s []byte) int {
+	n := len(s) + 2
+	wide := 0
+	for _, c := range s {
+		switch {
+		case c < ' ':
+			n += 5
+		case c == '"' || c == '\\':
+			n++
+		case c >= utf8.RuneSelf:
+			wide++
+		}
+	}
+	if wide > 0 && !utf8.Valid(s) {
+		n += 2 * wide
+	}
+	return n
+}
+
 // AppendString appends s to dst as a JSON string. Only what must be escaped
 // is; bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
