@@ -24,7 +24,7 @@ func globals(name string) (function, bool) {
 			if !ok {
 				e.fail("strftime_now takes a format")
 			}
-			return e.made(strftime(e, format))
+			return strftime(e, format)
 		}, true
 	case "namespace", "dict":
 		return func(e *exec, a arguments) value {
@@ -74,7 +74,7 @@ func ranged(e *exec, a arguments) value {
 	l := &list{}
 	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
 		e.step(1)
-		e.spend(16)
+		e.spend(perItem)
 		l.items = append(l.items, i)
 	}
 	return l
@@ -97,24 +97,31 @@ func (e *exec) str(v value, what string) string {
 	return s
 }
 
+// layouts are what the letters behind % stand for, as package time writes it.
+var layouts = map[byte]string{ //nolint:gochecknoglobals // a table that nobody writes
+	'd': "02", 'm': "01", 'y': "06", 'Y': "2006", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'j': "002", 'e': "_2",
+	'a': "Mon", 'A': "Monday", 'b': "Jan", 'h': "Jan", 'B': "January", 'p': "PM", 'F': "2006-01-02", 'T': "15:04:05", 'Z': "MST", 'z': "-0700",
+	'D': "01/02/06", 'R': "15:04", 'c': "Mon Jan _2 15:04:05 2006", 'x': "01/02/06", 'X': "15:04:05",
+}
+
 // strftime writes a time as C's function of that name does, in English.
 func strftime(e *exec, format string) string {
 	var b strings.Builder
+	e.step(len(format) / walked)
+	e.spend(2 * len(format)) // with what the text grows by
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' || i+1 == len(format) {
 			b.WriteByte(format[i])
 			continue
 		}
+		e.step(1)
+		e.spend(48) // none is longer
 		i++
 		bare := format[i] == '-' // no zero before it
 		if bare && i+1 < len(format) {
 			i++
 		}
-		layout := map[byte]string{
-			'd': "02", 'm': "01", 'y': "06", 'Y': "2006", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'j': "002", 'e': "_2",
-			'a': "Mon", 'A': "Monday", 'b': "Jan", 'h': "Jan", 'B': "January", 'p': "PM", 'F': "2006-01-02", 'T': "15:04:05", 'Z': "MST", 'z': "-0700",
-			'D': "01/02/06", 'R': "15:04", 'c': "Mon Jan _2 15:04:05 2006", 'x': "01/02/06", 'X': "15:04:05",
-		}[format[i]]
+		layout := layouts[format[i]]
 		switch {
 		case format[i] == '%':
 			b.WriteByte('%')
@@ -184,7 +191,10 @@ func filterOf(name string) filterFunc {
 		return func(_ *exec, v value, _ arguments) value { return v }
 	case "escape", "e":
 		return func(e *exec, v value, _ arguments) value {
-			return e.made(html.EscapeString(e.text(v)))
+			s := e.text(v)
+			e.step(len(s) / walked)
+			e.spend(6 * len(s)) // "&#34;", and what it is put together in
+			return html.EscapeString(s)
 		}
 	case "int", "float":
 		return func(e *exec, v value, a arguments) value { return toNumber(e, v, a, name == "int") }
@@ -305,11 +315,12 @@ func join(e *exec, v value, a arguments) value {
 			item = e.path(item, attribute)
 		}
 		if i > 0 {
-			e.spend(len(sep))
+			e.spend(2 * len(sep)) // with what the text grows by
 			b.WriteString(sep)
 		}
 		s := e.text(item)
-		e.spend(len(s))
+		e.step(len(s) / copied)
+		e.spend(2 * len(s))
 		b.WriteString(s)
 	}
 	return b.String()
@@ -395,29 +406,34 @@ func indent(e *exec, v value, a arguments) value {
 	first, _ := a.get(1, "first")
 	blank, _ := a.get(2, "blank")
 	var b strings.Builder
-	for i, line := range strings.Split(e.text(v), "\n") {
+	s := e.text(v)
+	e.step(len(s) / scanned)
+	e.spend(16 * (strings.Count(s, "\n") + 1))
+	for i, line := range strings.Split(s, "\n") {
 		e.step(1)
 		if i > 0 {
 			b.WriteByte('\n')
 		}
 		if i > 0 && (line != "" || truth(blank)) || i == 0 && truth(first) {
-			e.spend(len(pad))
+			e.spend(2 * len(pad)) // with what the text grows by
 			b.WriteString(pad)
 		}
-		e.spend(len(line) + 1)
+		e.spend(2*len(line) + 2)
 		b.WriteString(line)
 	}
 	return b.String()
 }
 
 func cased(e *exec, how, s string) value {
-	e.step(len(s) / 16)
+	e.step(len(s) / walked)
+	e.spend(3 * len(s)) // a letter may grow
 	switch how {
 	case "upper":
 		s = strings.ToUpper(s)
 	case "lower":
 		s = strings.ToLower(s)
 	case "capitalize":
+		e.spend(4 * len(s))
 		r := []rune(strings.ToLower(s))
 		if len(r) > 0 {
 			r[0] = unicode.ToUpper(r[0])
@@ -433,7 +449,7 @@ func cased(e *exec, how, s string) value {
 			return unicode.ToUpper(r)
 		}, s)
 	}
-	return e.made(s)
+	return s
 }
 
 // ordered is sort, unique, min, max and sum.
@@ -451,6 +467,7 @@ func ordered(e *exec, name string, v value, a arguments) value {
 		}
 		if s, ok := v.(string); ok && name != "sum" {
 			if exact, _ := a.get(1, "case_sensitive"); !truth(exact) {
+				e.step(len(s) / walked)
 				return strings.ToLower(s)
 			}
 		}
@@ -497,7 +514,7 @@ func each(e *exec, name string, v value, a arguments) value {
 		if attribute, ok := a.get(len(a.list), "attribute"); ok {
 			or, hasDefault := a.get(len(a.list), "default")
 			for _, item := range e.items(v) {
-				e.spend(16)
+				e.spend(perItem)
 				got := e.path(item, attribute)
 				if _, absent := got.(undefined); absent && hasDefault {
 					got = or
@@ -518,7 +535,7 @@ func each(e *exec, name string, v value, a arguments) value {
 		rest := arguments{a.list[1:], a.names, a.named}
 		for _, item := range e.items(v) {
 			e.step(1)
-			e.spend(16)
+			e.spend(perItem)
 			l.items = append(l.items, f(e, item, rest))
 		}
 		return l
@@ -541,7 +558,7 @@ func each(e *exec, name string, v value, a arguments) value {
 			of = e.path(item, a.list[0])
 		}
 		if f(e, of, arguments{list: rest}) == strings.HasPrefix(name, "select") {
-			e.spend(16)
+			e.spend(perItem)
 			l.items = append(l.items, item)
 		}
 	}

@@ -14,13 +14,35 @@ type exec struct {
 	depth int
 	steps int // that are left
 	bytes int
+
+	reserve func(n int) error // nil is without bound
+	spent   int               // bytes
+	asked   int               // of them, that are reserved
 }
+
+// lacking is the error of who was asked for memory, as a panic.
+type lacking struct{ error }
+
+// unasked is how many bytes are spent at most that are not reserved.
+const unasked = 32 << 10
 
 // frame holds what names stand for in a part of a template, within another one.
 type frame struct {
 	names  []string
 	values []value
 	parent *frame
+}
+
+// turnFrame makes the frame of a turn of a loop, with room for its variable and loop.
+func turnFrame(parent *frame) *frame {
+	f := &struct {
+		frame
+
+		names  [2]string
+		values [2]value
+	}{}
+	f.frame = frame{f.names[:0], f.values[:0], parent}
+	return &f.frame
 }
 
 func (f *frame) set(name string, v value) {
@@ -74,6 +96,21 @@ func (e *exec) spend(n int) {
 	if e.bytes -= n; e.bytes < 0 || n < 0 {
 		panic(&Error{Line: e.line, Msg: "it takes more memory than the limit allows", Limit: true})
 	}
+	e.spent += n
+	if more := e.spent - e.asked; e.reserve != nil && more > unasked {
+		more += unasked // so that it is not asked each time
+		if err := e.reserve(more); err != nil {
+			panic(lacking{err})
+		}
+		e.asked += more
+	}
+}
+
+// settle has n bytes be reserved, and no more.
+func (e *exec) settle(n int) {
+	if over := e.asked - n; over > 0 {
+		_ = e.reserve(-over) // giving back does not fail
+	}
 }
 
 // made counts a string that was put together.
@@ -83,9 +120,25 @@ func (e *exec) made(s string) string {
 }
 
 func (e *exec) print(s string) {
-	e.spend(len(s))
+	e.step(len(s) / copied)
+	if n := len(e.out) + len(s); n > cap(e.out) {
+		n = max(n, 2*cap(e.out))
+		e.spend(n)
+		e.out = append(make([]byte, 0, n), e.out...)
+	}
 	e.out = append(e.out, s...)
 }
+
+// perItem is what an item takes of a list that grows by one after the other, in bytes.
+const perItem = 64
+
+// How many bytes of a text are a step: where they are copied or compared, where they are
+// looked through, and where they are looked at one by one.
+const (
+	copied  = 1 << 12
+	scanned = 64
+	walked  = 16
+)
 
 // flow is how a statement ended.
 type flow uint8
@@ -139,11 +192,11 @@ func (e *exec) loop(targets []string, over, cond expr, body, els []stmt) flow {
 		var kept []value
 		for _, item := range items {
 			e.step(1)
-			f := &frame{parent: scope}
+			f := turnFrame(scope)
 			e.assign(f, targets, item)
 			e.frame = f
 			if truth(cond(e)) {
-				e.spend(16)
+				e.spend(perItem)
 				kept = append(kept, item)
 			}
 			e.frame = scope
@@ -157,7 +210,7 @@ func (e *exec) loop(targets []string, over, cond expr, body, els []stmt) flow {
 	for i, item := range items {
 		at.i = i
 		e.step(1)
-		f := &frame{parent: scope}
+		f := turnFrame(scope)
 		e.assign(f, targets, item)
 		f.set("loop", at)
 		if e.within(f, body) == breakLoop {

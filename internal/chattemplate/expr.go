@@ -163,7 +163,7 @@ func (e *exec) contains(in, v value) bool {
 		if !ok {
 			e.fail("%s cannot be in a string", kindOf(v))
 		}
-		e.step(len(in) / 64)
+		e.step(len(in) / scanned)
 		return strings.Contains(in, s)
 	case *dict:
 		s, ok := v.(string)
@@ -214,7 +214,8 @@ func (p *parser) concat() expr {
 		var b strings.Builder
 		for _, x := range all {
 			s := e.text(x(e))
-			e.spend(len(s))
+			e.step(len(s) / copied)
+			e.spend(2 * len(s)) // with what the text grows by
 			b.WriteString(s)
 		}
 		return b.String()
@@ -272,12 +273,14 @@ func (e *exec) arithmetic(op string, a, b value) value {
 	case "+":
 		if s, ok := a.(string); ok {
 			if t, ok := b.(string); ok {
+				e.step((len(s) + len(t)) / copied)
 				e.spend(len(s) + len(t))
 				return s + t
 			}
 		}
 		if l, ok := a.(*list); ok {
 			if m, ok := b.(*list); ok && l.tuple == m.tuple {
+				e.step((len(l.items) + len(m.items)) / walked)
 				e.spend(16 * (len(l.items) + len(m.items)))
 				return &list{slices.Concat(l.items, m.items), l.tuple}
 			}
@@ -285,9 +288,10 @@ func (e *exec) arithmetic(op string, a, b value) value {
 	case "*":
 		if s, ok := a.(string); ok && isInt2 && ok2 {
 			j = max(j, 0)
-			if len(s) > 0 && j > int64(maxBytes/len(s)) {
-				e.spend(maxBytes * 2)
+			if len(s) > 0 && j > int64(e.bytes/len(s)) {
+				e.spend(e.bytes + 1)
 			}
+			e.step(len(s) * int(j) / copied)
 			e.spend(len(s) * int(j))
 			return strings.Repeat(s, int(j))
 		}
@@ -660,6 +664,7 @@ func (e *exec) slice(v value, bounds [3]expr) value {
 	case isList:
 		n = len(l.items)
 	case isString:
+		e.step(len(s) / walked)
 		e.spend(4 * len(s))
 		runes = []rune(s)
 		n = len(runes)
@@ -706,9 +711,10 @@ func (e *exec) slice(v value, bounds [3]expr) value {
 	var text []byte
 	for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
 		if e.step(1); isList {
-			e.spend(16)
+			e.spend(perItem)
 			part.items = append(part.items, l.items[i])
 		} else {
+			e.spend(4) // with what the text grows by
 			text = utf8.AppendRune(text, runes[i])
 		}
 	}

@@ -28,7 +28,7 @@ func (e *exec) decodeNext(d *json.Decoder) value {
 		e.fail("it is no JSON: %v", err)
 	}
 	e.step(1)
-	e.spend(32)
+	e.spend(perItem)
 	switch t := t.(type) {
 	case json.Delim:
 		e.enter()
@@ -48,6 +48,7 @@ func (e *exec) decodeNext(d *json.Decoder) value {
 			if err != nil || !ok {
 				e.fail("it is no JSON")
 			}
+			e.spend(perItem + 2*len(name))
 			m.set(name, e.decodeNext(d))
 		}
 		_, _ = d.Token()
@@ -81,7 +82,7 @@ type encoder struct {
 
 func (j *encoder) append(dst []byte, v value, level int) []byte {
 	j.e.step(1)
-	j.e.spend(8 + level*len(j.indent))
+	j.e.spend(16 + 4*level*len(j.indent))
 	switch v := v.(type) {
 	case nil:
 		return append(dst, "null"...)
@@ -100,7 +101,8 @@ func (j *encoder) append(dst []byte, v value, level int) []byte {
 		}
 		return appendFloat(dst, v)
 	case string:
-		j.e.spend(len(v))
+		j.e.step(len(v) / walked)
+		j.e.spend(3 * len(v)) // with what it grows by
 		return appendJSONString(dst, v, j.escapeAs)
 	case *list:
 		if len(v.items) == 0 {
@@ -110,6 +112,7 @@ func (j *encoder) append(dst []byte, v value, level int) []byte {
 		defer j.e.leave()
 		dst = append(dst, '[')
 		for i, item := range v.items {
+			j.e.spend(2 * len(j.item))
 			dst = j.append(j.next(dst, i, level+1), item, level+1)
 		}
 		return append(j.line(dst, level), ']')
@@ -124,7 +127,7 @@ func (j *encoder) append(dst []byte, v value, level int) []byte {
 			v = j.e.sortedDict(v)
 		}
 		for i, k := range v.keys {
-			j.e.spend(len(k))
+			j.e.spend(3*len(k) + 2*(len(j.item)+len(j.member)))
 			dst = appendJSONString(j.next(dst, i, level+1), k, j.escapeAs)
 			dst = j.append(append(dst, j.member...), v.values[i], level+1)
 		}

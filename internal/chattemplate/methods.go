@@ -75,9 +75,10 @@ func listMethod(l *list, name string) function {
 
 // strip takes characters off the ends of a text, white space where chars is none.
 func strip(e *exec, s string, chars value, left, right bool) value {
-	e.step(len(s) / 64)
+	e.step(len(s) / scanned)
 	is := unicode.IsSpace
 	if set, ok := chars.(string); ok {
+		e.step(len(s) / scanned * (len(set) / walked))
 		is = func(r rune) bool { return strings.ContainsRune(set, r) }
 	}
 	if left {
@@ -113,16 +114,19 @@ func stringMethod(s, name string) function {
 				}
 				return false
 			}
-			return has(s, e.str(v, name))
+			part := e.str(v, name)
+			e.step(len(part) / copied)
+			return has(s, part)
 		}
 	case "split", "rsplit":
 		return func(e *exec, a arguments) value { return split(e, s, a, name == "rsplit") }
 	case "splitlines":
 		return func(e *exec, _ arguments) value {
 			l := &list{}
+			e.step(len(s) / scanned)
 			for line := range strings.Lines(strings.ReplaceAll(e.made(s), "\r\n", "\n")) {
 				e.step(1)
-				e.spend(32)
+				e.spend(perItem + 16)
 				l.items = append(l.items, strings.TrimRight(line, "\n"))
 			}
 			return l
@@ -136,11 +140,12 @@ func stringMethod(s, name string) function {
 				n = e.integer(c, "replace takes an integer")
 			}
 			from, to := e.str(old, "replace"), e.str(by, "replace")
-			e.step(len(s) / 16)
+			e.step(len(s) / walked)
+			e.spend(len(s))
 			if len(to) > len(from) {
 				e.spend((strings.Count(s, from) + 1) * (len(to) - len(from)))
 			}
-			return e.made(strings.Replace(s, from, to, int(max(n, -1))))
+			return strings.Replace(s, from, to, int(max(n, -1)))
 		}
 	case "upper", "lower", "capitalize", "title":
 		return func(e *exec, _ arguments) value { return cased(e, name, s) }
@@ -148,7 +153,7 @@ func stringMethod(s, name string) function {
 		return func(e *exec, a arguments) value {
 			v, _ := a.get(0, "sub")
 			sub := e.str(v, name)
-			e.step(len(s) / 16)
+			e.step(len(s) / walked)
 			var at int
 			switch name {
 			case "count":
@@ -184,7 +189,7 @@ func stringMethod(s, name string) function {
 		}
 	case "isdigit", "isalpha", "isalnum", "isspace", "isupper", "islower":
 		return func(e *exec, _ arguments) value {
-			e.step(len(s) / 16)
+			e.step(len(s) / walked)
 			switch name {
 			case "isupper":
 				return strings.ToUpper(s) == s && strings.ToLower(s) != s
@@ -211,9 +216,10 @@ func split(e *exec, s string, a arguments, fromEnd bool) value {
 	l := &list{}
 	add := func(part string) {
 		e.step(1)
-		e.spend(32)
+		e.spend(perItem + 16)
 		l.items = append(l.items, part)
 	}
+	e.step(len(s) / scanned)
 	if !given || by == nil {
 		rest := strings.TrimSpace(s)
 		for rest != "" {

@@ -11,8 +11,11 @@ import (
 
 const (
 	maxTemplate = 256 << 10 // bytes of a template
-	maxSteps    = 1 << 20   // and one for each byte of the request
 	maxBytes    = 32 << 20  // and 32 for each byte of the request
+
+	// A step takes some hundred ns, so that all of them are about a second at most.
+	maxSteps = 1 << 19 // and one for each byte of the request,
+	allSteps = 1 << 21 // but no more than that
 )
 
 // Template is a chat template, compiled. It is safe for concurrent use.
@@ -36,6 +39,8 @@ func caught(err *error) {
 	case nil:
 	case *Error:
 		*err = r
+	case lacking:
+		*err = r.error
 	default:
 		panic(r)
 	}
@@ -45,17 +50,26 @@ func caught(err *error) {
 type Options struct {
 	BOS, EOS string    // the model's tokens that begin and end a text
 	Now      time.Time // for strftime_now
+
+	// Reserve is asked before more than a little is held, with n bytes, and given them back
+	// as -n but what the prompt takes. Its error ends the work; nil is without bound.
+	Reserve func(n int) error
 }
 
 // AppendPrompt appends the prompt for the chat request body, which is valid JSON. The
 // template has messages, tools, documents and the members of chat_template_kwargs. The
 // content of messages is made a text: of parts, those of the type text with a newline
 // between; an image is an error. The arguments of calls are made mappings. The error is
-// an *Error, and dst comes back as it was.
+// an *Error, or what Reserve says, and dst comes back as it was.
 func (t *Template) AppendPrompt(dst []byte, body []byte, o Options) (out []byte, err error) {
-	out = dst
+	e := &exec{now: o.Now, steps: min(maxSteps+len(body), allSteps), bytes: maxBytes + 32*len(body), out: dst, reserve: o.Reserve}
+	defer func() {
+		if err != nil {
+			out = dst
+		}
+		e.settle(cap(out) - cap(dst))
+	}()
 	defer caught(&err)
-	e := &exec{now: o.Now, steps: maxSteps + len(body), bytes: maxBytes + 32*len(body)}
 	f := &frame{}
 	chat := func(name string) value {
 		at, ok := jsonscan.Get(body, name)
@@ -87,7 +101,7 @@ func (t *Template) AppendPrompt(dst []byte, body []byte, o Options) (out []byte,
 	}
 	e.frame = f
 	e.run(t.body)
-	return append(dst, e.out...), nil
+	return e.out, nil
 }
 
 func (e *exec) firstOf(f *frame, name string) (value, bool) {
@@ -124,9 +138,10 @@ func (e *exec) message(i int, v value) {
 			if k > 0 {
 				text.WriteByte('\n')
 			}
+			e.spend(2 * len(said)) // the text, and what it grows by
 			text.WriteString(said)
 		}
-		m.set("content", e.made(text.String()))
+		m.set("content", text.String())
 	case string:
 	default:
 		panic(&Error{Msg: fmt.Sprintf("messages[%d].content is neither a string nor a list", i)})

@@ -2,7 +2,9 @@ package chattemplate
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +85,11 @@ func TestHostile(t *testing.T) {
 		{"{{ 'x' * 999999999999 }}", chat, "chat template, line 1: it takes more memory"},
 		{"{{ ('x' * 1000000).split('x') }}", chat, "chat template, line 1: it takes more"},
 		{"{{ ('x' * 100000).replace('', 'y' * 1000) }}", chat, "chat template, line 1: it takes more memory"},
+		{"{{ strftime_now('%Y' * 10000000) }}", chat, "chat template, line 1: it takes more"},
+		{"{% for i in range(99999) %}{{ strftime_now('%Y' * 1000) }}{% endfor %}", chat, "chat template, line 1: it takes more steps"},
+		{"{% set ns = namespace(l=[]) %}{% set s = 'x' * 100000 %}{% for a in range(1000) %}{% set ns.l = ns.l + [s] %}{% endfor %}{{ ns.l }}", chat, "chat template, line 1: it takes more memory"},
+		{"{{ range(10000) | list | tojson(separators=('x' * 100000, ':')) }}", chat, "chat template, line 1: it takes more memory"},
+		{"{{ ('x' * 1000000).strip('yz' * 100000 + 'x') }}", chat, "chat template, line 1: it takes more steps"},
 		{"{{ [0] * 5 }}", chat, "chat template, line 1: a list * an integer cannot be computed"},
 		{"{{ messages | tojson(indent=2) }}", deep, ""},
 		{"{{ tools }}", deep, "chat template: values or calls are nested too deep"},
@@ -105,6 +112,65 @@ func TestHostile(t *testing.T) {
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%.80s: %v, want %s", c.template, err, c.want)
+		}
+	}
+}
+
+// TestMemory: what a prompt takes is reserved before it is there, and given back but for
+// the prompt. What is refused is not made.
+func TestMemory(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
+	full := errors.New("it is full")
+	long := []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("x\\n", 50_000) + `"}]}`)
+	many := []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"x"},`, 5000) + `{}]}`)
+	for _, c := range []struct {
+		template string
+		chat     []byte
+	}{
+		{"{{ messages[0].content * 20 }}", long},
+		{"{% for i in range(20) %}{{ messages[0].content }}{% endfor %}", long},
+		{"{% for c in messages[0].content %}{{ c }}{% endfor %}", long},
+		{"{% set x %}{{ messages[0].content }}{{ messages[0].content }}{% endset %}{{ x }}", long},
+		{"{{ messages[0].content.splitlines() | length }}", long},
+		{"{{ messages[0].content.split('x') | length }}", long},
+		{"{{ messages[0].content | indent(100) }}", long},
+		{"{{ messages[0].content | replace('x', 'a longer text') }}", long},
+		{"{{ messages[0].content[::-1] }}", long},
+		{"{{ messages | tojson(indent=8) }}", many},
+		{"{{ messages }}", many},
+		{"{{ messages | map(attribute='role') | join(' and more ') }}", many},
+		{"x", many},
+	} {
+		p, err := Parse(c.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, taken, most := 0, 0, 1<<30
+		o := options
+		o.Reserve = func(n int) error {
+			if held+n > most {
+				return full
+			}
+			held += n
+			taken += max(n, 0)
+			return nil
+		}
+		out, err := p.AppendPrompt(nil, c.chat, o)
+		if err != nil || held > cap(out) || held < cap(out)-unasked {
+			t.Errorf("%s: %v, %d bytes are reserved, and the prompt takes %d", c.template, err, held, cap(out))
+		}
+		held, most = 0, 256<<10
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = p.AppendPrompt(nil, c.chat, o)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4*256<<10 {
+			t.Errorf("%s: %d bytes were allocated, of %d that there are", c.template, n, most)
+		}
+		if !errors.Is(err, full) || held != 0 {
+			t.Errorf("%s: %v, %d bytes are still reserved; it took %d", c.template, err, held, taken)
 		}
 	}
 }

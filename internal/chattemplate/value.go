@@ -165,6 +165,7 @@ func (e *exec) equal(a, b value) bool {
 		return ok
 	case string:
 		b, ok := b.(string)
+		e.step(min(len(a), len(b)) / copied)
 		return ok && a == b
 	case *list:
 		b, ok := b.(*list)
@@ -211,7 +212,7 @@ func (e *exec) compare(a, b value) int {
 	}
 	if s, ok := a.(string); ok {
 		if t, ok := b.(string); ok {
-			e.step(min(len(s), len(t)) / 64)
+			e.step(min(len(s), len(t)) / copied)
 			return strings.Compare(s, t)
 		}
 	}
@@ -250,7 +251,7 @@ func (e *exec) text(v value) string {
 	case undefined:
 		return ""
 	case *list, *dict:
-		return e.made(string(e.appendRepr(nil, v)))
+		return string(e.appendRepr(nil, v))
 	}
 	return string(e.appendRepr(nil, v))
 }
@@ -258,6 +259,7 @@ func (e *exec) text(v value) string {
 // appendRepr appends v as Python's repr has it.
 func (e *exec) appendRepr(dst []byte, v value) []byte {
 	e.step(1)
+	e.spend(perItem) // with what the text grows by
 	switch v := v.(type) {
 	case nil:
 		return append(dst, "None"...)
@@ -271,6 +273,8 @@ func (e *exec) appendRepr(dst []byte, v value) []byte {
 	case float64:
 		return appendFloat(dst, v)
 	case string:
+		e.step(len(v) / walked)
+		e.spend(4 * len(v))
 		return appendQuoted(dst, v)
 	case *list:
 		e.enter()
@@ -297,6 +301,7 @@ func (e *exec) appendRepr(dst []byte, v value) []byte {
 			if i > 0 {
 				dst = append(dst, ", "...)
 			}
+			e.spend(4 * len(k))
 			dst = append(appendQuoted(dst, k), ": "...)
 			dst = e.appendRepr(dst, v.values[i])
 		}
@@ -379,8 +384,10 @@ func (e *exec) items(v value) []value {
 		e.spend(16 * len(items))
 		return items
 	case string:
-		var items []value
-		e.spend(32 * len(v))
+		n := utf8.RuneCountInString(v)
+		e.step(len(v) / walked)
+		e.spend(36 * n)
+		items := make([]value, 0, n)
 		for _, r := range v {
 			items = append(items, string(r))
 		}
