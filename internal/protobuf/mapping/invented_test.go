@@ -197,25 +197,32 @@ func FuzzRead(f *testing.F) {
 			r, w, all := c.NewReader(), Writer{ID: "i", Model: "m", IncludeUsage: true}, Collector{}
 			var out []byte
 			var e *Event
+			within := func(have, room int, got []byte) []byte {
+				if len(got)-have > room {
+					t.Errorf("%d bytes were appended, and %d at most were told: %s", len(got)-have, room, got)
+				}
+				return got
+			}
 			for range 2 {
 				var err error
 				if e, err = r.Read(wire); err != nil {
 					break
 				}
-				out = w.AppendChunks(out, e)
+				out = within(len(out), w.Room(e), w.AppendChunks(out, e))
 				_ = all.Add(e)
 			}
 			if e == nil {
 				continue
 			}
-			out = w.AppendEnd(out, e.Usage)
+			out = within(len(out), w.EndRoom(), w.AppendEnd(out, e.Usage))
 			for event := range strings.SplitSeq(strings.TrimSuffix(string(out), "\n\n"), "\n\n") {
 				valid(t, strings.TrimPrefix(event, "data: "))
 			}
-			valid(t, string(w.AppendReply(nil, e)))
-			valid(t, string(w.AppendReply(nil, all.Event())))
-			valid(t, string(w.AppendEmbeddings(nil, e, true)))
-			valid(t, string(w.AppendEmbeddings(nil, e, false)))
+			valid(t, string(within(0, w.Room(e), w.AppendReply(nil, e))))
+			valid(t, string(within(0, w.Room(all.Event()), w.AppendReply(nil, all.Event()))))
+			for _, base64Format := range []bool{true, false} {
+				valid(t, string(within(0, w.EmbeddingsRoom(e, base64Format), w.AppendEmbeddings(nil, e, base64Format))))
+			}
 		}
 	})
 }

@@ -16,6 +16,11 @@ type Input struct {
 	RequestID     string
 	Stream        bool
 	Prompt        []byte // what a chat template made; nil for none
+
+	// Reserve is asked before more than a little is held, with n bytes, of which it is
+	// given all back but what the message outgrew its buffer by, as -n. Its error ends the
+	// work; nil is without bound.
+	Reserve func(n int) error
 }
 
 var runs = sync.Pool{New: func() any { return new(run) }}
@@ -28,13 +33,21 @@ func giveBack(x *run) {
 // AppendMessage appends the message to send, as it stands on the wire. What is wrong
 // with the request is an *Error, where an expression or a value failed, or a
 // *protobuf.Error, where a value does not fit its field; dst then comes back as it was.
+// What Input.Reserve says is returned as it is.
 func (c *Call) AppendMessage(dst []byte, in *Input) ([]byte, error) {
 	x := runs.Get().(*run)
 	defer giveBack(x)
 	if err := c.build(x, in); err != nil {
 		return dst, err
 	}
-	return c.sent.AppendWire(dst, x.out, protobuf.Options{}, protobuf.Limits{})
+	x.sent, x.grown.paid = meter{reserve: in.Reserve}, 0
+	out, err := c.sent.AppendWire(dst, x.out, protobuf.Options{}, x.grown.limits())
+	if err != nil {
+		x.sent.end()
+		out = dst
+	}
+	x.sent = meter{} // what it has stays reserved with the message
+	return out, err
 }
 
 // AppendJSON appends the message to send as ProtoJSON, for people to look at.
@@ -54,6 +67,7 @@ func (c *Call) AppendReply(dst, json []byte) ([]byte, error) {
 }
 
 func (c *Call) build(x *run, in *Input) error {
+	x.meter.reserve = in.Reserve
 	x.reset(c.mapping, len(in.Body))
 	x.env.Set(0, cel.JSON(in.Body))
 	x.names = append(append(x.names[:0], in.UpstreamModel...), in.RequestID...)
@@ -72,8 +86,8 @@ func (c *Call) build(x *run, in *Input) error {
 	}
 	x.refuse(c.refuse)
 	there := x.append(c.request)
-	if x.err != nil {
-		return x.err
+	if err := x.fault(); err != nil {
+		return err
 	}
 	if !there {
 		return errAbsent

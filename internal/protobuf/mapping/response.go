@@ -124,9 +124,14 @@ func (c *compiler) sums(n ast.Node, path string) bool {
 // Reader reads the messages of one reply, one by one. It is used by one goroutine at a
 // time, and for another reply of the same call after Reset.
 type Reader struct {
+	// Reserve is asked before more than a little is held, with n bytes, and given all back,
+	// as -n, by the next Read, or Reset. Its error ends the work; nil is without bound.
+	Reserve func(n int) error
+
 	call  *Call
 	run   run
 	json  []byte
+	grown grower // json
 	event Event
 	wire  []byte // of the message at hand
 	usage Usage  // up to now
@@ -135,39 +140,63 @@ type Reader struct {
 }
 
 // NewReader gives a reader for a reply to the call.
-func (c *Call) NewReader() *Reader { return &Reader{call: c} }
+func (c *Call) NewReader() *Reader {
+	r := &Reader{call: c}
+	r.grown.meter = &r.run.meter
+	return r
+}
 
 // Reset makes ready for another reply, and holds on to nothing of this one.
 func (r *Reader) Reset() {
 	r.run.release()
-	clear(r.event.Choices)
-	clear(r.event.Embeddings)
-	clear(r.calls)
-	r.usage, r.wire = Usage{}, nil
-	r.event = Event{Choices: r.event.Choices[:0], Embeddings: r.event.Embeddings[:0]}
+	r.clear()
+	r.usage, r.wire, r.Reserve = Usage{}, nil, nil
+}
+
+// clear lets go of the last message.
+func (r *Reader) clear() {
+	r.event = Event{Choices: trimmed(r.event.Choices), Embeddings: trimmed(r.event.Embeddings)}
+	r.calls, r.parts = trimmed(r.calls), r.parts[:0]
 	if cap(r.json) > maxKept {
 		r.json = nil
 	}
 }
 
+// begin begins with what is left of the last message, if there is memory for that.
+func (r *Reader) begin() {
+	r.clear()
+	m := &r.run.meter
+	m.end()
+	m.reserve = r.Reserve
+	e := &r.event
+	r.grown.paid = cap(r.json)
+	if m.take(cap(r.json) + cap(e.Choices)*bytesOf(e.Choices) + cap(e.Embeddings)*bytesOf(e.Embeddings) + cap(r.calls)*bytesOf(r.calls)) {
+		return
+	}
+	r.json, r.event, r.calls, r.grown.paid, m.lack = nil, Event{}, nil, 0, nil
+}
+
 // Read reads the next message. The event holds until the next call, as long as wire
-// does. The error is a *protobuf.Error for what is no message, or an *Error.
+// does. The error is a *protobuf.Error for what is no message, an *Error, or what Reserve
+// says.
 func (r *Reader) Read(wire []byte) (*Event, error) {
+	r.begin()
 	var err error
 	options := protobuf.Options{UseProtoNames: true, Spans: r.call.reply.spans}
-	if r.json, err = r.call.received.AppendJSON(r.json[:0], wire, options, protobuf.Limits{}); err != nil {
+	if r.json, err = r.call.received.AppendJSON(r.json[:0], wire, options, r.grown.limits()); err != nil {
 		return nil, err
 	}
 	x := &r.run
+	if !r.grown.hold(r.json) {
+		return nil, x.meter.lack
+	}
 	x.reset(r.call.mapping, len(r.json))
 	x.env.NullIsAbsent = false
 	x.env.Set(0, cel.JSON(r.json))
 	r.wire = wire
-	r.event = Event{Choices: r.event.Choices[:0], Embeddings: r.event.Embeddings[:0]}
-	r.calls, r.parts = r.calls[:0], r.parts[:0]
 	r.each(r.call.reply.root, (*Reader).top)
-	if x.err != nil {
-		return nil, x.err
+	if err := x.fault(); err != nil {
+		return nil, err
 	}
 	r.settle()
 	return &r.event, nil
@@ -274,7 +303,12 @@ func (r *Reader) choice(n *node) {
 		}
 	}
 	if c.Index < 0 || c.Index >= maxChoices || len(r.event.Choices) >= maxChoices || len(r.calls) > maxCalls {
-		x.fail(n, "more choices, or calls of tools, than anybody asks for")
+		x.fail(n, tooMany)
+		return
+	}
+	var ok bool
+	if r.event.Choices, ok = extended(&x.meter, r.event.Choices); !ok {
+		x.lacking()
 		return
 	}
 	r.event.Choices = append(r.event.Choices, c)
@@ -283,7 +317,9 @@ func (r *Reader) choice(n *node) {
 // What no reply has more of.
 const (
 	maxChoices = 1024
-	maxCalls   = 4096
+	maxCalls   = 4096 // of tools, in all choices
+
+	tooMany = "more choices, or calls of tools, than anybody asks for"
 )
 
 func (r *Reader) toolCall(n *node) {
@@ -301,6 +337,15 @@ func (r *Reader) toolCall(n *node) {
 		case idArguments:
 			c.Arguments = x.text(f.node)
 		}
+	}
+	if len(r.calls) >= maxCalls {
+		x.fail(n, tooMany)
+		return
+	}
+	var ok bool
+	if r.calls, ok = extended(&x.meter, r.calls); !ok {
+		x.lacking()
+		return
 	}
 	r.calls = append(r.calls, c)
 }
@@ -389,7 +434,7 @@ func (r *Reader) vector(n *node, e *Embedding) {
 		one, _ := it.Next()
 		e.Packed = slices.Clip(r.bytes(n, one.Raw())) // so that the message stays as it is
 		for v, ok := it.Next(); ok && r.run.err == nil; v, ok = it.Next() {
-			e.Packed = append(e.Packed, r.bytes(n, v.Raw())...)
+			e.Packed = r.join(e.Packed, r.bytes(n, v.Raw()))
 		}
 	default:
 		r.run.fail(n, "expected a list of numbers")
@@ -399,12 +444,29 @@ func (r *Reader) vector(n *node, e *Embedding) {
 	}
 }
 
+// join appends more to what is packed.
+func (r *Reader) join(have, more []byte) []byte {
+	if size := len(have) + len(more); size > cap(have) {
+		size = max(size, 2*cap(have))
+		if !r.run.meter.take(size) {
+			r.run.lacking()
+			return have
+		}
+		have = append(make([]byte, 0, size), have...)
+	}
+	return append(have, more...)
+}
+
 // bytes gives what a place in the message, base64 or a single number says, as floats.
 func (r *Reader) bytes(n *node, raw []byte) []byte {
 	if start, end, ok := protobuf.ParseSpan(raw); ok && end <= len(r.wire) {
 		return r.wire[start:end:end]
 	}
 	if raw[0] == '"' {
+		if !r.run.meter.take(len(raw)) {
+			r.run.lacking()
+			return nil
+		}
 		if b, err := base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1]); err == nil {
 			return b
 		}
@@ -421,22 +483,30 @@ func (r *Reader) bytes(n *node, raw []byte) []byte {
 // rows adds a vector, or cuts it into those that it consists of.
 func (r *Reader) rows(n *node, e Embedding, width int64) {
 	if width == 0 {
-		r.event.Embeddings = append(r.event.Embeddings, e)
+		r.add(e)
 		return
 	}
 	if e.List == nil {
+		if len(e.Packed) == 0 {
+			return
+		}
 		if int64(len(e.Packed)/4)%width != 0 {
 			r.run.fail(n, "the numbers are not a multiple of the width")
 			return
 		}
 		for row := range slices.Chunk(e.Packed, int(width)*4) {
-			r.event.Embeddings = append(r.event.Embeddings, Embedding{Index: e.Index, Packed: row})
+			if !r.add(Embedding{Index: e.Index, Packed: row}) {
+				return
+			}
 			e.Index++
 		}
 		return
 	}
 	it := cel.JSON(e.List).Items(nil)
 	for {
+		if !r.run.room(0) {
+			return
+		}
 		mark := len(r.run.out)
 		r.run.out = append(r.run.out, '[')
 		for k := int64(0); k < width; k++ {
@@ -448,13 +518,27 @@ func (r *Reader) rows(n *node, e Embedding, width int64) {
 				r.run.out = r.run.out[:mark]
 				return
 			}
+			if !r.run.room(v.Room()) {
+				return
+			}
 			if k > 0 {
 				r.run.out = append(r.run.out, ',')
 			}
 			r.run.out = v.AppendJSON(r.run.out)
 		}
 		r.run.out = append(r.run.out, ']')
-		r.event.Embeddings = append(r.event.Embeddings, Embedding{Index: e.Index, List: r.run.out[mark:len(r.run.out):len(r.run.out)]})
+		if !r.add(Embedding{Index: e.Index, List: r.run.out[mark:len(r.run.out):len(r.run.out)]}) {
+			return
+		}
 		e.Index++
 	}
+}
+
+// add adds a vector.
+func (r *Reader) add(e Embedding) (ok bool) {
+	if r.event.Embeddings, ok = extended(&r.run.meter, r.event.Embeddings); !ok {
+		return r.run.lacking()
+	}
+	r.event.Embeddings = append(r.event.Embeddings, e)
+	return true
 }

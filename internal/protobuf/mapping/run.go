@@ -18,6 +18,12 @@ type run struct {
 	err  *Error
 	name string // of the mapping
 
+	meter meter
+	ask   func(n int) bool // meter.take
+
+	grown grower // the message that is sent
+	sent  meter
+
 	names []byte // that a request has from elsewhere
 }
 
@@ -27,11 +33,15 @@ const maxKept = 256 << 10
 // reset makes ready for what is made of n bytes of input.
 func (x *run) reset(name string, n int) {
 	x.env.NullIsAbsent = true
-	x.env.Reset(cel.Limits{Steps: cel.DefaultSteps + n, Bytes: 16<<20 + 64*n})
-	if cap(x.out) > maxKept {
+	if x.ask == nil {
+		x.ask = x.meter.take
+		x.grown.meter = &x.sent
+	}
+	x.env.Reset(cel.Limits{Steps: cel.DefaultSteps + n, Bytes: 16<<20 + 64*n, Reserve: x.ask})
+	if x.out = trimmed(x.out); !x.meter.take(cap(x.out)) {
 		x.out = nil
 	}
-	x.out, x.err, x.name = x.out[:0], nil, name
+	x.err, x.name, x.meter.lack = nil, name, nil
 	x.most = 16<<20 + 8*n
 }
 
@@ -39,6 +49,44 @@ func (x *run) reset(name string, n int) {
 func (x *run) release() {
 	x.env.Reset(cel.Limits{})
 	x.err = nil
+	x.meter.end()
+	x.meter.reserve = nil
+}
+
+// room sees to room for n bytes of out, and a few. What out was stays reserved, as it may
+// be referred to.
+func (x *run) room(n int) bool {
+	const few = 64 // brackets and commas
+	if n += few; n <= cap(x.out)-len(x.out) {
+		return true
+	}
+	size := max(2*cap(x.out), len(x.out)+n, 512)
+	if !x.meter.take(size) {
+		return x.lacking()
+	}
+	larger := make([]byte, len(x.out), size)
+	copy(larger, x.out)
+	x.out = larger
+	return true
+}
+
+// lacking fails for want of memory.
+func (x *run) lacking() bool {
+	if x.err == nil {
+		x.err = &Error{Mapping: x.name, Msg: "there is no memory for it"}
+	}
+	return false
+}
+
+// fault is what went wrong, nil for nothing.
+func (x *run) fault() error {
+	switch {
+	case x.meter.lack != nil:
+		return x.meter.lack
+	case x.err != nil:
+		return x.err
+	}
+	return nil
 }
 
 func (x *run) fail(n *node, msg string) bool {
@@ -77,7 +125,7 @@ func (x *run) holds(n *node) bool {
 
 // append appends the JSON of n's value.
 func (x *run) append(n *node) bool {
-	if n == nil || x.err != nil {
+	if n == nil || x.err != nil || !x.room(len(n.literal)) {
 		return false
 	}
 	mark := len(x.out)
@@ -87,7 +135,7 @@ func (x *run) append(n *node) bool {
 		x.out, there = append(x.out, n.literal...), true
 	case opExpr:
 		v := x.eval(n, n.expr)
-		if there = v.Kind() != cel.None; there {
+		if there = v.Kind() != cel.None && x.room(v.Room()); there {
 			x.out = v.AppendJSON(x.out)
 		}
 	case opObject:
@@ -109,7 +157,7 @@ func (x *run) append(n *node) bool {
 			there = x.append(n.els)
 		}
 	case opEnum:
-		if literal := x.choose(n); literal != nil {
+		if literal := x.choose(n); literal != nil && x.room(len(literal)) {
 			x.out, there = append(x.out, literal...), true
 		}
 	case opJoin:
@@ -143,7 +191,15 @@ func (x *run) quoted(n *node) bool {
 	if !x.append(n.body) {
 		return false
 	}
+	size := jsonscan.Room(x.out[mark:])
+	if n.target.kind == bytesKind {
+		size = base64.StdEncoding.EncodedLen(len(x.out) - mark)
+	}
+	if !x.meter.take(len(x.out)-mark) || !x.room(size) {
+		return x.lacking()
+	}
 	made := string(x.out[mark:])
+	defer x.meter.give(len(made))
 	if n.target.kind == bytesKind {
 		x.out = append(x.out[:mark], '"')
 		x.out = append(base64.StdEncoding.AppendEncode(x.out, []byte(made)), '"')
@@ -160,6 +216,9 @@ func (x *run) object(n *node) bool {
 	x.out = append(x.out, '{')
 	for i := range n.fields {
 		f := &n.fields[i]
+		if !x.room(len(f.key)) {
+			return false
+		}
 		mark := len(x.out)
 		if x.out[mark-1] != '{' {
 			x.out = append(x.out, ',')
@@ -274,6 +333,10 @@ func (x *run) choose(n *node) []byte {
 			}
 			names = append(names, n.cases[i].name...)
 		}
+		if !x.meter.take(v.Room()) {
+			x.lacking()
+			return nil
+		}
 		text := v.AppendJSON(nil)
 		if len(text) > 64 {
 			text = jsonscan.AppendString(nil, string(text[:60]))
@@ -338,6 +401,9 @@ func (x *run) text(n *node) []byte {
 			}
 		default:
 			x.fail(n, "expected a string, this is "+k.String())
+			return nil
+		}
+		if !x.room(v.Room()) {
 			return nil
 		}
 		mark := len(x.out)

@@ -3,8 +3,10 @@ package mapping
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"sluice/internal/cel"
 	"sluice/internal/jsonscan"
@@ -20,6 +22,7 @@ type Writer struct {
 	IncludeUsage bool   // the client asked for stream_options.include_usage
 
 	choices []progress
+	calls   int // in all of them
 }
 
 // progress is how far a choice is.
@@ -32,8 +35,18 @@ type progress struct {
 
 // call is one of the calls that a choice has made.
 type call struct {
-	id    []byte
-	index int // at the service, -1 where it does not tell
+	id    uint64 // a hash of it, which takes no room; 0 for none
+	index int    // at the service, -1 where it does not tell
+}
+
+// seed is one that no service knows, so that none finds two ids of one hash.
+var seed = maphash.MakeSeed() //nolint:gochecknoglobals // a constant that cannot be one
+
+func hashed(id []byte) uint64 {
+	if id == nil {
+		return 0
+	}
+	return maphash.Bytes(seed, id) | 1
 }
 
 // progress finds a choice's.
@@ -48,17 +61,20 @@ func (w *Writer) progress(index int) *progress {
 }
 
 // place finds which of the calls c is a part of, and whether it begins one. A service
-// may tell by an index or by an id; what has neither goes on, unless it has a name.
-func (p *progress) place(c *ToolCall) (n int, begins bool) {
-	if last := len(p.calls) - 1; c.Index < 0 && c.ID == nil && c.Name == nil && last >= 0 || last+1 >= maxCalls {
+// may tell by an index or by an id; what has neither goes on, unless it has a name. all
+// counts those of all choices: from the bound on what there is goes on.
+func (p *progress) place(c *ToolCall, all *int) (n int, begins bool) {
+	if last := len(p.calls) - 1; last >= 0 && (c.Index < 0 && c.ID == nil && c.Name == nil || *all >= maxCalls) {
 		return last, false
 	}
+	id := hashed(c.ID)
 	for i := range p.calls {
-		if c.Index >= 0 && p.calls[i].index == c.Index || c.Index < 0 && c.ID != nil && string(p.calls[i].id) == string(c.ID) {
+		if c.Index >= 0 && p.calls[i].index == c.Index || c.Index < 0 && id != 0 && p.calls[i].id == id {
 			return i, false
 		}
 	}
-	p.calls = append(p.calls, call{append([]byte(nil), c.ID...), c.Index})
+	*all++
+	p.calls = append(p.calls, call{id, c.Index})
 	return len(p.calls) - 1, true
 }
 
@@ -214,7 +230,7 @@ func (w *Writer) delta(dst []byte, p *progress, c *Choice) []byte {
 
 // toolCall appends a call, or in a stream what is new of one.
 func (w *Writer) toolCall(dst []byte, p *progress, c *ToolCall, stream bool) []byte {
-	n, begins := p.place(c)
+	n, begins := p.place(c, &w.calls)
 	dst = append(dst, '{')
 	if stream {
 		dst = strconv.AppendInt(append(dst, `"index":`...), int64(n), 10)
@@ -235,6 +251,69 @@ func (w *Writer) toolCall(dst []byte, p *progress, c *ToolCall, stream bool) []b
 	}
 	dst = append(dst, `"arguments":`...)
 	return append(append(dst, orEmpty(c.Arguments)...), "}}"...)
+}
+
+// names is how many bytes the id and the model take at most.
+func (w *Writer) names() int {
+	n := 0
+	for _, s := range [...]string{w.ID, w.Model} {
+		n += len(s)
+		for i := range len(s) {
+			if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+				n += 5
+			}
+		}
+	}
+	return n
+}
+
+// What is written at most beside texts and names, in bytes: in a reply, around a choice or
+// a call.
+const (
+	aroundReply  = 512
+	aroundChoice = 320
+	aroundCall   = 160
+)
+
+// Room is how many bytes AppendChunks and AppendReply append at most for e.
+func (w *Writer) Room(e *Event) int {
+	names := w.names()
+	n := aroundReply + names
+	for i := range e.Choices {
+		c := &e.Choices[i]
+		n += aroundChoice + names + len(c.Role) + len(c.Text) + len(c.Reasoning) + len(c.Refusal) + len(c.Finish) + len(c.Logprobs)
+		if c.Finish != nil { // in an event of its own
+			n += aroundChoice + names
+		}
+		for k := range c.ToolCalls {
+			t := &c.ToolCalls[k]
+			n += aroundCall + names + len(t.ID) + len(t.Name) + len(t.Arguments)
+		}
+	}
+	return n
+}
+
+// EndRoom is how many bytes AppendEnd appends at most.
+func (w *Writer) EndRoom() int {
+	return aroundReply + (len(w.choices)+1)*(aroundChoice+w.names())
+}
+
+// EmbeddingsRoom is how many bytes AppendEmbeddings appends at most.
+func (w *Writer) EmbeddingsRoom(e *Event, base64Format bool) int {
+	n := aroundReply + w.names()
+	for i := range e.Embeddings {
+		v := &e.Embeddings[i]
+		n += 80
+		switch {
+		case base64Format && v.List != nil:
+			n += base64.StdEncoding.EncodedLen(2*len(v.List) + 4) // of "1," there are four bytes
+		case base64Format:
+			n += base64.StdEncoding.EncodedLen(len(v.Packed))
+		default:
+			n += len(v.List) + 4*len(v.Packed) // a float of four bytes has 15 characters, and a comma
+		}
+	}
+	return n
 }
 
 // AppendReply appends a reply that is whole: a chat.completion or a text_completion.
@@ -312,11 +391,12 @@ func (w *Writer) AppendEmbeddings(dst []byte, e *Event, base64Format bool) []byt
 		dst = append(dst, `,"embedding":`...)
 		switch {
 		case base64Format:
-			packed := v.Packed
+			dst = append(dst, '"')
 			if v.List != nil {
-				packed = pack(v.List)
+				dst = appendPacked(dst, v.List)
+			} else {
+				dst = base64.StdEncoding.AppendEncode(dst, v.Packed)
 			}
-			dst = base64.StdEncoding.AppendEncode(append(dst, '"'), packed)
 			dst = append(dst, '"')
 		case v.List != nil:
 			dst = append(dst, v.List...)
@@ -347,11 +427,17 @@ func appendFloats(dst, packed []byte) []byte {
 	return append(dst, ']')
 }
 
-// pack makes floats of a JSON list of numbers.
-func pack(list []byte) (packed []byte) {
+// appendPacked appends a JSON list of numbers as floats in base64.
+func appendPacked(dst, list []byte) []byte {
+	var room [12]byte // three are 16 characters, without what fills up
+	packed := room[:0]
 	it := cel.JSON(list).Items(nil)
 	for v, ok := it.Next(); ok; v, ok = it.Next() {
+		if len(packed) == len(room) {
+			dst = base64.StdEncoding.AppendEncode(dst, packed)
+			packed = packed[:0]
+		}
 		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(float32(v.Float())))
 	}
-	return packed
+	return base64.StdEncoding.AppendEncode(dst, packed)
 }

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// smallMessage is what a message may take, in bytes, without what is made of it
-	// being reserved: it is part of what a call is taken for.
+	// smallMessage is what an event may take, in bytes, without being reserved: it is part
+	// of what a call is taken for.
 	smallMessage = 8 << 10
 	// fewEvents is how much is sent at a time, in bytes, of messages that came together.
 	fewEvents = 32 << 10
@@ -47,8 +47,8 @@ type exchange struct {
 	queued  time.Duration
 
 	text     *memory.Buffer // of the reply
-	room     int            // bytes that are reserved for it
-	reserved int64          // bytes beside the buffers
+	reserved int            // bytes beside the buffers
+	reserve  func(n int) error
 	events   []llm.Event
 	started  bool
 	over     bool      // the call ended well, and was closed
@@ -64,7 +64,11 @@ type exchange struct {
 // begin makes x one for a request.
 func (x *exchange) begin(h *Handler, m *method, req *llm.Request) {
 	x.of, x.method, x.fast = h, m, true
+	if x.reserve == nil {
+		x.reserve = x.take
+	}
 	x.reader = m.readers.Get().(*mapping.Reader)
+	x.reader.Reserve = x.reserve
 	x.embedding, x.streamed = req.Op == llm.Embedding, req.Stream && req.Op != llm.Embedding
 	prefix := "chatcmpl-"
 	if req.Op == llm.Completion {
@@ -83,21 +87,21 @@ func (x *exchange) end() {
 	x.method.readers.Put(x.reader)
 	buffers.Put(x.message)
 	buffers.Put(x.text)
-	buffers.Account.Give(x.reserved)
+	buffers.Account.Give(int64(x.reserved))
 	clear(x.events[:cap(x.events)])
-	*x = exchange{events: x.events[:0], mute: x.mute[:0]}
+	*x = exchange{events: x.events[:0], reserve: x.reserve, mute: x.mute[:0]}
 	h.exchanges.Put(x)
 }
 
-// reserve reserves n bytes that no buffer has, until the end.
-func (x *exchange) reserve(n int) error {
+// take reserves n bytes that no buffer has, until the end, or gives -n of them back.
+func (x *exchange) take(n int) error {
+	account := x.of.rpcs.client.Buffers().Account
 	if n <= 0 {
-		return nil
-	}
-	if err := x.of.rpcs.client.Buffers().Account.Continue(int64(n)); err != nil {
+		account.Give(int64(-n))
+	} else if err := account.Continue(int64(n)); err != nil {
 		return err
 	}
-	x.reserved += int64(n)
+	x.reserved += n
 	return nil
 }
 
@@ -107,6 +111,7 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 		Body: req.Body, UpstreamModel: req.UpstreamModel, Stream: x.streamed,
 		// Each attempt is known by another id, or the abort of one would end the next.
 		RequestID: req.ID + "-" + strconv.FormatUint(x.of.attempts.Add(1), 36),
+		Reserve:   x.reserve,
 	}
 	if in.UpstreamModel == "" {
 		in.UpstreamModel = req.Model
@@ -120,26 +125,15 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	if x.embedding {
 		x.inputs = inputs(req.Body)
 	}
-	// On its way to the wire a message is JSON once.
-	if err := x.reserve(len(req.Body) - smallMessage); err != nil {
-		return err
-	}
 	var err error
-	if in.Prompt, err = s.prompts.of(req.Op, req.Body); err != nil {
+	if in.Prompt, err = s.prompts.of(req.Op, req.Body, x.reserve); err != nil {
 		return x.of.unmappable(err)
-	}
-	if err := x.reserve(cap(in.Prompt)); err != nil {
-		return err
 	}
 	if x.message, err = x.of.rpcs.client.Buffers().Get(len(req.Body) + len(in.Prompt) + 256); err != nil {
 		return err
 	}
-	room := cap(x.message.B)
 	if x.message.B, err = x.method.AppendMessage(x.message.B, &in); err != nil {
 		return x.of.unmappable(err)
-	}
-	if err := x.reserve(cap(x.message.B) - room); err != nil {
-		return err
 	}
 	if s.abort != nil {
 		if x.abort, err = s.abort.AppendMessage([]byte{}, &in); err != nil {
@@ -237,7 +231,7 @@ func (x *exchange) answer(out llm.Sink) error {
 	if err != nil {
 		return err
 	}
-	if err := x.read(message, func(e *mapping.Event) error { return x.write(e, len(message)) }); err != nil {
+	if err := x.read(message, x.write); err != nil {
 		return err
 	}
 	return x.whole(out)
@@ -247,16 +241,6 @@ func (x *exchange) answer(out llm.Sink) error {
 func (x *exchange) read(message []byte, use func(*mapping.Event) error) error {
 	if x.muted && bytes.Equal(message, x.mute) {
 		return x.silence()
-	}
-	if more := len(message) - smallMessage; more > 0 {
-		// It is JSON while it is read.
-		if err := x.reserve(2 * more); err != nil {
-			return err
-		}
-		defer func(before int64) {
-			x.of.rpcs.client.Buffers().Account.Give(x.reserved - before)
-			x.reserved = before
-		}(x.reserved - int64(2*more))
 	}
 	e, err := x.reader.Read(message)
 	if err != nil {
@@ -268,44 +252,34 @@ func (x *exchange) read(message []byte, use func(*mapping.Event) error) error {
 	return use(e)
 }
 
-// write writes a whole reply, made of n bytes.
-func (x *exchange) write(e *mapping.Event, n int) error {
+// write writes a whole reply.
+func (x *exchange) write(e *mapping.Event) error {
 	if got := len(e.Embeddings); x.inputs != 0 && got != x.inputs {
 		return x.of.unreadable(fmt.Errorf("%d vectors for %d inputs", got, x.inputs))
 	}
-	expect := n + n/4 + 512
-	if x.embedding && !x.base64 {
-		expect = 3 * n // as printed numbers
-	}
-	if err := x.fit(expect); err != nil {
-		return err
-	}
 	if x.embedding {
-		x.text.B = x.writer.AppendEmbeddings(x.text.B, e, x.base64)
-	} else {
-		x.text.B = x.writer.AppendReply(x.text.B, e)
-	}
-	return x.grown()
-}
-
-// fit sees to a buffer for the reply.
-func (x *exchange) fit(n int) (err error) {
-	if x.text == nil {
-		if x.text, err = x.of.rpcs.client.Buffers().Get(n); err == nil {
-			x.room = cap(x.text.B)
+		if err := x.fit(x.writer.EmbeddingsRoom(e, x.base64)); err != nil {
+			return err
 		}
-	}
-	return err
-}
-
-// grown reserves what the reply outgrew its buffer by.
-func (x *exchange) grown() error {
-	more := cap(x.text.B) - x.room
-	if more <= 0 {
+		x.text.B = x.writer.AppendEmbeddings(x.text.B, e, x.base64)
 		return nil
 	}
-	x.room += more
-	return x.reserve(more)
+	if err := x.fit(x.writer.Room(e)); err != nil {
+		return err
+	}
+	x.text.B = x.writer.AppendReply(x.text.B, e)
+	return nil
+}
+
+// fit sees to a buffer for n bytes more of the reply.
+func (x *exchange) fit(n int) (err error) {
+	buffers := x.of.rpcs.client.Buffers()
+	if x.text == nil {
+		x.text, err = buffers.Get(n)
+	} else if all := len(x.text.B) + n; all > cap(x.text.B) {
+		x.text, err = buffers.Grow(x.text, all)
+	}
+	return err
 }
 
 // whole sends what was written as one reply.
@@ -325,8 +299,8 @@ func (x *exchange) whole(out llm.Sink) error {
 
 // collect makes one reply of a stream, for a client that wants no events.
 func (x *exchange) collect(out llm.Sink) error {
-	all := mapping.Collector{Max: x.of.rpcs.most}
-	size, some := 0, false
+	all := mapping.Collector{Max: x.of.rpcs.most, Reserve: x.reserve}
+	some := false
 	for {
 		if err := x.await(); err != nil {
 			return err
@@ -339,10 +313,6 @@ func (x *exchange) collect(out llm.Sink) error {
 			return err
 		}
 		some = true
-		size += len(message)
-		if err := x.reserve(len(message)); err != nil {
-			return err
-		}
 		if err := x.read(message, func(e *mapping.Event) error {
 			if says(e) || !x.started && len(e.Choices) > 0 { // as of a stream for a client
 				x.started, x.silent, x.muted, x.sent = true, 0, false, time.Now()
@@ -357,7 +327,7 @@ func (x *exchange) collect(out llm.Sink) error {
 	if !some {
 		return x.nothing()
 	}
-	if err := x.write(all.Event(), size); err != nil {
+	if err := x.write(all.Event()); err != nil {
 		return err
 	}
 	x.started = false
@@ -430,12 +400,15 @@ func (x *exchange) relay(out llm.Sink) error {
 // chunk writes the events of a message.
 func (x *exchange) chunk(message []byte) error {
 	return x.read(message, func(e *mapping.Event) error {
+		if err := x.fit(x.writer.Room(e)); err != nil {
+			return err
+		}
 		before := len(x.text.B)
 		if x.text.B = x.writer.AppendChunks(x.text.B, e); len(x.text.B) == before {
 			return x.hush(message, e)
 		}
 		x.silent, x.muted = 0, false
-		return x.grown()
+		return nil
 	})
 }
 
@@ -499,8 +472,6 @@ func (x *exchange) lighten(err error) error {
 	buffers := x.of.rpcs.client.Buffers()
 	buffers.Put(x.text)
 	x.text = nil
-	buffers.Account.Give(x.reserved) // that a message outgrew
-	x.reserved = 0
 	if lack := x.fit(1); err == nil {
 		err = lack
 	}
@@ -522,14 +493,17 @@ func (x *exchange) pace() {
 	}
 }
 
+// done is the last event of a stream.
+const done = "data: [DONE]\n\n"
+
 // finish ends a stream that came to its sound end.
 func (x *exchange) finish(out llm.Sink) error {
 	if !x.started && len(x.text.B) == 0 {
 		return x.nothing()
 	}
-	x.text.B = append(x.writer.AppendEnd(x.text.B, x.reader.Usage()), "data: [DONE]\n\n"...)
-	if err := x.grown(); err != nil {
+	if err := x.fit(x.writer.EndRoom() + len(done)); err != nil {
 		return err
 	}
+	x.text.B = append(x.writer.AppendEnd(x.text.B, x.reader.Usage()), done...)
 	return x.send(out)
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"sluice/internal/chattemplate"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
@@ -155,6 +156,9 @@ func (h *Handler) unmappable(err error) error {
 		if e.Limit {
 			status, code = 413, "request_too_large"
 		}
+	}
+	if e, ok := errors.AsType[*chattemplate.Error](err); ok && e.Limit {
+		status, code = 413, "request_too_large"
 	}
 	e := llm.Errorf(status, code, "The request does not fit the service: %v.", err)
 	e.Param = param

@@ -30,12 +30,12 @@ type prompts struct {
 	bos, eos string
 }
 
-// of gives the prompt for a request, nil where none is to be made.
-func (p *prompts) of(op llm.Operation, body []byte) ([]byte, error) {
+// of gives the prompt for a request, nil where none is to be made. It stays reserved.
+func (p *prompts) of(op llm.Operation, body []byte, reserve func(n int) error) ([]byte, error) {
 	if p == nil || op != llm.Chat {
 		return nil, nil
 	}
-	return p.template.AppendPrompt([]byte{}, body, chattemplate.Options{BOS: p.bos, EOS: p.eos, Now: time.Now()})
+	return p.template.AppendPrompt([]byte{}, body, chattemplate.Options{BOS: p.bos, EOS: p.eos, Now: time.Now(), Reserve: reserve})
 }
 
 // method is a call with readers for its replies.

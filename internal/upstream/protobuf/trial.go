@@ -64,7 +64,7 @@ func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body [
 	}
 	t.Method = t.method.Path()
 	in := mapping.Input{Body: body, UpstreamModel: t.model, RequestID: "req_trial-1", Stream: t.stream}
-	if in.Prompt, err = s.prompts.of(t.op, body); err != nil {
+	if in.Prompt, err = s.prompts.of(t.op, body, nil); err != nil {
 		return nil, err
 	}
 	if t.Message, err = t.method.AppendJSON(nil, &in); err != nil {

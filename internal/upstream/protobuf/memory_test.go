@@ -1,0 +1,70 @@
+package protobuf
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+	"sluice/internal/memory"
+	"sluice/internal/upstream"
+)
+
+// TestMemory: what becomes of a request, and of a reply, is reserved before it is there.
+// It is refused as memory is elsewhere, and all is given back.
+func TestMemory(t *testing.T) {
+	cfg := GRPC{Config: defaults(), Compression: "identity"}
+	cfg.BaseURL, cfg.Mapping, cfg.Schema = "http://127.0.0.1:1", "../../protobuf/mapping/testdata/xai.yaml", Locations{"../../protobuf/mapping/testdata/xai.proto"}
+	base, err := cfg.Base()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := new(memory.Budget)
+	b.Resize(1 << 20)
+	account := b.Account("buffers")
+	c, err := upstream.New(upstream.Default(), upstream.Options{Name: "up", BaseURL: base, Buffers: &memory.Buffers{Account: account}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	made, err := cfg.Handler(upstream.Setup{Name: "up", Client: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := made.(*Handler)
+	t.Cleanup(h.Close)
+	s, err := h.source.service(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat := func(content string) *llm.Request {
+		return &llm.Request{Op: llm.Chat, Stream: true, ID: "req_1", Model: "grok", Body: []byte(`{"messages":[{"role":"user","content":"` + content + `"}]}`)}
+	}
+	parts := `{"messages":[{"role":"user","content":[` + strings.Repeat(`{"type":"text","text":"x"},`, 20_000) + `{}]}]}`
+	for _, one := range []struct {
+		name string
+		work func(x *exchange) error
+		lack bool
+	}{
+		{"a request", func(x *exchange) error { return x.compose(s, chat("Hi")) }, false},
+		{"a large request", func(x *exchange) error { return x.compose(s, chat(strings.Repeat("x", 100<<10))) }, false},
+		{"a request of many parts", func(x *exchange) error {
+			r := chat("")
+			r.Body = []byte(parts)
+			return x.compose(s, r)
+		}, true},
+		{"a message", func(x *exchange) error { return x.chunk([]byte{2<<3 | 2, 0}) }, false},
+		{"a message of many parts", func(x *exchange) error { return x.chunk(bytes.Repeat([]byte{2<<3 | 2, 0}, 1<<20)) }, true},
+	} {
+		x := new(exchange)
+		x.begin(h, s.stream, chat(""))
+		err := one.work(x)
+		if e := llm.AsError(err); one.lack != (err != nil) || one.lack && (e.Status != 503 || e.Fault != llm.Lacking || e.Code != "gateway_overloaded") {
+			t.Errorf("%s: %v", one.name, err)
+		}
+		x.end()
+		if n := account.Held(); n != 0 {
+			t.Errorf("%s: %d bytes are still reserved", one.name, n)
+		}
+	}
+}
