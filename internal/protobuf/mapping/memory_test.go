@@ -109,6 +109,20 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestManyVectors: a message with more vectors than there are inputs is none.
+func TestManyVectors(t *testing.T) {
+	r := invented(t).Embed.NewReader()
+	wire := message(t, r.call.Method.Output(), `{"tensors":[{"shape":["3","1"],"floats":[1,2,3]}]}`)
+	r.Vectors = 2
+	if _, err := r.Read(wire); err == nil || !strings.Contains(err.Error(), "more than the 2 vectors that are expected") {
+		t.Errorf("%v", err)
+	}
+	r.Vectors = 3
+	if e, err := r.Read(wire); err != nil || len(e.Embeddings) != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestManyCalls: of calls of tools no reply has more than a number, in all choices.
 func TestManyCalls(t *testing.T) {
 	c := xai(t).Unary

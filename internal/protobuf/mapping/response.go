@@ -128,6 +128,8 @@ type Reader struct {
 	// as -n, by the next Read, or Reset. Its error ends the work; nil is without bound.
 	Reserve func(n int) error
 
+	Vectors int // how many are expected of a message at most; 0 for any
+
 	call  *Call
 	run   run
 	json  []byte
@@ -150,7 +152,7 @@ func (c *Call) NewReader() *Reader {
 func (r *Reader) Reset() {
 	r.run.release()
 	r.clear()
-	r.usage, r.wire, r.Reserve = Usage{}, nil, nil
+	r.usage, r.wire, r.Reserve, r.Vectors = Usage{}, nil, nil, 0
 }
 
 // clear lets go of the last message.
@@ -483,7 +485,7 @@ func (r *Reader) bytes(n *node, raw []byte) []byte {
 // rows adds a vector, or cuts it into those that it consists of.
 func (r *Reader) rows(n *node, e Embedding, width int64) {
 	if width == 0 {
-		r.add(e)
+		r.add(n, e)
 		return
 	}
 	if e.List == nil {
@@ -495,7 +497,7 @@ func (r *Reader) rows(n *node, e Embedding, width int64) {
 			return
 		}
 		for row := range slices.Chunk(e.Packed, int(width)*4) {
-			if !r.add(Embedding{Index: e.Index, Packed: row}) {
+			if !r.add(n, Embedding{Index: e.Index, Packed: row}) {
 				return
 			}
 			e.Index++
@@ -527,7 +529,7 @@ func (r *Reader) rows(n *node, e Embedding, width int64) {
 			r.run.out = v.AppendJSON(r.run.out)
 		}
 		r.run.out = append(r.run.out, ']')
-		if !r.add(Embedding{Index: e.Index, List: r.run.out[mark:len(r.run.out):len(r.run.out)]}) {
+		if !r.add(n, Embedding{Index: e.Index, List: r.run.out[mark:len(r.run.out):len(r.run.out)]}) {
 			return
 		}
 		e.Index++
@@ -535,7 +537,10 @@ func (r *Reader) rows(n *node, e Embedding, width int64) {
 }
 
 // add adds a vector.
-func (r *Reader) add(e Embedding) (ok bool) {
+func (r *Reader) add(n *node, e Embedding) (ok bool) {
+	if r.Vectors > 0 && len(r.event.Embeddings) >= r.Vectors {
+		return r.run.fail(n, "more than the "+strconv.Itoa(r.Vectors)+" vectors that are expected")
+	}
 	if r.event.Embeddings, ok = extended(&r.run.meter, r.event.Embeddings); !ok {
 		return r.run.lacking()
 	}

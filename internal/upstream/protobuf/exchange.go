@@ -124,6 +124,7 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	}
 	if x.embedding {
 		x.inputs = inputs(req.Body)
+		x.reader.Vectors = x.inputs
 	}
 	var err error
 	if in.Prompt, err = s.prompts.of(req.Op, req.Body, x.reserve); err != nil {
