@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"sluice/internal/config"
+	"sluice/internal/testkit"
 	"sluice/internal/testkit/rpc"
 )
 
@@ -139,29 +140,44 @@ func TestMappedStages(t *testing.T) {
 	if n := len(o.asked("Consult")); n != 1 {
 		t.Errorf("%d calls", n)
 	}
+	// The first goes at once, and the others gather as long as it is under way.
+	answered := make(chan struct{})
+	release := sync.OnceFunc(func() { close(answered) })
+	defer release()
+	o.mu.Lock()
+	o.serve = func(r *rpc.Call) error {
+		<-answered
+		n := strings.Count(r.Request, "text-")
+		return r.Reply(`{"places":[` + strings.TrimSuffix(strings.Repeat(`{"at":[1,0.5]},`, n), ",") + `]}`)
+	}
+	o.mu.Unlock()
 	var all sync.WaitGroup
 	vectors := make([]string, 4)
-	for i := range vectors {
+	ask := func(i int) {
 		all.Go(func() {
 			_, vectors[i], _ = posted(t, url, "/v1/embeddings", fmt.Sprintf(`{"model":"pythia","input":"text-%d"}`, i))
 		})
 	}
+	ask(0)
+	testkit.Until(t, "the first call", func() bool { return len(o.asked("Locate")) == 1 })
+	for i := range vectors[1:] {
+		ask(i + 1)
+	}
+	figure(t, url, `batch_waiting{priority="normal"} 3`)
+	release()
 	all.Wait()
-	calls := o.asked("Locate")
 	for i, v := range vectors {
-		if !strings.Contains(v, `"index":0,"embedding":[`) {
+		if !strings.Contains(v, `"index":0,"embedding":[1,0.5]`) {
 			t.Errorf("%d: %s", i, v)
 		}
 	}
-	if len(calls) > 3 { // the first of them need not wait for the others
-		t.Errorf("%d calls for four texts", len(calls))
+	if n := len(o.asked("Locate")); n != 2 {
+		t.Errorf("%d calls for four texts", n)
 	}
-	if _, _, header := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":["text-1","text-3"]}`); header.Get("X-Cache") != "HIT" {
-		t.Error(header)
-	}
-	if n := len(o.asked("Locate")); n != len(calls) {
-		t.Errorf("%d calls more", n-len(calls))
-	}
+	testkit.Until(t, "vectors from the cache", func() bool { // they are kept after they are sent
+		_, _, header := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":["text-1","text-3"]}`)
+		return header.Get("X-Cache") == "HIT"
+	})
 }
 
 // TestMappedReflection: the service tells its schema itself, and a stream both ways is
