@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -117,6 +118,12 @@ func tooLarge(most int) error {
 // Decompress gives what a message is that was compressed by coding (Grpc-Encoding), at
 // most so many bytes. Its error is a *Status.
 func Decompress(message []byte, coding string, most int) ([]byte, error) {
+	return DecompressInto(nil, message, coding, most, func(b []byte) ([]byte, error) { return slices.Grow(b, max(len(b), bytes.MinRead)), nil })
+}
+
+// DecompressInto is Decompress that appends to dst. Where that is full grow is called, which
+// gives it with more room, or an error that ends the work.
+func DecompressInto(dst, message []byte, coding string, most int, grow func(b []byte) ([]byte, error)) ([]byte, error) {
 	if coding != codingGzip {
 		return nil, &Status{Code: Internal, Message: fmt.Sprintf("a message is compressed by %.100q", coding)}
 	}
@@ -127,12 +134,21 @@ func Decompress(message []byte, coding string, most int) ([]byte, error) {
 	if err != nil {
 		return nil, bad(err)
 	}
-	out, err := io.ReadAll(io.LimitReader(z, int64(most)+1))
-	if err != nil {
-		return nil, bad(err)
+	for {
+		if len(dst) == cap(dst) {
+			if dst, err = grow(dst); err != nil {
+				return nil, err
+			}
+		}
+		n, err := z.Read(dst[len(dst):cap(dst)])
+		if dst = dst[:len(dst)+n]; len(dst) > most {
+			return nil, tooLarge(most)
+		}
+		if err == io.EOF { //nolint:errorlint // gzip returns it so
+			return dst, nil
+		}
+		if err != nil {
+			return nil, bad(err)
+		}
 	}
-	if len(out) > most {
-		return nil, tooLarge(most)
-	}
-	return out, nil
 }

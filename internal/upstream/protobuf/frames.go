@@ -36,10 +36,12 @@ type frames struct {
 	rest []byte         // came, and was not looked at
 	held *memory.Buffer // the beginning of a message, whose end is in no piece yet; nil for none
 	over bool           // held was given away as a message
+
+	plain *memory.Buffer // the message, decompressed; nil for none
 }
 
 func (f *frames) next(read func() ([]byte, error)) ([]byte, error) {
-	if f.over {
+	if f.over || f.plain != nil {
 		f.drop()
 	}
 	for {
@@ -134,11 +136,23 @@ func larger(n uint64, most int) error {
 func (f *frames) open(frame []byte, head int) (message []byte, ok bool, err error) {
 	message = frame[head:]
 	if !f.varint && frame[0] == 1 {
-		if message, err = grpc.Decompress(message, f.coding, f.most); err != nil {
+		if f.plain, err = f.buffers.Get(len(message)); err != nil {
+			f.plain = nil
 			return nil, false, err
 		}
+		if message, err = grpc.DecompressInto(f.plain.B, message, f.coding, f.most, f.widen); err != nil {
+			return nil, false, err
+		}
+		f.plain.B = message
 	}
 	return message, true, nil
+}
+
+// widen sees to room for more of a message that is decompressed.
+func (f *frames) widen(message []byte) (_ []byte, err error) {
+	f.plain.B = message
+	f.plain, err = f.buffers.Grow(f.plain, 2*cap(message))
+	return f.plain.B, err
 }
 
 // keep moves n bytes of rest to what is held, which grows with what comes and not with
@@ -164,6 +178,10 @@ func (f *frames) keep(n int) error {
 }
 
 func (f *frames) retain(message []byte) (*memory.Buffer, []byte, error) {
+	if b := f.plain; b != nil {
+		f.plain = nil
+		return b, message, nil
+	}
 	if f.over {
 		b := f.held
 		f.held, f.over = nil, false
@@ -184,5 +202,6 @@ func copied(buffers *memory.Buffers, message []byte) (*memory.Buffer, []byte, er
 
 func (f *frames) drop() {
 	f.buffers.Put(f.held)
-	f.held, f.over = nil, false
+	f.buffers.Put(f.plain)
+	f.held, f.over, f.plain = nil, false, nil
 }

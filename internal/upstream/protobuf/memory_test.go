@@ -2,9 +2,11 @@ package protobuf
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
+	"sluice/internal/grpc"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/upstream"
@@ -65,6 +67,49 @@ func TestMemory(t *testing.T) {
 		x.end()
 		if n := account.Held(); n != 0 {
 			t.Errorf("%s: %d bytes are still reserved", one.name, n)
+		}
+	}
+}
+
+// TestMemoryOfCompressed: so is what a message was before it was compressed.
+func TestMemoryOfCompressed(t *testing.T) {
+	packed, err := grpc.Compress(bytes.Repeat([]byte("x"), 3<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := append(appendFrameHead(nil, len(packed), true), packed...)
+	for _, c := range []struct {
+		budget int64
+		most   int
+		want   string
+	}{
+		{1 << 20, 4 << 20, "gateway_overloaded"},
+		{16 << 20, 4 << 20, ""},
+		{16 << 20, 2 << 20, "a message is larger than max"},
+	} {
+		b := new(memory.Budget)
+		b.Resize(c.budget)
+		account := b.Account("buffers")
+		f := &frames{most: c.most, coding: codingGzip, buffers: &memory.Buffers{Account: account}}
+		pieces := [][]byte{frame, frame}
+		message, err := f.next(func() ([]byte, error) {
+			p := pieces[0]
+			pieces = pieces[1:]
+			return p, nil
+		})
+		e, _ := errors.AsType[*llm.Error](err)
+		if c.want == "" && (err != nil || len(message) != 3<<20) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) && (e == nil || e.Code != c.want)) {
+			t.Errorf("%d bytes, %v, want %s", len(message), err, c.want)
+		}
+		if c.want == "" {
+			kept, message, err := f.retain(message)
+			if _, again := f.next(func() ([]byte, error) { return frame, nil }); err != nil || again != nil || len(message) != 3<<20 || bytes.Count(message, []byte("x")) != 3<<20 {
+				t.Errorf("%d bytes, %v, %v", len(message), err, again)
+			}
+			f.buffers.Put(kept)
+		}
+		if f.drop(); account.Held() != 0 {
+			t.Errorf("%d bytes are still reserved", account.Held())
 		}
 	}
 }
