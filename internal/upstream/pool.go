@@ -94,7 +94,8 @@ func (p *pool) acquire(ctx context.Context, call *Call) (c *conn, reused bool, e
 			}
 			p.mu.Unlock()
 			closeAll(dead)
-			if c.h1 != nil && idleFor > peekAfter && c.h1.Stale() {
+			// A body that is read as it is sent goes once: it is worth a look at any time.
+			if c.h1 != nil && (idleFor > peekAfter || call.BodyReader != nil) && c.h1.Stale() {
 				p.discard(c)
 				continue
 			}
