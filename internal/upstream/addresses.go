@@ -17,6 +17,10 @@ const (
 	// avoidFor is how long an address that could not be reached gets no connection that
 	// nobody waits for.
 	avoidFor = 5 * time.Second
+	// againWithin is how long a connection waits for the answer where there is an older
+	// one, which does if none comes: a name server that is away keeps nobody from a
+	// service that is there.
+	againWithin = time.Second
 )
 
 // addresses are those that an upstream's name stands for, over which its connections are
@@ -28,7 +32,7 @@ type addresses struct {
 	mu     sync.Mutex
 	list   []netip.AddrPort
 	asked  time.Time
-	asking bool // in the background
+	asking bool // by again
 	of     map[netip.AddrPort]*address
 }
 
@@ -84,18 +88,24 @@ func (a *addresses) lookUp(ctx context.Context) error {
 
 // inOrder gives all, those with the fewest connections first.
 func (a *addresses) inOrder(ctx context.Context) ([]netip.AddrPort, error) {
+	now := time.Now()
 	a.mu.Lock()
-	old := time.Since(a.asked) > addressesFor
 	known := len(a.list) > 0
+	old := known && a.old(now)
 	a.mu.Unlock()
-	if old {
-		if err := a.lookUp(ctx); err != nil && !known {
+	if !known {
+		if err := a.lookUp(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if old {
+		ctx, cancel := context.WithTimeout(ctx, againWithin)
+		a.again(ctx)
+		cancel()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now, list := time.Now(), slices.Clone(a.list)
+	list := slices.Clone(a.list)
 	slices.SortStableFunc(list, func(x, y netip.AddrPort) int {
 		p, q := a.at(x), a.at(y)
 		if late := now.Before(p.avoid); late != now.Before(q.avoid) {
@@ -107,6 +117,16 @@ func (a *addresses) inOrder(ctx context.Context) ([]netip.AddrPort, error) {
 		return p.open - q.open
 	})
 	return list, nil
+}
+
+// old reports whether the name should be asked for again, which one caller does then, by
+// again. a.mu is held.
+func (a *addresses) old(now time.Time) bool {
+	if a.asking || now.Sub(a.asked) <= addressesFor {
+		return false
+	}
+	a.asking = true
+	return true
 }
 
 // at gives what is known of an address. a.mu is held.
@@ -177,9 +197,7 @@ func (a *addresses) left(at netip.AddrPort) {
 func (a *addresses) lacking(now time.Time) (at netip.AddrPort, old bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.asking && now.Sub(a.asked) > addressesFor {
-		a.asking, old = true, true
-	}
+	old = a.old(now)
 	if len(a.list) > 1 {
 		for _, one := range a.list {
 			if is := a.at(one); is.open == 0 && now.After(is.avoid) {
@@ -192,7 +210,7 @@ func (a *addresses) lacking(now time.Time) (at netip.AddrPort, old bool) {
 	return at, old
 }
 
-// again asks for the addresses once more, in the background.
+// again asks for the addresses once more, after old said so.
 func (a *addresses) again(ctx context.Context) {
 	err := a.lookUp(ctx)
 	a.mu.Lock()

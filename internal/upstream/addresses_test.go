@@ -22,7 +22,9 @@ import (
 // nameServer answers every question for addresses of the fourth family with what names
 // has, and has none of the sixth.
 type nameServer struct {
-	mu    sync.Mutex
+	questions atomic.Int64
+
+	mu    sync.Mutex // while it is held there are no answers
 	names []netip.Addr
 }
 
@@ -76,7 +78,9 @@ func (s *nameServer) resolver(t *testing.T) *net.Resolver {
 			if err != nil {
 				return
 			}
-			pc.WriteTo(s.answer(b[:n]), from)
+			s.questions.Add(1)
+			question := slices.Clone(b[:n])
+			go func() { pc.WriteTo(s.answer(question), from) }()
 		}
 	}()
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -227,6 +231,31 @@ func TestAddressesOfAName(t *testing.T) {
 	ask(t, c, 10)
 	if after := calls(list); after[2] != before[2] {
 		t.Error("a call went to an address that the name does not stand for any more")
+	}
+}
+
+// Where the name server is away what it said last holds.
+func TestNameServerIsAway(t *testing.T) {
+	list, port := members(t, 2)
+	s := new(nameServer)
+	s.say("127.0.0.1", "127.0.0.2")
+	c := spreading(t, s, port, func(cfg *Config) { cfg.MaxKeepaliveConnections = 0 })
+	ask(t, c, 2)
+	s.mu.Lock()
+	before := s.questions.Load()
+	c.dialer.addresses.mu.Lock()
+	c.dialer.addresses.asked = time.Time{}
+	c.dialer.addresses.mu.Unlock()
+	ask(t, c, 4)
+	if n := s.questions.Load() - before; n < 1 || n > 4 { // for both families, and once more after 5 s
+		t.Errorf("%d questions: each connection waits for the name server", n)
+	}
+	s.mu.Unlock()
+	if err := c.dialer.addresses.lookUp(t.Context()); err != nil { // with the question that is still under way
+		t.Error(err)
+	}
+	if n := calls(list); n[0]+n[1] != 6 {
+		t.Errorf("%v", n)
 	}
 }
 
