@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/net/http2"
 
@@ -178,4 +179,17 @@ func hasText(err error, texts ...string) bool {
 		}
 	}
 	return false
+}
+
+// Clip shortens a text that an upstream said to what a message may hold, in bytes, at the
+// end of a character.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	s = s[:most]
+	for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s[:max(len(s)-1, 0)] + "…"
 }

@@ -87,7 +87,7 @@ func message(body []byte, contentType string, sound bool) string {
 			{"errors", "0", "message"}, {"0", "error", "message"}, {"error_description"}, {"title"},
 		} {
 			if s, ok := text(body, true, path...); ok && s != "" {
-				return clip(s)
+				return upstream.Clip(s, maxErrorText)
 			}
 		}
 		return ""
@@ -95,7 +95,7 @@ func message(body []byte, contentType string, sound bool) string {
 	if !mediaType(contentType, "text/plain") || !utf8.Valid(body) {
 		return ""
 	}
-	return clip(strings.TrimSpace(string(body)))
+	return upstream.Clip(strings.TrimSpace(string(body)), maxErrorText)
 }
 
 // text gives the string at a path of a sound JSON body.
@@ -109,18 +109,6 @@ func text(body []byte, sound bool, path ...string) (string, bool) {
 	}
 	s, err := jsonscan.String(body[v.Start:v.End])
 	return s, err == nil
-}
-
-// clip shortens s to what a message may hold, at the end of a character.
-func clip(s string) string {
-	if len(s) <= maxErrorText {
-		return s
-	}
-	s = s[:maxErrorText]
-	for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s[:max(len(s)-1, 0)] + "…"
 }
 
 // advice reads an X-Should-Retry.

@@ -7,6 +7,7 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/upstream"
 	"sluice/internal/upstream/credentials"
 )
 
@@ -26,7 +27,7 @@ func told(data []byte, name string, hidden *credentials.Secrets) *llm.Error {
 	}
 	for _, at := range toldPlaces {
 		if s, ok := text(data, sound, path(at, "message")...); ok && e.Message == "" {
-			e.Message = clip(s)
+			e.Message = upstream.Clip(s, maxErrorText)
 		}
 		if s, ok := text(data, sound, path(at, "code")...); ok && s != "" {
 			e.Code = s

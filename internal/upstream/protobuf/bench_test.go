@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sluice/internal/llm"
+	"sluice/internal/memory"
 	"sluice/internal/upstream"
 )
 
@@ -25,8 +26,8 @@ type none struct{ events int }
 func (*none) Start(*llm.Head) error      { return nil }
 func (n *none) Send(e []llm.Event) error { n.events += len(e); return nil }
 
-// streaming is an exchange in the middle of a stream, and a message of it.
-func streaming(t testing.TB) (x *exchange, message []byte) {
+// grok is the handler of an upstream that nobody asks, and what it knows of its service.
+func grok(t testing.TB, buffers *memory.Buffers) (*Handler, *service) {
 	t.Helper()
 	cfg := GRPC{Config: defaults(), Compression: "identity"}
 	cfg.BaseURL, cfg.Mapping, cfg.Schema = "http://127.0.0.1:1", "../../protobuf/mapping/testdata/xai.yaml", Locations{"../../protobuf/mapping/testdata/xai.proto"}
@@ -34,7 +35,7 @@ func streaming(t testing.TB) (x *exchange, message []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := upstream.New(upstream.Default(), upstream.Options{Name: "up", BaseURL: base})
+	c, err := upstream.New(upstream.Default(), upstream.Options{Name: "up", BaseURL: base, Buffers: buffers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,12 +50,19 @@ func streaming(t testing.TB) (x *exchange, message []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return h, s
+}
+
+// streaming is an exchange in the middle of a stream, and a message of it.
+func streaming(t testing.TB) (x *exchange, message []byte) {
+	t.Helper()
+	h, s := grok(t, nil)
 	x = new(exchange)
 	x.begin(h, s.stream, &llm.Request{Op: llm.Chat, Stream: true, ID: "req_1", Model: "grok"})
 	if err := x.fit(1); err != nil {
 		t.Fatal(err)
 	}
-	message, err = s.stream.AppendReply(nil, []byte(`{"outputs":[{"delta":{"content":" word"}}],"usage":{"promptTokens":4,"completionTokens":9}}`))
+	message, err := s.stream.AppendReply(nil, []byte(`{"outputs":[{"delta":{"content":" word"}}],"usage":{"promptTokens":4,"completionTokens":9}}`))
 	if err != nil {
 		t.Fatal(err)
 	}

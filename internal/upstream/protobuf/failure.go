@@ -9,6 +9,7 @@ import (
 
 	"sluice/internal/grpc"
 	"sluice/internal/llm"
+	"sluice/internal/upstream"
 )
 
 // answer is what a code of gRPC stands for over HTTP.
@@ -51,15 +52,14 @@ func (r *rpcs) failure(err error, begun bool) error {
 	if int(s.Code) < len(answers) {
 		a = answers[s.Code]
 	}
+	said := *s
+	said.Message = r.secrets.RedactField(s.Message) // services tell which key they did not like; before a part of one is cut off
 	e := &llm.Error{
-		Fault: llm.Answered, Status: a.status, Type: llm.TypeOf(a.status), Code: codeOf(s.Code), Message: clip(s.Message),
-		Upstream: r.name, Unprocessed: a.unread && !begun, Final: !a.unread || begun, Err: s,
+		Fault: llm.Answered, Status: a.status, Type: llm.TypeOf(a.status), Code: codeOf(s.Code), Message: upstream.Clip(said.Message, maxErrorText),
+		Upstream: r.name, Unprocessed: a.unread && !begun, Final: !a.unread || begun, Err: &said,
 	}
 	if begun {
 		e.Fault = llm.Told
-	}
-	if r.secrets != nil {
-		e.Message = r.secrets.RedactField(e.Message) // services tell which key they did not like
 	}
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("Upstream `%s` ended the call with %s and no explanation.", r.name, s.Code)
@@ -133,11 +133,3 @@ func statusOf(code string) int {
 
 // maxErrorText bounds what is told of an error's own text, in bytes.
 const maxErrorText = 4 << 10
-
-// clip bounds a text.
-func clip(s string) string {
-	if len(s) <= maxErrorText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxErrorText], "") + "…"
-}

@@ -12,6 +12,7 @@ import (
 	"sluice/internal/grpc"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/upstream/credentials"
 )
 
 // answering is a server of HTTP/2 that answers as h does, whether that is gRPC or not.
@@ -105,7 +106,7 @@ func FuzzFrames(f *testing.F) {
 // split gives all messages, of what comes in pieces of these sizes, and how it ended.
 func split(t *testing.T, data, cuts []byte) (messages [][]byte, err error) {
 	g := memory.New(memory.Options{})
-	fr := frames{most: 1 << 10, coding: "gzip", buffers: &g.Buffers}
+	fr := frames{most: 1 << 10, coding: "gzip", kept: kept{buffers: &g.Buffers}}
 	piece := make([]byte, 0, len(data))
 	read := func() ([]byte, error) {
 		clear(piece[:cap(piece)]) // what was read before is not valid any more
@@ -136,5 +137,19 @@ func split(t *testing.T, data, cuts []byte) (messages [][]byte, err error) {
 			t.Errorf("%d bytes", len(message))
 		}
 		messages = append(messages, bytes.Clone(message))
+	}
+}
+
+// A key that a service tells of reaches neither the client nor the log, also where the text
+// is longer than what is told of it and ends amid the key.
+func TestKeysInStatuses(t *testing.T) {
+	const key = "the-secret-key"
+	r := &rpcs{name: "up", secrets: credentials.Of(llm.NewSecret(key), nil, nil)}
+	for _, before := range []int{0, maxErrorText - len(key) - 1, maxErrorText - len(key)/2, maxErrorText} {
+		text := strings.Repeat("x", before) + key + " is wrong"
+		e := llm.AsError(r.failure(&grpc.Status{Code: grpc.Unauthenticated, Message: text}, false))
+		if strings.Contains(e.Message, key[:4]) || strings.Contains(e.Error(), key) || len(e.Message) > maxErrorText+3 {
+			t.Errorf("after %d: %q", before, e.Message[max(len(e.Message)-60, 0):])
+		}
 	}
 }

@@ -28,14 +28,13 @@ func appendFrameHead(dst []byte, n int, compressed bool) []byte {
 // before it: as gRPC has it, or as a varint. A message that came in one piece is not
 // copied.
 type frames struct {
-	most    int    // bytes of a message
-	varint  bool   // that is before each of them, and nothing else
-	coding  string // of those that are compressed: Grpc-Encoding
-	buffers *memory.Buffers
+	most   int    // bytes of a message
+	varint bool   // that is before each of them, and nothing else
+	coding string // of those that are compressed: Grpc-Encoding
+	kept          // the beginning of a message, whose end is in no piece yet
 
-	rest []byte         // came, and was not looked at
-	held *memory.Buffer // the beginning of a message, whose end is in no piece yet; nil for none
-	over bool           // held was given away as a message
+	rest []byte // came, and was not looked at
+	over bool   // what is held was given away as a message
 
 	plain *memory.Buffer // the message, decompressed; nil for none
 }
@@ -155,24 +154,11 @@ func (f *frames) widen(message []byte) (_ []byte, err error) {
 	return f.plain.B, err
 }
 
-// keep moves n bytes of rest to what is held, which grows with what comes and not with
-// what is announced.
+// keep moves n bytes of rest to what is held.
 func (f *frames) keep(n int) error {
-	if f.held == nil {
-		b, err := f.buffers.Get(n)
-		if err != nil {
-			return err
-		}
-		f.held = b
+	if err := f.add(f.rest[:n]); err != nil {
+		return err
 	}
-	if all := len(f.held.B) + n; all > cap(f.held.B) {
-		b, err := f.buffers.Grow(f.held, max(all, 2*len(f.held.B)))
-		if err != nil {
-			return err
-		}
-		f.held = b
-	}
-	f.held.B = append(f.held.B, f.rest[:n]...)
 	f.rest = f.rest[n:]
 	return nil
 }
@@ -183,9 +169,8 @@ func (f *frames) retain(message []byte) (*memory.Buffer, []byte, error) {
 		return b, message, nil
 	}
 	if f.over {
-		b := f.held
-		f.held, f.over = nil, false
-		return b, message, nil
+		f.over = false
+		return f.kept.retain(message)
 	}
 	return copied(f.buffers, message)
 }
@@ -201,7 +186,41 @@ func copied(buffers *memory.Buffers, message []byte) (*memory.Buffer, []byte, er
 }
 
 func (f *frames) drop() {
-	f.buffers.Put(f.held)
+	f.kept.drop()
 	f.buffers.Put(f.plain)
-	f.held, f.over, f.plain = nil, false, nil
+	f.over, f.plain = false, nil
+}
+
+// kept is what a cutter holds of a message, or the message, in a buffer.
+type kept struct {
+	buffers *memory.Buffers
+	held    *memory.Buffer // nil for nothing
+}
+
+// add holds some more. The buffer grows with what comes and not with what is announced.
+func (k *kept) add(piece []byte) (err error) {
+	if k.held == nil {
+		if k.held, err = k.buffers.Get(len(piece)); err != nil {
+			k.held = nil
+			return err
+		}
+	}
+	if all := len(k.held.B) + len(piece); all > cap(k.held.B) {
+		if k.held, err = k.buffers.Grow(k.held, max(all, 2*len(k.held.B))); err != nil {
+			return err
+		}
+	}
+	k.held.B = append(k.held.B, piece...)
+	return nil
+}
+
+func (k *kept) retain(message []byte) (*memory.Buffer, []byte, error) {
+	b := k.held
+	k.held = nil
+	return b, message, nil
+}
+
+func (k *kept) drop() {
+	k.buffers.Put(k.held)
+	k.held = nil
 }

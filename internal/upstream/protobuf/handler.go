@@ -191,7 +191,7 @@ func (h *Handler) told(f *mapping.Failure) error {
 	message, code := text(f.Message), text(f.Code)
 	status := statusOf(code)
 	e := &llm.Error{
-		Fault: llm.Told, Status: status, Type: llm.TypeOf(status), Code: code, Message: clip(message), Upstream: h.name, Advice: llm.DoNotRetry,
+		Fault: llm.Told, Status: status, Type: llm.TypeOf(status), Code: code, Message: upstream.Clip(message, maxErrorText), Upstream: h.name, Advice: llm.DoNotRetry,
 	}
 	if e.Code == "" {
 		e.Code = llm.CodeUpstream

@@ -9,36 +9,15 @@ import (
 	"sluice/internal/grpc"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
-	"sluice/internal/upstream"
 )
 
 // TestMemory: what becomes of a request, and of a reply, is reserved before it is there.
 // It is refused as memory is elsewhere, and all is given back.
 func TestMemory(t *testing.T) {
-	cfg := GRPC{Config: defaults(), Compression: "identity"}
-	cfg.BaseURL, cfg.Mapping, cfg.Schema = "http://127.0.0.1:1", "../../protobuf/mapping/testdata/xai.yaml", Locations{"../../protobuf/mapping/testdata/xai.proto"}
-	base, err := cfg.Base()
-	if err != nil {
-		t.Fatal(err)
-	}
 	b := new(memory.Budget)
 	b.Resize(1 << 20)
 	account := b.Account("buffers")
-	c, err := upstream.New(upstream.Default(), upstream.Options{Name: "up", BaseURL: base, Buffers: &memory.Buffers{Account: account}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	made, err := cfg.Handler(upstream.Setup{Name: "up", Client: c})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := made.(*Handler)
-	t.Cleanup(h.Close)
-	s, err := h.source.service(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, s := grok(t, &memory.Buffers{Account: account})
 	chat := func(content string) *llm.Request {
 		return &llm.Request{Op: llm.Chat, Stream: true, ID: "req_1", Model: "grok", Body: []byte(`{"messages":[{"role":"user","content":"` + content + `"}]}`)}
 	}
@@ -90,7 +69,7 @@ func TestMemoryOfCompressed(t *testing.T) {
 		b := new(memory.Budget)
 		b.Resize(c.budget)
 		account := b.Account("buffers")
-		f := &frames{most: c.most, coding: codingGzip, buffers: &memory.Buffers{Account: account}}
+		f := &frames{most: c.most, coding: codingGzip, kept: kept{buffers: &memory.Buffers{Account: account}}}
 		pieces := [][]byte{frame, frame}
 		message, err := f.next(func() ([]byte, error) {
 			p := pieces[0]

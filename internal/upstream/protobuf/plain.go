@@ -1,6 +1,7 @@
 package protobuf
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -65,9 +66,9 @@ func (r *rpcs) beginPlain(ctx context.Context, path string, message []byte, meta
 	c := &rpc{of: r, reply: reply}
 	switch buffers := r.client.Buffers(); form {
 	case formBinary:
-		c.cutter = &lone{most: r.most, buffers: buffers}
+		c.cutter = &lone{most: r.most, kept: kept{buffers: buffers}}
 	case formDelimited:
-		c.cutter = &frames{varint: true, most: r.most, buffers: buffers}
+		c.cutter = &frames{varint: true, most: r.most, kept: kept{buffers: buffers}}
 	default:
 		c.cutter = newEvents(form == formHex, r.most, buffers)
 	}
@@ -113,7 +114,7 @@ func (c *rpc) answered(kind string) error {
 	} else {
 		e.Message = spoken(body, kind)
 	}
-	e.Message = clip(c.of.secrets.RedactField(e.Message))
+	e.Message = upstream.Clip(c.of.secrets.RedactField(e.Message), maxErrorText)
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("Upstream `%s` answered with status %d and no explanation.", c.of.name, r.Status)
 	}
@@ -161,8 +162,8 @@ func (r *rpcs) toldBy(f *failureEvent) error {
 			}
 		}
 	}
-	e.Type, e.Code = llm.TypeOf(e.Status), cmp.Or(clip(r.secrets.RedactField(code)), llm.CodeUpstream)
-	if e.Message = clip(r.secrets.RedactField(e.Message)); e.Message == "" {
+	e.Type, e.Code = llm.TypeOf(e.Status), cmp.Or(upstream.Clip(r.secrets.RedactField(code), maxErrorText), llm.CodeUpstream)
+	if e.Message = upstream.Clip(r.secrets.RedactField(e.Message), maxErrorText); e.Message == "" {
 		e.Message = "Upstream `" + r.name + "` answered with an error and no explanation."
 	}
 	return e
@@ -170,12 +171,7 @@ func (r *rpcs) toldBy(f *failureEvent) error {
 
 // status reads a google.rpc.Status.
 func (f *failureEvent) status() (*grpc.Status, bool) {
-	b, err := base64.StdEncoding.DecodeString(string(f.data))
-	if f.hex {
-		b, err = hex.DecodeString(string(f.data))
-	} else if len(f.data)%4 != 0 {
-		b, err = base64.RawStdEncoding.DecodeString(string(f.data))
-	}
+	b, err := unpack(nil, f.data, f.hex)
 	if err != nil {
 		return nil, false
 	}
@@ -232,18 +228,16 @@ func (c *rpc) plainEnd() error {
 
 // lone is a cutter of what is one message.
 type lone struct {
-	most    int
-	buffers *memory.Buffers
-
-	held *memory.Buffer
+	most int
 	over bool
+	kept // the message, as far as it has come
 }
 
-func (l *lone) next(read func() ([]byte, error)) (_ []byte, err error) {
+func (l *lone) next(read func() ([]byte, error)) ([]byte, error) {
 	if l.over {
 		return nil, io.EOF
 	}
-	if l.held, err = l.buffers.Get(0); err != nil {
+	if err := l.add(nil); err != nil { // it may be empty
 		return nil, err
 	}
 	for {
@@ -257,45 +251,31 @@ func (l *lone) next(read func() ([]byte, error)) (_ []byte, err error) {
 		}
 		if all := len(l.held.B) + len(piece); all > l.most {
 			return nil, larger(uint64(all), l.most)
-		} else if all > cap(l.held.B) {
-			if l.held, err = l.buffers.Grow(l.held, max(all, 2*len(l.held.B))); err != nil {
-				return nil, err
-			}
 		}
-		l.held.B = append(l.held.B, piece...)
+		if err := l.add(piece); err != nil {
+			return nil, err
+		}
 	}
 }
 
 func (l *lone) ready() bool { return false }
 
-func (l *lone) retain(message []byte) (*memory.Buffer, []byte, error) {
-	b := l.held
-	l.held = nil
-	return b, message, nil
-}
-
-func (l *lone) drop() {
-	l.buffers.Put(l.held)
-	l.held = nil
-}
-
 // events is a cutter of messages that are the data of server-sent events.
 type events struct {
 	hex      bool
 	most     int
-	buffers  *memory.Buffers
+	kept     // the message
 	splitter sse.Splitter
 	reserved int64 // of large events that have not come as a whole
 
 	list []llm.Event // that came; those from at on are to be looked at
 	at   int
-	data []byte         // of an event of several lines
-	held *memory.Buffer // the message
-	done bool           // an event said that it is the last one
+	data []byte // of an event of several lines
+	done bool   // an event said that it is the last one
 }
 
 func newEvents(isHex bool, most int, buffers *memory.Buffers) *events {
-	e := &events{hex: isHex, most: most, buffers: buffers}
+	e := &events{hex: isHex, most: most, kept: kept{buffers: buffers}}
 	e.splitter.MaxEvent = 2*most + 4<<10
 	e.splitter.Grow = e.grow
 	return e
@@ -364,18 +344,22 @@ func (e *events) decode(data []byte) (_ []byte, err error) {
 			return nil, err
 		}
 	}
-	e.held.B = e.held.B[:0]
-	if e.hex {
-		e.held.B, err = hex.AppendDecode(e.held.B, data)
-	} else if strings.HasSuffix(string(data[max(len(data)-1, 0):]), "=") || len(data)%4 == 0 {
-		e.held.B, err = base64.StdEncoding.AppendDecode(e.held.B, data)
-	} else {
-		e.held.B, err = base64.RawStdEncoding.AppendDecode(e.held.B, data)
-	}
-	if err != nil {
+	if e.held.B, err = unpack(e.held.B[:0], data, e.hex); err != nil {
 		return nil, &grpc.Status{Code: grpc.Internal, Message: "the data of an event: " + err.Error()}
 	}
 	return e.held.B, nil
+}
+
+// unpack appends what data is in hex, or in base64, whose padding may be left out.
+func unpack(dst, data []byte, isHex bool) ([]byte, error) {
+	switch {
+	case isHex:
+		return hex.AppendDecode(dst, data)
+	case len(data)%4 == 0 || bytes.HasSuffix(data, []byte("=")):
+		return base64.StdEncoding.AppendDecode(dst, data)
+	default:
+		return base64.RawStdEncoding.AppendDecode(dst, data)
+	}
 }
 
 func (e *events) ready() bool {
@@ -387,15 +371,8 @@ func (e *events) ready() bool {
 	return false
 }
 
-func (e *events) retain(message []byte) (*memory.Buffer, []byte, error) {
-	b := e.held
-	e.held = nil
-	return b, message, nil
-}
-
 func (e *events) drop() {
-	e.buffers.Put(e.held)
-	e.held = nil
+	e.kept.drop()
 	e.buffers.Events.Give(e.reserved)
 	e.reserved = 0
 }

@@ -174,9 +174,9 @@ func FuzzPlain(f *testing.F) {
 		made := func() cutter {
 			switch forms[int(form)%len(forms)] {
 			case formBinary:
-				return &lone{most: 1 << 10, buffers: &g.Buffers}
+				return &lone{most: 1 << 10, kept: kept{buffers: &g.Buffers}}
 			case formDelimited:
-				return &frames{varint: true, most: 1 << 10, buffers: &g.Buffers}
+				return &frames{varint: true, most: 1 << 10, kept: kept{buffers: &g.Buffers}}
 			}
 			return newEvents(forms[int(form)%len(forms)] == formHex, 1<<10, &g.Buffers)
 		}

@@ -26,7 +26,7 @@ type rpcs struct {
 	gzip   bool        // messages are sent compressed
 	http   *plain      // how they are carried without gRPC; nil for gRPC
 
-	secrets *credentials.Secrets // that no client may see; nil for none
+	secrets *credentials.Secrets // that no client may see
 }
 
 // rpc is a call that was begun. It is used by one goroutine at a time.
@@ -85,7 +85,7 @@ func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadat
 	if err != nil {
 		return nil, r.late(err, end)
 	}
-	c := &rpc{of: r, reply: reply, until: end, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), buffers: r.client.Buffers()}}
+	c := &rpc{of: r, reply: reply, until: end, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), kept: kept{buffers: r.client.Buffers()}}}
 	if err := c.refusal(); err != nil {
 		c.close()
 		return nil, err

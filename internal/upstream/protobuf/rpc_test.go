@@ -27,6 +27,7 @@ import (
 	"sluice/internal/memory"
 	"sluice/internal/testkit"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/credentials"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -111,7 +112,7 @@ func connect(t *testing.T) *rpcs {
 
 func callerOf(t testing.TB, addr string) *rpcs {
 	t.Helper()
-	return &rpcs{name: "up", client: clientOf(t, addr, true), most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}}
+	return &rpcs{name: "up", client: clientOf(t, addr, true), most: 4 << 20, header: []llm.Field{{Name: "X-Api-Key", Value: "secret"}}, secrets: credentials.Of(llm.Secret{}, nil, nil)}
 }
 
 func clientOf(t testing.TB, addr string, h2 bool) *upstream.Client {
