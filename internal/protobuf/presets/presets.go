@@ -7,6 +7,7 @@
 package presets
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"slices"
@@ -17,8 +18,8 @@ import (
 	"sluice/internal/protobuf/schema"
 )
 
-// Each preset is NAME.yaml and NAME.proto. They are written for Sluice: of a service
-// they have what the mapping uses and what stands near it.
+// Each preset is NAME.yaml and NAME.proto, or the file that sharing names. They are written
+// for Sluice: of a service they have what the mapping uses and what stands near it.
 //
 //go:embed files/*.yaml files/*.proto
 var files embed.FS
@@ -35,6 +36,9 @@ func Names() []string {
 	slices.Sort(names)
 	return names
 }
+
+// sharing are presets of one service, and the name of its schema.
+var sharing = map[string]string{"open-inference": "inference", "triton-vllm": "inference"} //nolint:gochecknoglobals // a table that nobody writes
 
 // tokensOnly are services that people look for here, whose messages have the ids of
 // tokens and no text.
@@ -67,7 +71,7 @@ func Get(name string) (*Preset, error) {
 	p := &Preset{Name: name}
 	var err error
 	if p.Mapping, err = files.ReadFile("files/" + name + ".yaml"); err == nil {
-		p.Schema, err = files.ReadFile("files/" + name + ".proto")
+		p.Schema, err = files.ReadFile("files/" + cmp.Or(sharing[name], name) + ".proto")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("preset %s: %w", name, err)
