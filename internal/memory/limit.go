@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"iter"
 	"os"
 	"path"
 	"slices"
@@ -105,21 +106,21 @@ func Groups(root string) (list []Group) {
 			v1 = folder
 		}
 	}
-	for ; ; v2 = path.Dir(v2) {
-		at := path.Join(top, v2)
+	for at := range upwards(top, v2) {
 		list = append(list, Group{at + "/memory.current", at + "/memory.max", at + "/memory.high", at + "/memory.stat"})
-		if v2 == "/" {
-			break
-		}
 	}
-	for ; ; v1 = path.Dir(v1) {
-		at := path.Join(top, "memory", v1)
+	for at := range upwards(top+"/memory", v1) {
 		list = append(list, Group{at + "/memory.usage_in_bytes", at + "/memory.limit_in_bytes", "", at + "/memory.stat"})
-		if v1 == "/" {
-			break
-		}
 	}
 	return list
+}
+
+// upwards gives a folder below top and those above it, top the last.
+func upwards(top, folder string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for ; yield(path.Join(top, folder)) && folder != "/"; folder = path.Dir(folder) {
+		}
+	}
 }
 
 // unlimited is what version 1 of control groups says at least where there is no limit.
