@@ -261,22 +261,8 @@ func TestLeavingStopsTheService(t *testing.T) {
 			t.Errorf("%v was asked, and %v stopped", one, other)
 		}
 		testkit.Until(t, "the figure", func() bool {
-			_, text, _ := got(t, url+"/metrics")
+			_, text := get(t, url+"/metrics")
 			return strings.Contains(text, `sluice_upstream_aborts_total{outcome="success",upstream="delphi"} 1`)
 		})
 	}
-}
-
-func got(t *testing.T, url string) (status int, body string, header http.Header) {
-	t.Helper()
-	resp, err := http.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(b), resp.Header
 }
