@@ -132,27 +132,19 @@ func mapped(ctx context.Context, w io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(addr)
-	config := filepath.Join(l.dir, "sluice.yaml")
-	text := fmt.Sprintf("server: {port: %s}\ncache: {enabled: false}\nlog: {access: false}\nupstreams:\n%s", port, strings.Join(entries, ""))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return err
-	}
-	cmd, logged, err := l.start("0", "sluice", l.binaries[0], "serve", "--config", config)
+	set := l.passing()
+	set.cpus, set.upstreams = proxied, strings.Join(entries, "")
+	sluice, err := l.startSluice(ctx, set, addr, l.variants[0])
 	if err != nil {
 		return err
 	}
-	defer stop(cmd)
-	if _, err := waitFor(ctx, "http://"+addr+"/healthz"); err != nil {
-		b, _ := os.ReadFile(logged)
-		return fmt.Errorf("%w\n%s", err, b)
-	}
+	defer stop(sluice.cmd)
 	fmt.Fprintf(w, "CPU of the whole gateway for an event of a stream; %d streams at a time of %d events, %v apart; median of %d rounds\n\n", p.conns, events, apart, p.rounds)
 	var base float64
 	costs := make([][]float64, len(kinds))
-	for range p.rounds {
+	for round := range p.rounds {
 		for i, k := range kinds {
-			c, err := streamed(ctx, cmd.Process.Pid, "http://"+addr, k.name, p.conns, events)
+			c, err := streamed(ctx, sluice.pid(), "http://"+addr, k.name, round, p.conns, events)
 			if err != nil {
 				return fmt.Errorf("%s: %w", k.name, err)
 			}
@@ -169,8 +161,9 @@ func mapped(ctx context.Context, w io.Writer, args []string) error {
 	return nil
 }
 
-// streamed is what an event costs a process, in µs, of so many streams at a time.
-func streamed(ctx context.Context, pid int, url, model string, streams, events int) (float64, error) {
+// streamed is what an event costs a process, in µs, of so many streams at a time, which are
+// others in each round.
+func streamed(ctx context.Context, pid int, url, model string, round, streams, events int) (float64, error) {
 	before, err := cpuTime(pid)
 	if err != nil {
 		return 0, err
@@ -179,12 +172,13 @@ func streamed(ctx context.Context, pid int, url, model string, streams, events i
 	faults := make([]error, streams)
 	for i := range streams {
 		all.Go(func() {
-			body := fmt.Sprintf(`{"model":%q,"stream":true,"messages":[{"role":"user","content":"stream %d of %s"}]}`, model, i, strings.Repeat("many ", 100))
+			body := fmt.Sprintf(`{"model":%q,"stream":true,"messages":[{"role":"user","content":"stream %d of round %d of %s"}]}`, model, i, round, strings.Repeat("many ", 100))
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/chat/completions", strings.NewReader(body))
 			if err != nil {
 				faults[i] = err
 				return
 			}
+			req.Header.Set("Authorization", "Bearer "+apiKey)
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				faults[i] = err
