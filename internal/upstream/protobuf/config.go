@@ -201,12 +201,12 @@ func (c *Config) Validate() error {
 		lower := strings.ToLower(name)
 		fault(strings.HasPrefix(lower, "grpc-") || lower == "content-type", "headers: %s is set by the protocol and cannot be configured", name)
 	}
+	fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, "max_message_bytes: must be from 1KiB to 1GiB, is %d", c.MaxMessageBytes)
 	if c.Preset != "" {
 		_, err := presets.Get(c.Preset)
 		fault(err != nil, "preset: %v", err)
 		fault(c.Mapping != "", "mapping: a preset brings its own; give one of them")
 		fault(len(c.Schema) > 0, "schema: a preset brings its own; give one of them")
-		fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, tooFew, c.MaxMessageBytes)
 		return errors.Join(faults...)
 	}
 	file, _, _ := strings.Cut(c.Mapping, "#")
@@ -216,11 +216,8 @@ func (c *Config) Validate() error {
 		fault(location == "" || strings.Contains(location, "://"), "schema[%d]: %q is no path; a schema is read from files, or with reflection from the upstream itself", i, location)
 		fault(location == reflection && len(c.Schema) > 1, "schema[%d]: reflection stands alone", i)
 	}
-	fault(c.MaxMessageBytes < 1<<10 || c.MaxMessageBytes > 1<<30, tooFew, c.MaxMessageBytes)
 	return errors.Join(faults...)
 }
-
-const tooFew = "max_message_bytes: must be from 1KiB to 1GiB, is %d"
 
 // reflects reports whether the upstream itself tells the schema.
 func (c *Config) reflects() bool { return len(c.Schema) == 1 && c.Schema[0] == reflection }

@@ -116,14 +116,10 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	if in.UpstreamModel == "" {
 		in.UpstreamModel = req.Model
 	}
-	if v, ok := jsonscan.Get(req.Body, "stream_options", "include_usage"); ok {
-		x.writer.IncludeUsage, _ = jsonscan.Bool(req.Body[v.Start:v.End])
-	}
-	if v, ok := jsonscan.Get(req.Body, "encoding_format"); ok {
-		x.base64 = string(req.Body[v.Start:v.End]) == `"base64"`
-	}
+	// Each is a look through the body, which may be long.
+	x.writer.IncludeUsage = x.streamed && wantsUsage(req.Body)
 	if x.embedding {
-		x.inputs = inputs(req.Body)
+		x.base64, x.inputs = wantsBase64(req.Body), inputs(req.Body)
 		x.reader.Vectors = x.inputs
 	}
 	var err error
@@ -157,6 +153,22 @@ func inputs(body []byte) (n int) {
 		return raw[v.Start] < '0' || raw[v.Start] > '9'
 	})
 	return n
+}
+
+// wantsUsage reports whether a stream is to end with what was used.
+func wantsUsage(body []byte) bool {
+	v, ok := jsonscan.Get(body, "stream_options", "include_usage")
+	if !ok {
+		return false
+	}
+	is, _ := jsonscan.Bool(body[v.Start:v.End])
+	return is
+}
+
+// wantsBase64 reports whether vectors are to be so.
+func wantsBase64(body []byte) bool {
+	v, ok := jsonscan.Get(body, "encoding_format")
+	return ok && string(body[v.Start:v.End]) == `"base64"`
 }
 
 // working reports whether a call that failed with err may still have the service work.

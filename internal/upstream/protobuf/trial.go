@@ -82,10 +82,8 @@ func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body [
 func (t *Trial) Reply(messages []byte) ([]byte, error) {
 	r := t.method.NewReader()
 	w := mapping.Writer{ID: "trial", Model: t.model, Text: t.op == llm.Completion}
-	if v, ok := jsonscan.Get(t.body, "stream_options", "include_usage"); ok {
-		w.IncludeUsage, _ = jsonscan.Bool(t.body[v.Start:v.End])
-	}
 	events := t.stream && t.op != llm.Embedding
+	w.IncludeUsage = events && wantsUsage(t.body)
 	var all mapping.Collector
 	var out []byte
 	for n, in := 1, json.NewDecoder(bytes.NewReader(messages)); ; n++ {
@@ -103,8 +101,7 @@ func (t *Trial) Reply(messages []byte) ([]byte, error) {
 		case e.Error != nil:
 			return nil, fmt.Errorf("message %d tells of an error: %s, code %s", n, e.Error.Message, e.Error.Code)
 		case t.op == llm.Embedding:
-			v, _ := jsonscan.Get(t.body, "encoding_format")
-			return w.AppendEmbeddings(nil, e, string(t.body[v.Start:v.End]) == `"base64"`), nil
+			return w.AppendEmbeddings(nil, e, wantsBase64(t.body)), nil
 		case events:
 			out = w.AppendChunks(out, e)
 		default:
