@@ -213,7 +213,12 @@ func TestPresets(t *testing.T) {
 		if a == nil {
 			t.Fatalf("nobody plays %s", name)
 		}
-		config += presetUpstream(name, rpc.Serve(t, a.answer, presetFiles+name+".proto"))
+		preset, err := presets.Get(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := write(t, name+".proto", string(preset.Schema))
+		config += presetUpstream(name, rpc.Serve(t, a.answer, schema))
 	}
 	in := start(t, config+"cache: {enabled: false}\nroute: {breaker: {failures: 1000}}\n")
 	for _, name := range presets.Names() {
