@@ -57,6 +57,7 @@ type field struct {
 	id   int
 	key  []byte // quoted, with the colon
 	node *node
+	desc protoreflect.FieldDescriptor // nil where it is none of a message that is sent
 }
 
 type loop struct {
@@ -283,6 +284,7 @@ func (c *compiler) object(n ast.Node, rest []pair, out *node) *node {
 		c.add(n, out.path, "is %s, not a section of keys", t.words1())
 		return out
 	}
+	var set []pair
 	for _, p := range rest {
 		path := out.path + "." + p.key
 		m := &member{name: p.key, target: t.elem()}
@@ -296,7 +298,11 @@ func (c *compiler) object(n ast.Node, rest []pair, out *node) *node {
 				continue
 			}
 		}
-		out.fields = append(out.fields, field{m.id, append(jsonscan.AppendString(nil, m.name), ':'), c.node(p.value, m.target, path)})
+		set = append(set, p)
+		out.fields = append(out.fields, field{m.id, append(jsonscan.AppendString(nil, m.name), ':'), c.node(p.value, m.target, path), m.desc})
+	}
+	if !t.isMap && t.kind == messageKind {
+		c.whole(n, out, set)
 	}
 	return out
 }

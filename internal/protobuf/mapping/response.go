@@ -74,16 +74,16 @@ var (
 	aText  = target{kind: stringKind}                                                                                     //nolint:gochecknoglobals // a table that nobody writes
 	aCause = target{kind: stringKind, words: []string{"stop", "length", "tool_calls", "content_filter", "function_call"}} //nolint:gochecknoglobals // a table that nobody writes
 
-	callShape   = shape("a tool call", member{idIndex, "index", anInt}, member{idID, "id", aText}, member{idName, "name", aText}, member{idArguments, "arguments", aText})  //nolint:gochecknoglobals // a table that nobody writes
-	choiceShape = shape("a choice", member{idIndex, "index", anInt}, member{idRole, "role", aText}, member{idText, "text", aText}, member{idReasoning, "reasoning", aText}, //nolint:gochecknoglobals // a table that nobody writes
-		member{idRefusal, "refusal", aText}, member{idFinish, "finish", aCause}, member{idLogprobs, "logprobs", target{}}, member{idToolCalls, "tool_calls", listOf(callShape)})
-	usageShape = shape(usageName, member{idPrompt, "prompt", anInt}, member{idCompletion, "completion", anInt}, member{idTotal, "total", anInt}, //nolint:gochecknoglobals // a table that nobody writes
-		member{idCached, "cached", anInt}, member{idReasoning, "reasoning", anInt})
-	errorShape  = shape("error", member{idMessage, "message", aText}, member{idCode, "code", aText})                                                            //nolint:gochecknoglobals // a table that nobody writes
-	vectorShape = shape("an embedding", member{idIndex, "index", anInt}, member{idValues, "values", target{kind: vectorKind}}, member{idWidth, "width", anInt}) //nolint:gochecknoglobals // a table that nobody writes
+	callShape   = shape("a tool call", member{idIndex, "index", nil, anInt}, member{idID, "id", nil, aText}, member{idName, "name", nil, aText}, member{idArguments, "arguments", nil, aText})  //nolint:gochecknoglobals // a table that nobody writes
+	choiceShape = shape("a choice", member{idIndex, "index", nil, anInt}, member{idRole, "role", nil, aText}, member{idText, "text", nil, aText}, member{idReasoning, "reasoning", nil, aText}, //nolint:gochecknoglobals // a table that nobody writes
+		member{idRefusal, "refusal", nil, aText}, member{idFinish, "finish", nil, aCause}, member{idLogprobs, "logprobs", nil, target{}}, member{idToolCalls, "tool_calls", nil, listOf(callShape)})
+	usageShape = shape(usageName, member{idPrompt, "prompt", nil, anInt}, member{idCompletion, "completion", nil, anInt}, member{idTotal, "total", nil, anInt}, //nolint:gochecknoglobals // a table that nobody writes
+		member{idCached, "cached", nil, anInt}, member{idReasoning, "reasoning", nil, anInt})
+	errorShape  = shape("error", member{idMessage, "message", nil, aText}, member{idCode, "code", nil, aText})                                                                 //nolint:gochecknoglobals // a table that nobody writes
+	vectorShape = shape("an embedding", member{idIndex, "index", nil, anInt}, member{idValues, "values", nil, target{kind: vectorKind}}, member{idWidth, "width", nil, anInt}) //nolint:gochecknoglobals // a table that nobody writes
 
-	chatShape  = shape("response", member{idChoices, "choices", listOf(choiceShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape})       //nolint:gochecknoglobals // a table that nobody writes
-	embedShape = shape("response", member{idEmbeddings, "embeddings", listOf(vectorShape)}, member{idUsage, "usage", usageShape}, member{idError, "error", errorShape}) //nolint:gochecknoglobals // a table that nobody writes
+	chatShape  = shape("response", member{idChoices, "choices", nil, listOf(choiceShape)}, member{idUsage, "usage", nil, usageShape}, member{idError, "error", nil, errorShape})       //nolint:gochecknoglobals // a table that nobody writes
+	embedShape = shape("response", member{idEmbeddings, "embeddings", nil, listOf(vectorShape)}, member{idUsage, "usage", nil, usageShape}, member{idError, "error", nil, errorShape}) //nolint:gochecknoglobals // a table that nobody writes
 )
 
 // reply is a response section, compiled for one call.

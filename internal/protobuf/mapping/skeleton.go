@@ -86,6 +86,8 @@ func (s *skeleton) message(depth int, key string, md protoreflect.MessageDescrip
 	for i := range fields.Len() {
 		if v, ok := guess(fields.Get(i), guesses); ok {
 			filled[fields.Get(i).Name()] = v
+		} else if fields.Get(i).Cardinality() == protoreflect.Required {
+			filled[fields.Get(i).Name()] = zero(fields.Get(i), 0)
 		}
 	}
 	if len(filled) == 0 {
@@ -122,6 +124,28 @@ func guess(fd protoreflect.FieldDescriptor, guesses map[string]string) (string, 
 		return v, t.kind == intKind
 	}
 	return v, t.kind == stringKind
+}
+
+// zero is what stands for a required field that is to be filled in.
+func zero(fd protoreflect.FieldDescriptor, depth int) string {
+	switch t := fieldTarget(fd); t.kind {
+	case boolKind:
+		return "false"
+	case intKind, floatKind:
+		return "0"
+	case enumKind:
+		return string(fd.Enum().Values().Get(0).Name())
+	case messageKind:
+		if depth >= maxShown { // of messages that require themselves there is none
+			return "{}"
+		}
+		var parts []string
+		for _, inner := range t.required {
+			parts = append(parts, string(inner.Name())+": "+zero(inner, depth+1))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	}
+	return `""`
 }
 
 // maxShown is how deep messages in messages are shown.

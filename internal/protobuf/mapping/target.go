@@ -35,14 +35,16 @@ type target struct {
 	bits  int      // of an int
 	plus  bool     // of an int: it has no sign
 
-	field func(name string) *member // of a message; nil where there is none
-	names []string                  // of its fields
+	field    func(name string) *member // of a message; nil where there is none
+	names    []string                  // of its fields
+	required []protoreflect.FieldDescriptor
 }
 
 // member is a field of a message.
 type member struct {
 	id   int // of an event's
 	name string
+	desc protoreflect.FieldDescriptor // nil for an event's
 	target
 }
 
@@ -81,6 +83,9 @@ func messageTarget(md protoreflect.MessageDescriptor) target {
 	fields := md.Fields()
 	for i := range fields.Len() {
 		t.names = append(t.names, string(fields.Get(i).Name()))
+		if fields.Get(i).Cardinality() == protoreflect.Required {
+			t.required = append(t.required, fields.Get(i))
+		}
 	}
 	t.field = func(name string) *member {
 		fd := fields.ByTextName(name)
@@ -89,7 +94,7 @@ func messageTarget(md protoreflect.MessageDescriptor) target {
 				return nil
 			}
 		}
-		return &member{name: fd.JSONName(), target: fieldTarget(fd)}
+		return &member{name: fd.JSONName(), desc: fd, target: fieldTarget(fd)}
 	}
 	return t
 }
