@@ -12,7 +12,7 @@ import (
 // eval evaluates with one variable, req.
 func eval(t testing.TB, expr, doc string, typ *Type, e *Env) (string, error) {
 	t.Helper()
-	p, err := Compile(expr, []Var{{"req", typ}})
+	p, err := Compile(expr, []Var{{Name: "req", Type: typ}})
 	if err != nil {
 		return "", err
 	}
@@ -186,7 +186,7 @@ func TestTypes(t *testing.T) {
 		{`req.list["q"]`, `a list has no member "q", at 9 of "req.list[\"q\"]"`},
 		{`req.usage.tokens == "1"`, `an int never equals a string, at 18 of "req.usage.tokens == \"1\""`},
 	} {
-		if _, err := Compile(c.expr, []Var{{"req", typ}}); err == nil || err.Error() != c.want {
+		if _, err := Compile(c.expr, []Var{{Name: "req", Type: typ}}); err == nil || err.Error() != c.want {
 			t.Errorf("%s: %v\nwant %s", c.expr, err, c.want)
 		}
 	}
@@ -208,7 +208,7 @@ func TestLimits(t *testing.T) {
 		`[req.l[16000], req.l[16000], req.l[16000], req.l[16000], req.l[16000], req.l[16000]]`,
 		strings.Repeat(`"b" in req.l || `, 10) + `true && false`,
 	} {
-		p, err := Compile(expr, []Var{{"req", nil}})
+		p, err := Compile(expr, []Var{{Name: "req"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	for _, expr := range append([]string{`parts(req.messages[0].content)`, `json(req.messages) + "x"`, `[1, 2] + req.stop`, `size(req.stop) in [1, 2]`}, paths...) {
-		p, err := Compile(expr, []Var{{"req", nil}})
+		p, err := Compile(expr, []Var{{Name: "req"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestAllocations(t *testing.T) {
 
 func BenchmarkEval(b *testing.B) {
 	for _, expr := range paths {
-		p, err := Compile(expr, []Var{{"req", nil}})
+		p, err := Compile(expr, []Var{{Name: "req"}})
 		if err != nil {
 			b.Fatal(err)
 		}

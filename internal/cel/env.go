@@ -38,53 +38,16 @@ type Env struct {
 	values       []Value // elements of lists that were
 	lists        [][]Value
 	stack        []Value // arguments
+	result       Value   // of an expression
+	called       []calledAs
+	results      []result
+	outputs      []output // of the reply
+	replied      []byte
 
 	fault int
 	msg   string
 	limit bool
 	lacks bool // memory was refused
-}
-
-// variable is a value, and its members where it is an object that was looked into.
-type variable struct {
-	value   Value
-	indexed bool
-	members []member
-	subs    []variable // members that were looked into too
-}
-
-// sub gives the member number i, whose value is v, as a variable, so that it is read
-// once by all who look into it.
-func (e *Env) sub(x *variable, i int, v Value) *variable {
-	m := &x.members[i]
-	if m.sub == 0 {
-		var ok bool
-		if x.subs, ok = extended(e, 0, x.subs); !ok {
-			return nil
-		}
-		x.subs = x.subs[:len(x.subs)+1]
-		m.sub = len(x.subs)
-		x.subs[m.sub-1].set(v)
-	}
-	return &x.subs[m.sub-1]
-}
-
-// set gives the variable a value, and forgets the last one whole.
-func (x *variable) set(v Value) {
-	for i := range x.subs {
-		x.subs[i].set(Value{})
-	}
-	clear(x.members)
-	x.value, x.indexed, x.members, x.subs = v, false, x.members[:0], x.subs[:0]
-}
-
-// kept is how many bytes the variable holds on to.
-func (x *variable) kept() int {
-	n := cap(x.members)*bytesOf(x.members) + cap(x.subs)*bytesOf(x.subs)
-	for i := range x.subs[:cap(x.subs)] {
-		n += x.subs[:cap(x.subs)][i].kept()
-	}
-	return n
 }
 
 // maxVariable is what Reset keeps at most of one variable, in bytes.
@@ -103,17 +66,22 @@ func (e *Env) Reset(l Limits) {
 		e.bytes = DefaultBytes
 	}
 	for i := range e.vars {
-		if e.Set(i, Value{}); e.vars[i].kept() > maxVariable {
-			e.vars[i] = variable{}
-		}
+		e.vars[i].forget()
 	}
 	e.reserve, e.lacks = l.Reserve, false
 	e.text, e.values, e.lists = emptied(e.text), emptied(e.values), emptied(e.lists)
-	if !e.room(0, cap(e.text)+cap(e.values)*bytesOf(e.values)+cap(e.lists)*bytesOf(e.lists)) {
-		e.text, e.values, e.lists, e.lacks = nil, nil, nil, false
+	e.called, e.results, e.outputs, e.replied = emptied(e.called), emptied(e.results), emptied(e.outputs), nil
+	if !e.room(0, e.kept()) {
+		e.text, e.values, e.lists, e.called, e.results, e.outputs, e.lacks = nil, nil, nil, nil, nil, nil, false
 	}
 	clear(e.stack[:cap(e.stack)])
-	e.stack = e.stack[:0]
+	e.stack, e.result = e.stack[:0], Value{}
+}
+
+// kept is how many bytes of memory there are that were needed before.
+func (e *Env) kept() int {
+	return cap(e.text) + cap(e.values)*bytesOf(e.values) + cap(e.lists)*bytesOf(e.lists) +
+		cap(e.called)*bytesOf(e.called) + cap(e.results)*bytesOf(e.results) + cap(e.outputs)*bytesOf(e.outputs)
 }
 
 // emptied empties a slice for the next use, or drops one that has grown large.
@@ -214,44 +182,18 @@ func (e *Env) fail(pos int, msg string) Value {
 	return Value{kind: failed}
 }
 
-// lookup finds a member of the object v, of several the last. Where v is a variable,
-// x is it, whose members are found once for all that look; at is which of them it is.
-func (e *Env) lookup(pos int, v *Value, x *variable, name []byte) (raw []byte, at int, ok bool) {
-	if x == nil {
-		for m := v.members(); ; {
-			key, value, more := m.step()
-			if !more {
-				return raw, 0, e.spend(pos, 1, m.next) && raw != nil
-			}
-			e.steps--
-			if e.isKey(key, name) {
-				raw = value
-			}
+// lookup finds a member of an object; of those of one name the last counts.
+func (e *Env) lookup(pos int, v *Value, name []byte) (raw []byte, ok bool) {
+	for m := v.members(); ; {
+		key, value, more := m.step()
+		if !more {
+			return raw, e.spend(pos, 1, m.next) && raw != nil
+		}
+		e.steps--
+		if e.isKey(key, name) {
+			raw = value
 		}
 	}
-	if !x.indexed {
-		x.indexed = true
-		for m := v.members(); ; {
-			key, value, more := m.step()
-			if !more {
-				break
-			}
-			if x.members, ok = extended(e, pos, x.members); !ok {
-				return nil, 0, false
-			}
-			x.members = append(x.members, member{e.unquote(key), value, 0})
-		}
-		if !e.spend(pos, len(x.members), len(v.raw)) {
-			return nil, 0, false
-		}
-	}
-	e.steps -= len(x.members) / 8
-	for i := len(x.members) - 1; i >= 0; i-- {
-		if string(x.members[i].key) == string(name) {
-			return x.members[i].value, i, true
-		}
-	}
-	return nil, 0, false
 }
 
 // isKey compares a quoted key with a name.

@@ -7,20 +7,26 @@ import (
 )
 
 // Eval evaluates the expression. An optional gives what it holds, None where it is
-// empty. The value may be a part of the variables' JSON and of memory of e, and holds
-// until either is changed or reset. The error is an *Error.
-func (p *Program) Eval(e *Env) (Value, error) {
-	var v Value
-	if p.root.op == opSteps && e.steps > 0 { // a plain path
-		v = e.path(p.root)
+// empty. The value holds until the next is evaluated; what it is made of may be a part of
+// the variables' JSON and of memory of e, and holds until either is changed or reset. The
+// error is an *Error.
+func (p *Program) Eval(e *Env) (*Value, error) {
+	n := p.root
+	if e.steps--; n.op == opSteps && e.steps > 0 { // a path
+		if f := e.known(n); f != nil {
+			return &f.value, nil
+		}
+		e.result = e.path(n)
+	} else if is := e.test(n); is >= 0 && !e.over() {
+		e.result = Value{kind: Bool, num: uint64(is)}
 	} else {
-		v = e.eval(p.root)
+		e.result = e.eval(n)
 	}
-	if v.kind == failed {
-		return Value{}, &Error{Expr: p.expr, Offset: e.fault, Msg: e.msg, Limit: e.limit}
+	if e.result.kind == failed {
+		return &Value{}, &Error{Expr: p.expr, Offset: e.fault, Msg: e.msg, Limit: e.limit}
 	}
-	v.opt = false
-	return v, nil
+	e.result.opt = false
+	return &e.result, nil
 }
 
 func (e *Env) eval(n *node) Value {
@@ -44,6 +50,11 @@ func (e *Env) eval(n *node) Value {
 	case opAnd, opOr:
 		return e.logic(n)
 	case opCond:
+		if is := e.test(n.a); is == 1 {
+			return e.eval(n.b)
+		} else if is == 0 {
+			return e.eval(n.c)
+		}
 		v := e.eval(n.a)
 		switch {
 		case v.kind == failed:
@@ -55,6 +66,10 @@ func (e *Env) eval(n *node) Value {
 		}
 		return e.eval(n.c)
 	case opCall:
+		if n.members != nil {
+			v, _ := e.follow(n, nil)
+			return v
+		}
 		return e.call(n)
 	case opOptOr, opOptOrValue:
 		return e.alternative(n)
@@ -66,28 +81,27 @@ func (e *Env) eval(n *node) Value {
 // path follows the steps from a value. From the first that is optional on, what is
 // not there makes an optional that is empty.
 func (e *Env) path(n *node) Value {
-	var v Value
-	var x *variable
-	if n.a.op == opVar {
-		x = &e.vars[n.a.slot]
-		v = x.value
-	} else if v = e.eval(n.a); v.kind == failed {
+	if f := e.known(n); f != nil {
+		v := f.value
+		v.opt = n.optional
 		return v
 	}
-	for i := range n.steps {
-		x = e.step(&v, x, &n.steps[i])
-		if v.kind == failed || v.kind == None {
+	v, taken := e.follow(n.a, n.steps)
+	if v.kind == failed || v.kind == None {
+		return v
+	}
+	for i := taken; i < len(n.steps); i++ {
+		if e.step(&v, &n.steps[i]); v.kind == failed || v.kind == None {
 			return v
 		}
 	}
 	return v
 }
 
-// step replaces v, which is the variable x unless that is nil, with what a step from it
-// leads to. The result is a variable too where it is a member of one.
-func (e *Env) step(v *Value, x *variable, s *step) *variable {
+// step replaces v with what a step from it leads to.
+func (e *Env) step(v *Value, s *step) {
 	if v.opt && v.kind == None {
-		return nil
+		return
 	}
 	optional := v.opt || s.optional
 	name := s.name
@@ -96,44 +110,37 @@ func (e *Env) step(v *Value, x *variable, s *step) *variable {
 		switch {
 		case i.kind == failed:
 			*v = i
-			return nil
+			return
 		case i.opt || i.kind == Null || i.kind == List || i.kind == Map:
 			*v = e.fail(s.pos, "an index is no "+what(i))
-			return nil
+			return
 		case v.kind == List:
 			*v = e.element(*v, i, s, optional)
-			return nil
+			return
 		case i.kind == String:
 			name = e.textOf(i)
 		case optional:
 			*v = Value{opt: true}
-			return nil
+			return
 		case v.kind == Map:
 			*v = e.fail(s.pos, "a member's name is a string, not "+i.kind.String())
-			return nil
+			return
 		}
 	}
 	if v.kind != Map {
 		if optional && v.kind != List {
 			*v = Value{opt: true}
-			return nil
+			return
 		}
 		*v = e.fail(s.pos, v.kind.String()+" has no members")
-		return nil
+		return
 	}
-	raw, at, ok := e.lookup(s.pos, v, x, name)
+	raw, ok := e.lookup(s.pos, v, name)
 	switch {
 	case ok:
 		*v = s.typ.read(raw)
 		if v.opt = optional; optional && v.kind == Null && e.NullIsAbsent {
 			*v = Value{opt: true}
-		}
-		if x != nil && v.kind == Map {
-			sub := e.sub(x, at, *v)
-			if sub == nil {
-				*v = Value{kind: failed}
-			}
-			return sub
 		}
 	case e.over():
 		e.spend(s.pos, 0, 0)
@@ -145,7 +152,6 @@ func (e *Env) step(v *Value, x *variable, s *step) *variable {
 	default:
 		*v = e.fail(s.pos, "there is no member "+quoteShort(name))
 	}
-	return nil
 }
 
 // quoteShort quotes a name for an error.
@@ -190,35 +196,36 @@ func (e *Env) element(v, i Value, s *step, optional bool) Value {
 
 func (e *Env) has(n *node) Value {
 	last := len(n.steps) - 1
-	var v Value
-	var x *variable
-	if n.a.op == opVar {
-		x = &e.vars[n.a.slot]
-		v = x.value
-	} else if v = e.eval(n.a); v.kind == failed {
-		return v
-	}
-	for i := range n.steps[:last] {
-		if x = e.step(&v, x, &n.steps[i]); v.kind == failed {
-			return v
-		}
-		if v.kind == None {
-			return Boolean(false)
-		}
+	v, taken := e.follow(n.a, n.steps[:last])
+	for i := taken; i < last && v.kind != failed && v.kind != None; i++ {
+		e.step(&v, &n.steps[i])
 	}
 	s := &n.steps[last]
-	if v.kind != Map && v.kind != List {
-		return Boolean(false)
-	}
-	if v.kind != Map {
+	switch {
+	case v.kind == failed:
+		return v
+	case v.kind == List:
 		return e.fail(s.pos, v.kind.String()+" has no members")
+	case v.kind != Map:
+		return Boolean(false)
+	case s.place == 0:
+		raw, ok := e.lookup(s.pos, &v, s.name)
+		if !ok && e.over() {
+			e.spend(s.pos, 0, 0)
+			return Value{kind: failed}
+		}
+		return Boolean(ok && !(e.NullIsAbsent && raw[0] == 'n'))
 	}
-	raw, _, ok := e.lookup(s.pos, &v, x, s.name)
-	if !ok && (e.over()) {
-		e.spend(s.pos, 0, 0)
+	x := &e.vars[n.a.slot]
+	at := n.a.place
+	if last > 0 {
+		at = n.steps[last-1].place
+	}
+	if !x.found[at].looked && !e.look(s.pos, x, at) {
 		return Value{kind: failed}
 	}
-	return Boolean(ok && !(e.NullIsAbsent && raw[0] == 'n'))
+	f := &x.found[s.place]
+	return Boolean(f.there && !(e.NullIsAbsent && f.value.kind == Null))
 }
 
 func (e *Env) makeList(n *node) Value {
@@ -452,7 +459,7 @@ func (e *Env) in(n *node, a, b Value) Value {
 		if a.kind != String {
 			return Boolean(false)
 		}
-		_, _, ok := e.lookup(n.pos, &b, nil, e.textOf(a))
+		_, ok := e.lookup(n.pos, &b, e.textOf(a))
 		if !ok && (e.over()) {
 			e.spend(n.pos, 0, 0)
 			return Value{kind: failed}
@@ -545,8 +552,8 @@ func (e *Env) equalMaps(pos int, a, b Value, depth int) (same, ok bool) {
 	all := a.members()
 	for key, _, more := all.step(); more; key, _, more = all.step() {
 		name := e.unquote(key)
-		one, _, _ := e.lookup(pos, &a, nil, name)
-		other, _, found := e.lookup(pos, &b, nil, name)
+		one, _ := e.lookup(pos, &a, name)
+		other, found := e.lookup(pos, &b, name)
 		if e.over() {
 			e.spend(pos, 0, 0)
 			return false, false

@@ -20,6 +20,7 @@ type function struct {
 	// do not.
 	lifted  bool
 	decodes bool // it looks into bytes
+	dear    bool // it costs more than to keep what it gives
 	call    func(e *Env, pos int, args []Value) Value
 }
 
@@ -38,15 +39,15 @@ var functions = map[string]*function{ //nolint:gochecknoglobals // a table that 
 	"int":      {args: [][]Kind{scalars[1:]}, typ: intType, call: toInt},
 	"double":   {args: [][]Kind{scalars[1:]}, typ: doubleType, call: toDouble},
 	"json":     {args: [][]Kind{nil}, typ: stringType, lifted: true, call: toJSON},
-	"parse":    {args: [][]Kind{texts}, lifted: true, call: parse},
+	"parse":    {args: [][]Kind{texts}, lifted: true, dear: true, call: parse},
 	"parts":    {args: [][]Kind{nil}, typ: listType, lifted: true, call: parts},
 	"list":     {args: [][]Kind{nil}, typ: listType, lifted: true, call: toList},
 	"base64":   {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toBase64},
-	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, decodes: true, call: fromBase64},
+	"unbase64": {args: [][]Kind{texts}, typ: stringType, lifted: true, decodes: true, dear: true, call: fromBase64},
 	"hex":      {args: [][]Kind{texts}, typ: stringType, lifted: true, call: toHex},
-	"turns":    {args: [][]Kind{{List}}, typ: listType, lifted: true, call: turns},
-	"unhex":    {args: [][]Kind{texts}, typ: stringType, lifted: true, call: fromHex},
-	"tensor":   {args: [][]Kind{{Map}, texts}, typ: listType, lifted: true, decodes: true, call: tensor},
+	"turns":    {args: [][]Kind{{List}}, typ: listType, lifted: true, dear: true, call: turns},
+	"unhex":    {args: [][]Kind{texts}, typ: stringType, lifted: true, dear: true, call: fromHex},
+	"tensor":   {args: [][]Kind{{Map}, texts}, typ: listType, lifted: true, decodes: true, dear: true, call: tensor},
 }
 
 // methods are called behind their first argument and a point.
@@ -61,30 +62,37 @@ var methods = map[string]*function{ //nolint:gochecknoglobals // a table that no
 // call evaluates the arguments and calls a function.
 func (e *Env) call(n *node) Value {
 	base := len(e.stack)
-	defer func() { e.stack = e.stack[:base] }()
-	optional := false
+	v, optional := e.arguments(n)
+	if v.kind != failed && !(optional && v.kind == None) {
+		if v = n.fn.call(e, n.pos, e.stack[base:]); v.kind != failed {
+			v.opt = optional
+		}
+	}
+	e.stack = e.stack[:base]
+	return v
+}
+
+// arguments evaluates those of a call. It gives what the call gives if that is not
+// made: an error, or an optional that is empty.
+func (e *Env) arguments(n *node) (v Value, optional bool) {
 	for i, a := range n.args {
-		v := e.eval(a)
+		v = e.eval(a)
 		if v.kind == failed {
-			return v
+			return v, false
 		}
 		if v.opt && n.fn.lifted {
 			optional = true
 			if v.kind == None {
-				return v
+				return v, true
 			}
 			v.opt = false
 		}
 		if kinds := n.fn.args[i]; v.opt || kinds != nil && !isOne(v.kind, kinds) {
-			return e.fail(a.pos, "this takes no "+what(v))
+			return e.fail(a.pos, "this takes no "+what(v)), false
 		}
 		e.stack = append(e.stack, v)
 	}
-	v := n.fn.call(e, n.pos, e.stack[base:])
-	if v.kind != failed {
-		v.opt = optional
-	}
-	return v
+	return v, optional
 }
 
 func isOne(k Kind, kinds []Kind) bool {

@@ -188,7 +188,7 @@ func setDocument(e *Env) {
 	e.Reset(Limits{})
 	doc := JSON([]byte(document))
 	for i, name := range documentVars {
-		raw, _, _ := e.lookup(0, &doc, nil, []byte(name))
+		raw, _ := e.lookup(0, &doc, []byte(name))
 		e.Set(i, JSON(raw))
 	}
 }
@@ -213,9 +213,9 @@ func (o *oracle) compare(t *testing.T, e *Env, expr string) (compiled bool) {
 	want, wantErr := o.eval(expr)
 	switch {
 	case (gotErr == nil) != (wantErr == nil):
-		t.Errorf("%s\n gives %v, %v\n cel-go: %v, %v", expr, ourPlain(got), gotErr, want, wantErr)
-	case gotErr == nil && !same(ourPlain(got), want):
-		t.Errorf("%s\n gives %#v\n cel-go: %#v", expr, ourPlain(got), want)
+		t.Errorf("%s\n gives %v, %v\n cel-go: %v, %v", expr, ourPlain(*got), gotErr, want, wantErr)
+	case gotErr == nil && !same(ourPlain(*got), want):
+		t.Errorf("%s\n gives %#v\n cel-go: %#v", expr, ourPlain(*got), want)
 	case gotErr == nil:
 		if text := got.AppendJSON(nil); jsonscan.Validate(text, 0) != nil && got.kind != None {
 			t.Errorf("%s: %s is no JSON", expr, text)

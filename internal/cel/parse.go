@@ -17,6 +17,10 @@ const (
 type Var struct {
 	Name string
 	Type *Type // nil for any
+
+	// Members is shared by all expressions that look into the variable while it has one
+	// value; with nil each looks on its own.
+	Members *Members
 }
 
 // Program is a compiled expression. It is safe for concurrent use, each with an Env of
@@ -75,6 +79,14 @@ type node struct {
 	value   Value // of a constant
 	steps   []step
 	fn      *function
+
+	// Of a variable, and of a call that is evaluated once while its one variable, of the
+	// slot, has one value; nil for any other.
+	members *Members
+	place   int
+
+	whole    int  // of a path: the place of its end, where that has one; else 0
+	optional bool // of a path: one of its steps is
 }
 
 // step is a selection or an index.
@@ -85,12 +97,19 @@ type step struct {
 	index    *node  // any other
 	typ      *Type  // of the result
 	zero     Value  // of a member that is not there
+	place    int    // of the result, where the steps before have one too; 0 for none
 }
 
 // Compile compiles an expression in which the variables may stand. Its fault is an
 // *Error.
 func Compile(expr string, vars []Var) (*Program, error) {
-	p := &parser{expr: expr, vars: vars}
+	p := &parser{expr: expr, vars: slices.Clone(vars)}
+	for i := range p.vars {
+		if p.vars[i].Members == nil {
+			p.vars[i].Members = new(Members)
+		}
+		p.vars[i].Members.root()
+	}
 	if len(expr) > maxExpr {
 		return nil, &Error{Expr: expr[:64] + "…", Msg: "the expression is longer than 8 KiB"}
 	}
@@ -107,9 +126,6 @@ func Compile(expr string, vars []Var) (*Program, error) {
 
 // Type gives what is known of the value, nil for nothing.
 func (p *Program) Type() *Type { return p.root.typ }
-
-// Const gives the value of an expression that is a constant, and whether it is one.
-func (p *Program) Const() (Value, bool) { return p.root.value, p.root.op == opConst }
 
 // parser compiles as it reads. After a fault all tokens are the end.
 type parser struct {
@@ -369,6 +385,14 @@ func (p *parser) step(n *node, s step) *node {
 	if n.op != opSteps {
 		n = &node{op: opSteps, pos: n.pos, a: n}
 	}
+	from, last := n.a.place, len(n.steps)-1
+	if last >= 0 {
+		from = n.steps[last].place
+	}
+	if n.a.members != nil && s.name != nil && (from > 0 || last < 0) {
+		s.place = n.a.members.member(from, string(s.name), s.typ)
+	}
+	n.whole, n.optional = s.place, n.optional || s.optional
 	n.steps, n.typ = append(n.steps, s), s.typ
 	return n
 }
@@ -411,11 +435,23 @@ func (p *parser) primary() *node {
 			}
 			n.typ = &Type{Kind: List, Elem: elem}
 		}
-		return n
+		return n.constant()
 	case t.kind == 'i':
 		return p.name(t)
 	}
 	return p.unexpected()
+}
+
+// constant makes a list of constants one.
+func (n *node) constant() *node {
+	list := make([]Value, len(n.args))
+	for i, a := range n.args {
+		if a.op != opConst {
+			return n
+		}
+		list[i] = a.value
+	}
+	return &node{pos: n.pos, typ: n.typ, value: Value{kind: List, list: &list}}
 }
 
 func (p *parser) name(t token) *node {
@@ -432,12 +468,15 @@ func (p *parser) name(t token) *node {
 		return p.fail(t.pos, strconv.Quote(t.text)+" is a reserved word")
 	}
 	if p.accept("(") {
-		return p.call(t, functions, p.list(")"))
+		before := len(p.used)
+		n := p.call(t, functions, p.list(")"))
+		p.keep(n, p.used[before:], p.expr[t.pos:p.tok.pos])
+		return n
 	}
 	for i := len(p.vars) - 1; i >= 0; i-- {
 		if p.vars[i].Name == t.text {
 			p.used = append(p.used, i)
-			return &node{op: opVar, pos: t.pos, slot: i, typ: p.vars[i].Type}
+			return &node{op: opVar, pos: t.pos, slot: i, typ: p.vars[i].Type, members: p.vars[i].Members}
 		}
 	}
 	names := make([]string, len(p.vars))
@@ -459,6 +498,16 @@ func (p *parser) list(end string) (args []*node) {
 			return args
 		}
 	}
+}
+
+// keep has a call that is dear evaluated once while its variable has one value, where it
+// uses one alone.
+func (p *parser) keep(n *node, used []int, text string) {
+	if n.op != opCall || !n.fn.dear || len(used) == 0 || slices.ContainsFunc(used, func(i int) bool { return i != used[0] }) {
+		return
+	}
+	n.slot, n.members = used[0], p.vars[used[0]].Members
+	n.place = n.members.call(strings.TrimSpace(text))
 }
 
 func (p *parser) method(n *node, name token) *node {

@@ -11,7 +11,7 @@ func TestReserve(t *testing.T) {
 	doc := `{"a":"` + strings.Repeat(`\n`, 50_000) + `","l":[` + strings.Repeat("1,", 20_000) + `1],"m":{` + strings.Repeat(`"x":1,`, 20_000) + `"y":1},"t":[` + strings.Repeat(`{"role":"tool"},`, 5_000) + `{}]}`
 	for _, expr := range []string{
 		`r.a + r.a`, `json(r.a)`, `base64(r.a)`, `hex(r.a)`, `unhex(hex(r.a))`, `unbase64(base64(r.a))`, `parts(r.a)`, `r.a.split("\n", -1)`,
-		`r.l + r.l`, `[r.a + ""]`, `r.m.y`, `turns(r.t)`, `r.a + "" == "" || true`, `json(r.l + [1])`,
+		`r.l + r.l`, `[r.a + ""]`, `turns(r.t)`, `r.a + "" == "" || true`, `json(r.l + [1])`,
 	} {
 		p, err := Compile(expr, []Var{{Name: "r"}})
 		if err != nil {

@@ -5,7 +5,21 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math"
+	"unicode/utf8"
 )
+
+// What tensor looks for in a reply, and in an output.
+var (
+	replyNames  = []string{"outputs", "raw_output_contents"} //nolint:gochecknoglobals // a table that nobody writes
+	outputNames = []string{"name", "datatype", "contents"}   //nolint:gochecknoglobals // a table that nobody writes
+)
+
+// output is one of a reply.
+type output struct {
+	name, kind []byte
+	raw        Value // its bytes in base64, None where it has them by their type
+	contents   Value
+}
 
 // tensor gives the elements of an output of a reply in the Open Inference Protocol, as a
 // list: of the message ModelInferResponse the output that is called so. It has them where
@@ -13,59 +27,83 @@ import (
 // is not there has none. Bytes that are no text in UTF-8 become U+FFFD.
 func tensor(e *Env, pos int, args []Value) Value {
 	reply, name := args[0], e.textOf(args[1])
-	outputs, ok := e.member(pos, reply, "outputs")
-	start := len(e.values)
-	if !ok || outputs.kind != List {
-		return e.listFrom(pos, start)
+	if !e.index(pos, reply) {
+		return Value{kind: failed}
 	}
-	it := outputs.Items(nil)
-	for i := 0; ; i++ {
-		out, more := it.Next()
-		if !more || !e.spend(pos, 1, len(out.raw)) {
-			break
-		}
-		if called, ok := e.member(pos, out, "name"); !ok || called.kind != String || !bytes.Equal(e.textOf(called), name) {
+	for i := range e.outputs {
+		out := &e.outputs[i]
+		if !bytes.Equal(out.name, name) {
 			continue
 		}
-		kind, _ := e.member(pos, out, "datatype")
-		if raw, ok := e.rawContents(pos, reply, i); ok {
-			return e.unpack(pos, raw, string(e.textOf(kind)))
+		if raw, ok := e.decode(pos, out.raw); ok {
+			return e.unpack(pos, raw, out.kind)
+		} else if e.over() {
+			return Value{kind: failed}
 		}
-		return e.contents(pos, out)
+		return e.contents(pos, out.contents)
 	}
-	return e.listFrom(pos, start)
+	return e.listFrom(pos, len(e.values))
 }
 
-// member finds a member of a map by its name.
-func (e *Env) member(pos int, v Value, name string) (Value, bool) {
-	if v.kind != Map {
-		return Value{}, false
+// index finds the outputs of a reply, unless they are those of the last call.
+func (e *Env) index(pos int, reply Value) (ok bool) {
+	if len(e.replied) == len(reply.raw) && len(e.replied) > 0 && &e.replied[0] == &reply.raw[0] {
+		return true
 	}
-	raw, _, ok := e.lookup(pos, &v, nil, []byte(name))
-	return read(raw), ok
+	e.outputs, e.replied = e.outputs[:0], nil
+	var in [2]Value // of replyNames
+	if !e.pick(pos, reply, replyNames, in[:]) {
+		return false
+	}
+	outputs, raws := in[0].Items(nil), in[1].Items(nil)
+	bare := in[1].kind == List
+	for out, more := outputs.Next(); more; out, more = outputs.Next() {
+		var o [3]Value // of outputNames
+		if !e.spend(pos, 1, 0) || !e.pick(pos, out, outputNames, o[:]) {
+			return false
+		}
+		if e.outputs, ok = extended(e, pos, e.outputs); !ok {
+			return false
+		}
+		raw := Value{}
+		if bare {
+			if raw, bare = raws.Next(); raw.kind != String {
+				raw, bare = Value{}, false
+			}
+		}
+		e.outputs = append(e.outputs, output{e.textIfText(o[0]), e.textIfText(o[1]), raw, o[2]})
+	}
+	e.replied = reply.raw
+	return true
 }
 
-// rawContents gives the bytes of the output number i.
-func (e *Env) rawContents(pos int, reply Value, i int) ([]byte, bool) {
-	list, ok := e.member(pos, reply, "raw_output_contents")
-	if !ok || list.kind != List {
+// decode gives what a string says in base64.
+func (e *Env) decode(pos int, v Value) ([]byte, bool) {
+	if v.kind != String {
 		return nil, false
 	}
-	it := list.Items(nil)
-	for ; ; i-- {
-		v, more := it.Next()
-		if !more || v.kind != String {
-			return nil, false
-		}
-		if i > 0 {
-			continue
-		}
-		if !e.room(pos, 4*len(v.raw)) { // decoded, and as text
-			return nil, false
-		}
-		b, err := base64.StdEncoding.DecodeString(string(e.textOf(v)))
-		return b, err == nil && e.spend(pos, 1, len(b))
+	text := e.textOf(v)
+	start, ok := e.begin(pos, base64.StdEncoding.DecodedLen(len(text)))
+	if !ok {
+		return nil, false
 	}
+	out, err := base64.StdEncoding.AppendDecode(e.text, text)
+	if err != nil || !e.spend(pos, 1, len(out)-start) {
+		return nil, false
+	}
+	e.text = out
+	return out[start:len(out):len(out)], true
+}
+
+// asText gives bytes as a text.
+func (e *Env) asText(pos int, b []byte) (Value, bool) {
+	if utf8.Valid(b) {
+		return Text(b), true
+	}
+	if !e.room(pos, 3*len(b)) {
+		return Value{}, false
+	}
+	return Text(bytes.ToValidUTF8(b, []byte("\uFFFD"))), true
 }
 
 // sizes are how many bytes a number takes.
@@ -75,11 +113,11 @@ var sizes = map[string]int{ //nolint:gochecknoglobals // a table that nobody wri
 
 // unpack makes a list of elements that stand in a row, in little-endian order; those of
 // BYTES have their length before them, in four bytes.
-func (e *Env) unpack(pos int, raw []byte, kind string) Value {
+func (e *Env) unpack(pos int, raw, kind []byte) Value {
 	start := len(e.values)
-	size, known := sizes[kind]
-	if !known && kind != "BYTES" {
-		return e.fail(pos, "tensors of the type "+kind+" cannot be read; "+
+	size, known := sizes[string(kind)]
+	if !known && string(kind) != "BYTES" {
+		return e.fail(pos, "tensors of the type "+string(kind)+" cannot be read; "+
 			"known are BYTES, BOOL, FP32, FP64 and ints")
 	}
 	for len(raw) > 0 {
@@ -98,9 +136,12 @@ func (e *Env) unpack(pos int, raw []byte, kind string) Value {
 		b := raw[from : from+n]
 		raw = raw[from+n:]
 		var v Value
-		switch kind {
+		switch string(kind) {
 		case "BYTES":
-			v = Text(bytes.ToValidUTF8(b, []byte("\uFFFD")))
+			var ok bool
+			if v, ok = e.asText(pos, b); !ok {
+				return Value{kind: failed}
+			}
 		case "BOOL":
 			v = Boolean(b[0] != 0)
 		case "FP32":
@@ -127,38 +168,34 @@ func unpackInt(b []byte, signed bool) int64 {
 	return int64(n)
 }
 
+// typed are the names that contents of each type have.
+var typed = []string{"bytes_contents", "bool_contents", "int_contents", "int64_contents", "uint_contents", "uint64_contents", "fp32_contents", "fp64_contents"} //nolint:gochecknoglobals // a table that nobody writes
+
 // contents gives the elements of an output that has them by their type.
-func (e *Env) contents(pos int, out Value) Value {
+func (e *Env) contents(pos int, c Value) Value {
 	start := len(e.values)
-	c, ok := e.member(pos, out, "contents")
-	if !ok {
-		return e.listFrom(pos, start)
+	var in [8]Value // of typed
+	if !e.pick(pos, c, typed, in[:]) {
+		return Value{kind: failed}
 	}
-	if list, ok := e.member(pos, c, "bytes_contents"); ok && list.kind == List {
-		it := list.Items(nil)
-		for v, more := it.Next(); more && v.kind == String; v, more = it.Next() {
-			if !e.room(pos, 4*len(v.raw)) {
-				break
-			}
-			b, err := base64.StdEncoding.DecodeString(string(e.textOf(v)))
-			if err != nil || !e.spend(pos, 1, len(b)+valueBytes) || !e.push(pos, Text(bytes.ToValidUTF8(b, []byte("\uFFFD")))) {
-				break
-			}
-		}
-		return e.listFrom(pos, start)
-	}
-	for _, name := range [...]string{"bool_contents", "int_contents", "int64_contents", "uint_contents", "uint64_contents", "fp32_contents", "fp64_contents"} {
-		list, ok := e.member(pos, c, name)
-		if !ok || list.kind != List {
+	for i, list := range in {
+		if list.kind != List {
 			continue
 		}
 		it := list.Items(nil)
-		for v, more := it.Next(); more && e.spend(pos, 1, len(v.raw)+valueBytes); v, more = it.Next() {
-			if v.kind == String { // ProtoJSON has ints of 64 bits so
+		for v, more := it.Next(); more; v, more = it.Next() {
+			ok := true
+			if i == 0 {
+				b, sound := e.decode(pos, v)
+				if !sound {
+					break
+				}
+				v, ok = e.asText(pos, b)
+			} else if v.kind == String { // ProtoJSON has ints of 64 bits so
 				v = intType.read(v.raw)
 			}
-			if !e.push(pos, v) {
-				break
+			if !ok || !e.spend(pos, 1, len(v.raw)+valueBytes) || !e.push(pos, v) {
+				return Value{kind: failed}
 			}
 		}
 		break

@@ -1,97 +1,154 @@
 package cel
 
-import "sluice/internal/jsonscan"
+import "bytes"
+
+// What turns looks for in a message, in a call of a tool, and in what that calls.
+var (
+	turnNames = []string{"role", "tool_call_id", "name", "content", "tool_calls"} //nolint:gochecknoglobals // a table that nobody writes
+	callNames = []string{"id", "function"}                                        //nolint:gochecknoglobals // a table that nobody writes
+	nameNames = []string{"name"}                                                  //nolint:gochecknoglobals // a table that nobody writes
+)
+
+// calledAs is a call of a tool: its id and the name that was called.
+type calledAs struct {
+	id   []byte
+	name Value
+}
+
+// result is what a message of a tool tells.
+type result struct{ id, name, content Value }
 
 // turns gives the messages of a chat for services that want all results of an assistant's
 // calls in one turn: messages of tools that follow each other become one of the role
 // tool, whose results have tool_call_id, name, as the call had it, and content. All
 // others stay as they are.
 func turns(e *Env, pos int, args []Value) Value {
-	type result struct{ id, name, content Value }
-	called := map[string]Value{} // the names of calls, by their ids
-	var group []result
+	e.called, e.results = e.called[:0], e.results[:0]
 	start := len(e.values)
-	flush := func() {
-		if group == nil {
-			return
-		}
-		n := 0
-		for _, r := range group {
-			n += r.id.Room() + r.name.Room() + r.content.Room() + 64
-		}
-		from, ok := e.begin(pos, n+64)
-		if !ok {
-			return
-		}
-		e.text = append(e.text, `{"role":"tool","results":[`...)
-		for i, r := range group {
-			if i > 0 {
-				e.text = append(e.text, ',')
-			}
-			e.text = r.id.AppendJSON(append(e.text, `{"tool_call_id":`...))
-			e.text = r.name.AppendJSON(append(e.text, `,"name":`...))
-			e.text = append(r.content.AppendJSON(append(e.text, `,"content":`...)), '}')
-		}
-		e.text = append(e.text, "]}"...)
-		if e.spend(pos, len(group), len(e.text)-from+valueBytes) {
-			e.push(pos, read(e.text[from:len(e.text):len(e.text)]))
-		}
-		group = nil
-	}
 	it := args[0].Items(nil)
 	for m, ok := it.Next(); ok; m, ok = it.Next() {
-		if !e.spend(pos, 1, len(m.raw)+valueBytes) {
+		var in [5]Value // of turnNames
+		if !e.spend(pos, 1, valueBytes) || !e.pick(pos, m, turnNames, in[:]) {
 			return Value{kind: failed}
 		}
-		if role, _ := e.member(pos, m, "role"); role.Equal("tool") {
-			id, _ := e.member(pos, m, "tool_call_id")
-			name, ok := called[string(e.textIfText(id))]
-			if !ok {
-				if name, ok = e.member(pos, m, "name"); !ok {
-					name = id
-				}
-			}
-			content, _ := e.member(pos, m, "content")
-			if !e.room(pos, 2*bytesOf(group)) {
+		if in[0].Equal("tool") {
+			if !e.take(pos, in[1], in[2], in[3]) {
 				return Value{kind: failed}
 			}
-			group = append(group, result{id, name, content})
 			continue
 		}
-		flush()
-		if !e.push(pos, m) {
+		if !e.endTurn(pos) || !e.push(pos, m) || !e.remember(pos, in[4]) {
 			return Value{kind: failed}
 		}
-		calls, _ := e.member(pos, m, "tool_calls")
-		if calls.kind != List {
-			continue
-		}
-		each := calls.Items(nil)
-		for c, ok := each.Next(); ok; c, ok = each.Next() {
-			id, _ := e.member(pos, c, "id")
-			f, _ := e.member(pos, c, "function")
-			if name, ok := e.member(pos, f, "name"); ok {
-				if !e.spend(pos, 1, valueBytes) || !e.room(pos, 3*valueBytes+len(id.raw)) {
-					return Value{kind: failed}
-				}
-				called[string(e.textIfText(id))] = name
-			}
-		}
 	}
-	flush()
-	if e.over() {
+	if !e.endTurn(pos) || e.over() {
 		return Value{kind: failed}
 	}
 	return e.listFrom(pos, start)
 }
 
+// remember takes the names of calls.
+func (e *Env) remember(pos int, calls Value) (ok bool) {
+	if calls.kind != List {
+		return true
+	}
+	each := calls.Items(nil)
+	for c, more := each.Next(); more; c, more = each.Next() {
+		var in [2]Value // of callNames
+		var called [1]Value
+		if !e.spend(pos, 1, valueBytes) || !e.pick(pos, c, callNames, in[:]) || !e.pick(pos, in[1], nameNames, called[:]) {
+			return false
+		}
+		if called[0].kind == None {
+			continue
+		}
+		if e.called, ok = extended(e, pos, e.called); !ok {
+			return false
+		}
+		e.called = append(e.called, calledAs{e.textIfText(in[0]), called[0]})
+	}
+	return true
+}
+
+// take takes what a message of a tool tells. A call that is not known has the name
+// that the message has, or else its id.
+func (e *Env) take(pos int, id, name, content Value) (ok bool) {
+	text := e.textIfText(id)
+	i := len(e.called) - 1
+	for i >= 0 && !bytes.Equal(e.called[i].id, text) {
+		i--
+	}
+	if !e.spend(pos, (len(e.called)-i)/8, 0) {
+		return false
+	}
+	switch {
+	case i >= 0:
+		name = e.called[i].name
+	case name.kind == None:
+		name = id
+	}
+	if e.results, ok = extended(e, pos, e.results); ok {
+		e.results = append(e.results, result{id, name, content})
+	}
+	return ok
+}
+
+// endTurn makes a turn of the results, if there are any.
+func (e *Env) endTurn(pos int) bool {
+	if len(e.results) == 0 {
+		return true
+	}
+	n := 64
+	for i := range e.results {
+		r := &e.results[i]
+		n += r.id.Room() + r.name.Room() + r.content.Room() + 64
+	}
+	from, ok := e.begin(pos, n)
+	if !ok {
+		return false
+	}
+	e.text = append(e.text, `{"role":"tool","results":[`...)
+	for i := range e.results {
+		r := &e.results[i]
+		if i > 0 {
+			e.text = append(e.text, ',')
+		}
+		e.text = r.id.AppendJSON(append(e.text, `{"tool_call_id":`...))
+		e.text = r.name.AppendJSON(append(e.text, `,"name":`...))
+		e.text = append(r.content.AppendJSON(append(e.text, `,"content":`...)), '}')
+	}
+	e.text = append(e.text, "]}"...)
+	n = len(e.results)
+	e.results = e.results[:0]
+	return e.spend(pos, n, len(e.text)-from+valueBytes) && e.push(pos, read(e.text[from:len(e.text):len(e.text)]))
+}
+
 // textIfText gives the text of a string, nil of anything else.
 func (e *Env) textIfText(v Value) []byte {
-	switch {
-	case v.kind != String:
+	if v.kind != String {
 		return nil
-	case v.plain:
-		return v.raw
 	}
-	return jsonscan.AppendText(nil, v.raw)
+	return e.textOf(v)
+}
+
+// pick finds members of an object by their names, None for one that is not there. It
+// reports whether the limits allow that.
+func (e *Env) pick(pos int, v Value, names []string, to []Value) bool {
+	count := 0
+	for m := v.members(); ; count++ {
+		key, raw, more := m.step()
+		if !more {
+			break
+		}
+		text := key[1 : len(key)-1]
+		if bytes.IndexByte(text, '\\') >= 0 {
+			text = e.unquote(key)
+		}
+		for i := range names {
+			if names[i] == string(text) {
+				to[i] = read(raw)
+			}
+		}
+	}
+	return e.spend(pos, count, len(v.raw))
 }

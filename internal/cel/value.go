@@ -316,12 +316,6 @@ func space(b []byte, i int) int {
 	return i
 }
 
-// member is a member of an object: its key without quotes and escapes, and its value.
-type member struct {
-	key, value []byte
-	sub        int // of variable.subs, from 1; 0 for none
-}
-
 // members walks over the members of an object.
 type members struct {
 	raw  []byte

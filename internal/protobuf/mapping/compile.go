@@ -355,7 +355,7 @@ func (c *compiler) loop(clause ast.Node, out *node) {
 		return
 	}
 	p := c.expr(clause, list, path)
-	v := cel.Var{Name: name}
+	v := cel.Var{Name: name, Members: new(cel.Members)}
 	if p != nil && p.Type() != nil {
 		switch t := p.Type(); t.Kind {
 		case cel.List:

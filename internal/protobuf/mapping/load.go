@@ -67,6 +67,15 @@ var requestVars = []cel.Var{ //nolint:gochecknoglobals // a table that nobody wr
 // promptVar is the number of prompt among them.
 const promptVar = 4
 
+// newRequestVars gives the variables for parts of a mapping that one Input is made into.
+func newRequestVars() []cel.Var {
+	vars := slices.Clone(requestVars)
+	for i := range vars {
+		vars[i].Members = new(cel.Members)
+	}
+	return vars
+}
+
 // Load reads a file of mappings: a YAML document that gives each a name. schemaOf finds
 // a mapping's schema by that name; nil leaves the mapping out. file is how errors call it. The error for a wrong
 // mapping is a *LoadError with all there is wrong.
@@ -165,20 +174,21 @@ func (l *loader) chat(p pair, m *Mapping, top []pair, req, res ast.Node) {
 	if res == nil {
 		l.add(p.node, p.key, "response is missing")
 	}
-	l.refusals(find(top, "refuse"), "refuse", m.Unary, m.Stream)
+	vars := newRequestVars()
+	l.refusals(find(top, "refuse"), "refuse", vars, m.Unary, m.Stream)
 	if req != nil && res != nil {
-		l.one(req, res, m.Unary, "unary")
-		l.one(req, res, m.Stream, "stream")
+		l.one(req, res, m.Unary, "unary", vars)
+		l.one(req, res, m.Stream, "stream", vars)
 	}
 }
 
 // refusals compiles what calls refuse: a list of texts, of which each that is there is a
 // reason.
-func (l *loader) refusals(n ast.Node, path string, calls ...*Call) {
+func (l *loader) refusals(n ast.Node, path string, vars []cel.Var, calls ...*Call) {
 	if n == nil {
 		return
 	}
-	c := &compiler{faults: l.faults, vars: slices.Clip(requestVars)}
+	c := &compiler{faults: l.faults, vars: slices.Clip(vars)}
 	reasons := c.node(n, target{kind: stringKind, list: true}, path)
 	for _, call := range calls {
 		if call != nil {
@@ -187,9 +197,9 @@ func (l *loader) refusals(n ast.Node, path string, calls ...*Call) {
 	}
 }
 
-func (l *loader) one(req, res ast.Node, call *Call, kind string) {
+func (l *loader) one(req, res ast.Node, call *Call, kind string, vars []cel.Var) {
 	if call != nil {
-		call.request = l.request(req, call, "request")
+		call.request = l.request(req, call, "request", vars)
 		call.request.keep = true
 		call.reply = l.response(res, call, "response", kind, chatShape)
 	}
@@ -202,7 +212,7 @@ func (l *loader) abort(p pair, call *Call, named bool, n ast.Node) {
 	case !named && n != nil:
 		l.add(n, "abort", "call.abort is missing")
 	case call != nil:
-		call.request = l.request(n, call, "abort")
+		call.request = l.request(n, call, "abort", newRequestVars())
 		call.request.keep = true
 	}
 }
@@ -215,14 +225,15 @@ func (l *loader) embed(p pair, call *Call, named bool, n ast.Node) {
 		l.add(n, "embed", "call.embed is missing")
 	case call != nil:
 		parts := l.section(n, "embed", "refuse", "request", "response")
-		l.refusals(find(parts, "refuse"), "embed.refuse", call)
+		vars := newRequestVars()
+		l.refusals(find(parts, "refuse"), "embed.refuse", vars, call)
 		req, res := find(parts, "request"), find(parts, "response")
 		if req == nil || res == nil {
 			l.add(n, "embed", "has to have request and response")
 			return
 		}
 		call.embedding = true
-		call.request = l.request(req, call, "embed.request")
+		call.request = l.request(req, call, "embed.request", vars)
 		call.request.keep = true
 		call.reply = l.response(res, call, "embed.response", "unary", embedShape)
 	}
@@ -273,8 +284,8 @@ func (l *loader) plans(n ast.Node, path string, c *Call) *Call {
 	return c
 }
 
-func (l *loader) request(n ast.Node, call *Call, path string) *node {
-	c := &compiler{faults: l.faults, vars: slices.Clip(requestVars)}
+func (l *loader) request(n ast.Node, call *Call, path string, vars []cel.Var) *node {
+	c := &compiler{faults: l.faults, vars: slices.Clip(vars)}
 	out := c.node(n, messageTarget(call.Method.Input()), path)
 	call.prompts = c.prompts
 	return out

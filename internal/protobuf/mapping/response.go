@@ -96,7 +96,7 @@ type reply struct {
 
 func (l *loader) response(n ast.Node, call *Call, path, kind string, t target) *reply {
 	c := &compiler{faults: l.faults, types: l.types, call: kind}
-	c.vars = []cel.Var{{Name: "r", Type: c.message(call.Method.Output())}}
+	c.vars = []cel.Var{{Name: "r", Type: c.message(call.Method.Output()), Members: new(cel.Members)}}
 	r := &reply{}
 	if pairs, ok := c.pairs(n, path); ok {
 		if usage, ok := c.pairs(find(pairs, "usage"), path+".usage"); ok {

@@ -97,9 +97,9 @@ func (x *run) fail(n *node, msg string) bool {
 }
 
 // eval evaluates an expression of n. None stands for a fault too.
-func (x *run) eval(n *node, p *cel.Program) cel.Value {
+func (x *run) eval(n *node, p *cel.Program) *cel.Value {
 	if x.err != nil || p == nil {
-		return cel.Value{}
+		return &none
 	}
 	v, err := p.Eval(&x.env)
 	if err != nil {
@@ -110,6 +110,8 @@ func (x *run) eval(n *node, p *cel.Program) cel.Value {
 	}
 	return v
 }
+
+var none cel.Value //nolint:gochecknoglobals // a constant that cannot be one
 
 // holds reports whether a condition does, or is none.
 func (x *run) holds(n *node) bool {
@@ -168,14 +170,19 @@ func (x *run) append(n *node) bool {
 		there = x.quoted(n)
 	}
 	if len(x.out) > x.most || !x.env.Spend(len(x.out)-mark) {
-		x.fail(n, "the message is larger than the limit allows")
-		x.err.Limit = true
+		x.tooLarge(n)
 	}
 	if !there || x.err != nil {
 		x.out = x.out[:mark]
 		return false
 	}
 	return true
+}
+
+func (x *run) tooLarge(n *node) bool {
+	x.fail(n, "the message is larger than the limit allows")
+	x.err.Limit = true
+	return false
 }
 
 // endList ends the list that begins at mark, and reports whether it is there: of a
@@ -216,6 +223,10 @@ func (x *run) object(n *node) bool {
 	x.out = append(x.out, '{')
 	for i := range n.fields {
 		f := &n.fields[i]
+		if f.node.op == opExpr {
+			there = x.field(f) || there
+			continue
+		}
 		if !x.room(len(f.key)) {
 			return false
 		}
@@ -232,6 +243,19 @@ func (x *run) object(n *node) bool {
 	}
 	x.out = append(x.out, '}')
 	return there
+}
+
+// field appends a field that an expression gives.
+func (x *run) field(f *field) bool {
+	v := x.eval(f.node, f.node.expr)
+	if v.Kind() == cel.None || !x.room(len(f.key)+v.Room()) {
+		return false
+	}
+	if x.out[len(x.out)-1] != '{' {
+		x.out = append(x.out, ',')
+	}
+	x.out = v.AppendJSON(append(x.out, f.key...))
+	return len(x.out) <= x.most || x.tooLarge(f.node)
 }
 
 // element appends an element of a list, or several.
