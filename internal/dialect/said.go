@@ -1,0 +1,160 @@
+package dialect
+
+import "errors"
+
+// ErrTooLarge says that a reply does not fit into a Said.
+var ErrTooLarge = errors.New("the reply is larger than is held")
+
+// Said is a whole reply, made of its events.
+type Said struct {
+	ID, Model []byte // texts, nil where the service told none
+	Choices   []SaidChoice
+	Usage     Usage
+	Error     *Failure
+
+	Max  int // bytes that are held; 0 for any
+	size int
+}
+
+// SaidChoice is one choice of a reply. Its parts are Text, Refusal, Thinking and ToolUse, in
+// the order in which they began, each whole; arguments are texts.
+type SaidChoice struct {
+	Index    int
+	Parts    []Part
+	Logprobs []byte
+	Finish   Finish
+	Stopped  []byte
+
+	calls []int // of each part, which call it is: -1 for none
+}
+
+// Reset forgets the reply. Its texts are not used again, since they may have left.
+func (s *Said) Reset() { *s = Said{Max: s.Max} }
+
+// Add adds what an event tells. The error is ErrTooLarge.
+func (s *Said) Add(e *Event) error {
+	if e.ID != nil {
+		s.ID = s.join(nil, e.ID)
+	}
+	if e.Model != nil {
+		s.Model = s.join(nil, e.Model)
+	}
+	s.Usage.Update(e.Usage)
+	if e.Error != nil && s.Error == nil {
+		s.Error = &Failure{s.join(nil, e.Error.Message), s.join(nil, e.Error.Type), s.join(nil, e.Error.Code)}
+	}
+	for i := range e.Choices {
+		s.choice(&e.Choices[i])
+	}
+	if s.Max > 0 && s.size > s.Max {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// entryRoom is what a choice or a part takes beside its texts, in bytes.
+const entryRoom = 512
+
+func (s *Said) choice(from *Choice) {
+	to := s.find(from.Index)
+	if from.Thinking != nil {
+		// What was thought after a signature is another thought.
+		p := s.last(to, Thinking, len(to.Parts) > 0 && to.Parts[len(to.Parts)-1].Signature != nil)
+		p.Text = s.join(p.Text, from.Thinking)
+	}
+	if from.Signature != nil {
+		p := s.last(to, Thinking, len(to.Parts) > 0 && to.Parts[len(to.Parts)-1].Signature != nil)
+		p.Signature = s.join(nil, from.Signature)
+	}
+	if from.Text != nil {
+		p := s.last(to, Text, false)
+		p.Text = s.join(p.Text, from.Text)
+	}
+	if from.Refusal != nil {
+		p := s.last(to, Refusal, false)
+		p.Text = s.join(p.Text, from.Refusal)
+	}
+	for _, one := range from.Citations {
+		p := s.last(to, Text, false)
+		s.size += entryRoom
+		one.URL, one.Title, one.Cited = s.join(nil, one.URL), s.join(nil, one.Title), s.join(nil, one.Cited)
+		p.Citations = append(p.Citations, one)
+	}
+	for i := range from.ToolCalls {
+		s.call(to, &from.ToolCalls[i])
+	}
+	if from.Logprobs != nil {
+		to.Logprobs = s.join(nil, from.Logprobs)
+	}
+	if from.Finish != Going {
+		to.Finish = from.Finish
+	}
+	if from.Stopped != nil {
+		to.Stopped = s.join(nil, from.Stopped)
+	}
+}
+
+func (s *Said) find(index int) *SaidChoice {
+	for i := range s.Choices {
+		if s.Choices[i].Index == index {
+			return &s.Choices[i]
+		}
+	}
+	s.size += entryRoom
+	s.Choices = append(s.Choices, SaidChoice{Index: index})
+	return &s.Choices[len(s.Choices)-1]
+}
+
+// last gives the last part of a choice where that is of a kind, else a new one.
+func (s *Said) last(c *SaidChoice, kind Kind, anew bool) *Part {
+	if n := len(c.Parts); n > 0 && c.Parts[n-1].Kind == kind && !anew {
+		return &c.Parts[n-1]
+	}
+	return s.part(c, Part{Kind: kind}, -1)
+}
+
+func (s *Said) part(c *SaidChoice, p Part, call int) *Part {
+	s.size += entryRoom
+	c.Parts, c.calls = append(c.Parts, p), append(c.calls, call)
+	return &c.Parts[len(c.Parts)-1]
+}
+
+// call adds a piece to the call that it is of. Looking for it from the end finds at once
+// the one that goes on.
+func (s *Said) call(c *SaidChoice, from *ToolCall) {
+	var p *Part
+	for i := len(c.Parts) - 1; i >= 0; i-- {
+		if c.calls[i] == from.Index {
+			p = &c.Parts[i]
+			break
+		}
+	}
+	if p == nil {
+		p = s.part(c, Part{Kind: ToolUse}, from.Index)
+	}
+	if p.ID == nil {
+		p.ID = s.join(nil, from.ID)
+	}
+	if p.Name == nil {
+		p.Name = s.join(nil, from.Name)
+	}
+	if from.Signature != nil {
+		p.Signature = s.join(nil, from.Signature)
+	}
+	p.Arguments = s.join(p.Arguments, from.Arguments)
+}
+
+// join puts two JSON values together, of which have is the reply's own: strings end to end,
+// and any other after none.
+func (s *Said) join(have, more []byte) []byte {
+	if more == nil {
+		return have
+	}
+	if s.size += len(more); s.Max > 0 && s.size > s.Max {
+		return have
+	}
+	if len(have) == 0 {
+		return append([]byte(nil), more...)
+	}
+	return append(have[:len(have)-1], more[1:]...)
+}
