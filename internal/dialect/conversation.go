@@ -186,7 +186,7 @@ const (
 )
 
 // Reasoning is how much the model is to think before it answers. A dialect has an
-// effort or a budget; writers make one of the other as Effort and Budget do.
+// effort or a budget; writers make one of the other with EffortText and BudgetTokens.
 type Reasoning struct {
 	Mode    Switch // Off: not at all; Unset: as the service does by itself
 	Effort  []byte // a text: "minimal", "low", "medium", "high"
@@ -207,7 +207,7 @@ type Losses struct {
 }
 
 // Add notes the name of a member or a feature. One that is there already, or that is no
-// name (of letters, digits, "_", ".", "-"), is not noted again, or as "other".
+// name (of letters, digits, "_", ".", "-", ":"), is not noted again, or as "other".
 func (l *Losses) Add(name string) {
 	if !saneName(name) {
 		name = "other"
@@ -239,7 +239,7 @@ func saneName(s string) bool {
 	}
 	for i := range len(s) {
 		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == '-':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == '-', c == ':':
 		default:
 			return false
 		}

@@ -32,6 +32,10 @@ type Options struct {
 	// MaxTokens is the limit of a reply where the dialect requires one and the
 	// conversation has none.
 	MaxTokens int
+
+	// CompletionTokens is that the service calls the limit of a reply of Chat Completions
+	// "max_completion_tokens", as OpenAI does, and not "max_tokens" as others.
+	CompletionTokens bool
 }
 
 // Asked is a request that was written.

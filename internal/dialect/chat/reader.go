@@ -1,0 +1,304 @@
+package chat
+
+import (
+	"bytes"
+
+	"sluice/internal/dialect"
+	"sluice/internal/jsonscan"
+	"sluice/internal/sse"
+)
+
+// reader reads replies. It is used again, with the room of its lists.
+type reader struct {
+	event  dialect.Event
+	buf    []byte // of data in several fields
+	opened bool   // the reply's id is known
+	named  uint64 // calls of the first choice that have been named: a few services do so again
+}
+
+// Reset implements dialect.Reader.
+func (r *reader) Reset() {
+	r.opened, r.named = false, 0
+	r.event.Reset()
+	if cap(r.buf) > 64<<10 {
+		r.buf = nil
+	}
+}
+
+// Event implements dialect.Reader.
+func (r *reader) Event(raw []byte, say func(*dialect.Event) error) error {
+	data, ok := sse.Data(raw, r.buf[:0])
+	if !ok || sse.IsDone(data) {
+		return nil
+	}
+	data = bytes.TrimSpace(data)
+	if jsonscan.Validate(data, maxDepth) != nil {
+		return nil
+	}
+	return r.say(data, "delta", say)
+}
+
+// Whole implements dialect.Reader.
+func (r *reader) Whole(body []byte, say func(*dialect.Event) error) error {
+	return r.say(body, "message", say)
+}
+
+// say reads an object that has choices, each with what it says in a member of its own.
+func (r *reader) say(v []byte, inner string, say func(*dialect.Event) error) error {
+	e := &r.event
+	e.Reset()
+	says := false
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "id":
+			if !r.opened && dialect.IsText(v) && !dialect.IsEmpty(v) {
+				e.ID = v
+			}
+		case "model":
+			if !r.opened && dialect.IsText(v) && !dialect.IsEmpty(v) {
+				e.Model = v
+			}
+		case "choices":
+			for c := range jsonscan.ElementsOf(v) {
+				r.choice(c, inner)
+				says = true
+			}
+		case "usage":
+			e.Usage, says = usage(v), true
+		case "error":
+			e.Error, says = failure(v), true
+		}
+	}
+	if says = says || e.ID != nil; !says {
+		return nil
+	}
+	r.opened = r.opened || e.ID != nil
+	return say(e)
+}
+
+func failure(v []byte) *dialect.Failure {
+	if dialect.IsText(v) {
+		return &dialect.Failure{Message: v}
+	}
+	f := new(dialect.Failure)
+	for name, v := range jsonscan.MembersOf(v) {
+		if !dialect.IsText(v) {
+			continue
+		}
+		switch string(name) {
+		case "message":
+			f.Message = v
+		case "type":
+			f.Type = v
+		case "code":
+			f.Code = v
+		}
+	}
+	return f
+}
+
+func usage(v []byte) (u dialect.Usage) {
+	for name, v := range jsonscan.MembersOf(v) {
+		switch string(name) {
+		case "prompt_tokens":
+			u.Prompt = dialect.Int(v)
+		case "completion_tokens":
+			u.Completion = dialect.Int(v)
+		case "prompt_tokens_details":
+			u.Cached = dialect.Int(jsonscan.Member(v, "cached_tokens"))
+		case "completion_tokens_details":
+			u.Reasoning = dialect.Int(jsonscan.Member(v, "reasoning_tokens"))
+		case "prompt_cache_hit_tokens": // DeepSeek's
+			u.Cached = max(u.Cached, dialect.Int(v))
+		}
+	}
+	return u
+}
+
+func (r *reader) choice(v []byte, inner string) {
+	index, finish := 0, dialect.Going
+	var says, logprobs, stopped []byte
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "index":
+			index = int(dialect.Int(v))
+		case inner:
+			says = v
+		case "logprobs":
+			logprobs = v
+		case "finish_reason":
+			finish = finishOf(v)
+		case "stop_reason": // vLLM's: the sequence, or a token
+			if dialect.IsText(v) {
+				stopped = v
+			}
+		}
+	}
+	c := r.event.Choice(index)
+	c.Logprobs, c.Finish, c.Stopped = logprobs, finish, stopped
+	r.said(c, says)
+}
+
+func finishOf(v []byte) dialect.Finish {
+	switch dialect.String(v) {
+	case "length":
+		return dialect.Length
+	case "tool_calls", "function_call":
+		return dialect.ToolsCalled
+	case "content_filter":
+		return dialect.ContentFilter
+	default:
+		return dialect.Stop
+	}
+}
+
+func (r *reader) said(c *dialect.Choice, v []byte) {
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil || dialect.IsEmpty(v) {
+			continue
+		}
+		switch string(name) {
+		case "content":
+			c.Text = content(v)
+		case "refusal":
+			c.Refusal = textOf(v)
+		case "reasoning_content", "reasoning":
+			c.Thinking = textOf(v)
+		case "reasoning_details":
+			for d := range jsonscan.ElementsOf(v) {
+				details(c, d)
+			}
+		case "annotations":
+			for a := range jsonscan.ElementsOf(v) {
+				annotation(c, a)
+			}
+		case "tool_calls":
+			n := 0
+			for call := range jsonscan.ElementsOf(v) {
+				r.toolCall(c, call, n)
+				n++
+			}
+		case "function_call":
+			t := dialect.ToolCall{}
+			function(&t, v)
+			t.ID = t.Name
+			c.ToolCalls = append(c.ToolCalls, t)
+		}
+	}
+}
+
+func textOf(v []byte) []byte {
+	if dialect.IsText(v) {
+		return v
+	}
+	return nil
+}
+
+// content is a text, or in replies of a few services (Mistral) a list with one.
+func content(v []byte) []byte {
+	if !dialect.IsList(v) {
+		return textOf(v)
+	}
+	var texts [][]byte
+	for p := range jsonscan.ElementsOf(v) {
+		if t := jsonscan.Member(p, "text"); dialect.IsText(t) {
+			texts = append(texts, t)
+		}
+	}
+	switch len(texts) {
+	case 0:
+		return nil
+	case 1:
+		return texts[0]
+	}
+	return dialect.AppendJoined(nil, texts, "")
+}
+
+// details reads what OpenRouter tells of reasoning, of which the text stands elsewhere too.
+func details(c *dialect.Choice, v []byte) {
+	for name, v := range jsonscan.MembersOf(v) {
+		if !dialect.IsText(v) {
+			continue
+		}
+		switch string(name) {
+		case "signature", "data":
+			c.Signature = v
+		case "text", "summary":
+			if c.Thinking == nil {
+				c.Thinking = v
+			}
+		}
+	}
+}
+
+func annotation(c *dialect.Choice, v []byte) {
+	u := jsonscan.Member(v, "url_citation")
+	if u == nil {
+		return
+	}
+	one := dialect.Citation{}
+	for name, v := range jsonscan.MembersOf(u) {
+		switch string(name) {
+		case "url":
+			one.URL = textOf(v)
+		case "title":
+			one.Title = textOf(v)
+		case "content":
+			one.Cited = textOf(v)
+		case "start_index":
+			one.Start = int(dialect.Int(v))
+		case "end_index":
+			one.End = int(dialect.Int(v))
+		}
+	}
+	c.Citations = append(c.Citations, one)
+}
+
+// toolCall reads the nth of a list of calls, or of pieces of calls.
+func (r *reader) toolCall(c *dialect.Choice, v []byte, n int) {
+	t := dialect.ToolCall{Index: n}
+	for name, v := range jsonscan.MembersOf(v) {
+		switch string(name) {
+		case "index":
+			if dialect.IsNumber(v) {
+				t.Index = int(dialect.Int(v))
+			}
+		case "id":
+			if dialect.IsText(v) && !dialect.IsEmpty(v) {
+				t.ID = v
+			}
+		case "function", "custom":
+			function(&t, v)
+		}
+	}
+	if c.Index == 0 && 0 <= t.Index && t.Index < 64 && t.Name != nil {
+		if r.named&(1<<t.Index) != 0 {
+			t.Name = nil
+		}
+		r.named |= 1 << t.Index
+	}
+	c.ToolCalls = append(c.ToolCalls, t)
+}
+
+func function(t *dialect.ToolCall, v []byte) {
+	for name, v := range jsonscan.MembersOf(v) {
+		switch string(name) {
+		case "name":
+			if dialect.IsText(v) && !dialect.IsEmpty(v) {
+				t.Name = v
+			}
+		case "arguments", "input":
+			if dialect.IsText(v) {
+				t.Arguments = v
+			} else if dialect.IsObject(v) { // of a few services
+				t.Arguments = dialect.AppendQuoted(nil, v)
+			}
+		}
+	}
+}

@@ -1,0 +1,377 @@
+package chat
+
+import (
+	"slices"
+	"strconv"
+
+	"sluice/internal/dialect"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+)
+
+// writer writes replies. It is used again, with the room of its lists.
+type writer struct {
+	r       dialect.Reply
+	head    []byte // of each chunk, up to its choices
+	begun   []begun
+	usage   dialect.Usage
+	id      []byte
+	model   []byte
+	created bool
+}
+
+// begun is a choice of which something was sent.
+type begun struct {
+	index, calls int
+	finished     bool
+}
+
+// maxChoices bounds the choices that are told apart: more are passed over.
+const maxChoices = 1024
+
+// Reset implements dialect.Writer.
+func (w *writer) Reset(r dialect.Reply) {
+	*w = writer{r: r, head: w.head[:0], begun: w.begun[:0], id: w.id[:0], model: w.model[:0]}
+}
+
+// Event implements dialect.Writer.
+func (w *writer) Event(dst []byte, e *dialect.Event) []byte {
+	w.usage.Update(e.Usage)
+	if !w.created && e.ID != nil {
+		w.id = append(w.id[:0], e.ID...)
+	}
+	if !w.created && e.Model != nil {
+		w.model = append(w.model[:0], e.Model...)
+	}
+	for i := range e.Choices {
+		c := &e.Choices[i]
+		if b := w.choice(c.Index); b != nil && !b.finished {
+			dst = w.chunk(dst, b, c)
+		}
+	}
+	return dst
+}
+
+func (w *writer) choice(index int) *begun {
+	for i := range w.begun {
+		if w.begun[i].index == index {
+			return &w.begun[i]
+		}
+	}
+	if len(w.begun) == maxChoices || index < 0 {
+		return nil
+	}
+	w.begun = append(w.begun, begun{index: index, calls: -1})
+	return &w.begun[len(w.begun)-1]
+}
+
+// chunk appends what a choice says, and in one of its own why it ended.
+func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
+	begins := b.calls < 0
+	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || c.Citations != nil || c.Logprobs != nil || len(c.ToolCalls) > 0 {
+		dst = w.open(dst, b.index)
+		dst = w.delta(dst, b, c, begins)
+		dst = append(append(dst, `,"logprobs":`...), orNull(c.Logprobs)...)
+		dst = w.close(append(dst, `,"finish_reason":null`...))
+	}
+	if c.Finish != dialect.Going {
+		dst = w.finish(dst, b, c.Finish)
+	}
+	return dst
+}
+
+func (w *writer) finish(dst []byte, b *begun, why dialect.Finish) []byte {
+	b.finished = true
+	dst = append(w.open(dst, b.index), `,"delta":{},"logprobs":null,"finish_reason":"`...)
+	return w.close(append(append(dst, finishName(why, b.calls > 0)...), '"'))
+}
+
+// finishName names why a choice ended. Services that say that it stopped where it waits for
+// its calls mean them.
+func finishName(why dialect.Finish, calls bool) string {
+	switch why {
+	case dialect.Length:
+		return "length"
+	case dialect.ContentFilter:
+		return "content_filter"
+	case dialect.ToolsCalled:
+		return "tool_calls"
+	}
+	if calls {
+		return "tool_calls"
+	}
+	return "stop"
+}
+
+// open begins a chunk of a choice.
+func (w *writer) open(dst []byte, index int) []byte {
+	if !w.created {
+		w.created = true
+		w.head = append(w.intro(append(w.head[:0], "data: "...), "chat.completion.chunk"), `,"choices":[`...)
+	}
+	return strconv.AppendInt(append(append(dst, w.head...), `{"index":`...), int64(index), 10)
+}
+
+func (w *writer) close(dst []byte) []byte {
+	dst = append(dst, "}]"...)
+	if w.r.IncludeUsage {
+		dst = append(dst, `,"usage":null`...)
+	}
+	return append(dst, "}\n\n"...)
+}
+
+// intro begins a reply, or a part of one.
+func (w *writer) intro(dst []byte, object string) []byte {
+	dst = append(dst, `{"id":`...)
+	if len(w.id) > 0 {
+		dst = append(dst, w.id...)
+	} else {
+		dst = jsonscan.AppendString(dst, "chatcmpl-"+w.r.ID)
+	}
+	dst = append(append(append(dst, `,"object":"`...), object...), `","created":`...)
+	dst = append(strconv.AppendInt(dst, w.r.Created, 10), `,"model":`...)
+	if len(w.model) > 0 {
+		return append(dst, w.model...)
+	}
+	return jsonscan.AppendString(dst, w.r.Model)
+}
+
+func orNull(v []byte) []byte {
+	if v == nil {
+		return []byte("null")
+	}
+	return v
+}
+
+// member appends a member to an object that begins at from.
+func member(dst []byte, from int, name string, v []byte) []byte {
+	if len(dst) > from {
+		dst = append(dst, ',')
+	}
+	return append(append(append(append(dst, '"'), name...), `":`...), v...)
+}
+
+func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []byte {
+	dst = append(dst, `,"delta":{`...)
+	from := len(dst)
+	if begins {
+		b.calls = 0
+		dst = append(dst, `"role":"assistant"`...)
+	}
+	switch {
+	case c.Text != nil:
+		dst = member(dst, from, "content", c.Text)
+	case begins && len(c.ToolCalls) > 0:
+		dst = append(dst, `,"content":null`...)
+	case begins:
+		dst = append(dst, `,"content":""`...)
+	}
+	if c.Thinking != nil {
+		dst = member(dst, from, "reasoning_content", c.Thinking)
+	}
+	if c.Signature != nil {
+		dst = append(member(dst, from, "reasoning_details", nil), '[')
+		dst = append(appendDetails(dst, nil, c.Signature), ']')
+	}
+	if c.Refusal != nil {
+		dst = member(dst, from, "refusal", c.Refusal)
+	}
+	if len(c.Citations) > 0 {
+		dst = appendCitations(member(dst, from, "annotations", nil), c.Citations)
+	}
+	if len(c.ToolCalls) > 0 {
+		dst = append(member(dst, from, "tool_calls", nil), '[')
+		for i := range c.ToolCalls {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = w.call(dst, b, &c.ToolCalls[i])
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, '}')
+}
+
+// appendDetails appends reasoning with its signature, or that which only its service can
+// read.
+func appendDetails(dst, text, signature []byte) []byte {
+	dst = append(dst, `{"type":"reasoning.text"`...)
+	if text != nil {
+		dst = append(append(dst, `,"text":`...), text...)
+	}
+	if signature != nil {
+		dst = append(append(dst, `,"signature":`...), signature...)
+	}
+	return append(dst, '}')
+}
+
+func appendCitations(dst []byte, list []dialect.Citation) []byte {
+	dst = append(dst, '[')
+	for i := range list {
+		c := &list[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(dst, `{"type":"url_citation","url_citation":{"url":`...), orEmpty(c.URL)...)
+		dst = append(append(dst, `,"title":`...), orEmpty(c.Title)...)
+		dst = strconv.AppendInt(append(dst, `,"start_index":`...), int64(c.Start), 10)
+		dst = strconv.AppendInt(append(dst, `,"end_index":`...), int64(c.End), 10)
+		if c.Cited != nil {
+			dst = append(append(dst, `,"content":`...), c.Cited...)
+		}
+		dst = append(dst, "}}"...)
+	}
+	return append(dst, ']')
+}
+
+func (w *writer) call(dst []byte, b *begun, t *dialect.ToolCall) []byte {
+	dst = strconv.AppendInt(append(dst, `{"index":`...), int64(t.Index), 10)
+	if t.Name != nil {
+		b.calls = max(b.calls, t.Index+1, 1)
+		dst = w.appendID(append(dst, `,"id":`...), t.ID, b.index, t.Index)
+		dst = append(append(dst, `,"type":"function","function":{"name":`...), t.Name...)
+		dst = append(dst, ',')
+	} else {
+		dst = append(dst, `,"function":{`...)
+	}
+	return append(append(append(dst, `"arguments":`...), orEmpty(t.Arguments)...), "}}"...)
+}
+
+// appendID appends the id of a call, one of our own where its service has none.
+func (w *writer) appendID(dst, id []byte, choice, call int) []byte {
+	if id != nil {
+		return append(dst, id...)
+	}
+	return jsonscan.AppendString(dst, "call_"+w.r.ID+"_"+strconv.Itoa(choice)+"_"+strconv.Itoa(call))
+}
+
+// End implements dialect.Writer.
+func (w *writer) End(dst []byte) []byte {
+	if len(w.begun) == 0 { // a reply that says nothing
+		dst = w.chunk(dst, w.choice(0), &dialect.Choice{})
+	}
+	for i := range w.begun {
+		if b := &w.begun[i]; !b.finished {
+			dst = w.finish(dst, b, dialect.Stop)
+		}
+	}
+	if w.r.IncludeUsage {
+		dst = append(append(dst, w.head...), `],"usage":`...)
+		dst = append(appendUsage(dst, w.usage), "}\n\n"...)
+	}
+	return append(dst, "data: [DONE]\n\n"...)
+}
+
+// Fail implements dialect.Writer.
+func (w *writer) Fail(dst []byte, e *llm.Error) []byte {
+	return sse.AppendEvent(dst, "", jsonscan.AppendError(nil, e))
+}
+
+func appendUsage(dst []byte, u dialect.Usage) []byte {
+	dst = strconv.AppendInt(append(dst, `{"prompt_tokens":`...), u.Prompt, 10)
+	dst = strconv.AppendInt(append(dst, `,"completion_tokens":`...), u.Completion, 10)
+	dst = strconv.AppendInt(append(dst, `,"total_tokens":`...), u.Prompt+u.Completion, 10)
+	dst = strconv.AppendInt(append(dst, `,"prompt_tokens_details":{"cached_tokens":`...), u.Cached, 10)
+	dst = strconv.AppendInt(append(dst, `},"completion_tokens_details":{"reasoning_tokens":`...), u.Reasoning, 10)
+	return append(dst, "}}"...)
+}
+
+// Whole implements dialect.Writer.
+func (w *writer) Whole(dst []byte, s *dialect.Said) []byte {
+	w.id, w.model = append(w.id[:0], s.ID...), append(w.model[:0], s.Model...)
+	dst = append(w.intro(dst, "chat.completion"), `,"choices":[`...)
+	for i := range s.Choices {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = w.message(dst, &s.Choices[i])
+	}
+	if len(s.Choices) == 0 {
+		dst = w.message(dst, &dialect.SaidChoice{})
+	}
+	return append(appendUsage(append(dst, `],"usage":`...), s.Usage), '}')
+}
+
+// message appends a choice. Texts between calls become one.
+func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
+	var texts, thoughts, refusals [][]byte
+	var citations []dialect.Citation
+	calls, signed := 0, false
+	for i := range c.Parts {
+		switch p := &c.Parts[i]; p.Kind {
+		case dialect.Text:
+			texts = append(texts, orEmpty(p.Text))
+			citations = append(citations, p.Citations...)
+		case dialect.Refusal:
+			refusals = append(refusals, orEmpty(p.Text))
+		case dialect.Thinking:
+			if p.Text != nil {
+				thoughts = append(thoughts, p.Text)
+			}
+			signed = signed || p.Signature != nil
+		case dialect.ToolUse:
+			calls++
+		}
+	}
+	dst = strconv.AppendInt(append(dst, `{"index":`...), int64(c.Index), 10)
+	dst = append(dst, `,"message":{"role":"assistant","content":`...)
+	if len(texts) == 0 && calls+len(refusals) > 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = dialect.AppendJoined(dst, texts, "")
+	}
+	dst = append(dst, `,"refusal":`...)
+	if len(refusals) == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = dialect.AppendJoined(dst, refusals, "")
+	}
+	if len(thoughts) > 0 {
+		dst = dialect.AppendJoined(append(dst, `,"reasoning_content":`...), thoughts, "")
+	}
+	if signed {
+		dst = appendAllDetails(dst, c.Parts)
+	}
+	if len(citations) > 0 {
+		dst = appendCitations(append(dst, `,"annotations":`...), citations)
+	}
+	if calls > 0 {
+		dst = w.calls(dst, c)
+	}
+	dst = append(append(dst, `},"logprobs":`...), orNull(c.Logprobs)...)
+	dst = append(append(dst, `,"finish_reason":"`...), finishName(c.Finish, calls > 0)...)
+	return append(dst, `"}`...)
+}
+
+func appendAllDetails(dst []byte, parts []dialect.Part) []byte {
+	dst = append(dst, `,"reasoning_details":[`...)
+	from := len(dst)
+	for i := range parts {
+		if p := &parts[i]; p.Kind == dialect.Thinking {
+			if len(dst) > from {
+				dst = append(dst, ',')
+			}
+			dst = appendDetails(dst, p.Text, p.Signature)
+		}
+	}
+	return append(dst, ']')
+}
+
+func (w *writer) calls(dst []byte, c *dialect.SaidChoice) []byte {
+	dst = append(dst, `,"tool_calls":[`...)
+	n := 0
+	for p := range slices.Values(c.Parts) {
+		if p.Kind != dialect.ToolUse {
+			continue
+		}
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = w.appendID(append(dst, `{"id":`...), p.ID, c.Index, n)
+		n++
+		dst = append(append(dst, `,"type":"function","function":{"name":`...), orEmpty(p.Name)...)
+		dst = append(dialect.AppendArguments(append(dst, `,"arguments":`...), p.Arguments), "}}"...)
+	}
+	return append(dst, ']')
+}
