@@ -120,7 +120,7 @@ func (w *work) find(req *llm.Request, mode llm.DedupMode, notes func(Decision)) 
 	case !p.read(req.Op, req.Body, blocks):
 		return unsure
 	case len(p.messages) < 2:
-		if p.notes, p.told = notes, -1; len(p.messages) == 1 {
+		if p.notes, p.told, p.sent = notes, -1, 1; len(p.messages) == 1 {
 			p.tell(0, Kept, p.whyLast(), nil)
 		}
 		return unchanged
@@ -197,7 +197,7 @@ func (p *plan) room() int {
 
 // reserved is what of that planSize counts.
 func (p *plan) reserved() int {
-	return held(p.starts) + held(p.index.slots) + held(p.index.filter) + held(p.index.entries) + held(p.pieces) + held(p.found)
+	return held(p.starts) + held(p.index.heads) + held(p.index.entries) + held(p.index.chain) + held(p.index.filter) + held(p.pieces) + held(p.found)
 }
 
 // held is how many bytes a slice holds.

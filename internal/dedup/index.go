@@ -26,8 +26,9 @@ const (
 // large it is, or what becomes of a message would depend on those that come later.
 type index struct {
 	seed    uint64
-	slots   []uint32 // by fingerprint, open addressing: one more than the entry's place; 0 for none
+	heads   []uint32 // by fingerprint, the entry that was made last: one more than its place; 0 for none
 	entries []entry
+	chain   []uint32 // for each entry, the one before it that shares its head, in the same way
 	filter  []uint64 // a bit for each fingerprint, by its upper half: small enough to be at hand
 }
 
@@ -39,38 +40,45 @@ type entry struct {
 
 // planSize is what is reserved for a body of n bytes, in bytes: what its lines, of which crowd
 // allows one for eight bytes, the index, and pieces and finds of min_block bytes or more take at
-// most, with a quarter more of what append makes longer: 0.98 of the body with the default, 1.12
+// most, with a quarter more of what append makes longer: 0.95 of the body with the default, 1.09
 // where blocks may have 256 bytes. Not counted are some 100 bytes of each message and text, which
 // maxMessages and maxTexts bound, 16 lines more of each text, and what references take, which
 // is less than the blocks that they replace: a plan is there only while a processor works on it,
 // so that there are few at a time.
 func planSize(n, minBlock int) int {
-	const line, slot = 4, 4
+	const line, link = 4, 4
 	entries := min(n/stride+1, maxEntries)
-	slots := slotsFor(entries)
-	index := entries*int(unsafe.Sizeof(entry{})) + slots*slot + max(slots/16, 1)*8
+	heads := headsFor(entries)
+	index := entries*(int(unsafe.Sizeof(entry{}))+link) + heads*link + filterFor(heads)*8
 	grown := n/8*line + n/minBlock*int(unsafe.Sizeof(piece{})+unsafe.Sizeof(find{}))
 	return index + grown*5/4
 }
 
-// slotsFor leaves at least half of the slots empty.
-func slotsFor(entries int) int { return 1 << bits.Len(uint(2*entries)) }
+// headsFor is how many heads there are: more than entries. filterFor gives each of them eight
+// bits, in words.
+func headsFor(entries int) int { return 1 << bits.Len(uint(entries)) }
+func filterFor(heads int) int  { return max(heads/8, 1) }
 
 // reset empties the index and makes room for n bytes of text.
 func (x *index) reset(n int) {
 	if x.seed == 0 {
-		x.seed = rand.Uint64() | 1 // nobody is to know which fingerprints share a slot
+		x.seed = rand.Uint64() | 1 // nobody is to know which fingerprints share a head
 	}
-	want := slotsFor(min(n/stride+1, maxEntries))
-	if cap(x.slots) < want {
-		x.slots = make([]uint32, want)
-	} else {
-		x.slots = x.slots[:want]
-		clear(x.slots)
+	most := min(n/stride+1, maxEntries)
+	heads := headsFor(most)
+	x.heads = zeroed(x.heads, heads)
+	x.filter = zeroed(x.filter, filterFor(heads))
+	x.entries, x.chain = slices.Grow(x.entries[:0], most), slices.Grow(x.chain[:0], most)
+}
+
+// zeroed gives n zeros, where s is if there is room.
+func zeroed[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
 	}
-	x.filter = slices.Grow(x.filter[:0], max(want/16, 1))[:max(want/16, 1)]
-	clear(x.filter)
-	x.entries = slices.Grow(x.entries[:0], min(n/stride+1, maxEntries))
+	s = s[:n]
+	clear(s)
+	return s
 }
 
 // fingerprint is that of the window at the beginning of b, by two folded multiplications as in
@@ -90,33 +98,27 @@ func (x *index) may(key uint64) bool {
 	return x.filter[bit/64]>>(bit%64)&1 != 0
 }
 
-// find gives the entry of a fingerprint, nil for none, and the slot that it has or would have.
-// Entries, which are far away in memory, are looked at only where it may be one of them.
-func (x *index) find(key uint64) (e *entry, slot int) {
-	may := x.may(key)
-	mask := uint64(len(x.slots) - 1)
-	for s := key & mask; ; s = (s + 1) & mask {
-		n := x.slots[s]
-		if n == 0 {
-			return nil, int(s)
-		}
-		if may {
-			if e = &x.entries[n-1]; e.key == key {
-				return e, int(s)
-			}
+// find gives the entry of a fingerprint, nil for none. Heads and entries are far away in memory:
+// it is for what may be there.
+func (x *index) find(key uint64) *entry {
+	for n := x.heads[key&uint64(len(x.heads)-1)]; n != 0; n = x.chain[n-1] {
+		if e := &x.entries[n-1]; e.key == key {
+			return e
 		}
 	}
+	return nil
 }
 
-// note notes a line under a fingerprint, of which find gave e and slot.
-func (x *index) note(key uint64, e *entry, slot, line int) {
+// note notes a line under a fingerprint, for which find gave e.
+func (x *index) note(key uint64, e *entry, line int) {
 	switch {
 	case e != nil:
 		e.last = uint32(line)
 	case len(x.entries) < maxEntries:
-		x.entries = append(x.entries, entry{key, uint32(line), uint32(line)})
+		head := &x.heads[key&uint64(len(x.heads)-1)]
+		x.entries, x.chain = append(x.entries, entry{key, uint32(line), uint32(line)}), append(x.chain, *head)
+		*head = uint32(len(x.entries))
 		bit := key >> 32 & uint64(64*len(x.filter)-1)
 		x.filter[bit/64] |= 1 << (bit % 64)
-		x.slots[slot] = uint32(len(x.entries))
 	}
 }

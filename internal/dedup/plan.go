@@ -323,8 +323,11 @@ func (p *plan) noteKept(f find) {
 		at := p.start(line)
 		if at >= next && end-at >= window {
 			key := p.index.fingerprint(p.body[at:])
-			e, slot := p.index.find(key)
-			p.index.note(key, e, slot, line)
+			var e *entry
+			if p.index.may(key) {
+				e = p.index.find(key)
+			}
+			p.index.note(key, e, line)
 			next = at + stride
 		}
 	}
@@ -377,7 +380,7 @@ func (p *plan) walk(t *text, i int, replace bool) {
 	var largest, ahead int // the length of a find in another message, and how far it is behind its source, in lines
 	for line := from; line < to; line++ {
 		at := p.start(line)
-		if p.rules.wording.may(b[at]) && p.rules.wording.looks(b[at:t.End]) {
+		if p.rules.wording.suspects(b[at:]) && p.rules.wording.looks(b[at:t.End]) {
 			p.stopped = true
 			return
 		}
@@ -386,10 +389,10 @@ func (p *plan) walk(t *text, i int, replace bool) {
 		}
 		key := p.index.fingerprint(b[at:])
 		note := at >= next
-		if !note && !p.index.may(key) {
-			continue
+		var e *entry
+		if p.index.may(key) {
+			e = p.index.find(key)
 		}
-		e, slot := p.index.find(key)
 		if e != nil && replace {
 			if f, ok := p.match(e, line-ahead, t, line, from, i); ok {
 				p.found = append(p.found, f)
@@ -408,7 +411,7 @@ func (p *plan) walk(t *text, i int, replace bool) {
 			}
 		}
 		if note {
-			p.index.note(key, e, slot, line)
+			p.index.note(key, e, line)
 			next = at + stride
 		}
 	}

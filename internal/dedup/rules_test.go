@@ -435,6 +435,22 @@ func TestExplainBarred(t *testing.T) {
 	})
 }
 
+// TestExplainAlone: a message that stands alone is sent as the first, whatever was looked into
+// before it.
+func TestExplainAlone(t *testing.T) {
+	p := new(plan)
+	d := newDedup(t, Default())
+	d.plans.New = func() any { return p }
+	for range 2 {
+		d.Rewrite(request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a"), say("user", "b"), say("user", "c")})), llm.DedupBlocks, nil)
+		d.Rewrite(request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a")})), llm.DedupBlocks, func(d Decision) {
+			if d.Sent != 1 {
+				t.Errorf("it is sent as number %d", d.Sent)
+			}
+		})
+	}
+}
+
 // TestNotes: what annotations or logprobs tell of is kept as it is, and may be referred to.
 func TestNotes(t *testing.T) {
 	text, _ := json.Marshal(lines(1, 50))

@@ -2,8 +2,10 @@ package dedup
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,6 +25,10 @@ type wording struct {
 	literals []string // before, between and after the blanks, escaped
 	blanks   []string
 	sign     string // what stands before the first blank, as a model sees it, without what invisible says at its beginning
+
+	// odd has the bytes that a line may begin with which looks like a reference, or with white
+	// space.
+	odd [256]bool
 }
 
 // The blanks of a wording.
@@ -72,6 +78,9 @@ func parseWording(s string) (w wording, err error) {
 	case len(s) > 200:
 		return w, fmt.Errorf("it has %d bytes, which is more than 200", len(s))
 	}
+	for c := range w.odd {
+		w.odd[c] = c <= ' ' || c >= utf8.RuneSelf || c == '\\' || c == int(w.sign[0])
+	}
 	return w, nil
 }
 
@@ -89,31 +98,34 @@ func (w *wording) begins(line []byte) bool {
 	return len(line) >= len(first) && string(line[:len(first)]) == first
 }
 
-// may reports whether a line that begins with c can look like one.
-func (w *wording) may(c byte) bool {
-	return c <= ' ' || c >= utf8.RuneSelf || c == '\\' || c == w.sign[0]
+// suspects reports whether a line may look like one, by what stands in it behind some white
+// space. What follows the line goes on behind it.
+func (w *wording) suspects(line []byte) bool {
+	if len(line) < 9 {
+		return true
+	}
+	return w.odd[line[indent(line)]]
+}
+
+// indent gives how many of a line's first eight bytes are spaces, or escapes of tabs, which
+// many lines begin with, without a branch for each.
+func indent(line []byte) int {
+	const spaces, tabs = 0x2020202020202020, 0x745c745c745c745c // the latter as \t
+	next := binary.LittleEndian.Uint64(line)
+	return bits.TrailingZeros64(next^spaces)/8 + bits.TrailingZeros64(next^tabs)/8&^1
 }
 
 // looks reports whether a line looks like a reference to a model, which sees no escapes and may
 // not see what invisible says before it. line goes on with the rest of the text.
 func (w *wording) looks(line []byte) bool {
-	for len(line) >= 4 && string(line[:4]) == "    " {
-		line = line[4:]
-	}
-	for len(line) > 1 { // what many lines begin with
-		if line[0] == ' ' {
-			line = line[1:]
-		} else if line[0] == '\\' && line[1] == 't' {
-			line = line[2:]
-		} else {
+	for len(line) >= 8 {
+		n := indent(line)
+		if line = line[n:]; n < 8 && !w.odd[line[0]] {
+			return false // nearly all
+		}
+		if n == 0 {
 			break
 		}
-	}
-	if len(line) == 0 {
-		return false
-	}
-	if !w.may(line[0]) {
-		return false // nearly all
 	}
 	r, n := decode(line)
 	for n > 0 && r != '\n' && invisible(r) {
