@@ -247,16 +247,17 @@ func TestReflectsEtcd(t *testing.T) {
 	addr := line(t, other(t, "others", ""))
 	run := func(args ...string) string {
 		t.Helper()
-		out, err := exec.Command(binary, append([]string{"map", "new", "--reflect", addr}, args...)...).CombinedOutput()
+		out, err := exec.Command(binary, append([]string{"map", "new", "--reflect"}, args...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		return string(out)
 	}
-	if all := run(); !strings.Contains(all, "etcdserverpb.Watch/Watch (stream etcdserverpb.WatchRequest) returns (stream etcdserverpb.WatchResponse)\n") || strings.Count(all, "etcdserverpb.Auth/") < 15 {
+	if all := run("http://" + addr); !strings.Contains(all, "etcdserverpb.Watch/Watch (stream etcdserverpb.WatchRequest) returns (stream etcdserverpb.WatchResponse)\n") || strings.Count(all, "etcdserverpb.Auth/") < 15 {
 		t.Errorf("methods: %s", all)
 	}
-	mapping := run("--method", "KV/Range")
+	mapping := run(addr, "--method", "KV/Range")
+	unfilled := mapping
 	for _, fill := range [][2]string{
 		{"request: {}", "request:"}, {"# key:", "key: =base64(req.messages[0].content)"},
 		{"choices: []", "choices:"}, {"# - text: =r.…", "- text: =unbase64(r.kvs[0].value)"},
@@ -268,8 +269,12 @@ func TestReflectsEtcd(t *testing.T) {
 	}
 	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	certificate(t, cert, key, "etcd")
+	secure := line(t, other(t, "others", "", cert, key))
+	if over := run("https://"+secure, "--ca", cert, "--cert", cert, "--key", key, "--header", "x-test: 1", "--method", "KV/Range"); over != unfilled {
+		t.Errorf("over TLS the mapping is another: %s", over)
+	}
 	config := mappedConfig + fmt.Sprintf("  - {name: etcd, protocol: grpc, base_url: 'https://%s', mapping: %q, schema: reflection, models: [etcd], http_client: {tls: {ca: %[3]q, cert: %[3]q, key: %[4]q}}}\n",
-		line(t, other(t, "others", "", cert, key)), write(t, "etcd.yaml", mapping), cert, key)
+		secure, write(t, "etcd.yaml", mapping), cert, key)
 	test := exec.Command(binary, "map", "test", "--config", write(t, "sluice.yaml", config))
 	test.Stdin = strings.NewReader(`{"model":"etcd","messages":[{"role":"user","content":"Hi"}]}`)
 	if out, err := test.CombinedOutput(); err != nil || !strings.Contains(string(out), `"key": "SGk="`) {

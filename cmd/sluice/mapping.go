@@ -50,15 +50,23 @@ func (c *cli) mapNewCommand() *cobra.Command {
 		Short: "List the methods of a service, or write the beginning of a mapping for some",
 		Long: `New lists the methods that a schema declares. With --method, once for each call, it
 writes a mapping that loads, in which each field of the messages stands as a comment
-with its type.`,
+with its type; --embed and --abort add the calls for embeddings and for stopping the
+work for a request.`,
 		Example: `  sluice map new --reflect 127.0.0.1:50051
+  sluice map new --reflect https://grpc.example.com --ca ca.pem --header "authorization: Bearer KEY"
   sluice map new --schema chat.proto --method Chat/GetCompletion --method Chat/GetCompletionChunk > xai.yaml`,
 		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&o.Schemas, "schema", nil, ".proto `file`, descriptor set or folder; may be given several times")
-	f.StringVar(&o.Reflect, "reflect", "", "`address` of a server that reflects, with grpcs:// before it for TLS")
+	f.StringVar(&o.Reflect, "reflect", "", "`address` of a server that reflects, as HOST:PORT or http://HOST:PORT; with https:// for TLS")
 	f.StringArrayVar(&o.Methods, "method", nil, "`method` as package.Service/Method, or the end of that; may be given several times")
+	f.StringVar(&o.Embed, "embed", "", "`method` for embeddings")
+	f.StringVar(&o.Abort, "abort", "", "`method` that stops the work for a request")
+	f.StringVar(&o.TLS.CA, "ca", "", "`file` with the authorities that the server's certificate may be from; the system's where it is left out")
+	f.StringVar(&o.TLS.Cert, "cert", "", "`file` with a certificate, for a server that asks for one")
+	f.StringVar(&o.TLS.Key, "key", "", "`file` with its key")
+	f.StringArrayVar(&o.Headers, "header", nil, "`field` that goes with what the server is asked, as \"name: value\"; may be given several times")
 	cmd.MarkFlagsMutuallyExclusive("schema", "reflect")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := gateway.NewMapping(cmd.Context(), o, c.stdout); err != nil {

@@ -89,7 +89,7 @@ func TestMembersOfOneof(t *testing.T) {
 	if _, err := list[0].Unary.NewReader().Read([]byte("\x12\x01x")); err == nil || !strings.Contains(err.Error(), "required field older.A.text is not set") {
 		t.Error(err)
 	}
-	text := string(Skeleton([]protoreflect.MethodDescriptor{list[0].Unary.Method}))
+	text := string(Skeleton(Chosen{Methods: []protoreflect.MethodDescriptor{list[0].Unary.Method}}))
 	if _, err := load(t, s, text); err != nil || !strings.Contains(text, "\n    inner: {n: 0} # older.Inner\n") {
 		t.Errorf("%v\n%s", err, text)
 	}

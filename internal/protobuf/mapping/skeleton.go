@@ -18,48 +18,128 @@ func Describe(m protoreflect.MethodDescriptor) string {
 	return fmt.Sprintf("%s/%s (%s) returns (%s)", m.Parent().FullName(), m.Name(), stream(m.IsStreamingClient(), m.Input()), stream(m.IsStreamingServer(), m.Output()))
 }
 
+// Chosen are the methods that a skeleton is for.
+type Chosen struct {
+	Methods []protoreflect.MethodDescriptor // of chats, and others whose names say what they are for
+	Embed   protoreflect.MethodDescriptor   // nil for one of those
+	Abort   protoreflect.MethodDescriptor
+	Others  []protoreflect.MethodDescriptor // that the schema has besides, of which candidates are named
+}
+
 // Skeleton writes the beginning of a mapping for some methods of a service: a text that
 // loads, in which every field of the messages stands as a comment, and those whose names
 // say what they are for are filled in.
-func Skeleton(methods []protoreflect.MethodDescriptor) []byte {
+func Skeleton(o Chosen) []byte {
 	s := &skeleton{}
-	name := strings.ToLower(string(methods[0].Parent().Name()))
+	c := s.sort(o)
 	s.line(0, "# What stands behind # is to be filled in or left out; docs/mapping.md says how.")
-	s.line(0, name+":")
+	s.line(0, strings.ToLower(string(c.first().Parent().Name()))+":")
 	s.line(1, "call:")
-	var chat, embed protoreflect.MethodDescriptor
-	kinds := make(map[string]bool)
-	for _, m := range methods {
-		kind := "unary"
-		switch {
-		case m.IsStreamingServer():
-			kind = "stream"
-		case strings.Contains(strings.ToLower(string(m.Name())), "embed"):
-			kind = "embed"
-		}
-		if kinds[kind] || kind != "embed" && chat != nil && chat.Input() != m.Input() { // both are sent one message
-			s.line(2, "# "+kind+": "+Describe(m))
-			continue
-		}
-		kinds[kind] = true
-		s.line(2, fmt.Sprintf("%s: %s/%s", kind, m.Parent().FullName(), m.Name()))
-		switch {
-		case kind == "embed":
-			embed = m
-		case chat == nil:
-			chat = m
+	for _, one := range []struct {
+		kind string
+		m    protoreflect.MethodDescriptor
+	}{{kindUnary, c.unary}, {kindStream, c.stream}, {kindEmbed, c.embed}, {kindAbort, c.abort}} {
+		if one.m != nil {
+			s.line(2, fmt.Sprintf("%s: %s/%s", one.kind, one.m.Parent().FullName(), one.m.Name()))
 		}
 	}
-	if chat != nil {
+	for _, line := range c.left {
+		s.line(2, line)
+	}
+	if chat := c.chat(); chat != nil {
 		s.message(1, "request", chat.Input(), requestGuesses)
-		s.response(1, chat.Output(), "choices", "index, role, text, reasoning, refusal, finish, logprobs, tool_calls", "- text: =r.")
+		s.response(1, c.replies(), "choices", "index, role, text, reasoning, refusal, finish, logprobs, tool_calls", "- text: =r.")
 	}
-	if embed != nil {
+	if c.abort != nil {
+		s.message(1, "abort", c.abort.Input(), abortGuesses)
+	}
+	if c.embed != nil {
 		s.line(1, "embed:")
-		s.message(2, "request", embed.Input(), embedGuesses)
-		s.response(2, embed.Output(), "embeddings", "index, values, width", "- values: =r.")
+		s.message(2, "request", c.embed.Input(), embedGuesses)
+		s.response(2, []reading{{of: c.embed.Output()}}, "embeddings", "index, values, width", "- values: =r.")
 	}
 	return []byte(s.out.String())
+}
+
+// The calls of a mapping, by their keys.
+const (
+	kindUnary  = "unary"
+	kindStream = "stream"
+	kindEmbed  = "embed"
+	kindAbort  = "abort"
+)
+
+// calls are the methods of a mapping, and what is said of those that are left.
+type calls struct {
+	unary, stream, embed, abort protoreflect.MethodDescriptor
+	left                        []string
+}
+
+// sort finds what each method is for.
+func (s *skeleton) sort(o Chosen) *calls {
+	c := &calls{embed: o.Embed, abort: o.Abort}
+	for _, m := range o.Methods {
+		kind := kindOf(m)
+		at := map[string]*protoreflect.MethodDescriptor{kindUnary: &c.unary, kindStream: &c.stream, kindEmbed: &c.embed, kindAbort: &c.abort}[kind]
+		chat := c.chat()
+		if *at != nil || (kind == kindUnary || kind == kindStream) && chat != nil && chat.Input() != m.Input() { // both are sent one message
+			c.left = append(c.left, "# "+kind+": "+Describe(m))
+			continue
+		}
+		*at = m
+	}
+	for _, m := range o.Others {
+		if kind := kindOf(m); kind == kindEmbed && c.embed == nil || kind == kindAbort && c.abort == nil {
+			c.left = append(c.left, "# "+kind+": "+Describe(m)+" # with --"+kind)
+		}
+	}
+	return c
+}
+
+// kindOf tells what a method is for by its replies and its name.
+func kindOf(m protoreflect.MethodDescriptor) string {
+	name := strings.ToLower(string(m.Name()))
+	switch {
+	case m.IsStreamingServer():
+		return kindStream
+	case strings.Contains(name, "embed"):
+		return kindEmbed
+	case strings.Contains(name, "abort"), strings.Contains(name, "cancel"):
+		return kindAbort
+	}
+	return kindUnary
+}
+
+// chat is a method whose request is that of a chat, nil for none.
+func (c *calls) chat() protoreflect.MethodDescriptor {
+	if c.unary != nil {
+		return c.unary
+	}
+	return c.stream
+}
+
+// first is any of the methods.
+func (c *calls) first() protoreflect.MethodDescriptor {
+	for _, m := range []protoreflect.MethodDescriptor{c.unary, c.stream, c.embed} {
+		if m != nil {
+			return m
+		}
+	}
+	return c.abort
+}
+
+// reading is a message that is read, and what the calls are that have it.
+type reading struct {
+	of   protoreflect.MessageDescriptor
+	call string // "" for all
+}
+
+// replies are the messages of chats: one, or one for each of the two calls.
+func (c *calls) replies() []reading {
+	if c.unary == nil || c.stream == nil || c.unary.Output() == c.stream.Output() {
+		return []reading{{of: c.chat().Output()}}
+	}
+	return []reading{{c.unary.Output(), kindUnary}, {c.stream.Output(), kindStream}}
 }
 
 type skeleton struct{ out strings.Builder }
@@ -73,6 +153,9 @@ var (
 	requestGuesses = map[string]string{ //nolint:gochecknoglobals // a table that nobody writes
 		"model": "=upstream_model", "temperature": "=req.?temperature", "top_p": "=req.?top_p", "max_tokens": "=req.?max_completion_tokens.or(req.?max_tokens)",
 		"seed": "=req.?seed", "request_id": "=request_id", "stream": "=stream", "prompt": "=prompt",
+	}
+	abortGuesses = map[string]string{ //nolint:gochecknoglobals // a table that nobody writes
+		"request_id": "=request_id", "request_ids": "=list(request_id)", "id": "=request_id",
 	}
 	embedGuesses = map[string]string{ //nolint:gochecknoglobals // a table that nobody writes
 		"model": "=upstream_model", "input": "=list(req.input)", "inputs": "=list(req.input)", "texts": "=list(req.input)", "request_id": "=request_id",
@@ -201,12 +284,23 @@ func typeOf(fd protoreflect.FieldDescriptor) string {
 }
 
 // response writes what is read of a reply.
-func (s *skeleton) response(depth int, md protoreflect.MessageDescriptor, list, parts, example string) {
-	s.line(depth, "response: # of "+string(md.FullName())+", which is r:")
-	for i := range md.Fields().Len() {
-		s.field(depth+1, 1, md.Fields().Get(i))
+func (s *skeleton) response(depth int, replies []reading, list, parts, example string) {
+	s.line(depth, "response:")
+	for _, r := range replies {
+		call := ""
+		if r.call != "" {
+			call = " of call." + r.call
+		}
+		s.line(depth+1, "# r"+call+" is a "+string(r.of.FullName())+":")
+		for i := range r.of.Fields().Len() {
+			s.field(depth+1, 1, r.of.Fields().Get(i))
+		}
 	}
 	s.line(depth+1, list+": [] # a list: "+parts+"; such as:")
-	s.line(depth+1, "# "+example+"…")
+	if len(replies) > 1 {
+		s.line(depth+1, "# "+strings.TrimSuffix(example, "=r.")+"{unary: =r.…, stream: =r.…}")
+	} else {
+		s.line(depth+1, "# "+example+"…")
+	}
 	s.line(depth+1, "# usage: {prompt: =r.…, completion: =r.…}")
 }
