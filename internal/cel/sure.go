@@ -34,3 +34,57 @@ func (n *node) sure() bool {
 	}
 	return true
 }
+
+// Reads gives the one place that the expression reads: a variable's number, and the
+// members from there on, as ".a.b[]". ok is false where there are several or none.
+func (p *Program) Reads() (slot int, members string, ok bool) {
+	r := &reads{}
+	r.node(p.root)
+	return r.slot, r.members, r.n == 1
+}
+
+// reads collects what an expression reads.
+type reads struct {
+	n       int // places; those that are the same count once
+	slot    int
+	members string
+}
+
+func (r *reads) add(slot int, members string) {
+	if r.n == 0 {
+		r.n, r.slot, r.members = 1, slot, members
+	} else if r.slot != slot || r.members != members {
+		r.n++
+	}
+}
+
+func (r *reads) node(n *node) {
+	if n == nil {
+		return
+	}
+	if n.op == opVar {
+		r.add(n.slot, "")
+		return
+	}
+	var members []byte
+	for i := range n.steps {
+		if name := n.steps[i].name; name != nil {
+			members = append(append(members, '.'), name...)
+			continue
+		}
+		members = append(members, "[]"...)
+		if index := n.steps[i].index; index.op != opConst {
+			r.node(index)
+		}
+	}
+	if n.a != nil && n.a.op == opVar {
+		r.add(n.a.slot, string(members))
+	} else {
+		r.node(n.a)
+	}
+	r.node(n.b)
+	r.node(n.c)
+	for _, a := range n.args {
+		r.node(a)
+	}
+}

@@ -34,3 +34,25 @@ func TestSure(t *testing.T) {
 		}
 	}
 }
+
+// TestReads: the one place that an expression reads.
+func TestReads(t *testing.T) {
+	vars := []Var{{Name: "req"}, {Name: "m"}}
+	for expr, want := range map[string]string{
+		`req.a`: "0.a", `m.?content`: "1.content", `parts(m.?content)`: "1.content", `req.a.b[0].c`: "0.a.b[].c", `req["a"]`: "0.a", `m`: "1",
+		`has(req.a) ? req.a : "x"`: "0.a", `req.a + req.b`: "", `req.a + m.a`: "", `"x"`: "", `req.a[m.i]`: "", `!(req.?a).b`: "0.a", `(-req.n)`: "0.n", `req.a in [1, 2]`: "0.a",
+	} {
+		p, err := Compile(expr, vars)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot, members, ok := p.Reads()
+		got := ""
+		if ok {
+			got = string(rune('0'+slot)) + members
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", expr, got, want)
+		}
+	}
+}

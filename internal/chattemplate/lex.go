@@ -8,7 +8,7 @@ import (
 
 // Error is what is wrong with a template, or with a chat for a template.
 type Error struct {
-	Line   int // of the template, from 1; 0 for none
+	Line   int // of the template, from 1; 0 where the fault is the chat's, whatever the template
 	Msg    string
 	Raised bool // the template itself said so, by raise_exception
 	Limit  bool // it takes more than the limits allow

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -248,5 +249,48 @@ func TestPreset(t *testing.T) {
 	_, err := config.Load(config.LoadOptions{File: written(t, "upstreams: [{name: v, protocol: grpc, base_url: \"http://h\", preset: vlm, schema: x, chat_template: none}]\n")})
 	if err == nil || !strings.Contains(err.Error(), `upstreams[0].preset: there is no preset "vlm"; did you mean "vllm"?`) || !strings.Contains(err.Error(), "upstreams[0].schema: a preset brings its own") {
 		t.Error(err)
+	}
+}
+
+// TestMappedRequestFaults: a client is told what it can do something about, and nothing of
+// the mapping's inside, which is in the log.
+func TestMappedRequestFaults(t *testing.T) {
+	o := new(oracle)
+	addr := rpc.Serve(t, o.answer, "testdata/oracle.proto")
+	text, err := os.ReadFile("testdata/oracle.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapping := strings.Replace(string(text), "  request:\n", "  refuse: [{$if: =has(req.logprobs), $then: it tells no odds}]\n  request:\n", 1)
+	file := filepath.Join(t.TempDir(), "o.yaml")
+	if err := os.WriteFile(file, []byte(mapping), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &testkit.Buffer{}
+	_, url := runStages(t, loadYAML(t, strings.NewReplacer("ADDR", addr, "testdata/oracle.yaml", file).Replace(oracleYAML)),
+		Options{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, stages())
+	const cannot = "The mapping of upstream `delphi` could not express this request"
+	for _, c := range []struct{ path, body, message, param, log string }{
+		{"chat/completions", `"logprobs":true,` + question, "The request does not fit the model's service: it tells no odds.", "null", "map oracle: refuse (line "},
+		{"chat/completions", `"x":1`, cannot + ", because of `messages`.", `"messages"`, "there is no member"},
+		{"chat/completions", `"messages":{}`, cannot + ", because of `messages`.", `"messages"`, "$each takes a list"},
+		{"chat/completions", `"messages":[{"role":"user","content":7}]`, cannot + ", because of `messages[].content`.", `"messages[].content"`, "request.lines.words"},
+		{"chat/completions", `"messages":[{"role":"user","content":[{"type":"text","text":7}]}]`, cannot + ", because of `messages[].content`.", `"messages[].content"`, "$join takes strings"},
+		{"chat/completions", `"messages":[{"role":"robot"}]`, "The request does not fit the model's service: \\\"robot\\\" is none of user, assistant, system, tool.", `"messages[].role"`, "line 1"},
+		{"chat/completions", `"temperature":"hot",` + question, cannot + ", because of `temperature`.", `"temperature"`, "not a value of type float"},
+		{"chat/completions", `"temperature":1e300,` + question, cannot + ", because of `temperature`.", `"temperature"`, "invalid message at heat"},
+		{"chat/completions", `"tools":[{"function":{"name":7}}],` + question, cannot + ", because of `tools[].function.name`.", `"tools[].function.name"`, "skills[0].name"},
+		{"embeddings", `"input":[[1]]`, cannot + ", because of `input`.", `"input"`, "texts[0]"},
+	} {
+		code, reply, _ := posted(t, url, "/v1/"+c.path, `{"model":"pythia",`+c.body+`}`)
+		if want := `{"error":{"message":"` + c.message + `","type":"invalid_request_error","param":` + c.param + `,"code":"invalid_request"}}` + "\n"; code != 400 || reply != want {
+			t.Errorf("%s: %d %s\nwant %s", c.body, code, reply, want)
+		}
+		if !strings.Contains(log.String(), c.log) {
+			t.Errorf("%s: no %q in the log\n%s", c.body, c.log, log.String())
+		}
+	}
+	if n := len(o.asked("Consult")) + len(o.asked("Locate")); n != 0 {
+		t.Errorf("%d calls", n)
 	}
 }

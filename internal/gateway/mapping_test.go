@@ -157,7 +157,7 @@ func TestMappedService(t *testing.T) {
 		{"/v1/responses", `{"model":"pythia","input":"x"}`, 501,
 			`{"error":{"message":"Upstream ` + "`delphi`" + ` is reached through a mapping, which has chat completions, completions and embeddings, and nothing else.","type":"invalid_request_error","param":null,"code":"not_supported"}}` + "\n"},
 		{"/v1/chat/completions", `{"model":"pythia","messages":[{"role":"robot","content":"?"}]}`, 400,
-			`{"error":{"message":"The request does not fit the service: map oracle: request.lines.who (line 14): \"robot\" is none of user, assistant, system, tool.","type":"invalid_request_error","param":"lines.who","code":"invalid_request"}}` + "\n"},
+			`{"error":{"message":"The request does not fit the model's service: \"robot\" is none of user, assistant, system, tool.","type":"invalid_request_error","param":"messages[].role","code":"invalid_request"}}` + "\n"},
 	} {
 		status, reply, header := posted(t, url, c.path, c.body)
 		if steady(reply) != c.want || status != c.status || status == 200 && header.Get("X-Sluice-Upstream") != "delphi" {

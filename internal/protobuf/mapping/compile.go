@@ -37,6 +37,7 @@ type node struct {
 	op     op
 	line   int
 	path   string
+	param  string // the place in the client's request, as Error.Param has it
 	target target
 
 	literal   []byte // JSON
@@ -75,7 +76,8 @@ type compiler struct {
 	*faults
 	types
 	vars  []cel.Var
-	call  string // "unary" or "stream" in what is said of a reply, else ""
+	roots []string // of vars, in the client's request; nil for a reply
+	call  string   // "unary" or "stream" in what is said of a reply, else ""
 	depth int
 
 	prompts bool // an expression of a request uses the prompt
@@ -105,6 +107,7 @@ func (c *compiler) node(n ast.Node, t target, path string) *node {
 	}
 	if expr, ok := expression(n); ok {
 		out.op, out.expr = opExpr, c.expr(n, expr, path)
+		out.param = c.param(out.expr)
 		if out.expr != nil && !t.suits(out.expr.Type()) {
 			c.add(n, path, "is %s, and the expression gives %s", t.words1(), typeWords(out.expr.Type()))
 		}
@@ -310,7 +313,12 @@ func (c *compiler) object(n ast.Node, rest []pair, out *node) *node {
 // each compiles a loop: over the fields beside it, or over texts to join.
 func (c *compiler) each(n ast.Node, pairs, rest []pair, out *node) *node {
 	scope := len(c.vars)
-	defer func() { c.vars = c.vars[:scope:scope] }()
+	defer func() {
+		c.vars = c.vars[:scope:scope]
+		if c.roots != nil {
+			c.roots = c.roots[:scope:scope]
+		}
+	}()
 	clauses := []ast.Node{find(pairs, "$each")}
 	if list, ok := clauses[0].(*ast.SequenceNode); ok {
 		clauses = list.Values
@@ -336,7 +344,7 @@ func (c *compiler) each(n ast.Node, pairs, rest []pair, out *node) *node {
 		return out
 	}
 	// A list of values, and not of messages, has one expression for them.
-	body := &node{line: out.line, path: out.path, target: out.target.elem(), keep: true}
+	body := &node{line: out.line, path: out.path, param: out.param, target: out.target.elem(), keep: true}
 	if v := find(rest, "value"); v != nil && len(rest) == 1 && body.target.kind != messageKind {
 		out.body = c.node(v, body.target, out.path+".value")
 		return out
@@ -367,6 +375,13 @@ func (c *compiler) loop(clause ast.Node, out *node) {
 	}
 	out.loops = append(out.loops, loop{len(c.vars), p})
 	c.vars = append(c.vars, v)
+	if c.roots != nil {
+		root := nowhere
+		if out.param = c.param(p); out.param != "" {
+			root = out.param + "[]"
+		}
+		c.roots = append(c.roots, root)
+	}
 }
 
 func isName(s string) bool {
@@ -387,6 +402,7 @@ func (c *compiler) enumeration(pairs, rest []pair, out *node) *node {
 		return out
 	}
 	out.expr = c.expr(n, text, out.path)
+	out.param = c.param(out.expr)
 	var names protoreflect.EnumDescriptor // that the value may have
 	if out.expr != nil {
 		if t := out.expr.Type(); t != nil {

@@ -75,9 +75,19 @@ type Error struct {
 	Path    string // the field, as request.messages.role
 	Msg     string
 	Limit   bool // it costs more than is allowed
+
+	// Said says that Msg is for the client: what refuse says, or of a word that the
+	// mapping does not know which ones it does. All else is of the mapping's inside.
+	Said bool
+	// Param is the place in the client's request, as "messages[].role"; "" where it is
+	// none or several.
+	Param string
 }
 
 // Error gives the mapping, the line, the field and what is wrong.
 func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.Msg
+	}
 	return fmt.Sprintf("map %s: %s (line %d): %s", e.Mapping, e.Path, e.Line, e.Msg)
 }

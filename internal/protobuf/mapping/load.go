@@ -188,7 +188,7 @@ func (l *loader) refusals(n ast.Node, path string, vars []cel.Var, calls ...*Cal
 	if n == nil {
 		return
 	}
-	c := &compiler{faults: l.faults, vars: slices.Clip(vars)}
+	c := &compiler{faults: l.faults, vars: slices.Clip(vars), roots: roots(len(vars))}
 	reasons := c.node(n, target{kind: stringKind, list: true}, path)
 	for _, call := range calls {
 		if call != nil {
@@ -285,7 +285,7 @@ func (l *loader) plans(n ast.Node, path string, c *Call) *Call {
 }
 
 func (l *loader) request(n ast.Node, call *Call, path string, vars []cel.Var) *node {
-	c := &compiler{faults: l.faults, vars: slices.Clip(vars)}
+	c := &compiler{faults: l.faults, vars: slices.Clip(vars), roots: roots(len(vars))}
 	out := c.node(n, messageTarget(call.Method.Input()), path)
 	call.prompts = c.prompts
 	return out

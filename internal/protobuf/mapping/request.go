@@ -103,14 +103,14 @@ func (x *run) refuse(reasons *node) {
 	if list := cel.JSON(x.json(reasons)); list.Kind() == cel.List {
 		it := list.Items(nil)
 		if reason, ok := it.Next(); ok {
-			x.fail(reasons, string(jsonscan.AppendText(nil, reason.Raw())))
+			x.say(reasons, string(jsonscan.AppendText(nil, reason.Raw())))
 		}
 	}
 	x.out = x.out[:0]
 }
 
 // errNoPrompt is for a chat where the service takes a prompt.
-var errNoPrompt = errors.New("the service takes a prompt, and no chat template makes one of this chat; ask for a completion")
+var errNoPrompt = &Error{Said: true, Msg: "the service takes a prompt, and no chat template makes one of this chat; ask for a completion"}
 
 // errAbsent is for a request whose $if does not hold at the top.
 var errAbsent = errors.New("the mapping makes no message of the request")

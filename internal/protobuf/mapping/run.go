@@ -89,9 +89,17 @@ func (x *run) fault() error {
 	return nil
 }
 
+// say fails with what the client is told.
+func (x *run) say(n *node, msg string) {
+	if x.err == nil {
+		x.fail(n, msg)
+		x.err.Said = true
+	}
+}
+
 func (x *run) fail(n *node, msg string) bool {
 	if x.err == nil {
-		x.err = &Error{Mapping: x.name, Line: n.line, Path: n.path, Msg: msg}
+		x.err = &Error{Mapping: x.name, Line: n.line, Path: n.path, Param: n.param, Msg: msg}
 	}
 	return false
 }
@@ -365,7 +373,7 @@ func (x *run) choose(n *node) []byte {
 		if len(text) > 64 {
 			text = jsonscan.AppendString(nil, string(text[:60]))
 		}
-		x.fail(n, string(text)+" is none of "+string(names))
+		x.say(n, string(text)+" is none of "+string(names))
 	}
 	return n.fallback
 }

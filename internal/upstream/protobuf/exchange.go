@@ -124,17 +124,17 @@ func (x *exchange) compose(s *service, req *llm.Request) error {
 	}
 	var err error
 	if in.Prompt, err = s.prompts.of(req.Op, req.Body, x.reserve); err != nil {
-		return x.of.unmappable(err)
+		return x.of.unmappable(x.method.Call, err)
 	}
 	if x.message, err = x.of.rpcs.client.Buffers().Get(len(req.Body) + len(in.Prompt) + 256); err != nil {
 		return err
 	}
 	if x.message.B, err = x.method.AppendMessage(x.message.B, &in); err != nil {
-		return x.of.unmappable(err)
+		return x.of.unmappable(x.method.Call, err)
 	}
 	if s.abort != nil {
 		if x.abort, err = s.abort.AppendMessage([]byte{}, &in); err != nil {
-			return x.of.unmappable(err)
+			return x.of.unmappable(s.abort, err)
 		}
 	}
 	return nil

@@ -139,29 +139,41 @@ func (h *Handler) refusal(status int, code, message string) error {
 	return e
 }
 
-// unmappable is the error of a request of which the mapping makes no message.
-func (h *Handler) unmappable(err error) error {
+// unmappable is the error of a request of which the mapping makes no message. The client
+// is told what it can do something about: what the mapping or the template says for it,
+// and which part of its request it was. The rest is for the log.
+func (h *Handler) unmappable(m *mapping.Call, err error) error {
 	if e, ok := errors.AsType[*llm.Error](err); ok {
 		return e // there is no memory for it
 	}
-	status, code, param := 400, "invalid_request", ""
+	said, param, limit := "", "", false
 	if e, ok := errors.AsType[*mapping.Error](err); ok {
-		param = strings.TrimPrefix(e.Path, "request.")
-		if e.Limit {
-			status, code = 413, "request_too_large"
+		param, limit = e.Param, e.Limit
+		if e.Said {
+			said = e.Msg
 		}
 	}
 	if e, ok := errors.AsType[*protobuf.Error](err); ok {
-		param = e.Path
-		if e.Limit {
-			status, code = 413, "request_too_large"
+		param, limit = m.Param(e.Path), e.Limit
+	}
+	if e, ok := errors.AsType[*chattemplate.Error](err); ok {
+		limit = e.Limit
+		if e.Raised || e.Line == 0 {
+			said = e.Msg
 		}
 	}
-	if e, ok := errors.AsType[*chattemplate.Error](err); ok && e.Limit {
-		status, code = 413, "request_too_large"
+	var e *llm.Error
+	switch {
+	case limit:
+		e = llm.Errorf(413, "request_too_large", "The request is larger, or takes more work, than the mapping of upstream `%s` may take.", h.name)
+	case said != "":
+		e = llm.Errorf(400, "invalid_request", "The request does not fit the model's service: %s.", strings.TrimRight(upstream.Clip(said, maxErrorText), "."))
+	case param != "":
+		e = llm.Errorf(400, "invalid_request", "The mapping of upstream `%s` could not express this request, because of `%s`.", h.name, param)
+	default:
+		e = llm.Errorf(400, "invalid_request", "The mapping of upstream `%s` could not express this request.", h.name)
 	}
-	e := llm.Errorf(status, code, "The request does not fit the service: %v.", err)
-	e.Param = param
+	e.Param, e.Err = param, err
 	return e
 }
 
