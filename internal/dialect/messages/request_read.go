@@ -1,0 +1,306 @@
+package messages
+
+import (
+	"strconv"
+
+	"sluice/internal/dialect"
+	"sluice/internal/jsonscan"
+)
+
+// ReadRequest implements dialect.Dialect.
+func (Dialect) ReadRequest(c *dialect.Conversation, body []byte) error {
+	r := requestReader{c: c}
+	c.IncludeUsage = true
+	for name, v := range jsonscan.MembersOf(body) {
+		if v = dialect.OrNil(v); v == nil || r.setting(name, v) {
+			continue
+		}
+		if err := r.member(name, v); err != nil {
+			return err
+		}
+	}
+	if r.list == nil {
+		return refuse("messages", `The request has no "messages".`)
+	}
+	if err := r.prompt(); err != nil {
+		return err
+	}
+	return r.messages()
+}
+
+type requestReader struct {
+	c            *dialect.Conversation
+	system, list []byte // as they stand in the body, in which either may come first
+	depth        int    // of contents in others
+}
+
+// setting reads a member that says how the reply is to be.
+func (r *requestReader) setting(name, v []byte) bool {
+	c := r.c
+	switch string(name) {
+	case "model", "stream", "anthropic_version": // which are known
+	case "system":
+		r.system = v
+	case "messages":
+		r.list = v
+	case "max_tokens":
+		c.MaxTokens = v
+	case "temperature":
+		c.Temperature = v
+	case "top_p":
+		c.TopP = v
+	case "top_k":
+		c.TopK = v
+	case "thinking":
+		r.thinking(v)
+	case "output_config":
+		r.output(v)
+	case "output_format":
+		r.format(v)
+	case "service_tier":
+		// It is what the others call the default.
+		if c.Tier = v; dialect.Is(v, "standard_only") {
+			c.Tier = []byte(`"default"`)
+		}
+	case "metadata":
+		r.metadata(v)
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *requestReader) member(name, v []byte) error {
+	switch string(name) {
+	case "stop_sequences":
+		return r.stop(v)
+	case "tools":
+		return r.tools(v)
+	case "tool_choice":
+		return r.choice(v)
+	}
+	if s := string(v); s != "[]" && s != "{}" && s != "false" {
+		r.c.Lost.AddName(name)
+	}
+	return nil
+}
+
+func (r *requestReader) metadata(v []byte) {
+	for name, v := range jsonscan.MembersOf(v) {
+		switch v = dialect.OrNil(v); {
+		case v == nil:
+		case string(name) == "user_id":
+			r.c.User = textOf(v)
+		default:
+			r.c.Lost.Add("metadata")
+		}
+	}
+}
+
+func (r *requestReader) thinking(v []byte) {
+	to := &r.c.Reasoning
+	switch kind := jsonscan.Member(v, "type"); {
+	case dialect.Is(kind, "enabled"):
+		to.Mode, to.Budget = dialect.On, jsonscan.Member(v, "budget_tokens")
+	case dialect.Is(kind, "adaptive"):
+		to.Mode = dialect.On
+	case dialect.Is(kind, "disabled"):
+		to.Mode = dialect.Off
+	default:
+		r.c.Lost.Add("thinking")
+	}
+	switch display := jsonscan.Member(v, "display"); {
+	case display == nil:
+	case dialect.Is(display, "summarized"):
+		to.Summary = []byte(`"auto"`)
+	default:
+		r.c.Lost.Add("display")
+	}
+}
+
+func (r *requestReader) output(v []byte) {
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "effort":
+			r.c.Reasoning.Effort = textOf(v)
+		case "format":
+			r.format(v)
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+}
+
+func (r *requestReader) format(v []byte) {
+	schema := jsonscan.Member(v, "schema")
+	if !dialect.Is(jsonscan.Member(v, "type"), "json_schema") || schema == nil {
+		r.c.Lost.Add("response_format")
+		return
+	}
+	r.c.Format = dialect.Format{Mode: dialect.SchemaFormat, Schema: schema, Name: jsonscan.Member(v, "name")}
+}
+
+func (r *requestReader) stop(v []byte) error {
+	const want = `"stop_sequences" is not a list of strings.`
+	if !dialect.IsList(v) {
+		return refuse("stop_sequences", want)
+	}
+	for s := range jsonscan.ElementsOf(v) {
+		if !dialect.IsText(s) {
+			return refuse("stop_sequences", want)
+		}
+		r.c.Stop = append(r.c.Stop, s)
+	}
+	return nil
+}
+
+func (r *requestReader) tools(v []byte) error {
+	if !dialect.IsList(v) {
+		return refuse("tools", `"tools" is not a list.`)
+	}
+	n := 0
+	for t := range jsonscan.ElementsOf(v) {
+		if !dialect.IsObject(t) {
+			return refuse("tools."+strconv.Itoa(n), "A tool is not an object.")
+		}
+		n++
+		if kind := jsonscan.Member(t, "type"); kind != nil && !dialect.Is(kind, "custom") {
+			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: kind})
+			continue
+		}
+		tool := r.tool(t)
+		if tool.Name == nil {
+			return refuse("tools."+strconv.Itoa(n-1)+".name", "A tool has no name.")
+		}
+		r.c.Tools = append(r.c.Tools, tool)
+	}
+	return nil
+}
+
+func (r *requestReader) tool(v []byte) (t dialect.Tool) {
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil || string(v) == "false" && string(name) != "strict" {
+			continue
+		}
+		switch string(name) {
+		case "type":
+		case "name":
+			t.Name = textOf(v)
+		case "description":
+			t.Description = textOf(v)
+		case "input_schema":
+			t.Schema = v
+		case "strict":
+			t.Strict = switchOf(v)
+		case "cache_control":
+			t.CacheControl = v
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+	return t
+}
+
+func switchOf(v []byte) dialect.Switch {
+	on, ok := jsonscan.Bool(v)
+	if !ok {
+		return dialect.Unset
+	}
+	return dialect.SwitchOf(on)
+}
+
+func (r *requestReader) choice(v []byte) error {
+	to := &r.c.ToolChoice
+	switch kind := jsonscan.Member(v, "type"); {
+	case dialect.Is(kind, "auto"):
+		to.Mode = dialect.ToolsAuto
+	case dialect.Is(kind, "any"):
+		to.Mode = dialect.ToolsRequired
+	case dialect.Is(kind, "none"):
+		to.Mode = dialect.ToolsNone
+	case dialect.Is(kind, "tool"):
+		if to.Name = textOf(jsonscan.Member(v, "name")); to.Name == nil {
+			return refuse("tool_choice.name", `"tool_choice" names no tool.`)
+		}
+		to.Mode = dialect.OneTool
+	default:
+		return refuse("tool_choice", `"tool_choice" has none of the types "auto", "any", "tool" and "none".`)
+	}
+	switch switchOf(jsonscan.Member(v, "disable_parallel_tool_use")) {
+	case dialect.On:
+		r.c.Parallel = dialect.Off
+	case dialect.Off:
+		r.c.Parallel = dialect.On
+	case dialect.Unset:
+	}
+	return nil
+}
+
+// prompt reads what stands outside of the messages.
+func (r *requestReader) prompt() error {
+	if r.system == nil || dialect.IsEmpty(r.system) {
+		return nil
+	}
+	parts, err := r.content(nil, r.system, place{in: "system", message: -1, block: -1})
+	if err == nil && len(parts) > 0 {
+		r.c.Messages = append(r.c.Messages, dialect.Message{Role: dialect.System, Parts: parts})
+	}
+	return err
+}
+
+func (r *requestReader) messages() error {
+	if !dialect.IsList(r.list) {
+		return refuse("messages", `"messages" is not a list.`)
+	}
+	n := 0
+	for m := range jsonscan.ElementsOf(r.list) {
+		at := place{in: "content", message: n, block: -1}
+		if !dialect.IsObject(m) {
+			return refuse("messages."+strconv.Itoa(n), "A message is not an object.")
+		}
+		if err := r.message(m, at); err != nil {
+			return err
+		}
+		n++
+	}
+	return nil
+}
+
+func (r *requestReader) message(m []byte, at place) error {
+	var role, content []byte
+	for name, v := range jsonscan.MembersOf(m) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "role":
+			role = v
+		case "content":
+			content = v
+		case "id", "type", "model", "stop_reason", "stop_sequence", "usage": // of a reply that a client sends back as it got it
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+	var to dialect.Message
+	switch {
+	case dialect.Is(role, "user"):
+		to.Role = dialect.User
+	case dialect.Is(role, "assistant"):
+		to.Role = dialect.Assistant
+	case dialect.Is(role, "system"):
+		to.Role = dialect.System
+	default:
+		at.in = "role"
+		return refuse(at.String(), "The role of a message is none of user, assistant and system.")
+	}
+	var err error
+	if to.Parts, err = r.content(nil, content, at); err != nil {
+		return err
+	}
+	r.c.Messages = append(r.c.Messages, to)
+	return nil
+}
