@@ -36,7 +36,6 @@ type Env struct {
 	vars         []variable
 	text         []byte  // what was put together
 	values       []Value // elements of lists that were
-	lists        [][]Value
 	stack        []Value // arguments
 	result       Value   // of an expression
 	called       []calledAs
@@ -69,10 +68,10 @@ func (e *Env) Reset(l Limits) {
 		e.vars[i].forget()
 	}
 	e.reserve, e.lacks = l.Reserve, false
-	e.text, e.values, e.lists = emptied(e.text), emptied(e.values), emptied(e.lists)
+	e.text, e.values = emptied(e.text), emptied(e.values)
 	e.called, e.results, e.outputs, e.replied = emptied(e.called), emptied(e.results), emptied(e.outputs), nil
 	if !e.room(0, e.kept()) {
-		e.text, e.values, e.lists, e.called, e.results, e.outputs, e.lacks = nil, nil, nil, nil, nil, nil, false
+		e.text, e.values, e.called, e.results, e.outputs, e.lacks = nil, nil, nil, nil, nil, false
 	}
 	clear(e.stack[:cap(e.stack)])
 	e.stack, e.result = e.stack[:0], Value{}
@@ -80,7 +79,7 @@ func (e *Env) Reset(l Limits) {
 
 // kept is how many bytes of memory there are that were needed before.
 func (e *Env) kept() int {
-	return cap(e.text) + cap(e.values)*bytesOf(e.values) + cap(e.lists)*bytesOf(e.lists) +
+	return cap(e.text) + cap(e.values)*bytesOf(e.values) +
 		cap(e.called)*bytesOf(e.called) + cap(e.results)*bytesOf(e.results) + cap(e.outputs)*bytesOf(e.outputs)
 }
 
@@ -179,7 +178,7 @@ func (e *Env) spend(pos, steps, n int) bool {
 
 func (e *Env) fail(pos int, msg string) Value {
 	e.fault, e.msg, e.limit = pos, msg, false
-	return Value{kind: failed}
+	return Value{head: head{kind: failed}}
 }
 
 // lookup finds a member of an object; of those of one name the last counts.
@@ -221,9 +220,9 @@ func (e *Env) unquote(raw []byte) []byte {
 // textOf gives the text of a String.
 func (e *Env) textOf(v Value) []byte {
 	if v.plain {
-		return v.raw
+		return v.raw()
 	}
-	return e.unquote(v.raw)
+	return e.unquote(v.raw())
 }
 
 // over reports whether a limit was met.

@@ -13,12 +13,12 @@ import (
 func (p *Program) Eval(e *Env) (*Value, error) {
 	n := p.root
 	if e.steps--; n.op == opSteps && e.steps > 0 { // a path
-		if f := e.known(n); f != nil {
-			return &f.value, nil
+		if v := e.known(n); v != nil {
+			return v, nil
 		}
-		e.result = e.path(n)
-	} else if is := e.test(n); is >= 0 && !e.over() {
-		e.result = Value{kind: Bool, num: uint64(is)}
+		e.result = e.follows(n)
+	} else if is := e.tested(n); is >= 0 && !e.over() {
+		e.result = Value{head: head{kind: Bool}, num: uint64(is)}
 	} else {
 		e.result = e.eval(n)
 	}
@@ -32,7 +32,7 @@ func (p *Program) Eval(e *Env) (*Value, error) {
 func (e *Env) eval(n *node) Value {
 	if e.steps--; e.steps < 0 {
 		e.spend(n.pos, 0, 0)
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	switch n.op {
 	case opConst:
@@ -81,11 +81,16 @@ func (e *Env) eval(n *node) Value {
 // path follows the steps from a value. From the first that is optional on, what is
 // not there makes an optional that is empty.
 func (e *Env) path(n *node) Value {
-	if f := e.known(n); f != nil {
-		v := f.value
+	if known := e.known(n); known != nil {
+		v := *known
 		v.opt = n.optional
 		return v
 	}
+	return e.follows(n)
+}
+
+// follows is path for what known does not give.
+func (e *Env) follows(n *node) Value {
 	v, taken := e.follow(n.a, n.steps)
 	if v.kind == failed || v.kind == None {
 		return v
@@ -120,7 +125,7 @@ func (e *Env) step(v *Value, s *step) {
 		case i.kind == String:
 			name = e.textOf(i)
 		case optional:
-			*v = Value{opt: true}
+			*v = Value{head: head{opt: true}}
 			return
 		case v.kind == Map:
 			*v = e.fail(s.pos, "a member's name is a string, not "+i.kind.String())
@@ -129,7 +134,7 @@ func (e *Env) step(v *Value, s *step) {
 	}
 	if v.kind != Map {
 		if optional && v.kind != List {
-			*v = Value{opt: true}
+			*v = Value{head: head{opt: true}}
 			return
 		}
 		*v = e.fail(s.pos, v.kind.String()+" has no members")
@@ -140,13 +145,13 @@ func (e *Env) step(v *Value, s *step) {
 	case ok:
 		*v = s.typ.read(raw)
 		if v.opt = optional; optional && v.kind == Null && e.NullIsAbsent {
-			*v = Value{opt: true}
+			*v = Value{head: head{opt: true}}
 		}
 	case e.over():
 		e.spend(s.pos, 0, 0)
-		*v = Value{kind: failed}
+		*v = Value{head: head{kind: failed}}
 	case optional:
-		*v = Value{opt: true}
+		*v = Value{head: head{opt: true}}
 	case s.zero.kind != None:
 		*v = s.zero
 	default:
@@ -170,12 +175,12 @@ func (e *Env) element(v, i Value, s *step, optional bool) Value {
 	} else if i.kind != Int {
 		return e.fail(s.pos, "an index is an int, not "+i.kind.String())
 	}
-	if !e.spend(s.pos, 1, len(v.raw)) {
-		return Value{kind: failed}
+	if !e.spend(s.pos, 1, len(v.raw())) {
+		return Value{head: head{kind: failed}}
 	}
 	it := Items{list: v.elements(), elem: s.typ}
-	if v.list == nil && v.raw != nil {
-		it.raw, it.next = v.raw, 1
+	if !v.made && v.n > 0 {
+		it.raw, it.next = v.raw(), 1
 	}
 	for n := int64(0); at >= 0; n++ {
 		one, ok := it.Next()
@@ -189,7 +194,7 @@ func (e *Env) element(v, i Value, s *step, optional bool) Value {
 		e.steps--
 	}
 	if optional {
-		return Value{opt: true}
+		return Value{head: head{opt: true}}
 	}
 	return e.fail(s.pos, "there is no such element")
 }
@@ -212,7 +217,7 @@ func (e *Env) has(n *node) Value {
 		raw, ok := e.lookup(s.pos, &v, s.name)
 		if !ok && e.over() {
 			e.spend(s.pos, 0, 0)
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		return Boolean(ok && !(e.NullIsAbsent && raw[0] == 'n'))
 	}
@@ -222,7 +227,7 @@ func (e *Env) has(n *node) Value {
 		at = n.steps[last-1].place
 	}
 	if !x.found[at].looked && !e.look(s.pos, x, at) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	f := &x.found[s.place]
 	return Boolean(f.there && !(e.NullIsAbsent && f.value.kind == Null))
@@ -246,9 +251,9 @@ func (e *Env) makeList(n *node) Value {
 	}
 	e.stack = e.stack[:base]
 	if !e.spend(n.pos, len(n.args), valueBytes*len(n.args)) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
-	return e.listFrom(n.pos, start)
+	return e.listFrom(start)
 }
 
 func (e *Env) sign(n *node) Value {
@@ -292,7 +297,7 @@ func (e *Env) logic(n *node) Value {
 		return Boolean(decides == 1)
 	case a.kind == failed:
 		e.fault, e.msg, e.limit = fault, msg, limit
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	case b.kind == failed:
 		return b
 	case b.kind != Bool || b.opt:
@@ -329,7 +334,7 @@ func (e *Env) binary(n *node) Value {
 	case opEqual, opUnequal:
 		same, ok := e.equal(n.pos, a, b, 0)
 		if !ok {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		return Boolean(same == (n.op == opEqual))
 	case opIn:
@@ -384,7 +389,7 @@ func (e *Env) add(n *node, a, b Value) Value {
 		x, y := e.textOf(a), e.textOf(b)
 		start, ok := e.begin(n.pos, len(x)+len(y))
 		if !ok {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		e.text = append(append(e.text, x...), y...)
 		return e.made(n.pos, start)
@@ -401,17 +406,17 @@ func (e *Env) concat(n *node, a, b Value) Value {
 		if i == 1 {
 			typ = n.b.typ
 		}
-		if !e.spend(n.pos, 1, len(v.raw)) {
-			return Value{kind: failed}
+		if !e.spend(n.pos, 1, len(v.raw())) {
+			return Value{head: head{kind: failed}}
 		}
 		it := v.Items(typ)
 		for one, ok := it.Next(); ok; one, ok = it.Next() {
 			if !e.spend(n.pos, 1, valueBytes) || !e.push(n.pos, one) {
-				return Value{kind: failed}
+				return Value{head: head{kind: failed}}
 			}
 		}
 	}
-	return e.listFrom(n.pos, start)
+	return e.listFrom(start)
 }
 
 func (e *Env) order(n *node, a, b Value) Value {
@@ -427,7 +432,7 @@ func (e *Env) order(n *node, a, b Value) Value {
 	case a.kind == String && b.kind == String:
 		x, y := e.textOf(a), e.textOf(b)
 		if !e.spend(n.pos, 0, min(len(x), len(y))) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		c = bytes.Compare(x, y)
 	case a.kind == Bool && b.kind == Bool:
@@ -452,6 +457,11 @@ func (v *Value) isNaN() bool { return v.kind == Double && !v.opt && math.IsNaN(v
 func isNumber(v Value) bool { return v.kind == Int || v.kind == Double }
 
 func (e *Env) in(n *node, a, b Value) Value {
+	if n.b.op == opConst && n.b.value.kind == List && a.kind == String && !a.opt { // as of =m.role in ["system", "developer"]
+		if is := e.among(&a, n.b.value.elements()); is >= 0 {
+			return Boolean(is == 1)
+		}
+	}
 	switch {
 	case b.opt:
 		return e.mismatch(n, a, b)
@@ -462,26 +472,41 @@ func (e *Env) in(n *node, a, b Value) Value {
 		_, ok := e.lookup(n.pos, &b, e.textOf(a))
 		if !ok && (e.over()) {
 			e.spend(n.pos, 0, 0)
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		return Boolean(ok)
 	case b.kind != List:
 		return e.mismatch(n, a, b)
 	}
-	if !e.spend(n.pos, 1, len(b.raw)) {
-		return Value{kind: failed}
+	if !e.spend(n.pos, 1, len(b.raw())) {
+		return Value{head: head{kind: failed}}
 	}
 	it := b.Items(n.b.typ)
 	for one, ok := it.Next(); ok; one, ok = it.Next() {
 		same, ok := e.equal(n.pos, a, one, 0)
 		if !ok {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		if same {
 			return Boolean(true)
 		}
 	}
 	return Boolean(false)
+}
+
+// among looks for a String among texts: 0 or 1, or -1 where there are other values, or
+// escapes.
+func (e *Env) among(v *Value, list []Value) int {
+	e.steps -= len(list)
+	for i := range list {
+		if list[i].kind != String {
+			return -1
+		}
+		if is := v.same(list[i].raw()); is != 0 {
+			return is
+		}
+	}
+	return 0
 }
 
 // equalDepth is how deep lists and objects may nest that are compared.
@@ -493,7 +518,7 @@ func (e *Env) equal(pos int, a, b Value, depth int) (same, ok bool) {
 		e.fail(pos, "the values nest too deeply to be compared")
 		return false, false
 	}
-	if !e.spend(pos, 1, min(len(a.raw), len(b.raw))) {
+	if !e.spend(pos, 1, min(len(a.raw()), len(b.raw()))) {
 		return false, false
 	}
 	switch {

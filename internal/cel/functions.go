@@ -122,15 +122,15 @@ func what(v Value) string {
 // made gives the text that was appended to e.text since it was start long.
 func (e *Env) made(pos, start int) Value {
 	if !e.spend(pos, 1, len(e.text)-start) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	return Text(e.text[start:len(e.text):len(e.text)])
 }
 
 func sizeOf(e *Env, pos int, args []Value) Value {
 	v := args[0]
-	if !e.spend(pos, 1, len(v.raw)) {
-		return Value{kind: failed}
+	if !e.spend(pos, 1, len(v.raw())) {
+		return Value{head: head{kind: failed}}
 	}
 	n := 0
 	switch {
@@ -138,7 +138,7 @@ func sizeOf(e *Env, pos int, args []Value) Value {
 		n = utf8.RuneCount(e.textOf(v))
 	case v.kind == Map:
 		n = e.distinct(pos, v)
-	case v.raw == nil:
+	case v.raw() == nil:
 		n = len(v.elements())
 	default:
 		it := v.Items(nil)
@@ -148,7 +148,7 @@ func sizeOf(e *Env, pos int, args []Value) Value {
 		e.steps -= n
 	}
 	if n < 0 {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	return Integer(int64(n))
 }
@@ -179,7 +179,7 @@ func toString(e *Env, pos int, args []Value) Value {
 	}
 	start, ok := e.begin(pos, scalarRoom)
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	switch v.kind {
 	case Bool:
@@ -195,7 +195,7 @@ func toString(e *Env, pos int, args []Value) Value {
 func toInt(e *Env, pos int, args []Value) Value {
 	switch v := args[0]; v.kind {
 	case Int:
-		return Value{kind: Int, num: v.num}
+		return Value{head: head{kind: Int}, num: v.num}
 	case Double:
 		// CEL leaves out the least int too.
 		if f := v.float(); f > math.MinInt64 && f < math.MaxInt64 {
@@ -225,12 +225,12 @@ func toDouble(e *Env, pos int, args []Value) Value {
 
 func toJSON(e *Env, pos int, args []Value) Value {
 	v := args[0]
-	if v.raw != nil && v.kind != String && v.kind != Double {
-		return Text(v.raw) // as it came, without a copy
+	if v.raw() != nil && v.kind != String && v.kind != Double {
+		return Text(v.raw()) // as it came, without a copy
 	}
 	start, ok := e.begin(pos, v.Room())
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	e.text = v.AppendJSON(e.text)
 	return e.made(pos, start)
@@ -239,7 +239,7 @@ func toJSON(e *Env, pos int, args []Value) Value {
 func parse(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
 	if !e.spend(pos, 1, 2*len(text)) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	if err := jsonscan.Validate(text, 0); err != nil {
 		return e.fail(pos, "the string is no JSON: "+err.Error())
@@ -253,11 +253,11 @@ func parts(e *Env, pos int, args []Value) Value {
 	case List:
 		return v
 	case Null:
-		return Value{kind: List}
+		return Value{head: head{kind: List}}
 	case String:
 		start, ok := e.begin(pos, v.Room()+64)
 		if !ok {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		e.text = append(e.text, `[{"type":"text","text":`...)
 		e.text = v.AppendJSON(e.text)
@@ -266,7 +266,7 @@ func parts(e *Env, pos int, args []Value) Value {
 		if made.kind == failed {
 			return made
 		}
-		return Value{kind: List, raw: made.raw}
+		return of(List, made.raw())
 	default:
 		return e.fail(pos, "content is a string or a list, not "+v.kind.String())
 	}
@@ -278,13 +278,13 @@ func toList(e *Env, pos int, args []Value) Value {
 	case List:
 		return v
 	case Null:
-		return Value{kind: List}
+		return Value{head: head{kind: List}}
 	default:
 		start := len(e.values)
 		if !e.push(pos, v) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
-		return e.listFrom(pos, start)
+		return e.listFrom(start)
 	}
 }
 
@@ -292,7 +292,7 @@ func toBase64(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
 	start, ok := e.begin(pos, base64.StdEncoding.EncodedLen(len(text)))
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	e.text = base64.StdEncoding.AppendEncode(e.text, text)
 	return e.made(pos, start)
@@ -302,7 +302,7 @@ func fromBase64(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
 	start, ok := e.begin(pos, base64.StdEncoding.DecodedLen(len(text)))
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	out, err := base64.StdEncoding.AppendDecode(e.text, text)
 	if err != nil {
@@ -315,7 +315,7 @@ func toHex(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
 	start, ok := e.begin(pos, hex.EncodedLen(len(text)))
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	e.text = hex.AppendEncode(e.text, text)
 	return e.made(pos, start)
@@ -325,7 +325,7 @@ func fromHex(e *Env, pos int, args []Value) Value {
 	text := e.textOf(args[0])
 	start, ok := e.begin(pos, hex.DecodedLen(len(text)))
 	if !ok {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	out, err := hex.AppendDecode(e.text, text)
 	if err != nil {
@@ -347,7 +347,7 @@ func compareTexts(compare func(text, part []byte) bool) func(*Env, int, []Value)
 	return func(e *Env, pos int, args []Value) Value {
 		text, part := e.textOf(args[0]), e.textOf(args[1])
 		if !e.spend(pos, 1, len(text)) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		return Boolean(compare(text, part))
 	}
@@ -357,7 +357,7 @@ func compareTexts(compare func(text, part []byte) bool) func(*Env, int, []Value)
 func split(e *Env, pos int, args []Value) Value {
 	text, separator, n := e.textOf(args[0]), e.textOf(args[1]), int64(args[2].num)
 	if !e.spend(pos, 1, len(text)) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	start := len(e.values)
 	for n != 0 {
@@ -370,29 +370,24 @@ func split(e *Env, pos int, args []Value) Value {
 		}
 		if n == 1 || at < 0 {
 			if (len(text) > 0 || len(separator) > 0) && !e.push(pos, Text(text)) {
-				return Value{kind: failed}
+				return Value{head: head{kind: failed}}
 			}
 			break
 		}
 		if !e.spend(pos, 1, valueBytes) || !e.push(pos, Text(text[:at])) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		text = text[at+len(separator):]
 		n--
 	}
-	return e.listFrom(pos, start)
+	return e.listFrom(start)
 }
 
 // valueBytes is about what an element of a list takes that was put together.
 const valueBytes = 64
 
 // listFrom makes a list of what was appended to e.values since it was start long.
-func (e *Env) listFrom(pos, start int) (list Value) {
-	var ok bool
-	if e.lists, ok = extended(e, pos, e.lists); !ok {
-		return Value{kind: failed}
-	}
-	// What is pointed at stays where it is when e.lists grows.
-	e.lists = append(e.lists, e.values[start:len(e.values):len(e.values)])
-	return Value{kind: List, list: &e.lists[len(e.lists)-1]}
+func (e *Env) listFrom(start int) Value {
+	// What was appended stays where it is when e.values grows.
+	return listOf(e.values[start:])
 }

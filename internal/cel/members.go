@@ -127,38 +127,69 @@ func (e *Env) variable(n *node) *variable {
 
 // look finds all members of the object that has the place at.
 func (e *Env) look(pos int, x *variable, at int) bool {
-	p, f := &x.members.places[at], &x.found[at]
-	for i := range p.names {
-		n := &p.names[i]
-		to := &x.found[n.at]
+	m := x.found[at].value.members()
+	count := e.gather(x, at, &m)
+	return e.spend(pos, count, len(m.raw))
+}
+
+// gather takes all members of the object that has the place at, and counts them.
+func (e *Env) gather(x *variable, at int, all *members) (count int) {
+	names := x.members.places[at].names
+	for i := range names {
+		to := &x.found[names[i].at]
 		*to = found{turn: x.turn}
-		if t := x.members.places[n.at].typ; t != nil {
+		if t := x.members.places[names[i].at].typ; t != nil {
 			to.value = t.Zero
 		}
 	}
-	count := 1
-	for m := f.value.members(); ; count++ {
-		key, raw, more := m.step()
+	for count = 1; ; count++ {
+		key, raw, more := all.step()
 		if !more {
 			break
 		}
-		if n := e.named(p.names, key); n > 0 {
+		if n := e.named(names, key); n > 0 {
 			to := &x.found[n]
 			to.value, to.there = x.members.places[n].typ.read(raw), true
 		}
 	}
-	f.looked = true
-	return e.spend(pos, count, len(f.value.raw))
+	x.found[at].looked = true
+	return count
+}
+
+// Next gives the variable number i the next element, and reports whether there is one.
+// Of an object it finds what m has, the variable's members, on the way to its end.
+func (e *Env) Next(it *Items, i int, m *Members) bool {
+	at := space(it.raw, it.next)
+	if at >= len(it.raw) || it.raw[at] != '{' || len(m.places) == 0 || len(m.places[0].names) == 0 {
+		v, ok := it.Next()
+		if ok {
+			e.Set(i, v)
+		}
+		return ok
+	}
+	for i >= len(e.vars) {
+		e.vars = append(e.vars, variable{})
+	}
+	x := &e.vars[i]
+	x.value = of(Map, it.raw[at:])
+	x.of(m)
+	all := x.value.members()
+	count := e.gather(x, 0, &all)
+	end := all.end()
+	if end < 0 { // which is no JSON
+		return false
+	}
+	x.value.n = end
+	x.found[0].value = x.value
+	it.pass(at + end)
+	return e.spend(0, count, end)
 }
 
 // named gives the place of the member with a quoted key, 0 for none that is looked for.
 func (e *Env) named(names []name, key []byte) int {
 	text := key[1 : len(key)-1]
-	for i := range text { // names are short
-		if text[i] == '\\' {
-			text = e.unquote(key)
-			break
-		}
+	if bytes.IndexByte(text, '\\') >= 0 {
+		text = e.unquote(key)
 	}
 	for i := range names {
 		switch n := &names[i]; {
@@ -199,19 +230,19 @@ func (e *Env) follow(n *node, steps []step) (v Value, taken int) {
 		optional = optional || s.optional
 		if f.value.kind != Map {
 			if optional && f.value.kind != List {
-				return Value{opt: true}, i
+				return Value{head: head{opt: true}}, i
 			}
 			return e.fail(s.pos, f.value.kind.String()+" has no members"), i
 		}
 		if !f.looked && !e.look(s.pos, x, at) {
-			return Value{kind: failed}, i
+			return Value{head: head{kind: failed}}, i
 		}
 		at = s.place
 		f = &x.found[at]
 		switch {
 		case f.there && !(optional && f.value.kind == Null && e.NullIsAbsent):
 		case optional:
-			return Value{opt: true}, i
+			return Value{head: head{opt: true}}, i
 		case f.value.kind == None:
 			return e.fail(s.pos, "there is no member "+quoteShort(s.name)), i
 		}
@@ -221,9 +252,13 @@ func (e *Env) follow(n *node, steps []step) (v Value, taken int) {
 	return v, len(steps)
 }
 
-// known gives what was found for the whole path n, nil where that has to be found, or is
-// not there.
-func (e *Env) known(n *node) *found {
+// nothing is what is not there.
+var nothing = Value{head: head{opt: true}} //nolint:gochecknoglobals // a constant that cannot be one
+
+// known gives the value of the whole path n, without its being optional, where that is
+// easily found; nothing where it is an optional that is empty, and nil where the path has
+// to be followed.
+func (e *Env) known(n *node) *Value {
 	if n.whole == 0 {
 		return nil
 	}
@@ -235,31 +270,50 @@ func (e *Env) known(n *node) *found {
 	if f.turn != x.turn {
 		return e.find(n, x)
 	}
-	if !f.there || f.value.kind == Null {
-		return nil
+	return e.end(n, f)
+}
+
+// end gives what known gives where the path leads to f.
+func (e *Env) end(n *node, f *found) *Value {
+	switch {
+	case f.there && f.value.kind != Null:
+		return &f.value
+	case n.optional && (!f.there || e.NullIsAbsent):
+		return &nothing
 	}
-	return f
+	return nil
 }
 
 // find finds what known gives.
-func (e *Env) find(n *node, x *variable) *found {
-	at := 0
+func (e *Env) find(n *node, x *variable) *Value {
 	if n.a.op != opVar {
 		return nil
 	}
+	f := &x.found[0]
+	at, optional := 0, false
 	for i := range n.steps {
-		f := &x.found[at]
-		if f.value.kind != Map || !f.looked && !e.look(n.steps[i].pos, x, at) {
+		s := &n.steps[i]
+		if f.value.kind != Map || !f.looked && !e.look(s.pos, x, at) {
 			return nil
 		}
-		if at = n.steps[i].place; !x.found[at].there {
+		optional = optional || s.optional
+		at = s.place
+		if f = &x.found[at]; !f.there && i < len(n.steps)-1 {
+			if optional {
+				return &nothing
+			}
 			return nil
 		}
 	}
-	if f := &x.found[at]; f.value.kind != Null {
-		return f
+	return e.end(n, f)
+}
+
+// tested is test for what gives a bool if anything.
+func (e *Env) tested(n *node) int {
+	if n.op >= opNot && n.op <= opOr || n.op == opEqual || n.op == opUnequal {
+		return e.test(n)
 	}
-	return nil
+	return -1
 }
 
 // test evaluates what may be a condition: 0 or 1, or -1 where eval has to say.
@@ -269,6 +323,7 @@ func (e *Env) test(n *node) int {
 		if is := e.test(n.a); is >= 0 {
 			return 1 - is
 		}
+		return -1
 	case opAnd, opOr:
 		decides := 0
 		if n.op == opOr {
@@ -279,26 +334,28 @@ func (e *Env) test(n *node) int {
 		}
 		return e.test(n.b)
 	case opEqual, opUnequal:
-		if n.b.op != opConst || n.b.value.kind != String || n.a.optional {
-			break
+		if n.b.op == opConst && n.b.value.kind == String && !n.a.optional {
+			e.steps--
+			if v := e.known(n.a); v != nil && v.kind == String {
+				is := v.same(n.b.value.raw())
+				if n.op == opUnequal && is >= 0 {
+					is = 1 - is
+				}
+				return is
+			}
 		}
-		e.steps--
-		f := e.known(n.a)
-		if f == nil || f.value.kind != String {
-			break
-		}
-		is := f.value.same(n.b.value.raw)
-		if n.op == opUnequal && is >= 0 {
-			is = 1 - is
-		}
-		return is
+	case opSteps, opConst:
+		return -1
+	}
+	if v := e.eval(n); v.kind == Bool && !v.opt {
+		return int(v.num)
 	}
 	return -1
 }
 
 // same compares a String with a text: 0 or 1, or -1 where the escapes have to be read.
 func (v *Value) same(text []byte) int {
-	raw := v.raw
+	raw := v.raw()
 	if !v.plain {
 		raw = raw[1 : len(raw)-1]
 		if bytes.IndexByte(raw, '\\') >= 0 {

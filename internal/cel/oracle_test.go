@@ -144,9 +144,9 @@ func ourPlain(v Value) any {
 		return v.float()
 	case String:
 		if v.plain {
-			return string(v.raw)
+			return string(v.raw())
 		}
-		return string(jsonscan.AppendText(nil, v.raw))
+		return string(jsonscan.AppendText(nil, v.raw()))
 	case List:
 		out := []any{}
 		it := v.Items(nil)

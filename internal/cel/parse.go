@@ -348,7 +348,7 @@ func (p *parser) chain(n *node) *node {
 				p.fail(s.index.pos, "an index is a string or an int, this is "+k.String())
 			}
 			if s.index.op == opConst && s.index.value.kind == String {
-				s.name, s.index = s.index.value.raw, nil
+				s.name, s.index = s.index.value.raw(), nil
 			}
 			n = p.step(n, s)
 		default:
@@ -451,7 +451,7 @@ func (n *node) constant() *node {
 		}
 		list[i] = a.value
 	}
-	return &node{pos: n.pos, typ: n.typ, value: Value{kind: List, list: &list}}
+	return &node{pos: n.pos, typ: n.typ, value: listOf(list)}
 }
 
 func (p *parser) name(t token) *node {
@@ -460,7 +460,7 @@ func (p *parser) name(t token) *node {
 	case "true", "false":
 		return &node{pos: t.pos, value: Boolean(t.text == "true"), typ: boolType}
 	case "null":
-		return &node{pos: t.pos, value: Value{kind: Null}, typ: &Type{Kind: Null}}
+		return &node{pos: t.pos, value: Value{head: head{kind: Null}}, typ: &Type{Kind: Null}}
 	case "in":
 		return p.fail(t.pos, `unexpected "in"`)
 	}

@@ -28,7 +28,7 @@ type output struct {
 func tensor(e *Env, pos int, args []Value) Value {
 	reply, name := args[0], e.textOf(args[1])
 	if !e.index(pos, reply) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	for i := range e.outputs {
 		out := &e.outputs[i]
@@ -38,16 +38,16 @@ func tensor(e *Env, pos int, args []Value) Value {
 		if raw, ok := e.decode(pos, out.raw); ok {
 			return e.unpack(pos, raw, out.kind)
 		} else if e.over() {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		return e.contents(pos, out.contents)
 	}
-	return e.listFrom(pos, len(e.values))
+	return e.listFrom(len(e.values))
 }
 
 // index finds the outputs of a reply, unless they are those of the last call.
 func (e *Env) index(pos int, reply Value) (ok bool) {
-	if len(e.replied) == len(reply.raw) && len(e.replied) > 0 && &e.replied[0] == &reply.raw[0] {
+	if len(e.replied) == len(reply.raw()) && len(e.replied) > 0 && &e.replied[0] == &reply.raw()[0] {
 		return true
 	}
 	e.outputs, e.replied = e.outputs[:0], nil
@@ -73,7 +73,7 @@ func (e *Env) index(pos int, reply Value) (ok bool) {
 		}
 		e.outputs = append(e.outputs, output{e.textIfText(o[0]), e.textIfText(o[1]), raw, o[2]})
 	}
-	e.replied = reply.raw
+	e.replied = reply.raw()
 	return true
 }
 
@@ -122,7 +122,7 @@ func (e *Env) unpack(pos int, raw, kind []byte) Value {
 	}
 	for len(raw) > 0 {
 		if !e.spend(pos, 1, valueBytes) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		n, from := size, 0
 		if !known {
@@ -140,7 +140,7 @@ func (e *Env) unpack(pos int, raw, kind []byte) Value {
 		case "BYTES":
 			var ok bool
 			if v, ok = e.asText(pos, b); !ok {
-				return Value{kind: failed}
+				return Value{head: head{kind: failed}}
 			}
 		case "BOOL":
 			v = Boolean(b[0] != 0)
@@ -152,10 +152,10 @@ func (e *Env) unpack(pos int, raw, kind []byte) Value {
 			v = Integer(unpackInt(b, kind[0] == 'I'))
 		}
 		if !e.push(pos, v) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 	}
-	return e.listFrom(pos, start)
+	return e.listFrom(start)
 }
 
 func unpackInt(b []byte, signed bool) int64 {
@@ -176,7 +176,7 @@ func (e *Env) contents(pos int, c Value) Value {
 	start := len(e.values)
 	var in [8]Value // of typed
 	if !e.pick(pos, c, typed, in[:]) {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
 	for i, list := range in {
 		if list.kind != List {
@@ -192,16 +192,16 @@ func (e *Env) contents(pos int, c Value) Value {
 				}
 				v, ok = e.asText(pos, b)
 			} else if v.kind == String { // ProtoJSON has ints of 64 bits so
-				v = intType.read(v.raw)
+				v = intType.read(v.raw())
 			}
-			if !ok || !e.spend(pos, 1, len(v.raw)+valueBytes) || !e.push(pos, v) {
-				return Value{kind: failed}
+			if !ok || !e.spend(pos, 1, len(v.raw())+valueBytes) || !e.push(pos, v) {
+				return Value{head: head{kind: failed}}
 			}
 		}
 		break
 	}
 	if e.over() {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
-	return e.listFrom(pos, start)
+	return e.listFrom(start)
 }

@@ -29,22 +29,22 @@ func turns(e *Env, pos int, args []Value) Value {
 	for m, ok := it.Next(); ok; m, ok = it.Next() {
 		var in [5]Value // of turnNames
 		if !e.spend(pos, 1, valueBytes) || !e.pick(pos, m, turnNames, in[:]) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 		if in[0].Equal("tool") {
 			if !e.take(pos, in[1], in[2], in[3]) {
-				return Value{kind: failed}
+				return Value{head: head{kind: failed}}
 			}
 			continue
 		}
 		if !e.endTurn(pos) || !e.push(pos, m) || !e.remember(pos, in[4]) {
-			return Value{kind: failed}
+			return Value{head: head{kind: failed}}
 		}
 	}
 	if !e.endTurn(pos) || e.over() {
-		return Value{kind: failed}
+		return Value{head: head{kind: failed}}
 	}
-	return e.listFrom(pos, start)
+	return e.listFrom(start)
 }
 
 // remember takes the names of calls.
@@ -150,5 +150,5 @@ func (e *Env) pick(pos int, v Value, names []string, to []Value) bool {
 			}
 		}
 	}
-	return e.spend(pos, count, len(v.raw))
+	return e.spend(pos, count, len(v.raw()))
 }

@@ -36,7 +36,7 @@ func (t *Type) read(raw []byte) Value {
 	}
 	v := read(raw)
 	if v.kind == Int && t.Kind == Double {
-		v = Value{kind: Double, raw: raw}
+		v = of(Double, raw)
 	}
 	return v
 }

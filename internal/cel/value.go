@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"unsafe"
 
 	"sluice/internal/jsonscan"
 )
@@ -31,13 +32,53 @@ func (k Kind) String() string { return kindNames[k] }
 
 // Value is a value of an expression. Most are a part of a JSON document, whose bytes
 // must not change while the value is used. The zero Value is None.
+//
+// It has four fields and 32 bytes, which is the most that the compiler keeps in registers:
+// evaluating is passing values on, and through memory each takes several times as long.
 type Value struct {
+	head
+	n   int            // how many of what p points at
+	num uint64         // of a Bool, 1 or 0, and of an Int; of a Double where there is no JSON
+	p   unsafe.Pointer // the bytes, or the elements of a List that was made; nil for neither
+}
+
+type head struct {
 	kind  Kind
-	opt   bool     // it is an optional
-	plain bool     // raw is the text of a String, and not JSON
-	num   uint64   // of a Bool, 1 or 0, and of an Int; of a Double where raw is nil
-	raw   []byte   // JSON without space around it
-	list  *[]Value // of a List that was put together; a pointer keeps values small
+	opt   bool // it is an optional
+	plain bool // the bytes are the text of a String, and not JSON without space around it
+	made  bool // p is the elements
+}
+
+// of makes a value that is read from JSON, but for a Bool and an Int.
+func of(k Kind, raw []byte) Value {
+	return Value{head: head{kind: k}, n: len(raw), p: unsafe.Pointer(unsafe.SliceData(raw))}
+}
+
+// listOf makes a List.
+func listOf(list []Value) Value {
+	return Value{head: head{kind: List, made: true}, n: len(list), p: unsafe.Pointer(unsafe.SliceData(list))}
+}
+
+// raw gives the bytes, nil where there are none.
+func (v Value) raw() []byte {
+	if v.made {
+		return nil
+	}
+	return unsafe.Slice((*byte)(v.p), v.n)
+}
+
+// elements are those of a List that was made.
+func (v Value) elements() []Value {
+	if !v.made {
+		return nil
+	}
+	return unsafe.Slice((*Value)(v.p), v.n)
+}
+
+// with gives a number or a truth the JSON that it was read from.
+func (v Value) with(raw []byte) Value {
+	v.n, v.p = len(raw), unsafe.Pointer(unsafe.SliceData(raw))
+	return v
 }
 
 // JSON makes a value of one JSON document, which must be valid.
@@ -50,37 +91,39 @@ func read(raw []byte) Value {
 	}
 	switch raw[0] {
 	case '"':
-		return Value{kind: String, raw: raw}
+		return of(String, raw)
 	case '{':
-		return Value{kind: Map, raw: raw}
+		return of(Map, raw)
 	case '[':
-		return Value{kind: List, raw: raw}
+		return of(List, raw)
 	case 't':
-		return Value{kind: Bool, num: 1, raw: raw}
+		return Boolean(true).with(raw)
 	case 'f':
-		return Value{kind: Bool, raw: raw}
+		return Boolean(false).with(raw)
 	case 'n':
-		return Value{kind: Null, raw: raw}
+		return of(Null, raw)
 	default:
 		return number(raw)
 	}
 }
 
 // Text makes a value of a text.
-func Text(s []byte) Value { return Value{kind: String, plain: true, raw: s} }
+func Text(s []byte) Value {
+	return Value{head: head{kind: String, plain: true}, n: len(s), p: unsafe.Pointer(unsafe.SliceData(s))}
+}
 
 // Integer makes a value of a number.
-func Integer(n int64) Value { return Value{kind: Int, num: uint64(n)} }
+func Integer(n int64) Value { return Value{head: head{kind: Int}, num: uint64(n)} }
 
 // Boolean makes a value of a truth.
 func Boolean(b bool) Value {
 	if b {
-		return Value{kind: Bool, num: 1}
+		return Value{head: head{kind: Bool}, num: 1}
 	}
-	return Value{kind: Bool}
+	return Value{head: head{kind: Bool}}
 }
 
-func double(f float64) Value { return Value{kind: Double, num: math.Float64bits(f)} }
+func double(f float64) Value { return Value{head: head{kind: Double}, num: math.Float64bits(f)} }
 
 // number makes a value of a number of JSON, or of NaN, Infinity or -Infinity.
 func number(raw []byte) Value {
@@ -90,11 +133,11 @@ func number(raw []byte) Value {
 		digits = digits[1:]
 	}
 	if len(digits) == 0 || len(digits) > 19 {
-		return Value{kind: Double, raw: raw}
+		return of(Double, raw)
 	}
 	for _, c := range digits {
 		if c -= '0'; c > 9 {
-			return Value{kind: Double, raw: raw}
+			return of(Double, raw)
 		}
 		n = n*10 + uint64(c)
 	}
@@ -102,9 +145,9 @@ func number(raw []byte) Value {
 	case negative && n <= 1<<63:
 		n = -n
 	case negative || n > math.MaxInt64:
-		return Value{kind: Double, raw: raw}
+		return of(Double, raw)
 	}
-	return Value{kind: Int, num: n, raw: raw}
+	return Integer(int64(n)).with(raw)
 }
 
 func trim(raw []byte) []byte {
@@ -126,7 +169,7 @@ func (v Value) Raw() []byte {
 	if v.plain {
 		return nil
 	}
-	return v.raw
+	return v.raw()
 }
 
 // Bool reports whether the value is true.
@@ -143,10 +186,10 @@ func (v Value) float() float64 {
 	switch {
 	case v.kind == Int:
 		return float64(int64(v.num))
-	case v.raw == nil:
+	case v.raw() == nil:
 		return math.Float64frombits(v.num)
 	}
-	f, _ := strconv.ParseFloat(string(v.raw), 64)
+	f, _ := strconv.ParseFloat(string(v.raw()), 64)
 	return f
 }
 
@@ -157,11 +200,11 @@ func (v Value) Equal(s string) bool {
 	case v.kind != String:
 		return false
 	case v.plain:
-		return string(v.raw) == s
-	case bytes.IndexByte(v.raw, '\\') < 0:
-		return string(v.raw[1:len(v.raw)-1]) == s
+		return string(v.raw()) == s
+	case bytes.IndexByte(v.raw(), '\\') < 0:
+		return string(v.raw()[1:len(v.raw())-1]) == s
 	}
-	return string(jsonscan.AppendText(nil, v.raw)) == s
+	return string(jsonscan.AppendText(nil, v.raw())) == s
 }
 
 // AppendJSON appends the value as JSON: the bytes that it was read from, where it was
@@ -170,13 +213,13 @@ func (v Value) Equal(s string) bool {
 func (v Value) AppendJSON(dst []byte) []byte {
 	switch {
 	case v.kind == String && v.plain:
-		return jsonscan.AppendString(dst, string(v.raw))
-	case v.kind == String && halves(v.raw):
-		return jsonscan.AppendString(dst, string(jsonscan.AppendText(nil, v.raw)))
-	case v.kind == Double && (v.raw == nil || v.raw[len(v.raw)-1] > '9'):
+		return jsonscan.AppendString(dst, string(v.raw()))
+	case v.kind == String && halves(v.raw()):
+		return jsonscan.AppendString(dst, string(jsonscan.AppendText(nil, v.raw())))
+	case v.kind == Double && (v.raw() == nil || v.raw()[len(v.raw())-1] > '9'):
 		return appendDouble(dst, v.float())
-	case v.raw != nil:
-		return append(dst, v.raw...)
+	case v.raw() != nil:
+		return append(dst, v.raw()...)
 	}
 	switch v.kind {
 	case Bool:
@@ -204,9 +247,9 @@ const scalarRoom = 32
 func (v Value) Room() int {
 	switch {
 	case v.kind == String && v.plain:
-		return jsonscan.Room(v.raw)
-	case v.raw != nil:
-		return len(v.raw) + scalarRoom
+		return jsonscan.Room(v.raw())
+	case v.raw() != nil:
+		return len(v.raw()) + scalarRoom
 	}
 	n := scalarRoom
 	for _, e := range v.elements() {
@@ -241,14 +284,6 @@ func appendDouble(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
-// elements are those of a List that was put together.
-func (v Value) elements() []Value {
-	if v.list == nil {
-		return nil
-	}
-	return *v.list
-}
-
 // Items walks over the elements of a list.
 type Items struct {
 	raw  []byte
@@ -263,8 +298,8 @@ func (v Value) Items(t *Type) Items {
 	if t != nil {
 		it.elem = t.Elem
 	}
-	if v.kind == List && v.list == nil && v.raw != nil {
-		it.raw, it.next = v.raw, 1
+	if v.kind == List && !v.made && v.n > 0 {
+		it.raw, it.next = v.raw(), 1
 	}
 	return it
 }
@@ -286,18 +321,28 @@ func (it *Items) Next() (Value, bool) {
 	if end < 0 {
 		return Value{}, false
 	}
-	v := it.elem.read(it.raw[i:end])
+	it.pass(end)
+	return it.elem.read(it.raw[i:end]), true
+}
+
+// pass goes on behind an element that ends at end.
+func (it *Items) pass(end int) {
 	if it.next = space(it.raw, end); it.next < len(it.raw) && it.raw[it.next] == ',' {
 		it.next++
 	}
-	return v, true
 }
 
 // valueEnd finds the end of a value inside of a list or an object, -1 for none. Most
 // are short.
 func valueEnd(b []byte, i int) int {
-	if i >= len(b) || b[i] == '{' || b[i] == '[' || b[i] == '"' {
-		return jsonscan.ValueEnd(b, i)
+	if i >= len(b) {
+		return -1
+	}
+	switch b[i] {
+	case '"':
+		return jsonscan.TextEnd(b, i+1)
+	case '{', '[':
+		return jsonscan.NestedEnd(b, i+1, 1)
 	}
 	start := i
 	for i < len(b) && b[i] > ' ' && b[i] != ',' && b[i] != '}' && b[i] != ']' {
@@ -307,6 +352,14 @@ func valueEnd(b []byte, i int) int {
 		return -1
 	}
 	return i
+}
+
+// end is where the object ends of which step has given all members, -1 for nowhere.
+func (m *members) end() int {
+	if i := space(m.raw, m.next); i < len(m.raw) && m.raw[i] == '}' {
+		return i + 1
+	}
+	return -1
 }
 
 func space(b []byte, i int) int {
@@ -326,7 +379,7 @@ func (v Value) members() members {
 	if v.kind != Map {
 		return members{}
 	}
-	return members{raw: v.raw, next: 1}
+	return members{raw: v.raw(), next: 1}
 }
 
 // step gives the next member, its key quoted.
@@ -335,13 +388,8 @@ func (m *members) step() (key, value []byte, ok bool) {
 	if i >= len(m.raw) || m.raw[i] != '"' {
 		return nil, nil, false
 	}
-	end := i + 1
-	for end < len(m.raw) && m.raw[end] != '"' && m.raw[end] != '\\' { // names are short
-		end++
-	}
-	if end < len(m.raw) && m.raw[end] == '"' {
-		end++
-	} else if end = jsonscan.TextEnd(m.raw, end); end < 0 {
+	end := jsonscan.TextEnd(m.raw, i+1)
+	if end < 0 {
 		return nil, nil, false
 	}
 	key = m.raw[i:end]

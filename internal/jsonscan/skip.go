@@ -36,6 +36,22 @@ func ValueEnd(b []byte, i int) int {
 // opening quote or further on but behind no backslash: the index after its closing
 // quote, -1 for none.
 func TextEnd(b []byte, i int) int {
+	const short = 64 // most are, and looked through by words
+	for stop := min(i+short, len(b)-7); i < stop; {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quotes, slashes := w^'"'*ones, w^'\\'*ones
+		// The lowest bit that is set is that of the first; there may be more than there are.
+		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes) & tops
+		if found == 0 {
+			i += 8
+			continue
+		}
+		i += bits.TrailingZeros64(found) / 8
+		if b[i] == '"' {
+			return i + 1
+		}
+		i += 2
+	}
 	for begin := i; i < len(b); i++ {
 		n := bytes.IndexByte(b[i:], '"')
 		if n < 0 {

@@ -62,8 +62,9 @@ type field struct {
 }
 
 type loop struct {
-	slot int
-	list *cel.Program
+	slot    int
+	members *cel.Members // of its variable
+	list    *cel.Program
 }
 
 type enumCase struct {
@@ -373,7 +374,7 @@ func (c *compiler) loop(clause ast.Node, out *node) {
 			c.add(clause, path, "the expression gives %s, not a list", t.Kind)
 		}
 	}
-	out.loops = append(out.loops, loop{len(c.vars), p})
+	out.loops = append(out.loops, loop{len(c.vars), v.Members, p})
 	c.vars = append(c.vars, v)
 	if c.roots != nil {
 		root := nowhere

@@ -283,12 +283,7 @@ func (x *run) element(n *node) {
 
 // next sets the variable of a loop to the next element.
 func (x *run) next(it *cel.Items, l *loop) bool {
-	v, ok := it.Next()
-	if !ok || x.err != nil {
-		return false
-	}
-	x.env.Set(l.slot, v)
-	return true
+	return x.err == nil && x.env.Next(it, l.slot, l.members)
 }
 
 // items begins a loop. What is absent or null has no elements.
