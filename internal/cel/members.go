@@ -159,30 +159,28 @@ func (e *Env) gather(x *variable, at int, all *members) (count int) {
 // Next gives the variable number i the next element, and reports whether there is one.
 // Of an object it finds what m has, the variable's members, on the way to its end.
 func (e *Env) Next(it *Items, i int, m *Members) bool {
-	at := space(it.raw, it.next)
-	if at >= len(it.raw) || it.raw[at] != '{' || len(m.places) == 0 || len(m.places[0].names) == 0 {
-		v, ok := it.Next()
-		if ok {
+	var all members
+	ok := len(m.places) > 0 && len(m.places[0].names) > 0
+	if ok {
+		all, ok = it.object()
+	}
+	if !ok {
+		v, more := it.Next()
+		if more {
 			e.Set(i, v)
 		}
-		return ok
+		return more
 	}
 	for i >= len(e.vars) {
 		e.vars = append(e.vars, variable{})
 	}
 	x := &e.vars[i]
-	x.value = of(Map, it.raw[at:])
+	x.value = of(Map, all.raw)
 	x.of(m)
-	all := x.value.members()
 	count := e.gather(x, 0, &all)
-	end := all.end()
-	if end < 0 { // which is no JSON
-		return false
-	}
-	x.value.n = end
-	x.found[0].value = x.value
-	it.pass(at + end)
-	return e.spend(0, count, end)
+	v, ok := it.ended(&all)
+	x.value, x.found[0].value = v, v
+	return ok && e.spend(0, count, v.n)
 }
 
 // named gives the place of the member with a quoted key, 0 for none that is looked for.

@@ -57,10 +57,10 @@ func (e *Env) index(pos int, reply Value) (ok bool) {
 	}
 	outputs, raws := in[0].Items(nil), in[1].Items(nil)
 	bare := in[1].kind == List
-	for out, more := outputs.Next(); more; out, more = outputs.Next() {
+	for {
 		var o [3]Value // of outputNames
-		if !e.spend(pos, 1, 0) || !e.pick(pos, out, outputNames, o[:]) {
-			return false
+		if _, more := e.pickNext(pos, &outputs, outputNames, o[:]); !more {
+			break
 		}
 		if e.outputs, ok = extended(e, pos, e.outputs); !ok {
 			return false
@@ -74,7 +74,7 @@ func (e *Env) index(pos int, reply Value) (ok bool) {
 		e.outputs = append(e.outputs, output{e.textIfText(o[0]), e.textIfText(o[1]), raw, o[2]})
 	}
 	e.replied = reply.raw()
-	return true
+	return !e.over()
 }
 
 // decode gives what a string says in base64.

@@ -26,10 +26,11 @@ func turns(e *Env, pos int, args []Value) Value {
 	e.called, e.results = e.called[:0], e.results[:0]
 	start := len(e.values)
 	it := args[0].Items(nil)
-	for m, ok := it.Next(); ok; m, ok = it.Next() {
+	for {
 		var in [5]Value // of turnNames
-		if !e.spend(pos, 1, valueBytes) || !e.pick(pos, m, turnNames, in[:]) {
-			return Value{head: head{kind: failed}}
+		m, more := e.pickNext(pos, &it, turnNames, in[:])
+		if !more {
+			break
 		}
 		if in[0].Equal("tool") {
 			if !e.take(pos, in[1], in[2], in[3]) {
@@ -53,10 +54,13 @@ func (e *Env) remember(pos int, calls Value) (ok bool) {
 		return true
 	}
 	each := calls.Items(nil)
-	for c, more := each.Next(); more; c, more = each.Next() {
+	for {
 		var in [2]Value // of callNames
 		var called [1]Value
-		if !e.spend(pos, 1, valueBytes) || !e.pick(pos, c, callNames, in[:]) || !e.pick(pos, in[1], nameNames, called[:]) {
+		if _, more := e.pickNext(pos, &each, callNames, in[:]); !more {
+			return !e.over()
+		}
+		if !e.pick(pos, in[1], nameNames, called[:]) {
 			return false
 		}
 		if called[0].kind == None {
@@ -67,7 +71,6 @@ func (e *Env) remember(pos int, calls Value) (ok bool) {
 		}
 		e.called = append(e.called, calledAs{e.textIfText(in[0]), called[0]})
 	}
-	return true
 }
 
 // take takes what a message of a tool tells. A call that is not known has the name
@@ -134,11 +137,15 @@ func (e *Env) textIfText(v Value) []byte {
 // pick finds members of an object by their names, None for one that is not there. It
 // reports whether the limits allow that.
 func (e *Env) pick(pos int, v Value, names []string, to []Value) bool {
-	count := 0
-	for m := v.members(); ; count++ {
-		key, raw, more := m.step()
+	all := v.members()
+	return e.spend(pos, e.picked(&all, names, to), v.n)
+}
+
+func (e *Env) picked(all *members, names []string, to []Value) (count int) {
+	for ; ; count++ {
+		key, raw, more := all.step()
 		if !more {
-			break
+			return count
 		}
 		text := key[1 : len(key)-1]
 		if bytes.IndexByte(text, '\\') >= 0 {
@@ -150,5 +157,17 @@ func (e *Env) pick(pos int, v Value, names []string, to []Value) bool {
 			}
 		}
 	}
-	return e.spend(pos, count, len(v.raw()))
+}
+
+// pickNext is pick of the next element of a list. It reports whether there is one, which
+// there is none of beyond the limits.
+func (e *Env) pickNext(pos int, it *Items, names []string, to []Value) (Value, bool) {
+	all, ok := it.object()
+	if !ok {
+		v, more := it.Next()
+		return v, more && e.spend(pos, 1, valueBytes) && e.pick(pos, v, names, to)
+	}
+	count := e.picked(&all, names, to)
+	v, ok := it.ended(&all)
+	return v, ok && e.spend(pos, count+1, valueBytes+v.n)
 }

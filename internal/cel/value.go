@@ -332,6 +332,31 @@ func (it *Items) pass(end int) {
 	}
 }
 
+// object gives the members of the next element where that is an object, whose end is not
+// looked for: whoever has gone over the members knows it.
+func (it *Items) object() (members, bool) {
+	if it.raw == nil {
+		return members{}, false
+	}
+	at := space(it.raw, it.next)
+	if at >= len(it.raw) || it.raw[at] != '{' {
+		return members{}, false
+	}
+	it.next = at
+	return members{raw: it.raw[at:], next: 1}, true
+}
+
+// ended gives the element of which all is over, and goes on behind it.
+func (it *Items) ended(all *members) (Value, bool) {
+	end := space(all.raw, all.next)
+	if end >= len(all.raw) || all.raw[end] != '}' { // it is no JSON
+		return Value{}, false
+	}
+	v := of(Map, all.raw[:end+1])
+	it.pass(it.next + end + 1)
+	return v, true
+}
+
 // valueEnd finds the end of a value inside of a list or an object, -1 for none. Most
 // are short.
 func valueEnd(b []byte, i int) int {
@@ -352,14 +377,6 @@ func valueEnd(b []byte, i int) int {
 		return -1
 	}
 	return i
-}
-
-// end is where the object ends of which step has given all members, -1 for nowhere.
-func (m *members) end() int {
-	if i := space(m.raw, m.next); i < len(m.raw) && m.raw[i] == '}' {
-		return i + 1
-	}
-	return -1
 }
 
 func space(b []byte, i int) int {
