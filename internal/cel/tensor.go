@@ -8,11 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// What tensor looks for in a reply, and in an output.
-var (
-	replyNames  = []string{"outputs", "raw_output_contents"} //nolint:gochecknoglobals // a table that nobody writes
-	outputNames = []string{"name", "datatype", "contents"}   //nolint:gochecknoglobals // a table that nobody writes
-)
+// outputNames are what tensor looks for in an output.
+var outputNames = []string{"name", "datatype", "contents"} //nolint:gochecknoglobals // a table that nobody writes
 
 // output is one of a reply.
 type output struct {
@@ -51,30 +48,58 @@ func (e *Env) index(pos int, reply Value) (ok bool) {
 		return true
 	}
 	e.outputs, e.replied = e.outputs[:0], nil
-	var in [2]Value // of replyNames
-	if !e.pick(pos, reply, replyNames, in[:]) {
-		return false
-	}
-	outputs, raws := in[0].Items(nil), in[1].Items(nil)
-	bare := in[1].kind == List
-	for {
-		var o [3]Value // of outputNames
-		if _, more := e.pickNext(pos, &outputs, outputNames, o[:]); !more {
+	var raws Items
+	for all := reply.members(); ; {
+		key, more := all.key()
+		if !more {
 			break
 		}
-		if e.outputs, ok = extended(e, pos, e.outputs); !ok {
-			return false
-		}
-		raw := Value{}
-		if bare {
-			if raw, bare = raws.Next(); raw.kind != String {
-				raw, bare = Value{}, false
+		end := -1
+		switch string(e.unquote(key)) {
+		case "outputs":
+			end = e.indexOutputs(pos, all.raw, all.next)
+		case "raw_output_contents":
+			if all.next < len(all.raw) && all.raw[all.next] == '[' {
+				raws = Items{raw: all.raw, next: all.next + 1}
 			}
 		}
-		e.outputs = append(e.outputs, output{e.textIfText(o[0]), e.textIfText(o[1]), raw, o[2]})
+		if end < 0 {
+			end = valueEnd(all.raw, all.next)
+		}
+		if end < 0 || !e.spend(pos, 1, end-all.next) {
+			break
+		}
+		all.pass(end)
+	}
+	for i := range e.outputs {
+		raw, more := raws.Next()
+		if !more || raw.kind != String {
+			break
+		}
+		e.outputs[i].raw = raw
 	}
 	e.replied = reply.raw()
 	return !e.over()
+}
+
+// indexOutputs takes the outputs of a list that begins at i, and finds its end, -1 where
+// there is no list.
+func (e *Env) indexOutputs(pos int, raw []byte, i int) (end int) {
+	e.outputs = e.outputs[:0]
+	if i >= len(raw) || raw[i] != '[' {
+		return -1
+	}
+	for it := (Items{raw: raw, next: i + 1}); ; {
+		var o [3]Value // of outputNames
+		if _, more := e.pickNext(pos, &it, outputNames, o[:]); !more {
+			return it.end()
+		}
+		var ok bool
+		if e.outputs, ok = extended(e, pos, e.outputs); !ok {
+			return -1
+		}
+		e.outputs = append(e.outputs, output{e.textIfText(o[0]), e.textIfText(o[1]), Value{}, o[2]})
+	}
 }
 
 // decode gives what a string says in base64.

@@ -213,9 +213,9 @@ func (v Value) Equal(s string) bool {
 func (v Value) AppendJSON(dst []byte) []byte {
 	switch {
 	case v.kind == String && v.plain:
-		return jsonscan.AppendString(dst, string(v.raw()))
+		return jsonscan.AppendBytes(dst, v.raw())
 	case v.kind == String && halves(v.raw()):
-		return jsonscan.AppendString(dst, string(jsonscan.AppendText(nil, v.raw())))
+		return jsonscan.AppendBytes(dst, jsonscan.AppendText(nil, v.raw()))
 	case v.kind == Double && (v.raw() == nil || v.raw()[len(v.raw())-1] > '9'):
 		return appendDouble(dst, v.float())
 	case v.raw() != nil:
@@ -357,6 +357,14 @@ func (it *Items) ended(all *members) (Value, bool) {
 	return v, true
 }
 
+// end is where the list ends of which Next has given all elements, -1 for nowhere.
+func (it *Items) end() int {
+	if i := space(it.raw, it.next); i < len(it.raw) && it.raw[i] == ']' {
+		return i + 1
+	}
+	return -1
+}
+
 // valueEnd finds the end of a value inside of a list or an object, -1 for none. Most
 // are short.
 func valueEnd(b []byte, i int) int {
@@ -401,22 +409,35 @@ func (v Value) members() members {
 
 // step gives the next member, its key quoted.
 func (m *members) step() (key, value []byte, ok bool) {
-	i := space(m.raw, m.next)
-	if i >= len(m.raw) || m.raw[i] != '"' {
+	if key, ok = m.key(); !ok {
 		return nil, nil, false
 	}
-	end := jsonscan.TextEnd(m.raw, i+1)
+	i := m.next
+	end := valueEnd(m.raw, i)
 	if end < 0 {
 		return nil, nil, false
 	}
-	key = m.raw[i:end]
-	i = space(m.raw, space(m.raw, end)+1)
-	if end = valueEnd(m.raw, i); end < 0 {
-		return nil, nil, false
+	m.pass(end)
+	return key, m.raw[i:end], true
+}
+
+// key gives the next member's key, and leaves next where its value begins.
+func (m *members) key() (key []byte, ok bool) {
+	i := space(m.raw, m.next)
+	if i >= len(m.raw) || m.raw[i] != '"' {
+		return nil, false
 	}
-	value = m.raw[i:end]
+	end := jsonscan.TextEnd(m.raw, i+1)
+	if end < 0 {
+		return nil, false
+	}
+	m.next = space(m.raw, space(m.raw, end)+1)
+	return m.raw[i:end], true
+}
+
+// pass goes on behind a value that ends at end.
+func (m *members) pass(end int) {
 	if m.next = space(m.raw, end); m.next < len(m.raw) && m.raw[m.next] == ',' {
 		m.next++
 	}
-	return key, value, true
 }

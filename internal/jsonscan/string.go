@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // String decodes one JSON string, quotes included, with nothing around it.
@@ -120,22 +121,26 @@ func Room(s []byte) int {
 // AppendString appends s to dst as a JSON string. Only what must be escaped
 // is; bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
+	return AppendBytes(dst, unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// AppendBytes is AppendString of a text that is bytes.
+func AppendBytes(dst, s []byte) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i := 0; ; {
+		if i = plain(s, i); i >= len(s) {
+			break
+		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
+			r, n := utf8.DecodeRune(s[i:])
 			if r == utf8.RuneError && n == 1 {
 				dst = append(append(dst, s[start:i]...), "\ufffd"...)
 				start = i + 1
 			}
 			i += n
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			i++
 			continue
 		}
 		dst = append(dst, s[start:i]...)

@@ -380,18 +380,18 @@ func (r *Reader) tokens(n *node) {
 }
 
 func (r *Reader) failure(n *node) {
-	var e Failure
+	var message, code []byte
 	for i := range n.fields {
 		f := &n.fields[i]
 		switch f.id {
 		case idMessage:
-			e.Message = r.run.text(f.node)
+			message = r.run.text(f.node)
 		case idCode:
-			e.Code = r.run.text(f.node)
+			code = r.run.text(f.node)
 		}
 	}
-	if e.Message != nil || e.Code != nil {
-		r.event.Error = &e
+	if message != nil || code != nil {
+		r.event.Error = &Failure{message, code}
 	}
 }
 

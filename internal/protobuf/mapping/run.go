@@ -210,17 +210,17 @@ func (x *run) quoted(n *node) bool {
 	if n.target.kind == bytesKind {
 		size = base64.StdEncoding.EncodedLen(len(x.out) - mark)
 	}
-	if !x.meter.take(len(x.out)-mark) || !x.room(size) {
-		return x.lacking()
+	if !x.room(size) {
+		return false
 	}
-	made := string(x.out[mark:])
-	defer x.meter.give(len(made))
+	made := x.out[mark:]
 	if n.target.kind == bytesKind {
-		x.out = append(x.out[:mark], '"')
-		x.out = append(base64.StdEncoding.AppendEncode(x.out, []byte(made)), '"')
-		return true
+		x.out = append(x.out, '"')
+		x.out = append(base64.StdEncoding.AppendEncode(x.out, made), '"')
+	} else {
+		x.out = jsonscan.AppendBytes(x.out, made)
 	}
-	x.out = jsonscan.AppendString(x.out[:mark], made)
+	x.out = x.out[:mark+copy(x.out[mark:], x.out[mark+len(made):])]
 	return true
 }
 
@@ -366,7 +366,7 @@ func (x *run) choose(n *node) []byte {
 		}
 		text := v.AppendJSON(nil)
 		if len(text) > 64 {
-			text = jsonscan.AppendString(nil, string(text[:60]))
+			text = jsonscan.AppendBytes(nil, text[:60])
 		}
 		x.say(n, string(text)+" is none of "+string(names))
 	}
