@@ -33,7 +33,9 @@ import (
 	"sluice/internal/ratelimit"
 	"sluice/internal/route"
 	"sluice/internal/state"
+	"sluice/internal/translate"
 	"sluice/internal/upstream"
+	"sluice/internal/upstream/anthropic"
 	"sluice/internal/upstream/openai"
 	"sluice/internal/upstream/protobuf"
 )
@@ -48,6 +50,7 @@ type Config struct {
 	Upstreams []Upstream       `yaml:"upstreams"`
 	Route     route.Config     `yaml:"route"`
 	Dedup     dedup.Config     `yaml:"dedup"`
+	Translate translate.Config `yaml:"translate"`
 	Cache     Cache            `yaml:"cache"`
 	RateLimit ratelimit.Config `yaml:"rate_limit"`
 	Admit     admit.Config     `yaml:"admit"`
@@ -109,6 +112,7 @@ type Perf struct {
 func Protocols() []upstream.Protocol {
 	return []upstream.Protocol{
 		openai.Protocol(),
+		anthropic.Protocol(),
 		protobuf.Protocol(),
 		protobuf.ProtocolHTTP(),
 	}
@@ -154,6 +158,7 @@ func Default() Config {
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
 		Dedup:      dedup.Default(),
+		Translate:  translate.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
 		RateLimit:  ratelimit.Default(),
 		Admit:      admit.Default(),
@@ -174,6 +179,7 @@ func (c Config) Validate() error {
 		within("http_client", global),
 		within("route", c.Route.Validate()),
 		within("dedup", c.Dedup.Validate()),
+		within("translate", c.Translate.Validate()),
 		within("cache", c.Cache.Validate()),
 		within("rate_limit", c.RateLimit.Validate()),
 		within("admit", c.Admit.Validate()),

@@ -25,6 +25,10 @@ type Dialect interface {
 
 	// AppendError appends the body of an error reply.
 	AppendError(dst []byte, e *llm.Error) []byte
+
+	// AppendErrorEvent appends the event that ends a stream that broke, whoever wrote what
+	// came before it, which was so many events.
+	AppendErrorEvent(dst []byte, e *llm.Error, before uint64) []byte
 }
 
 // Options are what a request needs that the conversation does not say.
@@ -69,8 +73,8 @@ type Reply struct {
 	Created      int64  // seconds since 1970
 	IncludeUsage bool   // see Conversation
 
-	// Request is the body of the client's request, for replies that repeat parts of it;
-	// nil where it is not there any more.
+	// Request is the body of the client's request, for replies that repeat parts of it. It
+	// holds until Reset returns.
 	Request []byte
 }
 

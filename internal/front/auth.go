@@ -99,16 +99,34 @@ func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 // bearer gives the hash of the key that a request was sent with.
 func bearer(h engine.Header) (sum [sha256.Size]byte, err error) {
 	values := h.Values("Authorization")
-	if key := protocolKey(h); len(values) == 0 && key != "" {
-		values = []string{"Bearer " + key}
-	}
 	if len(values) == 0 {
+		if key := otherKey(h); key != "" {
+			return hashed(key)
+		}
 		return sum, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
 	}
 	scheme, key, _ := strings.Cut(values[0], " ")
 	key = strings.TrimSpace(key)
 	if len(values) > 1 || !strings.EqualFold(scheme, "bearer") || key == "" || len(key) > maxKey {
 		return sum, unauthorised("invalid_api_key", "The Authorization header is not of the form: Bearer YOUR_KEY")
+	}
+	return hashed(key)
+}
+
+// otherKey gives the key that stands where the SDKs of other dialects put it, or among a
+// WebSocket's subprotocols; "" for none.
+func otherKey(h engine.Header) string {
+	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key"} {
+		if values := h.Values(name); len(values) == 1 {
+			return strings.TrimSpace(values[0])
+		}
+	}
+	return protocolKey(h)
+}
+
+func hashed(key string) (sum [sha256.Size]byte, err error) {
+	if len(key) > maxKey {
+		return sum, unauthorised("invalid_api_key", "The API key is longer than any that this gateway knows.")
 	}
 	var buf [maxKey]byte
 	return sha256.Sum256(buf[:copy(buf[:], key)]), nil

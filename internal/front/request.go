@@ -141,7 +141,7 @@ func (in *request) setStream(value []byte) error {
 	if !ok && string(value) != "null" {
 		return errParam("invalid_type", "stream", "\"stream\" is neither true nor false.")
 	}
-	in.req.Stream = on && in.req.Op != llm.Embedding
+	in.req.Stream = on && in.req.Op != llm.Embedding && in.req.Op != llm.CountTokens
 	return nil
 }
 
@@ -208,7 +208,7 @@ func forwarded() []string {
 // of which an upstream would not know what is left or allowed.
 func withheld(name string) bool {
 	switch name {
-	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "Api-Key", "X-Priority", "X-Request-Timeout", dedupHeader,
+	case "Authorization", "Proxy-Authorization", "Cookie", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "X-Priority", "X-Request-Timeout", dedupHeader,
 		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol":
 		return true
 	}
@@ -222,6 +222,10 @@ func (in *request) forwardHeader() {
 	in.forwardTrace()
 	for _, name := range in.s.forwarded {
 		in.forwardField(h, name)
+	}
+	if in.req.Op == llm.Messages || in.req.Op == llm.CountTokens {
+		in.forwardField(h, "Anthropic-Version")
+		in.forwardField(h, "Anthropic-Beta")
 	}
 	if in.req.Op == llm.Passthrough {
 		in.forwardField(h, "Content-Encoding")

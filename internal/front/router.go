@@ -102,6 +102,10 @@ func (in *request) route() error {
 		op, allow = llm.Embedding, "POST"
 	case "/v1/responses":
 		op, allow = llm.Response, "POST"
+	case "/v1/messages":
+		op, allow = llm.Messages, "POST"
+	case "/v1/messages/count_tokens":
+		op, allow = llm.CountTokens, "POST"
 	case "/v1/models":
 		op, allow, post = llm.ListModels, "GET, HEAD", get
 	default:

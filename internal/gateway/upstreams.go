@@ -6,10 +6,12 @@ import (
 	"sync"
 
 	"sluice/internal/config"
+	"sluice/internal/dialect"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/route"
 	"sluice/internal/simulator"
+	"sluice/internal/translate"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/openai"
 )
@@ -23,13 +25,15 @@ type member struct {
 	cfg      config.Upstream
 	identity string
 	client   *upstream.Client
-	serve    llm.Handler
+	protocol llm.Handler // its protocol's
+	serve    llm.Handler // that with translation in front
 }
 
 // memberKey is what a member is made of.
 type memberKey struct {
-	cfg    config.Upstream
-	stream upstream.StreamConfig
+	cfg       config.Upstream
+	stream    upstream.StreamConfig
+	translate translate.Config
 }
 
 // upstreamStages make the upstreams of a configuration, or the simulator as one.
@@ -39,7 +43,7 @@ func upstreamStages(cfg *config.Config) (list []stage) {
 		return []stage{simulatorStage(), upstreamStage(cfg, u, func(a *assembly) (*member, error) {
 			u := u
 			u.Settings = &openai.Config{BaseURL: "http://" + use[*service](a, simulatorName).addr + "/v1"}
-			m, err := a.connect(u, streamConfig(cfg, u))
+			m, err := a.connect(u, cfg)
 			if err == nil {
 				m.identity = simulatorName // whatever its port
 			}
@@ -47,13 +51,13 @@ func upstreamStages(cfg *config.Config) (list []stage) {
 		})}
 	}
 	for _, u := range cfg.Upstreams {
-		list = append(list, upstreamStage(cfg, u, func(a *assembly) (*member, error) { return a.connect(u, streamConfig(cfg, u)) }))
+		list = append(list, upstreamStage(cfg, u, func(a *assembly) (*member, error) { return a.connect(u, cfg) }))
 	}
 	return list
 }
 
 func upstreamStage(cfg *config.Config, u config.Upstream, connect func(*assembly) (*member, error)) stage {
-	key := memberKey{u, streamConfig(cfg, u)}
+	key := memberKey{u, streamConfig(cfg, u), cfg.Translate}
 	return stage{
 		name: "upstream " + u.Name,
 		key:  func(*config.Config) any { return key },
@@ -70,13 +74,13 @@ func upstreamStage(cfg *config.Config, u config.Upstream, connect func(*assembly
 // part makes a part of the member, with what its protocol's handler has of a part.
 func (m *member) part() *part {
 	p := &part{is: m, figures: []figures{{"upstream", m.client}}, close: m.client.Close}
-	if source, ok := m.serve.(perf.Source); ok {
+	if source, ok := m.protocol.(perf.Source); ok {
 		p.figures = append(p.figures, figures{"upstream", source})
 	}
-	if h, ok := m.serve.(interface{ Close() }); ok {
+	if h, ok := m.protocol.(interface{ Close() }); ok {
 		p.close = func() { h.Close(); m.client.Close() }
 	}
-	if h, ok := m.serve.(interface{ Renew() }); ok {
+	if h, ok := m.protocol.(interface{ Renew() }); ok {
 		p.renew = func(*config.Config) (func(), error) { return h.Renew, nil }
 	}
 	return p
@@ -85,7 +89,7 @@ func (m *member) part() *part {
 // warm opens connections in advance, and has the protocol's handler get ready.
 func (m *member) warm(ctx context.Context) {
 	m.client.Warm(ctx)
-	if h, ok := m.serve.(interface{ Warm(context.Context) }); ok {
+	if h, ok := m.protocol.(interface{ Warm(context.Context) }); ok {
 		h.Warm(ctx)
 	}
 }
@@ -99,7 +103,7 @@ func streamConfig(cfg *config.Config, u config.Upstream) upstream.StreamConfig {
 }
 
 // connect makes a new member.
-func (g *Gateway) connect(u config.Upstream, stream upstream.StreamConfig) (*member, error) {
+func (g *Gateway) connect(u config.Upstream, cfg *config.Config) (*member, error) {
 	base, err := u.Settings.Base()
 	if err != nil {
 		return nil, err
@@ -108,12 +112,32 @@ func (g *Gateway) connect(u config.Upstream, stream upstream.StreamConfig) (*mem
 	if err != nil {
 		return nil, err
 	}
-	serve, err := u.Settings.Handler(upstream.Setup{Name: u.Name, Client: client, Stream: stream})
+	protocol, err := u.Settings.Handler(upstream.Setup{Name: u.Name, Client: client, Stream: streamConfig(cfg, u)})
 	if err != nil {
 		client.Close()
 		return nil, err
 	}
-	return &member{cfg: u, identity: identity(u), client: client, serve: serve}, nil
+	serve := translate.New(protocol, g.translation(u, cfg.Translate))
+	return &member{cfg: u, identity: identity(u), client: client, protocol: protocol, serve: serve}, nil
+}
+
+// maxTranslated bounds a whole reply that is translated, in bytes.
+const maxTranslated = 32 << 20
+
+// translation is how requests for an upstream are translated.
+func (g *Gateway) translation(u config.Upstream, cfg translate.Config) translate.Options {
+	speech := upstream.SpeechOf(u.Settings)
+	o := translate.Options{
+		To: speech.Asks, Options: dialect.Options{MaxTokens: cfg.MaxTokens, CompletionTokens: speech.CompletionTokens},
+		Strict: cfg.Strict, MaxReply: maxTranslated, Buffers: &g.memory.Buffers, Account: g.memory.Budget.Account("translate"), Name: u.Name,
+	}
+	for _, op := range speech.Native {
+		o.Native[op] = true
+	}
+	for _, op := range speech.Perhaps {
+		o.Perhaps[op] = true
+	}
+	return o
 }
 
 // members are the upstreams among some parts.

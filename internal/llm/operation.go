@@ -3,14 +3,15 @@ package llm
 // Operation says what a request asks for.
 type Operation uint8
 
-// The operations that Sluice knows. Everything else of the OpenAI API is a
-// Passthrough.
+// The operations that Sluice knows. Everything else is a Passthrough.
 const (
 	Passthrough Operation = iota
 	Chat
 	Completion
 	Embedding
 	Response
+	Messages    // Anthropic's
+	CountTokens // of Messages
 	ListModels
 	GetModel
 
@@ -19,12 +20,12 @@ const (
 
 var operationNames = [Operations]string{
 	Passthrough: "passthrough",
-	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses",
+	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses", Messages: "messages", CountTokens: "count_tokens",
 	ListModels: "list_models", GetModel: "get_model",
 }
 
 var operationRoutes = [Operations]string{
-	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses",
+	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses", Messages: "/v1/messages", CountTokens: "/v1/messages/count_tokens",
 	ListModels: "/v1/models", GetModel: "/v1/models/{model}",
 }
 

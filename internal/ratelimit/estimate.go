@@ -81,7 +81,7 @@ func count(raw []byte, most int64) (n int64) {
 
 // generates reports whether replies to a request are text that a model writes.
 func generates(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Response
+	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages
 }
 
 // speaksJSON reports whether a reply of a type may say how many tokens it took.

@@ -52,11 +52,7 @@ type prefix struct {
 // read finds the beginning of req's conversation. ok is false where there is none.
 func (p *prefix) read(req *llm.Request, model string) (ok bool) {
 	switch req.Op {
-	case llm.Chat, llm.Completion, llm.Response:
-	case llm.Passthrough:
-		if req.Path != "/v1/messages" {
-			return false
-		}
+	case llm.Chat, llm.Completion, llm.Response, llm.Messages:
 	default:
 		return false // nothing is kept of its prompts
 	}

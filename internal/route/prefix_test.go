@@ -46,11 +46,11 @@ func TestTurns(t *testing.T) {
 		"prompt":          {llm.Completion, `{"model":"m","prompt":"` + long + `"}`, `{"model":"m","prompt":"` + long + `more"}`},
 		"input":           {llm.Response, `{"model":"m","instructions":"be brief","input":[{"role":"user","content":"a"}]}`, `{"input":[{"role":"user","content":"a"},{"type":"reasoning"}],"model":"m","instructions":"be brief"}`},
 		"members move":    {llm.Chat, `{"tools":[{"a":1}],"functions":[2],"messages":[{"role":"user"}],"model":"m"}`, `{"functions":[2],"user":"x","tools":[{"a":1}],"messages":[{"role":"user"},{}],"model":"m"}`},
-		"other messages":  {llm.Passthrough, `{"model":"m","system":"s","messages":[{"role":"user","content":"a"}]}`, `{"model":"m","system":"s","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`},
+		"other messages":  {llm.Messages, `{"model":"m","system":"s","messages":[{"role":"user","content":"a"}]}`, `{"model":"m","system":"s","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`},
 		"beyond the head": {llm.Chat, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[1]}`, `{"model":"m","messages":[{"role":"user","content":"a"},{}],"tools":[1]}`},
 	} {
 		a, b := saying(c.op, c.first), saying(c.op, c.second)
-		a.Path, b.Path = "/v1/messages", "/v1/messages"
+
 		n, p, q := common(t, a, b)
 		if n <= p.own && name != "prompt" || n == 0 || p.key != q.key {
 			t.Errorf("%s: %d marks of %d and %d are the same, those from %d its own; known by %x and %x", name, n, p.n, q.n, p.own, p.key, q.key)

@@ -7,7 +7,10 @@ import (
 	"sluice/internal/llm"
 )
 
-const done = "[DONE]"
+const (
+	done        = "[DONE]"
+	messageStop = "message_stop"
+)
 
 // IsDone reports whether an event's payload says no more than that the stream is
 // whole.
@@ -16,7 +19,7 @@ func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == done }
 // EndKnown reports whether a whole stream of an operation ends in an event that is
 // known: see Ends.
 func EndKnown(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Response
+	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages
 }
 
 // Ends reports whether an event is the one that ends a stream of an operation. It
@@ -31,16 +34,25 @@ func Ends(op llm.Operation, raw []byte) bool {
 		data, _ := Data(raw, nil)
 		return IsDone(data)
 	case llm.Response:
-		name := Name(raw)
-		if len(name) > 0 {
-			return endsResponse(name)
-		}
-		data, _ := Data(raw, nil)
-		v, ok := jsonscan.Get(data, "type")
-		return ok && data[v.Start] == '"' && endsResponse(data[v.Start+1:v.End-1])
+		return endsResponse(kind(raw))
+	case llm.Messages:
+		return string(kind(raw)) == messageStop
 	default:
 		return false
 	}
+}
+
+// kind is the name of an event, where it has none the type that its payload gives.
+func kind(raw []byte) []byte {
+	if name := Name(raw); len(name) > 0 {
+		return name
+	}
+	data, _ := Data(raw, nil)
+	v, ok := jsonscan.Get(data, "type")
+	if !ok || data[v.Start] != '"' {
+		return nil
+	}
+	return data[v.Start+1 : v.End-1]
 }
 
 // MayEnd reports whether clients take an event for the last one of a stream, of
@@ -49,7 +61,7 @@ func MayEnd(raw []byte) bool {
 	if bytes.HasPrefix(raw, []byte("event:")) {
 		line, _ := cutLine(raw)
 		_, name := cutField(line)
-		return endsResponse(name)
+		return endsResponse(name) || string(name) == messageStop
 	}
 	data, ok := bytes.CutPrefix(raw, []byte("data:"))
 	return ok && bytes.HasPrefix(bytes.TrimPrefix(data, []byte(" ")), []byte(done))

@@ -26,6 +26,11 @@ func (Dialect) NewWriter() dialect.Writer { return new(writer) }
 // AppendError implements dialect.Dialect.
 func (Dialect) AppendError(dst []byte, e *llm.Error) []byte { return jsonscan.AppendError(dst, e) }
 
+// AppendErrorEvent implements dialect.Dialect.
+func (Dialect) AppendErrorEvent(dst []byte, e *llm.Error, _ uint64) []byte {
+	return append(jsonscan.AppendError(append(dst, "data: "...), e), "\n\n"...)
+}
+
 // maxDepth bounds the nesting of an event.
 const maxDepth = 64
 

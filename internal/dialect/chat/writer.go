@@ -7,7 +7,6 @@ import (
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
-	"sluice/internal/sse"
 )
 
 // writer writes replies. It is used again, with the room of its lists.
@@ -265,7 +264,7 @@ func (w *writer) End(dst []byte) []byte {
 
 // Fail implements dialect.Writer.
 func (w *writer) Fail(dst []byte, e *llm.Error) []byte {
-	return sse.AppendEvent(dst, "", jsonscan.AppendError(nil, e))
+	return Dialect{}.AppendErrorEvent(dst, e, 0)
 }
 
 func appendUsage(dst []byte, u dialect.Usage) []byte {

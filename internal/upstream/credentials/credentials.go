@@ -22,7 +22,7 @@ func Validate(key llm.Secret, headers map[string]string) error {
 	}
 	seen := make(map[string]string, len(headers))
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		canonical := canonicalName(name)
+		canonical := Canonical(name)
 		switch {
 		case !token(name):
 			fault("headers: %q is not a header name", name)
@@ -44,7 +44,7 @@ func Validate(key llm.Secret, headers map[string]string) error {
 // as "Authorization: Bearer".
 func Fields(key llm.Secret, headers map[string]string) (header []llm.Field) {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		header = append(header, llm.Field{Name: canonicalName(name), Value: headers[name]})
+		header = append(header, llm.Field{Name: Canonical(name), Value: headers[name]})
 	}
 	if !key.IsZero() {
 		header = append(header, llm.Field{Name: "Authorization", Value: "Bearer " + key.Reveal()})
@@ -81,8 +81,8 @@ func Of(key llm.Secret, headers map[string]string, base *url.URL) *Secrets {
 	return newSecrets(all)
 }
 
-// canonicalName gives a header name in the form of llm.Field.
-func canonicalName(name string) string {
+// Canonical gives a header name in the form of llm.Field.
+func Canonical(name string) string {
 	b := []byte(name)
 	upper := true
 	for i, c := range b {

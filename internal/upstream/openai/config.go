@@ -2,7 +2,9 @@ package openai
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
@@ -21,6 +23,35 @@ type Config struct {
 	// Headers are further fields of every request, such as api-key. They take
 	// the place of fields of the same name that a client sent.
 	Headers map[string]string `yaml:"headers" identity:"fold"`
+
+	// Responses says whether the service has /v1/responses: ResponsesNative,
+	// ResponsesTranslate where requests become chat completions, or ResponsesAuto, where they
+	// do so once the service has answered that it has no such route.
+	Responses string `yaml:"responses"`
+}
+
+// The values of Config.Responses. "" is ResponsesAuto.
+const (
+	ResponsesAuto      = "auto"
+	ResponsesNative    = "native"
+	ResponsesTranslate = "translate"
+)
+
+// Speech implements upstream.Speaker.
+func (c Config) Speech() upstream.Speech {
+	s := upstream.Speech{Native: []llm.Operation{llm.Chat, llm.Completion, llm.Embedding}, Asks: llm.Chat}
+	switch c.Responses {
+	case ResponsesNative:
+		s.Native = append(s.Native, llm.Response)
+	case ResponsesTranslate:
+	default:
+		s.Perhaps = []llm.Operation{llm.Response}
+	}
+	if u, err := c.Base(); err == nil {
+		// Whose newer models refuse the other name.
+		s.CompletionTokens = u.Hostname() == "api.openai.com" || strings.HasSuffix(u.Hostname(), ".openai.azure.com")
+	}
+	return s
 }
 
 // Protocol is the protocol as an upstream's entry names it.
@@ -39,5 +70,11 @@ func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
 // Validate reports every fault at once, each as "key: what is wrong".
 func (c Config) Validate() error {
 	_, err := c.Base()
-	return errors.Join(err, credentials.Validate(c.APIKey, c.Headers))
+	var fault error
+	switch c.Responses {
+	case "", ResponsesAuto, ResponsesNative, ResponsesTranslate:
+	default:
+		fault = fmt.Errorf("responses: %q is none of auto, native, translate", c.Responses)
+	}
+	return errors.Join(err, credentials.Validate(c.APIKey, c.Headers), fault)
 }

@@ -1,0 +1,33 @@
+// Package known lists the dialects that there are, by the operations that are theirs.
+package known
+
+import (
+	"strings"
+
+	"sluice/internal/dialect"
+	"sluice/internal/dialect/chat"
+	"sluice/internal/llm"
+)
+
+// Of gives the dialect of an operation, nil for one that is of none, or that can only be
+// handed on.
+func Of(op llm.Operation) dialect.Dialect {
+	switch op {
+	case llm.Chat:
+		return chat.Dialect{}
+	default:
+		return nil
+	}
+}
+
+// ErrorsOf gives the dialect in which a client is told of errors: that of the operation, or
+// where it has none, or is not known yet, of the path.
+func ErrorsOf(op llm.Operation, path string) dialect.Dialect {
+	if d := Of(op); d != nil {
+		return d
+	}
+	if d := Of(llm.Messages); d != nil && strings.HasPrefix(path, llm.Messages.Route()) {
+		return d
+	}
+	return chat.Dialect{}
+}

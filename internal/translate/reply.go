@@ -1,0 +1,281 @@
+package translate
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"sluice/internal/dialect"
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+)
+
+// maxDepth bounds the nesting of a whole reply.
+const maxDepth = 512
+
+// errEnded ends the reading of a reply that failed or came to its end.
+var errEnded = errors.New("the reply has ended")
+
+// reply is the writing of a reply in the client's dialect. It is the sink of the service's.
+type reply struct {
+	out     llm.Sink
+	stream  bool // the client wants events
+	reader  dialect.Reader
+	writer  dialect.Writer
+	readers [llm.Operations]dialect.Reader // for use again, by what is asked
+	writers [llm.Operations]dialect.Writer // by what the client asked
+	say     func(*dialect.Event) error     // c.event, made once
+
+	head     llm.Head // of the service's reply
+	header   []llm.Field
+	headed   bool // there is one
+	started  bool // the client's has begun
+	ended    bool // nothing more is said
+	failed   bool // it says that it failed
+	whole    []byte
+	reserved int64
+	gathered dialect.Said
+	buf      []byte // of events that are written
+	events   []llm.Event
+}
+
+// keepBuffer is how much room in bytes a call keeps for use again.
+const keepBuffer = 64 << 10
+
+func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm.Sink) {
+	r := &c.reply
+	r.out, r.stream = out, req.Stream
+	to, op := h.o.To, req.Op
+	if r.readers[to] == nil {
+		r.readers[to] = h.to.NewReader()
+	}
+	if r.writers[op] == nil {
+		r.writers[op] = from.NewWriter()
+	}
+	r.reader, r.writer = r.readers[to], r.writers[op]
+	r.reader.Reset()
+	r.writer.Reset(dialect.Reply{
+		ID: req.ID, Model: req.Model, Created: time.Now().Unix(), IncludeUsage: c.said.IncludeUsage, Request: req.Body,
+	})
+	if r.say == nil {
+		r.say = c.event
+	}
+	r.gathered.Max = h.o.MaxReply
+}
+
+// end forgets the reply.
+func (c *call) end() {
+	r := &c.reply
+	if c.h != nil {
+		c.h.o.Account.Give(r.reserved)
+	}
+	r.gathered.Reset()
+	clear(r.events[:cap(r.events)])
+	clear(r.header)
+	if cap(r.buf) > keepBuffer {
+		r.buf = nil
+	}
+	*r = reply{readers: r.readers, writers: r.writers, say: r.say, header: r.header[:0], buf: r.buf[:0], events: r.events[:0], gathered: r.gathered}
+}
+
+// Start implements llm.Sink. The client's reply begins with the first event, since up to
+// then it may turn out to be an error.
+func (c *call) Start(h *llm.Head) error {
+	c.headed, c.head = true, *h
+	c.header = append(c.header[:0], h.Header...)
+	c.head.Header = c.header
+	if h.Kind == llm.EventStream && c.stream {
+		return c.start(llm.EventStream, -1)
+	}
+	return nil
+}
+
+// start begins the client's reply.
+func (c *call) start(kind llm.ReplyKind, length int64) error {
+	c.started = true
+	h := c.head
+	h.Kind, h.Length, h.Outline = kind, length, llm.Outline{}
+	h.Header = h.Header[:0]
+	for _, f := range c.header {
+		if f.Name != "Content-Type" {
+			h.Header = append(h.Header, f)
+		}
+	}
+	contentType := "application/json"
+	if kind == llm.EventStream {
+		contentType = "text/event-stream"
+	}
+	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
+	if lost := c.said.Lost.String(); lost != "" {
+		h.Header = append(h.Header, llm.Field{Name: LossyHeader, Value: lost})
+	}
+	return c.out.Start(&h)
+}
+
+// Send implements llm.Sink.
+func (c *call) Send(events []llm.Event) error {
+	if c.head.Kind != llm.EventStream {
+		return c.hold(events)
+	}
+	c.buf = c.buf[:0]
+	for i := range events {
+		if c.ended {
+			break
+		}
+		raw := events[i].Raw
+		if !c.stream {
+			if err := c.reserve(len(raw)); err != nil {
+				return err
+			}
+		}
+		if sse.IsComment(raw) {
+			if c.stream {
+				c.buf = append(c.buf, raw...)
+			}
+			continue
+		}
+		if err := c.reader.Event(raw, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
+			return err
+		}
+		if !c.ended && sse.Ends(c.req.Op, raw) {
+			c.ended = true
+			if c.stream {
+				c.buf = c.writer.End(c.buf)
+			}
+		}
+	}
+	return c.flush()
+}
+
+// event takes what the service says.
+func (c *call) event(e *dialect.Event) error {
+	if !c.stream {
+		return c.tooLarge(c.gathered.Add(e))
+	}
+	if e.Error != nil {
+		c.ended, c.failed = true, true
+		c.buf = c.writer.Fail(c.buf, failure(e.Error, c.h.o.Name))
+		return errEnded
+	}
+	c.buf = c.writer.Event(c.buf, e)
+	return nil
+}
+
+// flush sends the events that were written.
+func (c *call) flush() error {
+	if len(c.buf) == 0 {
+		return nil
+	}
+	clear(c.events)
+	c.events = c.events[:0]
+	for rest := c.buf; len(rest) > 0; {
+		// No event has an empty line inside.
+		n := bytes.Index(rest, []byte("\n\n")) + 2
+		if n < 2 {
+			n = len(rest)
+		}
+		c.events = append(c.events, llm.Event{Raw: rest[:n:n]})
+		rest = rest[n:]
+	}
+	if c.failed {
+		c.events[len(c.events)-1].Failed = true
+	}
+	return c.out.Send(c.events)
+}
+
+// hold keeps a reply that comes whole, or in pieces since it is large.
+func (c *call) hold(events []llm.Event) error {
+	for i := range events {
+		n := len(events[i].Raw)
+		if n+len(c.whole) > c.h.o.MaxReply {
+			return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", nil)
+		}
+		if err := c.reserve(n); err != nil {
+			return err
+		}
+		c.whole = append(c.whole, events[i].Raw...)
+	}
+	return nil
+}
+
+// reserve reserves what n bytes of a reply that is held take, and what is gathered of them
+// and written.
+func (c *call) reserve(n int) error {
+	err := c.h.o.Account.Continue(int64(3 * n))
+	if err == nil {
+		c.reserved += int64(3 * n)
+	}
+	return err
+}
+
+// finish ends the client's reply once the service's has come whole.
+func (c *call) finish() error {
+	switch {
+	case !c.headed:
+		return nil
+	case c.head.Kind == llm.EventStream && c.stream:
+		if c.ended {
+			return nil
+		}
+		c.ended = true
+		c.buf = c.writer.End(c.buf[:0])
+		return c.flush()
+	case c.head.Kind != llm.EventStream:
+		if jsonscan.Validate(c.whole, maxDepth) != nil {
+			return llm.UpstreamError(c.h.o.Name, llm.BadReply, 502, "upstream_bad_reply", "Upstream %s answered with something that is not JSON.", nil)
+		}
+		if c.stream {
+			return c.asStream()
+		}
+		if err := c.reader.Whole(c.whole, c.say); err != nil {
+			return err
+		}
+	}
+	if f := c.gathered.Error; f != nil {
+		return failure(f, c.h.o.Name)
+	}
+	body := c.writer.Whole(nil, &c.gathered)
+	if err := c.start(llm.Unary, int64(len(body))); err != nil {
+		return err
+	}
+	return c.out.Send([]llm.Event{{Raw: body}})
+}
+
+// asStream answers a client that wants events from a reply that came whole.
+func (c *call) asStream() error {
+	c.buf = c.buf[:0]
+	if err := c.reader.Whole(c.whole, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
+		return err
+	}
+	if !c.ended {
+		c.buf = c.writer.End(c.buf)
+	}
+	if err := c.start(llm.EventStream, -1); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+func (c *call) tooLarge(err error) error {
+	if errors.Is(err, dialect.ErrTooLarge) {
+		return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", err)
+	}
+	return err
+}
+
+// failure makes the error that a reply tells of.
+func failure(f *dialect.Failure, name string) *llm.Error {
+	e := llm.UpstreamError(name, llm.Told, 502, llm.CodeUpstream, "Upstream %s failed and did not say why.", nil)
+	if message := dialect.String(f.Message); message != "" {
+		e.Message = message
+	}
+	if kind := dialect.String(f.Type); kind != "" {
+		e.Type = kind
+	}
+	if code := dialect.String(f.Code); code != "" {
+		e.Code = code
+	}
+	e.Advice = llm.DoNotRetry
+	return e
+}

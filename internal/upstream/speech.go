@@ -1,0 +1,34 @@
+package upstream
+
+import "sluice/internal/llm"
+
+// Speech is which operations services of a protocol know by themselves, besides the lists
+// of models and what is handed on as it came. Conversations in another dialect are
+// translated.
+type Speech struct {
+	Native []llm.Operation
+
+	// Perhaps are operations that some services of the protocol know and others do not.
+	Perhaps []llm.Operation
+
+	// Asks is the operation that conversations of other dialects become.
+	Asks llm.Operation
+
+	// CompletionTokens is that the service calls the limit of a reply of Chat Completions
+	// "max_completion_tokens", and not "max_tokens".
+	CompletionTokens bool
+}
+
+// Speaker are Settings that say it. Services of all others know Chat Completions,
+// completions and embeddings.
+type Speaker interface {
+	Speech() Speech
+}
+
+// SpeechOf is what services of an upstream's settings know.
+func SpeechOf(s Settings) Speech {
+	if speaker, ok := s.(Speaker); ok {
+		return speaker.Speech()
+	}
+	return Speech{Native: []llm.Operation{llm.Chat, llm.Completion, llm.Embedding}, Asks: llm.Chat}
+}
