@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/dialect/chat"
+	"sluice/internal/dialect/known"
 	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -87,9 +89,11 @@ func errParam(code, param, format string, args ...any) error {
 // appendErrorEvent appends the event that ends a broken stream. Streams of
 // /v1/responses have a shape of their own, in which events are numbered.
 func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64) []byte {
+	if d := known.Of(op); d != nil {
+		return d.AppendErrorEvent(dst, e, number)
+	}
 	if op != llm.Response {
-		dst = append(dst, "data: "...)
-		return append(jsonscan.AppendError(dst, e), "\n\n"...)
+		return chat.Dialect{}.AppendErrorEvent(dst, e, number)
 	}
 	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
 	dst = jsonscan.AppendStringOrNull(dst, e.Code)

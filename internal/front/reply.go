@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/front/engine"
-	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 )
@@ -325,7 +325,7 @@ func (out *reply) replyError(e *llm.Error) {
 	if e.Reply != nil {
 		body = e.Reply.Body
 	} else {
-		body = append(jsonscan.AppendError(nil, e), '\n')
+		body = append(known.ErrorsOf(out.in.req.Op, out.q.Path).AppendError(nil, e), '\n')
 	}
 	out.rec.noteError(e, body)
 	out.timingHeader(0)

@@ -24,29 +24,34 @@ type Config struct {
 	// the place of fields of the same name that a client sent.
 	Headers map[string]string `yaml:"headers" identity:"fold"`
 
-	// Responses says whether the service has /v1/responses: ResponsesNative,
-	// ResponsesTranslate where requests become chat completions, or ResponsesAuto, where they
-	// do so once the service has answered that it has no such route.
+	// Responses and Messages say whether the service has /v1/responses and /v1/messages:
+	// Native, Translate where requests become chat completions, or Auto, where they do so
+	// once the service has answered that it has no such route. "" is Auto.
 	Responses string `yaml:"responses"`
+	Messages  string `yaml:"messages"`
 }
 
-// The values of Config.Responses. "" is ResponsesAuto.
+// The values of Config.Responses and Messages.
 const (
-	ResponsesAuto      = "auto"
-	ResponsesNative    = "native"
-	ResponsesTranslate = "translate"
+	Auto      = "auto"
+	Native    = "native"
+	Translate = "translate"
 )
 
 // Speech implements upstream.Speaker.
 func (c Config) Speech() upstream.Speech {
 	s := upstream.Speech{Native: []llm.Operation{llm.Chat, llm.Completion, llm.Embedding}, Asks: llm.Chat}
-	switch c.Responses {
-	case ResponsesNative:
-		s.Native = append(s.Native, llm.Response)
-	case ResponsesTranslate:
-	default:
-		s.Perhaps = []llm.Operation{llm.Response}
+	add := func(how string, ops ...llm.Operation) {
+		switch how {
+		case Native:
+			s.Native = append(s.Native, ops...)
+		case Translate:
+		default:
+			s.Perhaps = append(s.Perhaps, ops...)
+		}
 	}
+	add(c.Responses, llm.Response)
+	add(c.Messages, llm.Messages, llm.CountTokens)
 	if u, err := c.Base(); err == nil {
 		// Whose newer models refuse the other name.
 		s.CompletionTokens = u.Hostname() == "api.openai.com" || strings.HasSuffix(u.Hostname(), ".openai.azure.com")
@@ -70,11 +75,13 @@ func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
 // Validate reports every fault at once, each as "key: what is wrong".
 func (c Config) Validate() error {
 	_, err := c.Base()
-	var fault error
-	switch c.Responses {
-	case "", ResponsesAuto, ResponsesNative, ResponsesTranslate:
-	default:
-		fault = fmt.Errorf("responses: %q is none of auto, native, translate", c.Responses)
+	return errors.Join(err, credentials.Validate(c.APIKey, c.Headers), checkHow("responses", c.Responses), checkHow("messages", c.Messages))
+}
+
+func checkHow(key, value string) error {
+	switch value {
+	case "", Auto, Native, Translate:
+		return nil
 	}
-	return errors.Join(err, credentials.Validate(c.APIKey, c.Headers), fault)
+	return fmt.Errorf("%s: %q is none of auto, native, translate", key, value)
 }
