@@ -94,12 +94,13 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if !noRoute(err) {
 		return err
 	}
-	// Whether it is the route that is missing or the model the next attempt tells.
-	err = h.translate(ctx, from, req, out)
-	if err == nil || !noRoute(err) {
-		h.gone[op].note(time.Now())
+	// Whether it is the route that is missing or something else the next attempt tells.
+	again := h.translate(ctx, from, req, out)
+	if again != nil && (noRoute(again) || llm.AsError(again).Fault == llm.Declined) {
+		return err
 	}
-	return err
+	h.gone[op].note(time.Now())
+	return again
 }
 
 // translate has one request answered in the service's dialect.

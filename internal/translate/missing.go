@@ -19,15 +19,12 @@ func (m *missing) is(now time.Time) bool { return now.UnixNano() < m.until.Load(
 
 func (m *missing) note(now time.Time) { m.until.Store(now.Add(forget).UnixNano()) }
 
-// noRoute reports whether an error may mean that a service has no such route. One that
-// names a model that it does not know says so with the same status.
+// noRoute reports whether an error may mean that a service has no such route. With the same
+// status services say that they do not know a model.
 func noRoute(err error) bool {
 	if err == nil {
 		return false
 	}
 	e := llm.AsError(err)
-	if e.Fault != llm.Answered || e.Code == "model_not_found" {
-		return false
-	}
-	return e.Status == 404 || e.Status == 405 || e.Status == 501
+	return e.Fault == llm.Answered && (e.Status == 404 || e.Status == 405 || e.Status == 501)
 }
