@@ -6,6 +6,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/chat"
+	"sluice/internal/dialect/messages"
 	"sluice/internal/llm"
 )
 
@@ -15,6 +16,8 @@ func Of(op llm.Operation) dialect.Dialect {
 	switch op {
 	case llm.Chat:
 		return chat.Dialect{}
+	case llm.Messages:
+		return messages.Dialect{}
 	default:
 		return nil
 	}
@@ -26,8 +29,8 @@ func ErrorsOf(op llm.Operation, path string) dialect.Dialect {
 	if d := Of(op); d != nil {
 		return d
 	}
-	if d := Of(llm.Messages); d != nil && strings.HasPrefix(path, llm.Messages.Route()) {
-		return d
+	if strings.HasPrefix(path, llm.Messages.Route()) {
+		return messages.Dialect{}
 	}
 	return chat.Dialect{}
 }

@@ -52,6 +52,12 @@ func (Dialect) AppendError(dst []byte, e *llm.Error) []byte {
 	return append(jsonscan.AppendString(dst, e.Message), "}}"...)
 }
 
+// AppendErrorEvent implements dialect.Dialect.
+func (Dialect) AppendErrorEvent(dst []byte, e *llm.Error, _ uint64) []byte {
+	dst = Dialect{}.AppendError(append(dst, "event: error\ndata: "...), e)
+	return append(dst, "\n\n"...)
+}
+
 // errorType names the error that a status stands for.
 func errorType(status int) string {
 	switch status {

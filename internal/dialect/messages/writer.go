@@ -321,8 +321,7 @@ func appendReason(dst []byte, why dialect.Finish, stopped []byte, calls, refused
 
 // Fail implements dialect.Writer.
 func (w *writer) Fail(dst []byte, e *llm.Error) []byte {
-	dst = Dialect{}.AppendError(append(dst, "event: error\ndata: "...), e)
-	return append(dst, "\n\n"...)
+	return Dialect{}.AppendErrorEvent(dst, e, 0)
 }
 
 // Whole implements dialect.Writer. Of several choices it has a place for the first.
