@@ -40,7 +40,7 @@ func checkOrigin(text string) error {
 
 // exposed are the fields of a reply that a page may read besides the usual ones.
 // The star stands for all of them; older browsers need the names.
-const exposed = "*, X-Request-Id, X-Upstream-Request-Id, X-Sluice-Upstream, X-Sluice-Batch-Size, X-Sluice-Dedup, X-Cache, X-Cache-Key, Age, Server-Timing, Retry-After, Retry-After-Ms, X-Should-Retry, " +
+const exposed = "*, X-Request-Id, X-Upstream-Request-Id, X-Sluice-Upstream, X-Sluice-Batch-Size, X-Sluice-Dedup, X-Sluice-Lossy, X-Cache, X-Cache-Key, Age, Server-Timing, Retry-After, Retry-After-Ms, X-Should-Retry, " +
 	"X-Ratelimit-Limit-Requests, X-Ratelimit-Remaining-Requests, X-Ratelimit-Reset-Requests, X-Ratelimit-Limit-Tokens, X-Ratelimit-Remaining-Tokens, X-Ratelimit-Reset-Tokens, " +
 	"Openai-Model, Openai-Organization, Openai-Processing-Ms, Openai-Project, Openai-Version"
 

@@ -16,6 +16,9 @@ import (
 	"sluice/internal/sse"
 )
 
+// lossyHeader names what of a request was lost in translation.
+const lossyHeader = "X-Sluice-Lossy"
+
 // errMisuse is a handler's fault.
 var errMisuse = errors.New("the handler broke the order of Start and Send")
 
@@ -109,6 +112,9 @@ func (out *reply) Start(h *llm.Head) error {
 	}
 	if d := h.Deduped; d != (llm.Deduped{}) {
 		fields.Set(dedupHeader, dedupText(d))
+	}
+	if h.Lossy != "" {
+		fields.Set(lossyHeader, h.Lossy)
 	}
 	out.limitHeader()
 	out.timingHeader(time.Since(out.begun))

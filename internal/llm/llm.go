@@ -216,6 +216,10 @@ type Head struct {
 
 	// Deduped is what the request said twice and was not sent.
 	Deduped Deduped
+
+	// Lossy names what the request said and the upstream was not asked, because its dialect
+	// has no place for it: a list with commas, "" for nothing.
+	Lossy string
 }
 
 // Get returns the value of the first field with the given canonical name, ""

@@ -10,7 +10,7 @@ import (
 )
 
 // count answers how many tokens a request for Messages has. Services that do not speak that
-// dialect have no way to ask, so it is an estimate, which the header says.
+// dialect have no way to ask, so it is an estimate, which Lossy says.
 func (h *Handler) count(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	op := llm.CountTokens
 	if h.o.Perhaps[op] && !h.gone[op].is(time.Now()) {
@@ -28,9 +28,8 @@ func (h *Handler) count(ctx context.Context, req *llm.Request, out llm.Sink) err
 	}
 	body := strconv.AppendInt([]byte(`{"input_tokens":`), c.said.EstimateTokens(), 10)
 	body = append(body, '}')
-	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: h.o.Name, Header: []llm.Field{
-		{Name: "Content-Type", Value: "application/json"}, {Name: LossyHeader, Value: "count_tokens"},
-	}}
+	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: h.o.Name, Lossy: "count_tokens",
+		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
 	if err := out.Start(&head); err != nil {
 		return err
 	}

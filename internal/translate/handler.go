@@ -3,8 +3,8 @@
 // and the reply in the client's, event by event.
 //
 // It promises that requests in a dialect that the service speaks pass as they came, and
-// that nothing is lost in silence: the header X-Sluice-Lossy names what a request says and
-// the service's dialect has no place for, or the request is refused, as Options.Strict has
+// that nothing is lost in silence: the reply's head (llm.Head.Lossy) names what a request says
+// and the service's dialect has no place for, or the request is refused, as Options.Strict has
 // it.
 package translate
 
@@ -19,9 +19,6 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 )
-
-// LossyHeader names what a request lost.
-const LossyHeader = "X-Sluice-Lossy"
 
 // Options are how requests are translated.
 type Options struct {

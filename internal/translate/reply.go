@@ -107,9 +107,7 @@ func (c *call) start(kind llm.ReplyKind, length int64) error {
 		contentType = "text/event-stream"
 	}
 	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
-	if lost := c.said.Lost.String(); lost != "" {
-		h.Header = append(h.Header, llm.Field{Name: LossyHeader, Value: lost})
-	}
+	h.Lossy = c.said.Lost.String()
 	return c.out.Start(&h)
 }
 

@@ -19,7 +19,7 @@ var header = [...]llm.Field{{Name: "Anthropic-Version", Value: "2023-06-01"}, {N
 func (Dialect) WriteRequest(dst []byte, c *dialect.Conversation, o dialect.Options) (dialect.Asked, error) {
 	from := len(dst)
 	w := requestWriter{c: c, b: append(dst, `{"model":`...), version: versionOf(c.Model)}
-	asked := dialect.Asked{Path: "/v1/messages"}
+	asked := dialect.Asked{Op: llm.Messages, Path: llm.Messages.Route()}
 	asked.Model.Start = len(w.b) - from
 	w.b = jsonscan.AppendString(w.b, c.Model)
 	asked.Model.End = len(w.b) - from
