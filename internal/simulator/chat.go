@@ -260,7 +260,9 @@ func (req *chatRequest) prompt(c *exchange) *prompt {
 		p.lastRole = m.Role
 		if m.Role == "user" {
 			p.lastUser = m.Content.text
+			p.heard(m.Content.text)
 		}
+		p.taken += len(m.ToolCalls)
 	}
 	for _, t := range req.Tools {
 		if t.Type == "function" {

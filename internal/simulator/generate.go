@@ -13,6 +13,8 @@ type prompt struct {
 	tokens   int    // of the whole input
 	lastRole string // of the last message
 	lastUser string // text of the last user message
+	script   string // of sim-script: what it is to do, and how many calls of that were made
+	taken    int
 	tools    []function
 	choice   toolChoice
 	schema   json.RawMessage // the reply's text has to be an instance of it
@@ -53,6 +55,9 @@ func (o *output) tokens() int {
 
 // generate makes the choice with the given index.
 func (p *prompt) generate(index int) (output, error) {
+	if p.base == modelScript {
+		return p.scripted(index), nil
+	}
 	if fns := p.wanted(); len(fns) > 0 {
 		return p.call(index, fns)
 	}

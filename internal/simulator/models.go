@@ -28,11 +28,12 @@ const (
 	modelChat     = "sim-chat"
 	modelEcho     = "sim-echo"
 	modelReasoner = "sim-reasoner"
+	modelScript   = "sim-script"
 	modelEmbed    = "sim-embed"
 )
 
 func models() []model {
-	out := []model{{ID: modelChat, kind: kindChat}, {ID: modelEcho, kind: kindChat}, {ID: modelReasoner, kind: kindChat}, {ID: modelEmbed, kind: kindEmbed}}
+	out := []model{{ID: modelChat, kind: kindChat}, {ID: modelEcho, kind: kindChat}, {ID: modelReasoner, kind: kindChat}, {ID: modelScript, kind: kindChat}, {ID: modelEmbed, kind: kindEmbed}}
 	for i := range out {
 		out[i].Object, out[i].Created, out[i].OwnedBy = "model", created, "simulator"
 	}

@@ -202,6 +202,10 @@ func (req *responseRequest) prompt(c *exchange) (*prompt, error) {
 		p.lastRole = it.Role
 		if it.Role == "user" {
 			p.lastUser = it.Content.text
+			p.heard(it.Content.text)
+		}
+		if it.Type == "function_call" {
+			p.taken++
 		}
 	}
 	p.schema = req.Text.Format.Schema

@@ -11,7 +11,8 @@
 // tested: see Fault for the keys.
 //
 // Its models are sim-chat (invented text), sim-echo (repeats the last user
-// message), sim-reasoner (sends reasoning before its text) and sim-embed.
+// message), sim-reasoner (sends reasoning before its text), sim-script (does what a user says, step
+// by step) and sim-embed.
 package simulator
 
 import (
