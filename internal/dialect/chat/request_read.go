@@ -373,7 +373,8 @@ func thoughts(parts []dialect.Part, s *said) []dialect.Part {
 	for d := range jsonscan.ElementsOf(s.details) {
 		p := dialect.Part{Kind: dialect.Thinking, Text: textOf(jsonscan.Member(d, "text")), Signature: textOf(jsonscan.Member(d, "signature"))}
 		if data := textOf(jsonscan.Member(d, "data")); data != nil {
-			p.Signature = data
+			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data})
+			continue
 		}
 		if p.Text == nil && p.Signature != nil && len(parts) > n && parts[len(parts)-1].Signature == nil {
 			parts[len(parts)-1].Signature = p.Signature // of a stream, whose pieces a client has listed
@@ -383,7 +384,16 @@ func thoughts(parts []dialect.Part, s *said) []dialect.Part {
 			parts = append(parts, p)
 		}
 	}
-	if len(parts) == n && s.thought != nil && !dialect.IsEmpty(s.thought) {
+	if s.thought == nil || dialect.IsEmpty(s.thought) {
+		return parts
+	}
+	for i := range parts[n:] {
+		if p := &parts[n+i]; dialect.IsEmpty(p.Text) { // of a stream, whose text came apart from its signature
+			p.Text = s.thought
+			return parts
+		}
+	}
+	if len(parts) == n {
 		parts = append(parts, dialect.Part{Kind: dialect.Thinking, Text: s.thought})
 	}
 	return parts

@@ -1,8 +1,11 @@
 package chat
 
 import (
+	"bytes"
+	"encoding/base64"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
@@ -346,6 +349,7 @@ func (w *requestWriter) part(p *dialect.Part, from int) {
 		w.b = append(append(w.b, `{"type":"input_audio","input_audio":{"data":"`...), m.Data...)
 		w.b = append(w.b, `","format":`...)
 		w.b = append(jsonscan.AppendString(w.b, strings.TrimPrefix(m.Type, "audio/")), "}}"...)
+	case p.Kind == dialect.Document && strings.HasPrefix(m.Type, "text/") && w.textOf(m):
 	case p.Kind == dialect.Document && m.FileID != nil:
 		w.b = append(append(append(w.b, `{"type":"file","file":{"file_id":`...), m.FileID...), "}}"...)
 	case p.Kind == dialect.Document && (m.Data != nil || m.URL != nil): // OpenRouter takes a URL
@@ -355,6 +359,17 @@ func (w *requestWriter) part(p *dialect.Part, from int) {
 		w.b = w.b[:before]
 		w.c.Lost.Add(kindName(p.Kind))
 	}
+}
+
+// textOf appends a document that is text as one: many services take only PDFs as files.
+func (w *requestWriter) textOf(m *dialect.Media) bool {
+	text, err := base64.StdEncoding.DecodeString(string(bytes.ReplaceAll(m.Data, []byte(`\/`), []byte("/"))))
+	if err != nil || !utf8.Valid(text) || len(text) == 0 {
+		return false
+	}
+	w.b = jsonscan.AppendString(append(w.b, `{"type":"text","text":`...), string(text))
+	w.b = append(w.b, '}')
+	return true
 }
 
 func fileName(m *dialect.Media) []byte {

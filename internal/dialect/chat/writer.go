@@ -23,6 +23,7 @@ type writer struct {
 // begun is a choice of which something was sent.
 type begun struct {
 	index, calls int
+	thought      bool // something was, that has no signature yet
 	finished     bool
 }
 
@@ -68,7 +69,7 @@ func (w *writer) choice(index int) *begun {
 // chunk appends what a choice says, and in one of its own why it ended.
 func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	begins := b.calls < 0
-	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || c.Citations != nil || c.Logprobs != nil || len(c.ToolCalls) > 0 {
+	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
 		dst = w.open(dst, b.index)
 		dst = w.delta(dst, b, c, begins)
 		dst = append(append(dst, `,"logprobs":`...), orNull(c.Logprobs)...)
@@ -168,10 +169,16 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 	}
 	if c.Thinking != nil {
 		dst = member(dst, from, "reasoning_content", c.Thinking)
+		b.thought = true
 	}
 	if c.Signature != nil {
 		dst = append(member(dst, from, "reasoning_details", nil), '[')
-		dst = append(appendDetails(dst, nil, c.Signature), ']')
+		var text []byte
+		if b.thought { // which stands in chunks before this one
+			text = []byte(`""`)
+		}
+		dst = append(appendDetails(dst, text, c.Signature), ']')
+		b.thought = false
 	}
 	if c.Refusal != nil {
 		dst = member(dst, from, "refusal", c.Refusal)
@@ -193,12 +200,12 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 }
 
 // appendDetails appends reasoning with its signature, or that which only its service can
-// read.
+// read, which has no text.
 func appendDetails(dst, text, signature []byte) []byte {
-	dst = append(dst, `{"type":"reasoning.text"`...)
-	if text != nil {
-		dst = append(append(dst, `,"text":`...), text...)
+	if text == nil {
+		return append(append(append(dst, `{"type":"reasoning.encrypted","data":`...), orEmpty(signature)...), '}')
 	}
+	dst = append(append(dst, `{"type":"reasoning.text","text":`...), text...)
 	if signature != nil {
 		dst = append(append(dst, `,"signature":`...), signature...)
 	}

@@ -1,0 +1,325 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"sluice/internal/front"
+	"sluice/internal/testkit"
+)
+
+// hearing is a request that a service got.
+type hearing struct {
+	path, body string
+	header     http.Header
+}
+
+// speaker is a service that speaks some dialect: it answers by path.
+type speaker struct {
+	mu    sync.Mutex
+	heard []hearing
+	reply map[string]func(w http.ResponseWriter) // by path; 404 for any other
+}
+
+func (s *speaker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	if r.URL.Path != "/v1/models" {
+		s.mu.Lock()
+		s.heard = append(s.heard, hearing{r.URL.Path, string(body), r.Header})
+		s.mu.Unlock()
+	}
+	if reply := s.reply[r.URL.Path]; reply != nil {
+		reply(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(404)
+	_, _ = io.WriteString(w, `{"detail":"Not Found"}`)
+}
+
+// last gives what was heard last, and how often.
+func (s *speaker) last() (hearing, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.heard) == 0 {
+		return hearing{}, 0
+	}
+	return s.heard[len(s.heard)-1], len(s.heard)
+}
+
+// replies answers with a body: JSON, or a stream where it has events.
+func replies(body string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasPrefix(body, "data:") || strings.HasPrefix(body, "event:") {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func speaking(t *testing.T, s *speaker, protocol, more string) (url string) {
+	t.Helper()
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	_, url = run(t, loadYAML(t, "upstreams:\n- {name: up, protocol: "+protocol+", base_url: '"+srv.URL+"/v1', api_key: sk-up, models: [m]}\n"+more), io.Discard)
+	return url
+}
+
+// tell sends a request and gives the reply.
+func tell(t *testing.T, url, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		text = append(text, " <"+err.Error()+">"...)
+	}
+	return resp, string(text)
+}
+
+const (
+	chatReply    = `{"id":"c1","object":"chat.completion","created":1,"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"It is so."},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":4,"total_tokens":11,"prompt_tokens_details":{"cached_tokens":5}}}`
+	chatBegin    = `data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":"It "},"finish_reason":null}]}` + "\n\n"
+	chatEnd      = `data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"is so."},"finish_reason":"length"}]}` + "\n\n" + `data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":4}}` + "\n\ndata: [DONE]\n\n"
+	messageReply = `{"id":"msg_1","type":"message","role":"assistant","model":"m-1","content":[{"type":"thinking","thinking":"Hm.","signature":"c2ln"},{"type":"text","text":"It is so."},{"type":"tool_use","id":"toolu_1","name":"f","input":{"x":1}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":2,"cache_read_input_tokens":5,"output_tokens":4}}`
+	messageAsked = `{"model":"m","max_tokens":9,"system":"Be brief.","messages":[{"role":"user","content":[{"type":"text","text":"Is it?","cache_control":{"type":"ephemeral"}}]}],"top_k":3}`
+	chatAsked    = `{"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Is it?"}],"logprobs":true}`
+)
+
+func wantHas(t *testing.T, name, text string, all ...string) {
+	t.Helper()
+	for _, want := range all {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: no %s in %s", name, want, text)
+		}
+	}
+}
+
+// TestMessagesOverChat: a client of the Messages API uses a service that has chat
+// completions alone.
+func TestMessagesOverChat(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply)}}
+	url := speaking(t, s, "openai", "")
+	resp, text := tell(t, url+"/v1/messages", messageAsked, "X-Api-Key", "unused", "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "x")
+	wantHas(t, "reply", text, `"type":"message"`, `"text":"It is so."`, `"stop_reason":"end_turn"`, `"input_tokens":2`, `"cache_read_input_tokens":5`, `"output_tokens":4`)
+	if got := resp.Header.Get("X-Sluice-Lossy"); got != "cache_control, top_k" && got != "top_k, cache_control" {
+		t.Errorf("lost %q", got)
+	}
+	got, n := s.last()
+	wantHas(t, "asked", got.body, `"role":"system","content":"Be brief."`, `"role":"user"`, `"max_tokens":9`)
+	if got.path != "/v1/chat/completions" || got.header.Get("Authorization") != "Bearer sk-up" || got.header.Get("X-Api-Key")+got.header.Get("Anthropic-Beta")+got.header.Get("Anthropic-Version") != "" {
+		t.Errorf("asked %s with %v", got.path, got.header)
+	}
+	// What the service lacks is known from then on.
+	if n != 2 {
+		t.Errorf("asked %d times", n)
+	}
+	tell(t, url+"/v1/messages", messageAsked)
+	if _, again := s.last(); again != n+1 {
+		t.Errorf("asked %d times more", again-n)
+	}
+	resp, text = tell(t, url+"/v1/messages/count_tokens", messageAsked)
+	if wantHas(t, "count", text, `{"input_tokens":`); resp.Header.Get("X-Sluice-Lossy") != "count_tokens" {
+		t.Errorf("%v", resp.Header)
+	}
+	for body, want := range map[string]string{
+		`{"model":"m","messages":7}`: `"type":"invalid_request_error"`, `{"model":"none","messages":[]}`: `"type":"not_found_error"`, `{`: `"type":"error"`,
+	} {
+		if resp, text := tell(t, url+"/v1/messages", body); resp.StatusCode < 400 || !strings.Contains(text, want) || !strings.HasPrefix(text, `{"type":"error"`) {
+			t.Errorf("%s: %d %s", body, resp.StatusCode, text)
+		}
+	}
+}
+
+// TestStrictTranslation: what cannot be carried over is refused, where that is wanted.
+func TestStrictTranslation(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply)}}
+	url := speaking(t, s, "openai, messages: translate", "translate: {strict: true}\n")
+	resp, text := tell(t, url+"/v1/messages", messageAsked)
+	if _, n := s.last(); resp.StatusCode != 400 || n != 0 {
+		t.Errorf("%d after %d requests", resp.StatusCode, n)
+	}
+	wantHas(t, "refusal", text, `{"type":"error","error":{"type":"invalid_request_error"`, "top_k", "cache_control")
+	if resp, text := tell(t, url+"/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"a"}]}`); resp.StatusCode != 200 {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestMessagesStreamOverChat: events come as the dialect has them, however the stream ends.
+func TestMessagesStreamOverChat(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply func(http.ResponseWriter)
+		want  []string
+		not   string
+	}{
+		"whole":       {replies(chatBegin + chatEnd), []string{"event: message_start\n", `"text":"It "`, `"stop_reason":"max_tokens"`, `"output_tokens":4`, "event: message_stop\n"}, "error"},
+		"said in one": {replies(chatReply), []string{"event: message_start\n", `"text":"It is so."`, `"stop_reason":"end_turn"`, "event: message_stop\n"}, "error"},
+		"told": {replies(chatBegin + `data: {"error":{"message":"The engine is overloaded.","type":"server_error"}}` + "\n\n"),
+			[]string{`"text":"It "`, "event: error\n", `{"type":"error","error":{"type":`, "The engine is overloaded."}, "message_stop"},
+		"cut": {func(w http.ResponseWriter) {
+			replies(chatBegin)(w)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, []string{`"text":"It "`, "event: error\n", `{"type":"error","error":{"type":`, "<"}, "message_stop"},
+	} {
+		s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": c.reply}}
+		url := speaking(t, s, "openai, messages: translate", "route: {breaker: {failures: 1000}}\n")
+		resp, text := tell(t, url+"/v1/messages", `{"stream":true,`+messageAsked[1:])
+		if wantHas(t, name, text, c.want...); strings.Contains(text, c.not) || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+			t.Errorf("%s: %v %s", name, resp.Header, text)
+		}
+		got, _ := s.last()
+		wantHas(t, name, got.body, `"stream":true`)
+	}
+}
+
+// TestErrorsAreTranslated: an error of the service is told in the client's dialect, with
+// what it said and what its head says of trying again.
+func TestErrorsAreTranslated(t *testing.T) {
+	limited := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(429)
+		_, _ = io.WriteString(w, `{"error":{"message":"Too many.","type":"rate_limit_error","code":"slow"}}`)
+	}
+	for _, stream := range []string{"", `"stream":true,`} {
+		s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": limited}}
+		url := speaking(t, s, "openai, messages: translate", "route: {retry: {max_attempts: 1}}\n")
+		resp, text := tell(t, url+"/v1/messages", "{"+stream+messageAsked[1:])
+		if resp.StatusCode != 429 || strings.TrimSpace(text) != `{"type":"error","error":{"type":"rate_limit_error","message":"Too many."}}` || resp.Header.Get("Retry-After") != "7" {
+			t.Errorf("%d %v %s", resp.StatusCode, resp.Header, text)
+		}
+	}
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(`<html>`)}}
+	url := speaking(t, s, "openai, messages: translate", "")
+	if resp, text := tell(t, url+"/v1/messages", messageAsked); resp.StatusCode != 502 || !strings.HasPrefix(text, `{"type":"error"`) {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestChatOverMessages: a client of OpenAI's uses a service that speaks the Messages API.
+func TestChatOverMessages(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/messages": replies(messageReply)}}
+	url := speaking(t, s, "anthropic", "")
+	resp, text := tell(t, url+"/v1/chat/completions", chatAsked, "Authorization", "Bearer unused")
+	wantHas(t, "reply", text, `"object":"chat.completion"`, `"content":"It is so."`, `"reasoning_content":"Hm."`, `"signature":"c2ln"`, `"arguments":"{\"x\":1}"`, `"id":"toolu_1"`,
+		`"finish_reason":"tool_calls"`, `"prompt_tokens":7`, `"cached_tokens":5`, `"completion_tokens":4`)
+	if got := resp.Header.Get("X-Sluice-Lossy"); got != "logprobs" {
+		t.Errorf("lost %q", got)
+	}
+	got, _ := s.last()
+	wantHas(t, "asked", got.body, `"system":`, `"Be brief."`, `"max_tokens":4096`)
+	if got.header.Get("X-Api-Key") != "sk-up" || got.header.Get("Authorization") != "" || got.header.Get("Anthropic-Version") != "2023-06-01" {
+		t.Errorf("%v", got.header)
+	}
+	if resp, text := tell(t, url+"/v1/embeddings", `{"model":"m","input":"a"}`); resp.StatusCode != 501 || !strings.Contains(text, "/v1/embeddings") {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestSameDialectIsUntouched: where both ends speak the same not a byte changes, nor does
+// what the head says of versions.
+func TestSameDialectIsUntouched(t *testing.T) {
+	odd := strings.Replace(messageReply, `"usage"`, ` "new_member" : [ 1 ],  "usage"`, 1)
+	const stream = "event: message_start\ndata: {\"type\":\"message_start\"}\n\nevent: future\ndata: {\"type\":\"future\"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/messages": replies(odd), "/v1/messages/count_tokens": replies(`{"input_tokens": 3}`)}}
+	for _, protocol := range []string{"anthropic", "openai", "openai, messages: native"} {
+		url := speaking(t, s, protocol, "")
+		body := strings.Replace(messageAsked, `"top_k"`, `"future" : {}, "top_k"`, 1)
+		resp, text := tell(t, url+"/v1/messages", body, "X-Api-Key", "client", "Anthropic-Version", "2099-01-01", "Anthropic-Beta", "b1,b2")
+		got, _ := s.last()
+		if text != odd || got.body != body || resp.Header.Get("X-Sluice-Lossy") != "" {
+			t.Errorf("%s: asked %s, got %s", protocol, got.body, text)
+		}
+		if got.header.Get("Anthropic-Version") != "2099-01-01" || got.header.Get("Anthropic-Beta") != "b1,b2" || got.header.Get("X-Api-Key") == "client" {
+			t.Errorf("%s: %v", protocol, got.header)
+		}
+		if _, text := tell(t, url+"/v1/messages/count_tokens", body); text != `{"input_tokens": 3}` {
+			t.Errorf("%s: %s", protocol, text)
+		}
+		s.reply["/v1/messages"] = replies(stream)
+		if _, text := tell(t, url+"/v1/messages", `{"stream":true,`+messageAsked[1:]); text != stream {
+			t.Errorf("%s: %s", protocol, text)
+		}
+		s.reply["/v1/messages"] = replies(odd)
+	}
+}
+
+// TestKeysOfOtherDialects: a client's key is taken from where its SDK puts it.
+func TestKeysOfOtherDialects(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply)}}
+	url := speaking(t, s, "openai, messages: translate", fmt.Sprintf("server: {api_keys: [{name: a, hash: %q}]}\n", front.HashKey("secret")))
+	for _, header := range [][]string{{"X-Api-Key", "secret"}, {"X-Goog-Api-Key", "secret"}, {"Authorization", "Bearer secret"}} {
+		if resp, text := tell(t, url+"/v1/messages", messageAsked, header...); resp.StatusCode != 200 {
+			t.Errorf("%v: %d %s", header, resp.StatusCode, text)
+		}
+		if got, _ := s.last(); strings.Contains(fmt.Sprint(got), "secret") {
+			t.Errorf("told %v", got)
+		}
+	}
+	for _, header := range [][]string{{}, {"X-Api-Key", "other"}, {"X-Api-Key", strings.Repeat("x", 600)}, {"X-Goog-Api-Key", ""}, {"Authorization", "Bearer other", "X-Api-Key", "secret"}} {
+		resp, text := tell(t, url+"/v1/messages", messageAsked, header...)
+		if resp.StatusCode != 401 || !strings.HasPrefix(text, `{"type":"error","error":{"type":"authentication_error"`) {
+			t.Errorf("%v: %d %s", header, resp.StatusCode, text)
+		}
+	}
+}
+
+// TestClientOfTranslatedStreamLeaves: the service is told.
+func TestClientOfTranslatedStreamLeaves(t *testing.T) {
+	gone := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/chat/completions" {
+			w.WriteHeader(404)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		replies(chatBegin)(w)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		close(gone)
+	}))
+	t.Cleanup(srv.Close)
+	_, url := run(t, loadYAML(t, "upstreams: [{name: up, base_url: '"+srv.URL+"/v1', models: [m]}]\n"), io.Discard)
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "POST", url+"/v1/messages", strings.NewReader(`{"stream":true,`+messageAsked[1:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resp.Body.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	resp.Body.Close()
+	testkit.Until(t, "the service is told", func() bool {
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
+}
