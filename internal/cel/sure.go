@@ -43,6 +43,36 @@ func (p *Program) Reads() (slot int, members string, ok bool) {
 	return r.slot, r.members, r.n == 1
 }
 
+// Members gives the members of the variable number slot that the expression looks for,
+// and whether it takes the variable in another way too, so that there may be any.
+func (p *Program) Members(slot int) (names []string, any bool) {
+	return p.root.membersOf(slot, nil)
+}
+
+func (n *node) membersOf(slot int, names []string) (_ []string, any bool) {
+	if n == nil {
+		return names, false
+	}
+	if n.op == opVar {
+		return names, n.slot == slot
+	}
+	within := append([]*node{n.b, n.c}, n.args...)
+	for i := range n.steps {
+		within = append(within, n.steps[i].index)
+	}
+	if n.a != nil && n.a.op == opVar && n.a.slot == slot && len(n.steps) > 0 && n.steps[0].name != nil {
+		names = append(names, string(n.steps[0].name))
+	} else {
+		within = append(within, n.a)
+	}
+	for _, one := range within {
+		more := false
+		names, more = one.membersOf(slot, names)
+		any = any || more
+	}
+	return names, any
+}
+
 // reads collects what an expression reads.
 type reads struct {
 	n       int // places; those that are the same count once

@@ -1,6 +1,10 @@
 package cel
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+)
 
 // TestSure: what is called sure is there, or an error, whatever the input lacks.
 func TestSure(t *testing.T) {
@@ -50,6 +54,29 @@ func TestReads(t *testing.T) {
 		got := ""
 		if ok {
 			got = string(rune('0'+slot)) + members
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", expr, got, want)
+		}
+	}
+}
+
+// TestMembersNamed: what an expression looks for in a variable.
+func TestMembersNamed(t *testing.T) {
+	vars := []Var{{Name: "req"}, {Name: "m"}}
+	for expr, want := range map[string]string{
+		`req.a.b + req.?c`: "a c", `has(req.messages) ? m.x : req["prompt"]`: "messages prompt", `json(req)`: "*", `req[m.a]`: "*", `m.a`: "",
+		`[req.a]`: "a", `parts(req.a[req.i])`: "a i", `(req.?a).b.or(req.c)`: "a c",
+	} {
+		p, err := Compile(expr, vars)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, any := p.Members(0)
+		slices.Sort(names)
+		got := strings.Join(names, " ")
+		if any {
+			got += "*"
 		}
 		if got != want {
 			t.Errorf("%s: %q, want %q", expr, got, want)

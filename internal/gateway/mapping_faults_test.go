@@ -294,3 +294,44 @@ func TestMappedRequestFaults(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// TestMappedUnoffered: what a mapping does not do another upstream of the model is asked
+// for. Where there is none the client hears that the model does not do it, and not to try
+// again.
+func TestMappedUnoffered(t *testing.T) {
+	o := new(oracle)
+	addr := rpc.Serve(t, o.answer, "testdata/oracle.proto")
+	file := filepath.Join(t.TempDir(), "t.yaml")
+	const texts = "texts: {call: {unary: oracle.v2.Oracle/Consult}, request: {lines: [{words: =req.prompt}]}, response: {choices: [{text: =r.words}]}}\n"
+	if err := os.WriteFile(file, []byte(texts), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	alone := strings.ReplaceAll(oracleYAML, "ADDR", addr)
+	_, other, _ := strings.Cut(strings.NewReplacer("delphi", "dodona", "testdata/oracle.yaml", file).Replace(alone), "upstreams:\n")
+	chat, text, embed := askWhole, `{"model":"pythia","prompt":"Is it so?"}`, `{"model":"pythia","input":"text-a"}`
+	refusal := func(what, name string) string {
+		return "{\"error\":{\"message\":\"The model `pythia` does not do " + what + ": the mapping of upstream `" + name + "` makes no call of them.\",\"type\":\"invalid_request_error\",\"param\":\"model\",\"code\":\"not_supported\"}}\n"
+	}
+	for _, c := range []struct {
+		yaml, path, body string
+		status           int
+		want             string
+	}{
+		{alone, "completions", text, 404, refusal("completions", "delphi")},
+		{"upstreams:\n" + other, "chat/completions", chat, 404, refusal("chats", "dodona")},
+		{"upstreams:\n" + other, "embeddings", embed, 404, refusal("embeddings", "dodona")},
+		{"upstreams:\n" + other, "completions", text, 200, `"text":"It is`},
+		{alone + other, "completions", text, 200, `"text":"It is`},
+		{alone + other, "chat/completions", chat, 200, `"content":"It is`},
+		{alone + other, "embeddings", embed, 200, `"embedding":[0,0.5]`},
+		{alone + other, "responses", embed, 501, `"code":"not_supported"`},
+	} {
+		_, url := run(t, loadYAML(t, c.yaml+"cache: {enabled: false}\n"), io.Discard)
+		for range 4 { // whichever of them is asked first
+			code, reply, header := posted(t, url, "/v1/"+c.path, c.body)
+			if code != c.status || !strings.Contains(reply, c.want) || code == 200 && header.Get("X-Sluice-Attempts") != "" || code != 200 && header.Get("X-Should-Retry") != "false" {
+				t.Errorf("%s: %d %s\nwant %s\n%v", c.path, code, reply, c.want, header)
+			}
+		}
+	}
+}

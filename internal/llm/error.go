@@ -53,6 +53,10 @@ type Error struct {
 	// says that it did not, so that the request may be sent again.
 	Unprocessed bool
 
+	// Unoffered says that the upstream has not what is asked for, as is known without asking
+	// it: another one may have. Nothing was sent.
+	Unoffered bool
+
 	// Final says that the upstream ended the request with a status of another protocol's,
 	// for which Status only stands, and may have acted on it: it goes nowhere else,
 	// whatever one such as 502 means in the head of a reply.

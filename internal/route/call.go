@@ -130,7 +130,7 @@ func (c *call) ask(ctx context.Context) error {
 				return err
 			}
 			c.learn(t, o, e)
-			if told == nil || t.group <= group && (o != busy || c.worked == 0) { // who may have acted matters more than who had no room
+			if told == nil || tells(told, e) && (t.group <= group || unoffered(told)) && (o != busy || c.worked == 0) { // who may have acted matters more than who had no room
 				told, group = err, t.group
 			}
 			if v == elsewhere {
@@ -157,6 +157,13 @@ func (c *call) ask(ctx context.Context) error {
 	}
 	return told
 }
+
+// unoffered reports whether an error is that of an upstream which has not what is asked for.
+func unoffered(err error) bool { return llm.AsError(err).Unoffered }
+
+// tells reports whether a failure says more than one before: what an upstream has not says
+// nothing of one that has it.
+func tells(before error, e *llm.Error) bool { return !e.Unoffered || unoffered(before) }
 
 // askOnce is ask for a body that can be read once. What is kept of it goes, whatever a
 // handler does.
@@ -305,6 +312,8 @@ func (c *call) judge(o outcome, e *llm.Error) verdict {
 	}
 	reads := c.req.Method == "GET" || c.req.Method == "HEAD"
 	switch {
+	case e.Unoffered:
+		return again
 	case e.Fault == llm.TooLate && c.remains() <= 0:
 		return final
 	case o == unreachable || o == busy:
@@ -340,7 +349,7 @@ func (c *call) mayHaveActed(o outcome, e *llm.Error) bool {
 // learn keeps what a failure says about later requests.
 func (c *call) learn(t *target, o outcome, e *llm.Error) {
 	c.cause = o
-	if o != busy {
+	if o != busy && !e.Unoffered {
 		c.before = o
 	}
 	c.router.log.Debug("request may go elsewhere", slog.String("request_id", c.req.ID), slog.String("upstream", t.up.Name),
@@ -349,6 +358,8 @@ func (c *call) learn(t *target, o outcome, e *llm.Error) {
 		t.spent = true
 	}
 	switch {
+	case e.Unoffered:
+		t.spent = true
 	case o == lacking:
 		// Its Retry-After is the client's too, and no upstream's.
 		c.lacking = true

@@ -67,10 +67,10 @@ func classify(ctx context.Context, err error) (outcome, *llm.Error) {
 	return ofFault(e), e
 }
 
-// unsent reports whether a request that failed so was not sent: its turn did not come,
-// or its client left before.
+// unsent reports whether a request that failed so was not sent: its turn did not come, its
+// client left before, or the upstream does not have what it asks for.
 func unsent(e *llm.Error) bool {
-	return e != nil && (ofFault(e) == busy || e.Fault == llm.Left && e.Unprocessed)
+	return e != nil && (ofFault(e) == busy || e.Unoffered || e.Fault == llm.Left && e.Unprocessed)
 }
 
 // healthy reports whether an outcome shows that the upstream works; known is

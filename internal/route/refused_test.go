@@ -18,6 +18,13 @@ func full(after time.Duration) func() error {
 	}
 }
 
+// lame is what an upstream says that has not what is asked for.
+func lame() error {
+	e := llm.Errorf(404, "not_supported", "no")
+	e.Unoffered = true
+	return e
+}
+
 func late() error { return llm.Late() }
 
 // TestRefusedUnsent: what is refused before it was sent goes to others that serve the
@@ -35,6 +42,11 @@ func TestRefusedUnsent(t *testing.T) {
 		after    time.Duration
 		advice   llm.Advice
 	}{
+		{name: "not offered by one", fail: [3]func() error{lame}, want: "b:m", calls: [3]int{1, 1, 0}},
+		{name: "offered by the fallback alone", fail: [3]func() error{lame, lame}, want: "c:x", calls: [3]int{1, 1, 1}, falls: 1},
+		{name: "offered by none", fail: [3]func() error{lame, lame, lame}, want: "404 not_supported", calls: [3]int{1, 1, 1}},
+		{name: "not offered by one, and one fails", fail: [3]func() error{lame, status(429), lame}, want: "429 upstream_error", calls: [3]int{1, 3, 1}, attempts: 3, advice: llm.DoNotRetry},
+		{name: "one fails, and not offered by the others", fail: [3]func() error{status(400)}, want: "400 upstream_error", calls: [3]int{1, 0, 0}, attempts: 1},
 		{name: "too late at one", fail: [3]func() error{late}, want: "b:m", calls: [3]int{1, 1, 0}},
 		{name: "too late at both", fail: [3]func() error{late, late}, want: "c:x", calls: [3]int{1, 1, 1}, falls: 1},
 		{name: "too late at all", fail: [3]func() error{late, late, late}, want: "504 deadline_exceeded", calls: [3]int{1, 1, 1}},

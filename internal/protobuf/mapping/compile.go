@@ -81,8 +81,10 @@ type compiler struct {
 	call  string   // "unary" or "stream" in what is said of a reply, else ""
 	depth int
 
-	prompts bool // an expression of a request uses the prompt
-	decodes bool // one of a reply looks into bytes
+	prompts bool            // an expression of a request uses the prompt
+	asks    map[string]bool // members of the body that expressions of a request look for
+	asksAny bool            // or any
+	decodes bool            // one of a reply looks into bytes
 }
 
 // node compiles what n says for a target.
@@ -146,6 +148,13 @@ func (c *compiler) expr(n ast.Node, text, path string) *cel.Program {
 		return nil
 	}
 	c.prompts, c.decodes = c.prompts || p.Uses(promptVar), c.decodes || p.Decodes()
+	if c.asks != nil {
+		names, any := p.Members(bodyVar)
+		for _, name := range names {
+			c.asks[name] = true
+		}
+		c.asksAny = c.asksAny || any
+	}
 	return p
 }
 

@@ -47,7 +47,18 @@ type Call struct {
 	reply     *reply // nil for Abort
 	embedding bool
 	prompts   bool // an expression uses the prompt
+
+	noChats, noTexts bool // no message is made of a chat, or of a completion
 }
+
+// Chats reports whether the mapping may make a message of a chat: it looks at its
+// messages, or uses a prompt that is made of them, or at nothing that only a completion
+// has.
+func (c *Call) Chats() bool { return !c.noChats }
+
+// Texts reports the same of a completion: it looks at its prompt, or at nothing that only
+// a chat has.
+func (c *Call) Texts() bool { return !c.noTexts }
 
 // Path is the method as in the address of a call: "/package.Service/Method".
 func (c *Call) Path() string {
@@ -64,8 +75,11 @@ var requestVars = []cel.Var{ //nolint:gochecknoglobals // a table that nobody wr
 	{Name: "prompt"}, // what a chat template made, None where there is none
 }
 
-// promptVar is the number of prompt among them.
-const promptVar = 4
+// The numbers of the body and of prompt among them.
+const (
+	bodyVar   = 0
+	promptVar = 4
+)
 
 // newRequestVars gives the variables for parts of a mapping that one Input is made into.
 func newRequestVars() []cel.Var {
@@ -286,7 +300,10 @@ func (l *loader) plans(n ast.Node, path string, c *Call) *Call {
 
 func (l *loader) request(n ast.Node, call *Call, path string, vars []cel.Var) *node {
 	c := &compiler{faults: l.faults, vars: slices.Clip(vars), roots: roots(len(vars))}
+	c.asks = make(map[string]bool)
 	out := c.node(n, messageTarget(call.Method.Input()), path)
 	call.prompts = c.prompts
+	chats, texts := c.asks["messages"] || c.prompts, c.asks["prompt"]
+	call.noChats, call.noTexts = texts && !chats && !c.asksAny, chats && !texts && !c.asksAny
 	return out
 }

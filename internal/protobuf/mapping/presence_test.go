@@ -94,3 +94,28 @@ func TestMembersOfOneof(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
+
+// TestKindsOfRequests: what a mapping looks at says which requests it is for.
+func TestKindsOfRequests(t *testing.T) {
+	s := declared(t, older)
+	for _, c := range []struct {
+		request      string
+		chats, texts bool
+	}{
+		{"note: =req.messages[0].content", true, false},
+		{"note: {$each: m in req.messages, $join: =m.content}", true, false},
+		{"note: =prompt", true, false},
+		{"note: =req.prompt", false, true},
+		{"note: {$if: =has(req.messages), $then: =prompt, $else: =req.prompt}", true, true},
+		{"note: =req.ask", true, true},
+		{"note: =json(req)\n    number: =size(req.messages)", true, true},
+	} {
+		list, err := load(t, s, "x:\n  call: {unary: older.S/Ask}\n  response: {choices: []}\n  request:\n    model: m\n    kind: PLAIN\n    inner: {n: 1}\n    "+c.request+"\n")
+		if err != nil {
+			t.Fatal(c.request, err)
+		}
+		if u := list[0].Unary; u.Chats() != c.chats || u.Texts() != c.texts {
+			t.Errorf("%s: chats %v, completions %v", c.request, u.Chats(), u.Texts())
+		}
+	}
+}

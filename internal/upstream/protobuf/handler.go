@@ -74,7 +74,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	}
 	m := choose(s, req)
 	if m == nil {
-		return h.unmapped(req.Op)
+		return h.unmapped(req)
 	}
 	x := h.exchanges.Get().(*exchange)
 	x.begin(h, m, req)
@@ -92,7 +92,8 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 }
 
 // choose gives the call for a request: one whole, or in pieces, is better made of what
-// comes so, and can be made of the other; nil for none.
+// comes so, and can be made of the other; nil for none, as for a chat where the mapping
+// makes its message of completions alone.
 func choose(s *service, req *llm.Request) *method {
 	first, second := s.unary, s.stream
 	switch {
@@ -102,7 +103,10 @@ func choose(s *service, req *llm.Request) *method {
 		first, second = second, first
 	}
 	if first == nil {
-		return second
+		first = second
+	}
+	if first == nil || req.Op == llm.Chat && !first.Chats() || req.Op == llm.Completion && !first.Texts() {
+		return nil
 	}
 	return first
 }
@@ -122,20 +126,26 @@ func unfinished(err error) bool {
 // unknown is the error for what no mapping has.
 func (h *Handler) unknown(req *llm.Request) error {
 	if req.Op == llm.ListModels || req.Op == llm.GetModel {
-		return h.refusal(404, "no_model_list", "Upstream %s has no list of models. Name them in the configuration, as upstreams[].models.")
+		return h.unoffered(404, "no_model_list", "Upstream `%s` has no list of models. Name them in the configuration, as upstreams[].models.", h.name)
 	}
-	return h.refusal(501, "not_supported", "Upstream %s is reached through a mapping, which has chat completions, completions and embeddings, and nothing else.")
+	return h.unoffered(501, "not_supported", "Upstream `%s` is reached through a mapping, which has chat completions, completions and embeddings, and nothing else.", h.name)
 }
 
-// unmapped is the error for what this mapping lacks.
-func (h *Handler) unmapped(op llm.Operation) error {
-	return h.refusal(501, "not_supported", "The mapping of upstream %s has no call for "+op.String()+".")
+// unmapped is the error for what this mapping lacks. It is one about the model, as OpenAI's
+// is where a model is asked for what it does not do.
+func (h *Handler) unmapped(req *llm.Request) error {
+	what := map[llm.Operation]string{llm.Chat: "chats", llm.Completion: "completions", llm.Embedding: "embeddings"}[req.Op]
+	e := h.unoffered(404, "not_supported", "The model `%s` does not do %s: the mapping of upstream `%s` makes no call of them.", upstream.Clip(req.Model, 128), what, h.name)
+	e.Param = "model"
+	return e
 }
 
-func (h *Handler) refusal(status int, code, message string) error {
-	e := llm.UpstreamError(h.name, llm.Answered, status, code, message, nil)
+// unoffered is the error of a request that another upstream may take, and this one will
+// not, however often it is sent.
+func (h *Handler) unoffered(status int, code, format string, args ...any) *llm.Error {
+	e := llm.Errorf(status, code, format, args...)
 	e.Type = llm.TypeOf(400) // the request is another one than it takes
-	e.Unprocessed = true
+	e.Upstream, e.Unprocessed, e.Unoffered, e.Advice = h.name, true, true, llm.DoNotRetry
 	return e
 }
 
