@@ -76,6 +76,9 @@ func ranged(e *exec, a arguments) value {
 		e.step(1)
 		e.spend(perItem)
 		l.items = append(l.items, i)
+		if step > 0 && i > math.MaxInt64-step || step < 0 && i < math.MinInt64-step {
+			break
+		}
 	}
 	return l
 }
@@ -358,12 +361,14 @@ func toNumber(e *exec, v value, a arguments, whole bool) value {
 		}
 	}
 	switch {
-	case !ok || whole && (math.IsNaN(f) || math.Abs(f) > 1<<62):
+	case !ok || whole && !isInt && (math.IsNaN(f) || math.IsInf(f, 0)):
 		return or
 	case !whole:
 		return f
 	case isInt:
 		return i
+	case f < math.MinInt64 || f >= math.MaxInt64: // which as a float is 2^63
+		e.beyond()
 	}
 	return int64(f)
 }
@@ -373,8 +378,10 @@ func rounded(e *exec, v value, a arguments, abs bool) value {
 	switch {
 	case !ok:
 		e.fail("%s is no number", kindOf(v))
+	case abs && isInt && i < 0:
+		return e.times(i, -1)
 	case abs && isInt:
-		return max(i, -i)
+		return i
 	case abs:
 		return math.Abs(f)
 	}

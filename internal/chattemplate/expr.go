@@ -242,7 +242,7 @@ func (p *parser) unary(filtered bool) expr {
 			case !ok:
 				e.fail("%s has no sign", kindOf(v))
 			case minus && isInt:
-				return -i
+				return e.times(i, -1)
 			case minus:
 				return -f
 			case isInt:
@@ -304,26 +304,29 @@ func (e *exec) arithmetic(op string, a, b value) value {
 	return nil
 }
 
+// ints computes with integers, which have 64 bits here. Python's have as many as they
+// need; what does not fit is an error.
 func (e *exec) ints(op string, i, j int64) value {
 	switch op {
 	case "+":
-		return i + j
+		return e.plus(i, j)
 	case "-":
+		if j != math.MinInt64 {
+			return e.plus(i, -j)
+		} else if i >= 0 {
+			e.beyond()
+		}
 		return i - j
 	case "*":
-		return i * j
+		return e.times(i, j)
 	case "**":
-		if j < 0 {
-			return math.Pow(float64(i), float64(j))
-		}
-		n := int64(1)
-		for range min(j, 64) {
-			n *= i
-		}
-		return n
+		return e.power(i, j)
 	}
 	if j == 0 {
 		e.fail("division by zero")
+	}
+	if i == math.MinInt64 && j == -1 && op == "//" {
+		e.beyond()
 	}
 	q, r := i/j, i%j
 	if r != 0 && (r < 0) != (j < 0) { // rounded down, as Python does
@@ -333,6 +336,45 @@ func (e *exec) ints(op string, i, j int64) value {
 		return q
 	}
 	return r
+}
+
+// beyond fails because of an integer that has no room in 64 bits.
+func (e *exec) beyond() { e.fail("the integer is beyond 64 bits") }
+
+func (e *exec) plus(i, j int64) int64 {
+	n := i + j
+	if (n > i) != (j > 0) {
+		e.beyond()
+	}
+	return n
+}
+
+func (e *exec) times(i, j int64) int64 {
+	if i == 0 || j == 0 {
+		return 0
+	}
+	n := i * j
+	if n/j != i || i == math.MinInt64 && j == -1 {
+		e.beyond()
+	}
+	return n
+}
+
+func (e *exec) power(i, j int64) value {
+	if j < 0 {
+		if i == 0 {
+			e.fail("division by zero")
+		}
+		return math.Pow(float64(i), float64(j))
+	}
+	if i == -1 || i == 0 || i == 1 {
+		j = min(j, 2-j%2) // of one, or none, as often as another of its kind
+	}
+	n := int64(1)
+	for range j { // after 63 at most it is beyond
+		n = e.times(n, i)
+	}
+	return n
 }
 
 func (e *exec) floats(op string, f, g float64) value {

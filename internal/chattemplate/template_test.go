@@ -116,6 +116,28 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestIntegers: they have 64 bits, and what has no room in them is an error and not
+// another number.
+func TestIntegers(t *testing.T) {
+	const most, least = "9223372036854775807", "(-9223372036854775807 - 1)"
+	for expr, want := range map[string]string{
+		most: most, least: "-9223372036854775808", most + " + 1": "", most + " - 1": "9223372036854775806", most + " + -1": "9223372036854775806",
+		least + " - 1": "", least + " + 1": "-9223372036854775807", "0 - " + least: "", "-1 - " + least: most, "1 - " + least: "", least + " - " + least: "0",
+		most + " * 2": "", most + " * -1": "-9223372036854775807", least + " * -1": "", "-1 * " + least: "", "3037000500 * 3037000500": "", "3037000499 * 3037000499": "9223372030926249001",
+		"-" + least: "", least + " // -1": "", least + " // 2": "-4611686018427387904", least + " % -1": "0",
+		"2 ** 62": "4611686018427387904", "2 ** 63": "", "(-2) ** 63": "-9223372036854775808", "(-2) ** 64": "", "10 ** 1000000000": "", "(-1) ** 1000000001": "-1", "1 ** 1000000000": "1",
+		"0 ** 0": "1", "0 ** 9": "0", "7 ** 1": "7", "0 ** -1": "",
+		least + " | abs": "", "(-5) | abs": "5", most + " | int": most, "'" + most + "' | int": most, "'9223372036854775808' | int": "", "1e19 | int": "", "'-1e19' | int": "",
+		"'inf' | int(7)": "7", "'x' | int(7)": "7", "1e18 | int": "1000000000000000000",
+		"[" + most + ", 1] | sum": "", "range(" + most + " - 3, " + most + ", 2) | list | length": "2", "range(" + least + " + 3, " + least + ", -2) | list | length": "2",
+	} {
+		got, err := render("{{ "+expr+" }}", []byte(`{"messages":[]}`))
+		if got != want && want != "" || (want == "") != (err != nil) || err != nil && want == "" && !strings.Contains(err.Error(), "beyond 64 bits") && !strings.Contains(err.Error(), "division by zero") {
+			t.Errorf("%s: %q, %v, want %q", expr, got, err, want)
+		}
+	}
+}
+
 // TestMemory: what a prompt takes is reserved before it is there, and given back but for
 // the prompt. What is refused is not made.
 func TestMemory(t *testing.T) {
