@@ -148,9 +148,14 @@ func TestMappedFailureEvents(t *testing.T) {
 
 // TestMappedVectors: a reply has a vector for each input, or is none.
 func TestMappedVectors(t *testing.T) {
-	o := &oracle{serve: func(r *rpc.Call) error { return r.Reply(`{"places":[{"at":[1]},{"at":[2]}]}`) }}
+	o := &oracle{serve: func(r *rpc.Call) error {
+		if strings.Contains(r.Request, "nan") {
+			return r.Reply(`{"places":[{"at":[1,"NaN"]}]}`)
+		}
+		return r.Reply(`{"places":[{"at":[1]},{"at":[2]}]}`)
+	}}
 	_, url := consult(t, o, "")
-	for input, want := range map[string]int{`["a","b"]`: 200, `["c","d","e"]`: 502, `["f"]`: 502, `"g"`: 502, `[1,2,3]`: 400} {
+	for input, want := range map[string]int{`["a","b"]`: 200, `["c","d","e"]`: 502, `["f"]`: 502, `"g"`: 502, `[1,2,3]`: 400, `["nan"]`: 502, `["nan"],"encoding_format":"base64"`: 502} {
 		if code, reply, _ := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":`+input+`}`); code != want || want == 502 && !strings.Contains(reply, `"code":"upstream_bad_reply"`) {
 			t.Errorf("%s: %d %s", input, code, reply)
 		}

@@ -92,7 +92,9 @@ func BenchmarkEmbeddings(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			dst = w.AppendEmbeddings(dst[:0], e, true)
+			if dst, err = w.AppendEmbeddings(dst[:0], e, true); err != nil {
+				b.Fatal(err)
+			}
 		}
 		if bytes.Count(dst, []byte(`"index"`)) != 256 {
 			b.Fatal("not 256 vectors")

@@ -114,12 +114,64 @@ func TestRows(t *testing.T) {
 		w := Writer{Model: "m"}
 		one, two, _ := strings.Cut(want, " ")
 		text := `{"object":"list","data":[{"object":"embedding","index":0,"embedding":"` + one + `"},{"object":"embedding","index":1,"embedding":"` + two + `"}],"model":"m","usage":{"prompt_tokens":9,"total_tokens":9}}`
-		if got := string(w.AppendEmbeddings(nil, e, true)); got != text {
-			t.Errorf("%s\ngot  %s\nwant %s", c.values, got, text)
+		if got, err := w.AppendEmbeddings(nil, e, true); string(got) != text {
+			t.Errorf("%s\ngot  %s, %v\nwant %s", c.values, got, err, text)
 		}
 		text = `{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5,-1]},{"object":"embedding","index":1,"embedding":[2,1e-7]}],"model":"m","usage":{"prompt_tokens":9,"total_tokens":9}}`
-		if got := strings.Replace(string(w.AppendEmbeddings(nil, e, false)), "1e-07", "1e-7", 1); got != text {
-			t.Errorf("%s\ngot  %s\nwant %s", c.values, got, text)
+		if got, err := w.AppendEmbeddings(nil, e, false); strings.Replace(string(got), "1e-07", "1e-7", 1) != text {
+			t.Errorf("%s\ngot  %s, %v\nwant %s", c.values, got, err, text)
+		}
+	}
+}
+
+// TestNumbersThatJSONLacks: a vector with one that is not finite is no reply, in whatever
+// form the client wants it and the service sends it; a log probability that is infinitely
+// small is what OpenAI has for it.
+func TestNumbersThatJSONLacks(t *testing.T) {
+	const where = "values: =r.tensors[0].floats"
+	for _, number := range []string{`"NaN"`, `"Infinity"`, `"-Infinity"`} {
+		for _, list := range []string{"[1," + number + "]", "[" + number + ",1]"} {
+			for values, reply := range map[string]string{
+				where:                                 `{"tensors":[{"shape":["1","2"],"floats":` + list + `}]}`,
+				"values: =r.tensors[0].loose":         `{"tensors":[{"shape":["1","2"],"loose":` + list + `}]}`,
+				"values: =r.flat":                     `{"tensors":[{"shape":["1","2"]}],"flat":` + list + `}`,
+				"values: =[r.tensors[0].loose[0], 1]": `{"tensors":[{"shape":["1","2"],"loose":[` + number + `]}]}`,
+			} {
+				m := invented(t, where, values)
+				e, err := m.Embed.NewReader().Read(message(t, m.Embed.Method.Output(), reply))
+				if err != nil {
+					t.Errorf("%s, %s: %v", values, reply, err)
+					continue
+				}
+				for _, base64Format := range []bool{true, false} {
+					w := Writer{Model: "m"}
+					if got, err := w.AppendEmbeddings([]byte("x"), e, base64Format); err != errNotFinite || string(got) != "x" {
+						t.Errorf("%s, %s: %s, %v", values, reply, got, err)
+					}
+				}
+			}
+		}
+	}
+	m := invented(t, where, "values: =r.flat")
+	e, err := m.Embed.NewReader().Read(message(t, m.Embed.Method.Output(), `{"tensors":[{"shape":["1","2"]}],"flat":[1,1e300]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base64Format, want := range map[bool]error{true: errNotFinite, false: nil} {
+		w := Writer{Model: "m"}
+		if got, err := w.AppendEmbeddings(nil, e, base64Format); err != want {
+			t.Errorf("beyond a float of 32 bits: %s, %v", got, err)
+		}
+	}
+	x := xai(t)
+	for number, want := range map[string]string{`-0.5`: `"logprob":-0.5`, `"-Infinity"`: `"logprob":-9999.0`, `"NaN"`: "", `"Infinity"`: ""} {
+		e, err := x.Unary.NewReader().Read(message(t, x.Unary.Method.Output(), `{"outputs":[{"message":{"content":"a"},"logprobs":{"content":[{"token":"t","logprob":`+number+`}]}}]}`))
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), "which JSON does not have") {
+				t.Errorf("%s: %v", number, err)
+			}
+		} else if err != nil || !strings.Contains(string(e.Choices[0].Logprobs), want) {
+			t.Errorf("%s: %+v, %v", number, e, err)
 		}
 	}
 }
@@ -221,7 +273,9 @@ func FuzzRead(f *testing.F) {
 			valid(t, string(within(0, w.Room(e), w.AppendReply(nil, e))))
 			valid(t, string(within(0, w.Room(all.Event()), w.AppendReply(nil, all.Event()))))
 			for _, base64Format := range []bool{true, false} {
-				valid(t, string(within(0, w.EmbeddingsRoom(e, base64Format), w.AppendEmbeddings(nil, e, base64Format))))
+				if got, err := w.AppendEmbeddings(nil, e, base64Format); err == nil {
+					valid(t, string(within(0, w.EmbeddingsRoom(e, base64Format), got)))
+				}
 			}
 		}
 	})

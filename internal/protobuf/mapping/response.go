@@ -193,7 +193,7 @@ func (r *Reader) Read(wire []byte) (*Event, error) {
 		return nil, x.meter.lack
 	}
 	x.reset(r.call.mapping, len(r.json))
-	x.env.NullIsAbsent = false
+	x.env.NullIsAbsent, x.reply, x.odds = false, true, false
 	x.env.Set(0, cel.JSON(r.json))
 	r.wire = wire
 	r.each(r.call.reply.root, (*Reader).top)
@@ -299,7 +299,9 @@ func (r *Reader) choice(n *node) {
 		case idFinish:
 			c.Finish = x.text(f.node)
 		case idLogprobs:
+			x.odds = true
 			c.Logprobs = x.json(f.node)
+			x.odds = false
 		case idToolCalls:
 			r.each(f.node, (*Reader).toolCall)
 		}
@@ -428,7 +430,7 @@ func (r *Reader) vector(n *node, e *Embedding) {
 	case raw[0] == '"':
 		e.Packed = r.bytes(n, raw)
 	case raw[0] == '[':
-		if len(raw) < 3 || raw[1] != '"' {
+		if len(raw) < 3 || raw[1] != '"' || noNumber(raw[1:]) {
 			e.List = raw
 			return
 		}
@@ -444,6 +446,17 @@ func (r *Reader) vector(n *node, e *Embedding) {
 	if len(e.Packed)%4 != 0 {
 		r.run.fail(n, strconv.Itoa(len(e.Packed))+" bytes are no floats of four bytes each")
 	}
+}
+
+// noNumber reports whether JSON begins with what ProtoJSON has for a number that JSON does
+// not have.
+func noNumber(raw []byte) bool {
+	for _, word := range [...]string{`"NaN"`, `"Infinity"`, `"-Infinity"`} {
+		if len(raw) >= len(word) && string(raw[:len(word)]) == word {
+			return true
+		}
+	}
+	return false
 }
 
 // join appends more to what is packed.

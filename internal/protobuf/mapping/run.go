@@ -15,8 +15,11 @@ type run struct {
 	env  cel.Env
 	out  []byte
 	most int // bytes of out
-	err  *Error
-	name string // of the mapping
+
+	reply bool // what is made is for a client
+	odds  bool // and log probabilities
+	err   *Error
+	name  string // of the mapping
 
 	meter meter
 	ask   func(n int) bool // meter.take
@@ -32,7 +35,7 @@ const maxKept = 256 << 10
 
 // reset makes ready for what is made of n bytes of input.
 func (x *run) reset(name string, n int) {
-	x.env.NullIsAbsent = true
+	x.env.NullIsAbsent, x.reply = true, false
 	if x.ask == nil {
 		x.ask = x.meter.take
 		x.grown.meter = &x.sent
@@ -144,7 +147,7 @@ func (x *run) append(n *node) bool {
 	case opLiteral:
 		x.out, there = append(x.out, n.literal...), true
 	case opExpr:
-		v := x.eval(n, n.expr)
+		v := x.value(n)
 		if there = v.Kind() != cel.None && x.room(v.Room()); there {
 			x.out = v.AppendJSON(x.out)
 		}
@@ -191,6 +194,31 @@ func (x *run) tooLarge(n *node) bool {
 	x.fail(n, "the message is larger than the limit allows")
 	x.err.Limit = true
 	return false
+}
+
+// value evaluates an expression whose JSON is wanted.
+func (x *run) value(n *node) *cel.Value {
+	v := x.eval(n, n.expr)
+	if x.reply && v.Kind() == cel.Double {
+		return x.finite(n, v)
+	}
+	return v
+}
+
+// unlikely is what OpenAI's API has for the log probability of a token that is none of
+// the likely ones, where some services say that it is infinitely small.
+var unlikely = cel.JSON([]byte("-9999.0")) //nolint:gochecknoglobals // a constant that cannot be one
+
+// finite gives a number as a client is told it, which JSON has to have.
+func (x *run) finite(n *node, v *cel.Value) *cel.Value {
+	switch f := v.Float(); {
+	case math.IsInf(f, -1) && x.odds:
+		return &unlikely
+	case math.IsNaN(f) || math.IsInf(f, 0):
+		x.fail(n, "the number is NaN or infinite, which JSON does not have")
+		return &none
+	}
+	return v
 }
 
 // endList ends the list that begins at mark, and reports whether it is there: of a
@@ -255,7 +283,7 @@ func (x *run) object(n *node) bool {
 
 // field appends a field that an expression gives.
 func (x *run) field(f *field) bool {
-	v := x.eval(f.node, f.node.expr)
+	v := x.value(f.node)
 	if v.Kind() == cel.None || !x.room(len(f.key)+v.Room()) {
 		return false
 	}

@@ -1,8 +1,10 @@
 package mapping
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"math"
 	"strconv"
@@ -378,12 +380,32 @@ func (u Usage) appendJSON(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// errNotFinite says that a vector has a number that JSON does not have, and that nobody
+// can search by.
+var errNotFinite = errors.New("a vector has a number that is NaN, infinite, or beyond a float of 32 bits")
+
+// finite reports whether all numbers of a vector are. A list has others as texts.
+func (e *Embedding) finite() bool {
+	for p := e.Packed; len(p) >= 4; p = p[4:] {
+		const exponent = 0xff << 23
+		if binary.LittleEndian.Uint32(p)&exponent == exponent {
+			return false
+		}
+	}
+	return bytes.IndexByte(e.List, '"') < 0
+}
+
 // AppendEmbeddings appends a reply of embeddings, as base64 of little-endian floats or
-// as lists of numbers. A number that JSON does not have is null.
-func (w *Writer) AppendEmbeddings(dst []byte, e *Event, base64Format bool) []byte {
+// as lists of numbers. One with a number that is not finite is an error, in either form,
+// and dst comes back as it was.
+func (w *Writer) AppendEmbeddings(dst []byte, e *Event, base64Format bool) ([]byte, error) {
+	mark := len(dst)
 	dst = append(dst, `{"object":"list","data":[`...)
 	for i := range e.Embeddings {
 		v := &e.Embeddings[i]
+		if !v.finite() {
+			return dst[:mark], errNotFinite
+		}
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -393,7 +415,10 @@ func (w *Writer) AppendEmbeddings(dst []byte, e *Event, base64Format bool) []byt
 		case base64Format:
 			dst = append(dst, '"')
 			if v.List != nil {
-				dst = appendPacked(dst, v.List)
+				var ok bool
+				if dst, ok = appendPacked(dst, v.List); !ok {
+					return dst[:mark], errNotFinite
+				}
 			} else {
 				dst = base64.StdEncoding.AppendEncode(dst, v.Packed)
 			}
@@ -408,7 +433,7 @@ func (w *Writer) AppendEmbeddings(dst []byte, e *Event, base64Format bool) []byt
 	dst = jsonscan.AppendString(append(dst, `],"model":`...), w.Model)
 	dst = strconv.AppendInt(append(dst, `,"usage":{"prompt_tokens":`...), e.Usage.Prompt, 10)
 	dst = strconv.AppendInt(append(dst, `,"total_tokens":`...), e.Usage.total(), 10)
-	return append(dst, "}}"...)
+	return append(dst, "}}"...), nil
 }
 
 func appendFloats(dst, packed []byte) []byte {
@@ -418,26 +443,27 @@ func appendFloats(dst, packed []byte) []byte {
 			dst = append(dst, ',')
 		}
 		f := float64(math.Float32frombits(binary.LittleEndian.Uint32(packed[i:])))
-		if math.IsNaN(f) || math.IsInf(f, 0) {
-			dst = append(dst, "null"...)
-			continue
-		}
 		dst = strconv.AppendFloat(dst, f, 'g', -1, 32)
 	}
 	return append(dst, ']')
 }
 
-// appendPacked appends a JSON list of numbers as floats in base64.
-func appendPacked(dst, list []byte) []byte {
+// appendPacked appends a JSON list of numbers as floats in base64, unless one is beyond
+// those.
+func appendPacked(dst, list []byte) (_ []byte, ok bool) {
 	var room [12]byte // three are 16 characters, without what fills up
 	packed := room[:0]
 	it := cel.JSON(list).Items(nil)
-	for v, ok := it.Next(); ok; v, ok = it.Next() {
+	for v, more := it.Next(); more; v, more = it.Next() {
 		if len(packed) == len(room) {
 			dst = base64.StdEncoding.AppendEncode(dst, packed)
 			packed = packed[:0]
 		}
-		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(float32(v.Float())))
+		f := float32(v.Float())
+		if math.IsInf(float64(f), 0) {
+			return dst, false
+		}
+		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(f))
 	}
-	return base64.StdEncoding.AppendEncode(dst, packed)
+	return base64.StdEncoding.AppendEncode(dst, packed), true
 }

@@ -129,7 +129,9 @@ func BenchmarkVectors(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				dst = w.AppendEmbeddings(dst[:0], e, true)
+				if dst, err = w.AppendEmbeddings(dst[:0], e, true); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
@@ -168,7 +170,9 @@ func TestAllocations(t *testing.T) {
 		dst := []byte(nil)
 		if n := testing.AllocsPerRun(20, func() {
 			if e, err := r.Read(wire); err == nil {
-				dst = w.AppendEmbeddings(dst[:0], e, true)
+				if dst, err = w.AppendEmbeddings(dst[:0], e, true); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}); n > 0 {
 			t.Errorf("%s: %v allocations of vectors", name, n)
@@ -221,8 +225,11 @@ func FuzzReplies(f *testing.F) {
 				valid(t, strings.TrimPrefix(event, "data: "))
 			}
 			valid(t, string(w.AppendReply(nil, e)))
-			valid(t, string(w.AppendEmbeddings(nil, e, true)))
-			valid(t, string(w.AppendEmbeddings(nil, e, false)))
+			for _, base64Format := range []bool{true, false} {
+				if got, err := w.AppendEmbeddings(nil, e, base64Format); err == nil {
+					valid(t, string(got))
+				}
+			}
 		}
 	})
 }

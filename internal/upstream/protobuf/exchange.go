@@ -274,7 +274,10 @@ func (x *exchange) write(e *mapping.Event) error {
 		if err := x.fit(x.writer.EmbeddingsRoom(e, x.base64)); err != nil {
 			return err
 		}
-		x.text.B = x.writer.AppendEmbeddings(x.text.B, e, x.base64)
+		var err error
+		if x.text.B, err = x.writer.AppendEmbeddings(x.text.B, e, x.base64); err != nil {
+			return x.of.unreadable(err)
+		}
 		return nil
 	}
 	if err := x.fit(x.writer.Room(e)); err != nil {

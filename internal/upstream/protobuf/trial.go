@@ -101,7 +101,7 @@ func (t *Trial) Reply(messages []byte) ([]byte, error) {
 		case e.Error != nil:
 			return nil, fmt.Errorf("message %d tells of an error: %s, code %s", n, e.Error.Message, e.Error.Code)
 		case t.op == llm.Embedding:
-			return w.AppendEmbeddings(nil, e, wantsBase64(t.body)), nil
+			return w.AppendEmbeddings(nil, e, wantsBase64(t.body))
 		case events:
 			out = w.AppendChunks(out, e)
 		default:
