@@ -65,6 +65,8 @@ type Stream struct {
 	Name string
 	API  string // "openai-chat", "openai-completions", "openai-responses", or another's
 	Body []byte
+
+	Request []byte // nil where it was not recorded
 }
 
 // Streams gives the event streams, in order of their names.
@@ -92,15 +94,20 @@ func (in Inputs) Streams(t testing.TB) (list []Stream) {
 
 func recordedStreams(t testing.TB) (list []Stream) {
 	t.Helper()
-	api := map[string]string{}
+	api, requests := map[string]string{}, map[string][]byte{}
 	decodeLines(t, bytes.NewReader(readFile(t, Recorded(t, "sse-streams/index-dev.jsonl"))), func(line struct{ File, API string }) {
 		api[line.File] = line.API
 	})
 	untar(t, Recorded(t, "sse-streams/streams-dev.tar.xz"), func(name string, body []byte) {
 		if name = strings.TrimPrefix(name, "./"); strings.HasSuffix(name, ".sse") {
-			list = append(list, Stream{name, api[name], body})
+			list = append(list, Stream{Name: name, API: api[name], Body: body})
+		} else if stream, ok := strings.CutSuffix(name, ".request.json"); ok {
+			requests[stream+".sse"] = body
 		}
 	})
+	for i := range list {
+		list[i].Request = requests[list[i].Name]
+	}
 	return list
 }
 
