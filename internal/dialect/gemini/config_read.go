@@ -1,0 +1,261 @@
+package gemini
+
+import (
+	"sluice/internal/dialect"
+	"sluice/internal/jsonscan"
+)
+
+func (r *requestReader) tools(v []byte) error {
+	if !dialect.IsList(v) && !dialect.IsObject(v) {
+		return refuse("tools", "\"tools\" is not a list.")
+	}
+	for one := range jsonscan.ElementsOf(r.list(v)) {
+		if err := r.tool(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tool reads functions, and tools that the service itself has.
+func (r *requestReader) tool(v []byte) error {
+	for name, one := range jsonscan.MembersOf(v) {
+		if one = dialect.OrNil(one); one == nil {
+			continue
+		}
+		if string(name) != "functionDeclarations" && string(name) != "function_declarations" {
+			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: v, Name: r.keep(jsonscan.AppendString(r.room, string(name)))})
+			continue
+		}
+		for f := range jsonscan.ElementsOf(r.list(one)) {
+			if err := r.function(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *requestReader) function(v []byte) error {
+	t := dialect.Tool{}
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "name":
+			t.Name = textOf(v)
+		case "description":
+			t.Description = textOf(v)
+		case "parameters":
+			if t.Schema == nil && dialect.IsObject(v) {
+				t.Schema = r.keep(appendSchema(r.room, v))
+			}
+		case "parametersJsonSchema", "parameters_json_schema":
+			t.Schema = v
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+	if t.Name == nil {
+		return refuse("tools", "A function of \"tools\" has no name.")
+	}
+	r.c.Tools = append(r.c.Tools, t)
+	return nil
+}
+
+func (r *requestReader) toolConfig(v []byte) error {
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "functionCallingConfig", "function_calling_config":
+			if err := r.choice(v); err != nil {
+				return err
+			}
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+	return nil
+}
+
+func (r *requestReader) choice(v []byte) error {
+	var mode, only []byte
+	allowed := 0
+	for name, v := range jsonscan.MembersOf(v) {
+		switch v = dialect.OrNil(v); string(name) {
+		case "mode":
+			mode = v
+		case "allowedFunctionNames", "allowed_function_names":
+			for one := range jsonscan.ElementsOf(v) {
+				only = textOf(one)
+				allowed++
+			}
+		}
+	}
+	to := &r.c.ToolChoice
+	switch dialect.String(mode) {
+	case "", "MODE_UNSPECIFIED":
+	case "AUTO":
+		to.Mode = dialect.ToolsAuto
+	case "VALIDATED": // arguments are as the schemas have them: "strict" elsewhere
+		to.Mode = dialect.ToolsAuto
+		r.c.Lost.Add("strict")
+	case "NONE":
+		to.Mode = dialect.ToolsNone
+	case "ANY":
+		to.Mode = dialect.ToolsRequired
+		if allowed == 1 && only != nil {
+			to.Mode, to.Name = dialect.OneTool, only
+			allowed = 0
+		}
+	default:
+		return refuse("toolConfig", "The mode of \"functionCallingConfig\" is none of \"AUTO\", \"ANY\", \"NONE\" and \"VALIDATED\".")
+	}
+	if allowed > 0 {
+		r.c.Lost.Add("allowedFunctionNames")
+	}
+	return nil
+}
+
+// generation reads generationConfig.
+func (r *requestReader) generation(v []byte) error {
+	if !dialect.IsObject(v) {
+		return refuse("generationConfig", "\"generationConfig\" is not an object.")
+	}
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil || r.number(string(name), v) {
+			continue
+		}
+		if err := r.generated(string(name), v); err != nil {
+			return err
+		}
+	}
+	r.format()
+	return nil
+}
+
+// number reads a member that is a number.
+func (r *requestReader) number(name string, v []byte) bool {
+	c := r.c
+	var to *[]byte
+	switch name {
+	case "temperature":
+		to = &c.Temperature
+	case "topP", "top_p":
+		to = &c.TopP
+	case "topK", "top_k":
+		to = &c.TopK
+	case "candidateCount", "candidate_count":
+		to = &c.Count
+	case "maxOutputTokens", "max_output_tokens":
+		to = &c.MaxTokens
+	case "seed":
+		to = &c.Seed
+	case "presencePenalty", "presence_penalty":
+		to = &c.PresencePenalty
+	case "frequencyPenalty", "frequency_penalty":
+		to = &c.FrequencyPenalty
+	case "logprobs":
+		to = &c.TopLogprobs
+	default:
+		return false
+	}
+	*to = numberOf(v)
+	return true
+}
+
+func (r *requestReader) generated(name string, v []byte) error {
+	c := r.c
+	switch name {
+	case "stopSequences", "stop_sequences":
+		for one := range jsonscan.ElementsOf(r.list(v)) {
+			if !dialect.IsText(one) {
+				return refuse("generationConfig.stopSequences", "\"stopSequences\" is not a list of strings.")
+			}
+			c.Stop = append(c.Stop, one)
+		}
+	case "responseMimeType", "response_mime_type":
+		switch dialect.String(v) {
+		case "application/json":
+			c.Format.Mode = dialect.JSONFormat
+		case "text/plain", "":
+		default:
+			c.Lost.Add("response_format")
+		}
+	case "responseSchema", "response_schema":
+		r.schema = v
+	case "responseJsonSchema", "response_json_schema", "_responseJsonSchema":
+		c.Format.Schema = v
+	case "responseLogprobs", "response_logprobs":
+		c.Logprobs = switchOf(v)
+	case "thinkingConfig", "thinking_config":
+		r.thinking(v)
+	case "responseModalities", "response_modalities":
+		for one := range jsonscan.ElementsOf(v) {
+			if !dialect.Is(one, "TEXT") && !dialect.Is(one, "Text") && !dialect.Is(one, "text") {
+				c.Lost.Add("modalities")
+			}
+		}
+	default:
+		c.Lost.Add(name)
+	}
+	return nil
+}
+
+// format makes one of what was said of the format.
+func (r *requestReader) format() {
+	f := &r.c.Format
+	if f.Schema == nil && dialect.IsObject(r.schema) {
+		f.Schema = r.keep(appendSchema(r.room, r.schema))
+	}
+	if f.Schema != nil {
+		f.Mode = dialect.SchemaFormat
+	}
+}
+
+func (r *requestReader) thinking(v []byte) {
+	to := &r.c.Reasoning
+	for name, v := range jsonscan.MembersOf(v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		switch string(name) {
+		case "thinkingBudget", "thinking_budget":
+			switch n := intOf(v); {
+			case n > 0:
+				to.Mode, to.Budget = dialect.On, numberOf(v)
+			case n < 0: // as much as it likes
+				to.Mode = dialect.On
+			default:
+				to.Mode = dialect.Off
+			}
+		case "thinkingLevel", "thinking_level":
+			to.Effort = effortOf(v)
+		case "includeThoughts", "include_thoughts":
+			if string(v) == "true" {
+				to.Summary = []byte(`"auto"`)
+			}
+		default:
+			r.c.Lost.AddName(name)
+		}
+	}
+}
+
+// effortOf is the effort that a level of thinking is.
+func effortOf(level []byte) []byte {
+	switch dialect.String(level) {
+	case "MINIMAL", "minimal":
+		return []byte(`"minimal"`)
+	case "LOW", "low":
+		return []byte(`"low"`)
+	case "MEDIUM", "medium":
+		return []byte(`"medium"`)
+	case "HIGH", "high":
+		return []byte(`"high"`)
+	default:
+		return nil
+	}
+}
