@@ -17,7 +17,8 @@
 // other histograms. "bench batch", "bench overload", "bench admission" and "bench
 // balance" measure what batching, admission and balancing bring, and what admission
 // costs, before an upstream that takes a while for a call and for each of its items.
-// "bench mapped" measures what an event costs that comes as protobuf, beside one of OpenAI's.
+// "bench mapped" measures what an event costs that comes as protobuf, beside one of OpenAI's, and
+// what vanguard takes for the messages of the same server.
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
 // their bill. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
 // something leaks.
@@ -25,6 +26,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -111,6 +113,11 @@ func run(ctx context.Context, args []string) error {
 		return mapped(ctx, os.Stdout, args)
 	case "soak":
 		return soaked(ctx, os.Stdout, args)
+	case "vanguard": // for "bench mapped"
+		if len(args) != 2 {
+			return errors.New("usage: bench vanguard ADDRESS UPSTREAM")
+		}
+		return serveVanguard(args[0], args[1])
 	case "mock": // for the other commands
 		if len(args) != 3 {
 			return fmt.Errorf("usage: bench mock %s|%s ADDRESS TIMES-SLOWER", mockLean, mockNetHTTP)
