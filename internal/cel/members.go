@@ -147,7 +147,7 @@ func (e *Env) gather(x *variable, at int, all *members) (count int) {
 		if !more {
 			break
 		}
-		if n := e.named(names, key); n > 0 {
+		if n := placeOf(names, all.name(e, key)); n > 0 {
 			to := &x.found[n]
 			to.value, to.there = x.members.places[n].typ.read(raw), true
 		}
@@ -175,20 +175,18 @@ func (e *Env) Next(it *Items, i int, m *Members) bool {
 		e.vars = append(e.vars, variable{})
 	}
 	x := &e.vars[i]
-	x.value = of(Map, all.raw)
-	x.of(m)
+	if x.members != m || len(x.found) != len(m.places) {
+		x.of(m)
+	}
+	x.turn++
 	count := e.gather(x, 0, &all)
 	v, ok := it.ended(&all)
-	x.value, x.found[0].value = v, v
+	x.value, x.found[0] = v, found{value: v, turn: x.turn, there: true, looked: true}
 	return ok && e.spend(0, count, v.n)
 }
 
-// named gives the place of the member with a quoted key, 0 for none that is looked for.
-func (e *Env) named(names []name, key []byte) int {
-	text := key[1 : len(key)-1]
-	if bytes.IndexByte(text, '\\') >= 0 {
-		text = e.unquote(key)
-	}
+// placeOf gives the place of the member that is called so, 0 for none that is looked for.
+func placeOf(names []name, text []byte) int {
 	for i := range names {
 		switch n := &names[i]; {
 		case len(n.text) < len(text):

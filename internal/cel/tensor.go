@@ -55,7 +55,7 @@ func (e *Env) index(pos int, reply Value) (ok bool) {
 			break
 		}
 		end := -1
-		switch string(e.unquote(key)) {
+		switch string(all.name(e, key)) {
 		case "outputs":
 			end = e.indexOutputs(pos, all.raw, all.next)
 		case "raw_output_contents":

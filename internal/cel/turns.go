@@ -147,10 +147,7 @@ func (e *Env) picked(all *members, names []string, to []Value) (count int) {
 		if !more {
 			return count
 		}
-		text := key[1 : len(key)-1]
-		if bytes.IndexByte(text, '\\') >= 0 {
-			text = e.unquote(key)
-		}
+		text := all.name(e, key)
 		for i := range names {
 			if names[i] == string(text) {
 				to[i] = read(raw)

@@ -396,8 +396,9 @@ func space(b []byte, i int) int {
 
 // members walks over the members of an object.
 type members struct {
-	raw  []byte
-	next int
+	raw     []byte
+	next    int
+	escaped bool // the key has escapes
 }
 
 func (v Value) members() members {
@@ -427,12 +428,40 @@ func (m *members) key() (key []byte, ok bool) {
 	if i >= len(m.raw) || m.raw[i] != '"' {
 		return nil, false
 	}
-	end := jsonscan.TextEnd(m.raw, i+1)
+	end := m.keyEnd(i + 1)
 	if end < 0 {
 		return nil, false
 	}
-	m.next = space(m.raw, space(m.raw, end)+1)
+	if m.next = end + 1; end >= len(m.raw) || m.raw[end] != ':' {
+		m.next = space(m.raw, end) + 1
+	}
+	m.next = space(m.raw, m.next)
 	return m.raw[i:end], true
+}
+
+// keyEnd finds the end of the key of which i is inside. Most are short and have no
+// escapes.
+func (m *members) keyEnd(i int) int {
+	m.escaped = false
+	for stop := min(i+32, len(m.raw)); i < stop; i++ {
+		switch m.raw[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			m.escaped = true
+			return jsonscan.TextEnd(m.raw, i)
+		}
+	}
+	m.escaped = true // it may have some
+	return jsonscan.TextEnd(m.raw, i)
+}
+
+// name gives the text of the key, which is a part of it unless it has escapes.
+func (m *members) name(e *Env, key []byte) []byte {
+	if m.escaped {
+		return e.unquote(key)
+	}
+	return key[1 : len(key)-1]
 }
 
 // pass goes on behind a value that ends at end.
