@@ -3,8 +3,10 @@ package gateway
 import (
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -332,6 +334,31 @@ func TestMappedUnoffered(t *testing.T) {
 			if code != c.status || !strings.Contains(reply, c.want) || code == 200 && header.Get("X-Sluice-Attempts") != "" || code != 200 && header.Get("X-Should-Retry") != "false" {
 				t.Errorf("%s: %d %s\nwant %s\n%v", c.path, code, reply, c.want, header)
 			}
+		}
+	}
+}
+
+// TestMappedHandshakes: a port that speaks another protocol is an upstream that could not be
+// reached, to clients. The log and the report of its health say what is probably wrong.
+func TestMappedHandshakes(t *testing.T) {
+	addr := rpc.Serve(t, new(oracle).answer, "testdata/oracle.proto")
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	for base, hint := range map[string]string{"https://" + addr: "answers without TLS", plain.URL: "speak", strings.Replace(secure.URL, "https", "http", 1): "TLS", secure.URL: "not trusted"} {
+		log := &testkit.Buffer{}
+		_, url := runStages(t, loadYAML(t, strings.ReplaceAll(oracleYAML, "http://ADDR", base)+"route: {retry: {max_attempts: 1}, breaker: {failures: 1}}\n"),
+			Options{Logger: slog.New(slog.NewTextHandler(log, nil))}, stages())
+		code, reply, _ := posted(t, url, "/v1/chat/completions", askWhole)
+		if code != 502 || !strings.Contains(reply, `"code":"upstream_`) || strings.Contains(reply, "TLS") || strings.Contains(reply, "speak") || strings.Contains(reply, "127.0.0.1") {
+			t.Errorf("%s: %d %s", base, code, reply)
+		}
+		_, health := get(t, url+"/v1/health/detailed")
+		if !strings.Contains(log.String(), hint) || !strings.Contains(health, hint) {
+			t.Errorf("%s: no %q in\n%s\n%s", base, hint, log.String(), health)
 		}
 	}
 }

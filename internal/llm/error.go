@@ -76,6 +76,10 @@ type Error struct {
 	// Queued is how long it waited for its turn, as in Head.
 	Queued time.Duration
 
+	// Hint says what is probably wrong, to those who run the gateway: it is logged, and in
+	// the report of the upstream's health, and never reaches a client.
+	Hint string
+
 	// Err is the cause. It is logged and never reaches a client.
 	Err error
 }
@@ -105,6 +109,9 @@ func (e *Error) Error() string {
 	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
+	}
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
 	}
 	return s
 }

@@ -141,7 +141,7 @@ func faultOf(e *llm.Error) *llm.Error {
 	if len(code) > maxCode {
 		code = strings.Clone(code[:maxCode])
 	}
-	return &llm.Error{Fault: e.Fault, Status: e.Status, Code: code, Message: e.Message}
+	return &llm.Error{Fault: e.Fault, Status: e.Status, Code: code, Message: e.Message, Hint: e.Hint}
 }
 
 // brief says what a fault that was kept was, to a client that another one's text is

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/llm"
 	"sluice/internal/perf"
 )
 
@@ -15,7 +16,7 @@ func (r *Router) Examine(report func(perf.Condition)) {
 	for i, h := range r.Health() {
 		c := perf.Condition{Component: "upstream/" + h.Upstream, Vital: "upstreams"}
 		if fault := r.ups[i].fault.Load(); fault != nil && h.Failures > 0 {
-			c.Error = fault.Message
+			c.Error = told(fault)
 		}
 		switch {
 		case h.Breaker == "open":
@@ -37,6 +38,14 @@ func (r *Router) Examine(report func(perf.Condition)) {
 	}
 }
 
+// told is what the report says of a fault.
+func told(fault *llm.Error) string {
+	if fault.Hint == "" {
+		return fault.Message
+	}
+	return fault.Message + " " + fault.Hint
+}
+
 // maxNamed bounds the models that a condition names.
 const maxNamed = 3
 
@@ -45,7 +54,7 @@ func modelErrors(failing []ModelHealth) string {
 	for _, m := range failing[:min(len(failing), maxNamed)] {
 		text := "it failed"
 		if m.Fault != nil {
-			text = m.Fault.Message
+			text = told(m.Fault)
 		}
 		all = append(all, "model "+quoted(m.Model)+": "+text)
 	}

@@ -101,9 +101,20 @@ func (c *conn) keepHint(hint, expiry time.Duration) {
 type watched struct {
 	net.Conn
 
+	first atomic.Uint32 // the byte that came first, and 256; 0 while none has
+
 	mu      sync.Mutex
 	closed  bool
 	onClose func()
+}
+
+// Read notes what comes first, by which another protocol than HTTP/2 is known.
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if n > 0 && w.first.Load() == 0 {
+		w.first.Store(256 + uint32(p[0]))
+	}
+	return n, err
 }
 
 // watch has f called when the socket is closed, at once where it already is.

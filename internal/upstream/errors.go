@@ -53,6 +53,8 @@ func (c *Client) busy() error {
 	return e
 }
 
+const unreachable = "Upstream %s could not be reached."
+
 // dialFailure explains why no connection could be made.
 func (c *Client) dialFailure(err error) error {
 	if s := shortageOf(err); s != nil {
@@ -63,7 +65,11 @@ func (c *Client) dialFailure(err error) error {
 	if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 		return c.unprocessed(llm.TimedOut, 504, "upstream_timeout", "Upstream %s did not accept a connection in time.", err)
 	}
-	return c.unprocessed(llm.Unreachable, 502, "upstream_unreachable", "Upstream %s could not be reached.", err)
+	e := c.unprocessed(llm.Unreachable, 502, "upstream_unreachable", unreachable, err)
+	if e.Hint = hintOf(err); c.cfg.H2C && c.opts.BaseURL.Scheme == "http" && isClosed(err) {
+		e.Hint = hintClosed // as HTTP/2 was to begin
+	}
+	return e
 }
 
 // explain turns an error of an exchange into the caller's. The context comes

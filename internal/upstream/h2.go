@@ -92,7 +92,7 @@ func (c *Client) exchangeH2(ctx context.Context, cn *conn, call *Call, reused bo
 		}
 		c.pool.release(cn, true)
 		// The error is for a call that is not repeated, or in vain.
-		return nil, again, c.explain(ctx, err)
+		return nil, again, c.mistaken(cn, err, c.explain(ctx, err))
 	}
 	r := &Reply{
 		Status: resp.StatusCode, Length: resp.ContentLength,
