@@ -23,7 +23,8 @@ func TestMapCommands(t *testing.T) {
 	entry := func(mapping string) string {
 		return "upstreams:\n  - {name: delphi, protocol: grpc, base_url: \"http://127.0.0.1:1\", mapping: " + mapping + ", schema: " + schema + "}\n"
 	}
-	cfg := write("c.yaml", entry("../../internal/gateway/testdata/oracle.yaml"))
+	cfg := write("c.yaml", entry("../../internal/gateway/testdata/oracle.yaml")+
+		"  - {name: other, base_url: \"http://127.0.0.1:1/v1\"}\nroute: {aliases: {sybil: cassandra, cassandra: delphi/pythia-2, gpt: other/gpt}}\n")
 	chunks := write("chunks.json", `{"words":"It "} {"words":"is","end":"END_SAID"}`)
 	text, err := os.ReadFile("../../internal/gateway/testdata/oracle.yaml")
 	if err != nil {
@@ -39,6 +40,11 @@ func TestMapCommands(t *testing.T) {
 		stdout, stderr string // what is in them
 	}{
 		{[]string{"map", "test", "-c", cfg}, chat, 0, `"words": "Is it so?"`, "delphi/oracle.v2.Oracle/Murmur would be sent:"},
+		{[]string{"map", "test", "-c", cfg}, strings.Replace(chat, "pythia", "delphi/pythia", 1), 0, `"oracle": "pythia"`, "would be sent"},
+		{[]string{"map", "test", "-c", cfg}, strings.Replace(chat, "pythia", "sybil", 1), 0, `"oracle": "pythia-2"`, "would be sent"},
+		{[]string{"map", "test", "-c", cfg}, strings.Replace(chat, "pythia", "meta/llama", 1), 0, `"oracle": "meta/llama"`, "would be sent"},
+		{[]string{"map", "test", "-c", cfg}, strings.Replace(chat, "pythia", "gpt", 1), 1, "", `the model "gpt" is asked of the upstream "other" (other/gpt)`},
+		{[]string{"map", "test", "-c", cfg, "--reply", chunks}, strings.Replace(chat, "pythia", "sybil", 1), 0, `"model":"sybil"`, ""},
 		{[]string{"map", "test", "-c", cfg, "--upstream", "delphi"}, `{"model":"e","input":["a"]}`, 0, `"texts": [`, "Oracle/Locate"},
 		{[]string{"map", "test", "-c", cfg, "--reply", chunks}, chat, 0, `"delta":{"content":"is"},"logprobs":null,"finish_reason":null}]}` + "\n\ndata: ", ""},
 		{[]string{"map", "test", "-c", cfg, "--reply", chunks}, strings.Replace(chat, "true", "false", 1), 0, `"content":"It is"`, ""},

@@ -33,7 +33,7 @@ type MapTest struct {
 
 // tried is an upstream with a mapping.
 type tried interface {
-	Try(ctx context.Context, name string, way *upstream.TLS, body []byte) (*protobuf.Trial, error)
+	Try(ctx context.Context, name string, way *upstream.TLS, body []byte, upstreamModel func(model string) (string, error)) (*protobuf.Trial, error)
 }
 
 // TestMapping reads a request and writes the message that the upstream would be sent, or,
@@ -47,7 +47,7 @@ func TestMapping(ctx context.Context, cfg *config.Config, o MapTest, in io.Reade
 	if err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	t, err := u.Try(ctx, name, way, body)
+	t, err := u.Try(ctx, name, way, body, func(model string) (string, error) { return upstreamModel(cfg, name, model) })
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,21 @@ func TestMapping(ctx context.Context, cfg *config.Config, o MapTest, in io.Reade
 	}
 	_, err = out.Write(append(bytes.TrimRight(reply, "\n"), '\n'))
 	return err
+}
+
+// upstreamModel gives the name that a request's model has at an upstream, as routing does:
+// what an alias stands for, without the upstream's own name before it.
+func upstreamModel(cfg *config.Config, name, model string) (string, error) {
+	end := cfg.Route.Follow(model)
+	if rest, ok := strings.CutPrefix(end, name+"/"); ok {
+		return rest, nil
+	}
+	for _, u := range cfg.Upstreams {
+		if u.Name != name && strings.HasPrefix(end, u.Name+"/") {
+			return "", fmt.Errorf("the model %q is asked of the upstream %q (%s)", model, u.Name, end)
+		}
+	}
+	return end, nil
 }
 
 // mapped finds the upstream.

@@ -139,6 +139,12 @@ func (c Config) validateNames() (errs []error) {
 	return errs
 }
 
+// Follow gives the model that a client's name for it stands for: an alias's, or itself.
+func (c Config) Follow(name string) string {
+	end, _ := c.follow(name)
+	return end
+}
+
 // follow gives the name that an alias stands for in the end. A name that is
 // no alias stands for itself; ok is false when the aliases run in a circle.
 func (c Config) follow(name string) (end string, ok bool) {

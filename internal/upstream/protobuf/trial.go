@@ -29,8 +29,9 @@ type Trial struct {
 
 // Try makes a Trial of a request for the upstream called name: embeddings where it has
 // "input", a completion where it has "prompt", else a chat. The upstream itself is asked
-// for its schema alone, where it is the one to tell it; way is its TLS.
-func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body []byte) (*Trial, error) {
+// for its schema alone, where it is the one to tell it; way is its TLS. upstreamModel gives
+// the upstream's name of a model from that in the request.
+func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body []byte, upstreamModel func(model string) (string, error)) (*Trial, error) {
 	if err := jsonscan.Validate(body, 0); err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
@@ -59,11 +60,15 @@ func (c *Config) Try(ctx context.Context, name string, way *upstream.TLS, body [
 			return nil, fmt.Errorf("read request: %w", err)
 		}
 	}
+	theirs, err := upstreamModel(t.model)
+	if err != nil {
+		return nil, err
+	}
 	if t.method = choose(s, &llm.Request{Op: t.op, Stream: t.stream}); t.method == nil {
 		return nil, fmt.Errorf("the mapping has no call for %s", t.op)
 	}
 	t.Method = t.method.Path()
-	in := mapping.Input{Body: body, UpstreamModel: t.model, RequestID: "req_trial-1", Stream: t.stream}
+	in := mapping.Input{Body: body, UpstreamModel: theirs, RequestID: "req_trial-1", Stream: t.stream}
 	if in.Prompt, err = s.prompts.of(t.op, body, nil); err != nil {
 		return nil, err
 	}
