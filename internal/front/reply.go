@@ -337,6 +337,8 @@ func (out *reply) replyError(e *llm.Error) {
 	out.timingHeader(0)
 	if e.Reply != nil {
 		out.copyHeader(e.Reply.Header, e.Status) // a Server-Timing of the upstream's after ours
+	} else {
+		out.copyHeader(e.Header, e.Status)
 	}
 	h.Set("Content-Type", "application/json")
 	if _, theirs := h.Get("Retry-After"); e.RetryAfter > 0 && !theirs {

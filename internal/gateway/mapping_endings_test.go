@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -192,6 +193,42 @@ func TestMappedMetadata(t *testing.T) {
 	for _, name := range []string{"x-bad-bin", "x-two-bin", "x-latin", "x-tab", "x-no!name", "grpc-timeout", "grpc-encoding", "grpc-tags-bin"} {
 		if v := md.Get(name); len(v) > 0 {
 			t.Errorf("%s is %q", name, v)
+		}
+	}
+}
+
+// TestMappedReplyMetadata: what a service says beside its messages reaches the client as
+// fields of HTTP, before them and behind them, beside an error too; what is gRPC's own, of
+// the service's site, or holds the key does not.
+func TestMappedReplyMetadata(t *testing.T) {
+	said := metadata.Pairs("x-request-id", "r-1", "x-ratelimit-remaining-requests", "9", "retry-after", "7", "x-echo", "of-the-oracle", "set-cookie", "a=b", "x-some-bin", "\x00",
+		"etag", "e", "content-language", "el", "x-sluice-upstream", "me", "date", "yesterday")
+	o := new(oracle)
+	o.serve = func(r *rpc.Call) error {
+		_ = r.SendHeader(said)
+		r.SetTrailer(metadata.Pairs("x-cost", "3"))
+		if strings.Contains(r.Request, "fail") {
+			return status.Error(codes.PermissionDenied, "no")
+		}
+		return r.Reply(`{"words":"so","end":"END_SAID"}`)
+	}
+	_, url := consult(t, o, "")
+	for _, c := range []struct {
+		body   string
+		status int
+		behind bool // what stands behind the messages is known with the head
+	}{{askWhole, 200, true}, {askStream, 200, false}, {strings.Replace(askWhole, "Is it so", "fail", 1), 403, true}, {strings.Replace(askStream, "Is it so", "fail", 1), 403, true}} {
+		code, reply, h := posted(t, url, "/v1/chat/completions", c.body)
+		if code != c.status || h.Get("X-Upstream-Request-Id") != "r-1" || h.Get("X-Ratelimit-Remaining-Requests") != "9" || h.Get("Retry-After") != "7" || h.Get("X-Echo") != "[redacted]" {
+			t.Errorf("%s: %d %s %v", c.body, code, reply, h)
+		}
+		if (h.Get("X-Cost") == "3") != c.behind || h.Get("X-Sluice-Upstream") != "delphi" || h.Get("Date") == "yesterday" {
+			t.Errorf("%s: %v", c.body, h)
+		}
+		for _, name := range []string{"Set-Cookie", "X-Some-Bin", "Etag", "Content-Language", "Grpc-Status", "Grpc-Message", "Trailer"} {
+			if v, ok := h[name]; ok {
+				t.Errorf("%s: %s is %q", c.body, name, v)
+			}
 		}
 	}
 }

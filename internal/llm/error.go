@@ -46,6 +46,10 @@ type Error struct {
 	// fields above.
 	Reply *ErrorReply
 
+	// Header has further fields of the upstream's reply that the client may see, where
+	// Reply is nil.
+	Header []Field
+
 	// Upstream names the upstream that failed, "" when Sluice itself did.
 	Upstream string
 

@@ -301,11 +301,12 @@ func (x *exchange) fit(n int) (err error) {
 // whole sends what was written as one reply.
 func (x *exchange) whole(out llm.Sink) error {
 	waited := time.Since(x.begun)
+	header := x.call.told([]llm.Field{{Name: "Content-Type", Value: "application/json"}})
 	x.call.close()
 	x.call, x.over = nil, true
 	err := out.Start(&llm.Head{
 		Status: 200, Kind: llm.Unary, Length: int64(len(x.text.B)), Upstream: x.of.name, Attempts: 1, Waited: waited, Queued: x.queued,
-		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}},
+		Header: header,
 	})
 	if err != nil {
 		return err
@@ -461,7 +462,7 @@ func (x *exchange) send(out llm.Sink) error {
 		x.started = true
 		err := out.Start(&llm.Head{
 			Status: 200, Kind: llm.EventStream, Length: -1, Upstream: x.of.name, Attempts: 1, Waited: time.Since(x.begun), Queued: x.queued,
-			Header: []llm.Field{{Name: "Content-Type", Value: "text/event-stream"}}, Sent: true,
+			Header: x.call.told([]llm.Field{{Name: "Content-Type", Value: "text/event-stream"}}), Sent: true,
 		})
 		if err != nil {
 			return err

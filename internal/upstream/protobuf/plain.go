@@ -73,6 +73,7 @@ func (r *rpcs) beginPlain(ctx context.Context, path string, message []byte, meta
 		c.cutter = newEvents(form == formHex, r.most, buffers)
 	}
 	if err := c.plainRefusal(events); err != nil {
+		err = c.withFields(err)
 		c.close()
 		return nil, err
 	}

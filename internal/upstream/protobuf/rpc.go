@@ -87,6 +87,7 @@ func (r *rpcs) begin(ctx context.Context, method string, message []byte, metadat
 	}
 	c := &rpc{of: r, reply: reply, until: end, cutter: &frames{most: r.most, coding: reply.Get("Grpc-Encoding"), kept: kept{buffers: r.client.Buffers()}}}
 	if err := c.refusal(); err != nil {
+		err = c.withFields(err)
 		c.close()
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (c *rpc) next() ([]byte, error) {
 		c.some = true
 		return message, nil
 	}
-	c.ended = c.ending(err)
+	c.ended = c.withFields(c.ending(err))
 	return nil, c.ended
 }
 
