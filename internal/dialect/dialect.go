@@ -71,6 +71,7 @@ type Reply struct {
 	ID           string // for a reply whose service gave none: without a dialect's prefix
 	Model        string // the same, as the client named it
 	Created      int64  // seconds since 1970
+	Max          int    // bytes that a Holder holds of it; 0 for any
 	IncludeUsage bool   // see Conversation
 
 	// Request is the body of the client's request, for replies that repeat parts of it. It
@@ -95,4 +96,14 @@ type Writer interface {
 
 	// Whole appends a reply that is whole.
 	Whole(dst []byte, s *Said) []byte
+}
+
+// Holder is a Writer that holds all that it writes of a streamed reply, since its dialect
+// says that again at the end.
+type Holder interface {
+	Writer
+
+	// Full reports whether the reply was larger than Reply.Max. Event has then ended it as
+	// Fail does, and nothing more is written.
+	Full() bool
 }
