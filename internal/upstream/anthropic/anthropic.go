@@ -100,7 +100,7 @@ func (h *handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 //
 //go:noinline
 func lacking(name string, op llm.Operation) error {
-	e := llm.UpstreamError(name, llm.Refused, 501, "not_supported", "Upstream %s speaks the Messages API, which has no "+op.Route()+".", nil)
-	e.Type, e.Unprocessed = llm.TypeInvalidRequest, true
+	e := llm.UpstreamError(name, llm.Answered, 501, "not_supported", "Upstream %s speaks the Messages API, which has no "+op.Route()+".", nil)
+	e.Type, e.Unprocessed = llm.TypeInvalidRequest, true // another upstream may have it
 	return e
 }
