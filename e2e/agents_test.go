@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// agent is a coding agent of npm, which is started with nothing but what its page in the
+// README says.
+type agent struct {
+	program string                                        // in agents/node_modules/.bin
+	setUp   func(t *testing.T, home, url string) []string // gives its environment
+	args    func(prompt string) []string
+	steps   func(file string) string // what its model is to do: read the file, edit it, and say so
+}
+
+func agents() map[string]agent {
+	return map[string]agent{
+		"claude": {
+			program: "claude",
+			setUp: func(_ *testing.T, _, url string) []string {
+				return []string{"ANTHROPIC_BASE_URL=" + url, "ANTHROPIC_API_KEY=unused", "ANTHROPIC_MODEL=sim-script", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"}
+			},
+			args: func(prompt string) []string { return []string{"-p", prompt, "--permission-mode", "acceptEdits"} },
+			steps: func(file string) string {
+				return fmt.Sprintf(`{"call":"Read","arguments":{"file_path":%[1]q}},{"call":"Edit","arguments":{"file_path":%[1]q,"old_string":"red","new_string":"blue"}}`, file)
+			},
+		},
+		"codex": {
+			program: "codex",
+			setUp: func(t *testing.T, home, url string) []string {
+				folder := filepath.Join(home, ".codex")
+				if err := os.Mkdir(folder, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				config := fmt.Sprintf("model = \"sim-script\"\nmodel_provider = \"sluice\"\n[model_providers.sluice]\nname = \"sluice\"\nbase_url = %q\nenv_key = \"SLUICE_KEY\"\nwire_api = \"responses\"\n", url+"/v1")
+				if err := os.WriteFile(filepath.Join(folder, "config.toml"), []byte(config), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return []string{"SLUICE_KEY=unused"}
+			},
+			args: func(prompt string) []string {
+				return []string{"exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", prompt}
+			},
+			steps: func(file string) string {
+				return fmt.Sprintf(`{"call":"exec_command","arguments":{"cmd":"cat %[1]s"}},{"call":"exec_command","arguments":{"cmd":"sed -i s/red/blue/ %[1]s"}}`, file)
+			},
+		},
+	}
+}
+
+// TestAgents has coding agents, in an empty environment and home, read a file, edit it and
+// answer, by means of services of each dialect.
+func TestAgents(t *testing.T) {
+	services := map[string]*instance{
+		"chat":     start(t, "upstreams: [{name: up, base_url: '"+start(t, "").url+"/v1', responses: translate, messages: translate, models: [sim-script]}]\n"),
+		"native":   start(t, ""),
+		"messages": chained(t, "anthropic"),
+	}
+	for name, a := range agents() {
+		for dialect, in := range services {
+			t.Run(name+" over "+dialect, func(t *testing.T) { a.work(t, in) })
+		}
+	}
+}
+
+// work starts an agent and looks at what it has done.
+func (a *agent) work(t *testing.T, in *instance) {
+	program, err := filepath.Abs("agents/node_modules/.bin/" + a.program)
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	need(t, err)
+	home, folder := t.TempDir(), t.TempDir()
+	file := filepath.Join(folder, "a.txt")
+	if err := os.WriteFile(file, []byte("colour: red\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	prompt := fmt.Sprintf(`Make it blue. script: [%s,{"say":"The colour is blue now."}]`, a.steps(file))
+	cmd := exec.CommandContext(ctx, program, a.args(prompt)...)
+	cmd.Dir = folder
+	cmd.Env = append([]string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}, a.setUp(t, home, in.url)...)
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "The colour is blue now.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "colour: blue\n" {
+		t.Errorf("the file has %q, %v\n%s", text, err, out)
+	}
+}
