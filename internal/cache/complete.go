@@ -39,6 +39,10 @@ func completeBody(op llm.Operation, body []byte, said *llm.Outline) bool {
 		if !said.Choices {
 			return false
 		}
+	case llm.Messages:
+		if text(body, "type") != "message" || !has(body, "stop_reason") {
+			return false
+		}
 	default:
 		return false
 	}
@@ -47,7 +51,7 @@ func completeBody(op llm.Operation, body []byte, said *llm.Outline) bool {
 
 // sound reports whether a reply is JSON, and does not repeat who asked.
 func sound(op llm.Operation, body []byte) bool {
-	if op == llm.Response {
+	if op == llm.Response || op == llm.Messages {
 		return jsonscan.Validate(body, maxReplyDepth) == nil // of which all is in the key
 	}
 	return jsonscan.Members(body, maxReplyDepth, func(key []byte, v llm.Span) error {
@@ -73,11 +77,14 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 		case whole || n > 1:
 			return false // after the end, or written as nobody does
 		case sse.IsDone(data):
+			if op == llm.Messages {
+				return false
+			}
 			whole = op != llm.Response
 		case jsonscan.Validate(data, maxReplyDepth) != nil || tells(event) || repeats(op, data):
 			return false
 		default:
-			whole = op == llm.Response && endsResponse(data)
+			whole = op == llm.Response && endsResponse(data) || op == llm.Messages && text(data, "type") == "message_stop"
 		}
 	}
 	return whole

@@ -119,7 +119,7 @@ func (k *keyer) leaveOut(key []byte) bool {
 // model lists are the router's to keep.
 func cacheable(op llm.Operation) bool {
 	switch op {
-	case llm.Chat, llm.Completion, llm.Response, llm.Embedding:
+	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.Embedding:
 		return true
 	default:
 		return false

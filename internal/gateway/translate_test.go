@@ -323,3 +323,37 @@ func TestClientOfTranslatedStreamLeaves(t *testing.T) {
 		}
 	})
 }
+
+// TestMessagesAreCached: replies in the Messages API are stored as others are, whole and
+// streamed, and a stream is made of a whole one; none is given to another dialect.
+func TestMessagesAreCached(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply)}}
+	url := speaking(t, s, "openai, messages: translate", "cache: {streams: true}\n")
+	const body = `{"model":"m","temperature":0,"max_tokens":9,"messages":[{"role":"user","content":"Is it?"}]}`
+	ask := func(path, body, want string) string {
+		t.Helper()
+		resp, text := tell(t, url+path, body)
+		if got := resp.Header.Get("X-Cache"); got != want || resp.StatusCode != 200 {
+			t.Errorf("%d %s of %s: %s, want %s", resp.StatusCode, body, text, got, want)
+		}
+		return text
+	}
+	whole := ask("/v1/messages", body, "MISS")
+	if again := ask("/v1/messages", body, "HIT"); again != whole {
+		t.Errorf("%s became %s", whole, again)
+	}
+	stream := ask("/v1/messages", `{"stream":true,`+body[1:], "HIT")
+	wantHas(t, "replayed", stream, "event: message_start\n", `"text":"It is so."`, `"stop_reason":"end_turn"`, `"output_tokens":4`, "event: message_stop\n")
+	ask("/v1/chat/completions", body, "MISS")
+	s.reply["/v1/chat/completions"] = replies(chatBegin + chatEnd)
+	other := strings.Replace(`{"stream":true,`+body[1:], "Is it?", "Was it?", 1)
+	first := ask("/v1/messages", other, "MISS")
+	if again := ask("/v1/messages", other, "HIT"); again != first {
+		t.Errorf("%s became %s", first, again)
+	}
+	// A stream that failed is not stored.
+	s.reply["/v1/chat/completions"] = replies(chatBegin + `data: {"error":{"message":"No."}}` + "\n\n")
+	failing := strings.Replace(other, "Was it?", "Will it?", 1)
+	ask("/v1/messages", failing, "MISS")
+	ask("/v1/messages", failing, "MISS")
+}

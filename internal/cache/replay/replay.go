@@ -12,6 +12,7 @@ import (
 	"math"
 	"strconv"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -36,6 +37,8 @@ func Append(dst []byte, ends []uint32, op llm.Operation, body []byte, usage bool
 		r := response{writer: w}
 		ok = r.reply(bytes.TrimSpace(body))
 		w = r.writer
+	case llm.Messages:
+		w, ok = said(w, known.Of(op), body)
 	}
 	if !ok || len(w.dst) > math.MaxUint32 {
 		return dst, ends, false
