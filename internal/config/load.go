@@ -72,7 +72,7 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	applyFlags(&cfg, o.Flags, f)
 	f.lowerKept(&cfg.HTTPClient, "http_client")
 	d.upstreams(root, &cfg, protocols) // each begins with the final http_client
-	registerFromEnv(&cfg, protocols[0], env, f)
+	registerFromEnv(&cfg, protocols, env, f)
 	f.addChecked(cfg.Validate(), d.file)
 	f.addChecked(cfg.readUpstreams(context.Background()), d.file)
 	if o.Files {

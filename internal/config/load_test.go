@@ -444,3 +444,36 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestProvidersOfTheirOwnDialect: a key alone is enough for a service that does not speak
+// OpenAI's.
+func TestProvidersOfTheirOwnDialect(t *testing.T) {
+	for i, c := range []struct {
+		env                   []string
+		file                  string
+		name, protocol, where string
+	}{
+		{[]string{"ANTHROPIC_API_KEY=k"}, "", "anthropic", "anthropic", "https://api.anthropic.com/v1"},
+		{[]string{"ANTHROPIC_API_KEY=k", "ANTHROPIC_BASE_URL=https://proxy.example"}, "", "anthropic", "anthropic", "https://proxy.example/v1"},
+		{[]string{"ANTHROPIC_API_KEY=k"}, "upstreams: [{name: anthropic}]", "anthropic", "openai", "https://api.anthropic.com/v1"},
+		{[]string{"ANTHROPIC_API_KEY=k"}, "upstreams: [{name: anthropic, protocol: anthropic}]", "anthropic", "anthropic", "https://api.anthropic.com/v1"},
+	} {
+		o := LoadOptions{Env: c.env}
+		if c.file != "" {
+			o.File = filepath.Join(t.TempDir(), "c.yaml")
+			if err := os.WriteFile(o.File, []byte(c.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg, err := Load(o)
+		if err != nil || len(cfg.Upstreams) != 1 {
+			t.Errorf("%d: %v, %+v", i, err, cfg)
+			continue
+		}
+		u := cfg.Upstreams[0]
+		base, err := u.Settings.Base()
+		if err != nil || u.Name != c.name || u.Protocol != c.protocol || base.String() != c.where {
+			t.Errorf("%d: %s by %s at %v, %v", i, u.Name, u.Protocol, base, err)
+		}
+	}
+}

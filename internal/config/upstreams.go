@@ -133,9 +133,10 @@ func (c *Config) readUpstreams(ctx context.Context) error {
 // NAME_BASE_URL. A file that
 // lists upstreams is complete, so that a key which happens to be in the
 // environment brings in nobody; there the variables fill in the key and
-// the address that an entry of their name leaves out. p is what the services
-// speak.
-func registerFromEnv(cfg *Config, p upstream.Protocol, env map[string]string, f *faults) {
+// the address that an entry of their name leaves out. The services speak the first
+// of the protocols, where none of their own is among them.
+func registerFromEnv(cfg *Config, protocols []upstream.Protocol, env map[string]string, f *faults) {
+	p := protocols[0]
 	if len(cfg.Upstreams) > 0 {
 		for i := range cfg.Upstreams {
 			fillFromEnv(&cfg.Upstreams[i], i, p.Name, env, f)
@@ -144,7 +145,11 @@ func registerFromEnv(cfg *Config, p upstream.Protocol, env map[string]string, f 
 	}
 	cfg.Unaddressed = unaddressed(env)
 	for _, prefix := range providers(env) {
-		u := newUpstream(cfg, p)
+		speaks := p
+		if i := slices.IndexFunc(protocols, func(p upstream.Protocol) bool { return p.Name == known(prefix).native }); i >= 0 {
+			speaks = protocols[i]
+		}
+		u := newUpstream(cfg, speaks)
 		u.Name = strings.ToLower(prefix)
 		fillFromEnv(&u, len(cfg.Upstreams), p.Name, env, f)
 		cfg.Upstreams = append(cfg.Upstreams, u)
@@ -152,8 +157,7 @@ func registerFromEnv(cfg *Config, p upstream.Protocol, env map[string]string, f 
 }
 
 // fillFromEnv sets the key and the address that an upstream's entry leaves out,
-// where its protocol has these keys. The address of a known service is one for
-// the protocol called usual.
+// where its protocol has these keys. The protocol called usual is OpenAI's.
 func fillFromEnv(u *Upstream, i int, usual string, env map[string]string, f *faults) {
 	prefix := strings.ToUpper(strings.ReplaceAll(u.Name, "-", "_"))
 	if prefix == "" || strings.HasPrefix(prefix+"_", ownPrefix) {
@@ -172,8 +176,8 @@ func fillFromEnv(u *Upstream, i int, usual string, env map[string]string, f *fau
 		case "base_url":
 			if value := env[prefix+urlSuffix]; value != "" {
 				f.set(prefix+urlSuffix, path, one.value, value)
-			} else if u.Protocol == usual && one.value.Kind() == reflect.String && one.value.Len() == 0 {
-				one.value.SetString(knownURL(prefix))
+			} else if one.value.Kind() == reflect.String && one.value.Len() == 0 {
+				one.value.SetString(known(prefix).url(u.Protocol, usual))
 			}
 		}
 	}
@@ -184,7 +188,7 @@ func fillFromEnv(u *Upstream, i int, usual string, env map[string]string, f *fau
 func providers(env map[string]string) (prefixes []string) {
 	for name := range maps.Keys(env) {
 		prefix, ok := strings.CutSuffix(name, keySuffix)
-		if ok && prefix != openAI && eligible(prefix) && (env[prefix+urlSuffix] != "" || knownURL(prefix) != "") {
+		if ok && prefix != openAI && eligible(prefix) && (env[prefix+urlSuffix] != "" || known(prefix).baseURL != "") {
 			prefixes = append(prefixes, prefix)
 		}
 	}
@@ -204,7 +208,7 @@ func eligible(prefix string) bool { return prefix != "" && !strings.HasPrefix(pr
 func unaddressed(env map[string]string) (names []string) {
 	for name := range maps.Keys(env) {
 		prefix, ok := strings.CutSuffix(name, keySuffix)
-		if ok && eligible(prefix) && env[prefix+urlSuffix] == "" && knownURL(prefix) == "" {
+		if ok && eligible(prefix) && env[prefix+urlSuffix] == "" && known(prefix).baseURL == "" {
 			names = append(names, name)
 		}
 	}

@@ -40,8 +40,15 @@ func (Config) Speech() upstream.Speech {
 	return upstream.Speech{Native: []llm.Operation{llm.Messages, llm.CountTokens}, Asks: llm.Messages}
 }
 
-// Base implements upstream.Settings.
-func (c Config) Base() (*url.URL, error) { return upstream.ParseBase(c.BaseURL) }
+// Base implements upstream.Settings. An address alone, which is what Anthropic's SDKs are
+// told, means its /v1.
+func (c Config) Base() (*url.URL, error) {
+	u, err := upstream.ParseBase(c.BaseURL)
+	if err == nil && (u.Path == "" || u.Path == "/") {
+		u.Path = "/v1"
+	}
+	return u, err
+}
 
 const keyField = "X-Api-Key"
 
@@ -66,7 +73,11 @@ func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
 		}
 		headers[keyField] = c.APIKey.Reveal()
 	}
-	h, err := openai.New(openai.Config{BaseURL: c.BaseURL, Headers: headers}, s.Name, s.Client, s.Stream)
+	base, err := c.Base()
+	if err != nil {
+		return nil, err
+	}
+	h, err := openai.New(openai.Config{BaseURL: base.String(), Headers: headers}, s.Name, s.Client, s.Stream)
 	if err != nil {
 		return nil, err
 	}
