@@ -25,10 +25,12 @@ With --expand it puts back what references in a request stand for.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Mode, "mode", "", "off, safe or blocks (dedup.mode)")
 	cache := f.Bool("prompt-cache", true, "whether the service keeps prompts that it has read (dedup.prompt_cache)")
+	f.Float64Var(&o.BytesPerToken, "bytes-per-token", 0, "by what tokens are estimated, from 1 to 8 (3.8: what OpenAI's services count on average)")
 	f.BoolVar(&o.Explain, "explain", false, "tell of every message, and why it is kept")
 	f.BoolVar(&o.Expand, "expand", false, "put back what references stand for")
 	cmd.MarkFlagsMutuallyExclusive("expand", "mode")
 	cmd.MarkFlagsMutuallyExclusive("expand", "explain")
+	cmd.MarkFlagsMutuallyExclusive("expand", "bytes-per-token")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		cfg, err := config.Load(options())
 		if err != nil {

@@ -38,6 +38,15 @@ func TestDedup(t *testing.T) {
 	if _, same, told := call(t, nil, in, "dedup", "--explain"); same != in || !strings.Contains(told, "message 3, user, 5 bytes: kept: it is the last message\n") {
 		t.Errorf("safe: %s\n%s", same, told)
 	}
+	var tokens [2]int
+	for i, perToken := range []string{"2", "4"} {
+		_, _, told := call(t, nil, in, "dedup", "--mode", "blocks", "--bytes-per-token", perToken)
+		_, after, _ := strings.Cut(told, "; about ")
+		fmt.Sscan(after, &tokens[i])
+	}
+	if d := tokens[0] - 2*tokens[1]; tokens[1] < 100 || d < 0 || d > 1 {
+		t.Errorf("of half as many bytes each they are %d tokens instead of %d", tokens[0], tokens[1])
+	}
 	response := `{"input":[{"role":"user","content":"` + strings.Repeat("again ", 20) + `"},{"role":"user","content":"` + strings.Repeat("again ", 20) + `"}]}`
 	if _, out, told := call(t, nil, response, "dedup"); len(out) >= len(response) || !strings.Contains(told, "taken out: the next message says the same") {
 		t.Errorf("response: %s\n%s", out, told)
@@ -60,6 +69,7 @@ func TestDedup(t *testing.T) {
 		code int
 	}{
 		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitFailure}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage},
+		{in, []string{"--bytes-per-token", "9"}, exitFailure}, {in, []string{"--bytes-per-token", "NaN"}, exitFailure}, {in, []string{"--bytes-per-token", "2", "--expand"}, exitUsage},
 	} {
 		if code, out, told := call(t, nil, c.in, append([]string{"dedup"}, c.args...)...); code != c.code || out != "" || told == "" {
 			t.Errorf("%q: %d, %s, %s", c.args, code, out, told)

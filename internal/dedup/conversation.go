@@ -26,6 +26,13 @@ type conversation struct {
 	starts []uint32
 
 	unicode bool // the text that was read last may have an escape \u
+
+	// spoken is how many bytes a model reads of the request, as they stand in the body: texts,
+	// calls of tools, and what tools there are. beside says that it reads what has no such
+	// length, such as images, or is not known.
+	spoken int
+	beside bool
+	call   bool // the message that was read last is a call of a tool
 }
 
 // maxMessages and maxTexts bound what is kept of a conversation beside its bytes: messages that
@@ -103,6 +110,7 @@ func roleOf(raw []byte) role {
 func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 	c.body, c.messages, c.texts, c.instructions = body, c.messages[:0], c.texts[:0], text{}
 	c.noting, c.starts, c.more = noting, c.starts[:0], false
+	c.spoken, c.beside = 0, false
 	if noting {
 		c.starts = slices.Grow(c.starts, len(body)/32)
 	}
@@ -121,6 +129,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 			}
 			return c.array(at, func(at int) int {
 				if c.more = c.more || len(c.messages) == maxMessages; c.more {
+					c.beside = true
 					return jsonscan.ValueEnd(body, at)
 				}
 				end := c.readMessage(at)
@@ -131,6 +140,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 					}
 					m.Span = llm.Span{Start: at, End: end}
 					c.messages = append(c.messages, m)
+					c.spoken, c.beside = c.spoken+end-at, c.beside || !c.call
 				}
 				return end
 			})
@@ -141,6 +151,10 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 				}
 				return c.readText(at, &c.instructions)
 			}
+		case "tools", "functions":
+			end := jsonscan.ValueEnd(body, at)
+			c.spoken += end - at
+			return end
 		case "previous_response_id", "conversation", "prompt":
 			// There are messages before these, which are not to be seen.
 			sure = sure && c.empty(at)
@@ -238,6 +252,7 @@ func (c *conversation) readText(i int, t *text) int {
 	if t.End = c.scan(i + 1); t.End < 0 {
 		return -1
 	}
+	c.spoken += t.End - t.Start
 	if !c.noting {
 		return t.End + 1
 	}
@@ -267,6 +282,7 @@ const (
 // nothing was noted.
 func (c *conversation) readMessage(i int) int {
 	m, starts := message{from: len(c.texts)}, len(c.starts)
+	c.call = false
 	var kind, content, output llm.Span
 	seen := 0
 	end := c.object(i, func(key []byte, at int) int {
@@ -294,8 +310,8 @@ func (c *conversation) readMessage(i int) int {
 		switch {
 		case bit == withContent || bit == withOutput:
 			end = c.readContent(at, &m)
-		case string(key) == "annotations" || string(key) == "logprobs":
-			end = c.readNotes(at, &m)
+		case bit == withOthers:
+			end = c.readOther(key, at, &m)
 		default:
 			end = jsonscan.ValueEnd(c.body, at)
 		}
@@ -330,11 +346,28 @@ func (c *conversation) classify(m *message, kind llm.Span, seen int) bool {
 			return false
 		}
 		m.role = tool
+	case `"function_call"`, `"custom_tool_call"`:
+		c.call = true
+		return false
 	default:
 		return false
 	}
 	m.output = m.role == assistant
 	return true
+}
+
+// readOther reads a member of a message that is no content.
+func (c *conversation) readOther(key []byte, at int, m *message) int {
+	end := jsonscan.ValueEnd(c.body, at)
+	switch string(key) {
+	case "annotations", "logprobs":
+		return c.readNotes(at, m)
+	case "tool_calls", "function_call":
+		c.spoken += end - at
+	case "audio":
+		c.beside = true
+	}
+	return end
 }
 
 // readContent reads what may be a string, null, or a list of parts.
@@ -390,6 +423,7 @@ func (c *conversation) readPart(i int, m *message) int {
 		if texts != 0 {
 			return -1
 		}
+		c.beside = true
 	default:
 		return -1
 	}

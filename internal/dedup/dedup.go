@@ -2,6 +2,8 @@ package dedup
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -18,6 +20,7 @@ type Dedup struct {
 	buffers *memory.Buffers
 	plans   sync.Pool // of *plan
 	works   sync.Pool // of *work
+	ratios  ratios
 	counts  counts
 }
 
@@ -30,15 +33,25 @@ type Options struct {
 	// nil for no bound.
 	Account *memory.Account
 	Buffers *memory.Buffers
+
+	// BytesPerToken is by what tokens are estimated until services have said how many they
+	// count, from 1 to 8; 0 for what OpenAI's count on average.
+	BytesPerToken float64
 }
 
-// New makes a Dedup. The errors are those of the configuration, of the keys' modes too.
+// New makes a Dedup. The errors are those of the configuration, of the keys' modes too, and of
+// BytesPerToken.
 func New(cfg Config, o Options) (*Dedup, error) {
 	r, err := cfg.compile()
 	if err != nil {
 		return nil, err
 	}
+	begin := cmp.Or(o.BytesPerToken, bytesPerToken)
+	if !(begin >= leastPerToken && begin <= mostPerToken) {
+		return nil, fmt.Errorf("%g bytes a token is not from %g to %g", begin, leastPerToken, mostPerToken)
+	}
 	d := &Dedup{rules: r, account: o.Account, buffers: o.Buffers, keys: make(map[string]llm.DedupMode, len(o.Keys))}
+	d.ratios.begin = begin
 	for name, mode := range o.Keys {
 		d.keys[name], _ = llm.ParseDedupMode(mode)
 	}
@@ -148,7 +161,10 @@ func (w *work) edit(req *llm.Request) verdict {
 	if w.req, err = req.Edit(dst, p.list()); err != nil { // the model's name stands in a message, which then is none
 		return unsure
 	}
-	w.saved = llm.Deduped{Messages: p.saved.messages, Bytes: int64(p.saved.bytes), Tokens: int64(float64(p.saved.bytes) / bytesPerToken)}
+	w.saved = llm.Deduped{Messages: p.saved.messages, Bytes: int64(p.saved.bytes), Tokens: int64(float64(p.saved.bytes) / d.ratios.of(req.Model))}
+	if !p.beside {
+		w.saved.Text = int64(p.spoken - p.saved.bytes)
+	}
 	return changed
 }
 

@@ -19,4 +19,5 @@ func (d *Dedup) Figures(r perf.Reporter) {
 		r.Counter("dedup_saved_bytes_total", "Bytes that requests became shorter by, by mode.", float64(c.bytes[m].Load()), "mode", mode)
 		r.Counter("dedup_saved_tokens_total", "Tokens that requests became shorter by, estimated by their bytes, by mode.", float64(c.tokens[m].Load()), "mode", mode)
 	}
+	d.ratios.figures(r)
 }

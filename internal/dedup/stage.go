@@ -60,7 +60,9 @@ func (w *work) serve(ctx context.Context, next llm.Handler) error {
 
 // Start implements llm.Sink: the reply's head says what was not sent.
 func (w *work) Start(h *llm.Head) error {
-	h.Deduped = w.saved
+	if h.Deduped = w.saved; learns(h) {
+		h.Deduped.Ratio = &w.d.ratios
+	}
 	err := w.Sink.Start(h)
 	if err == nil && h.Sent && h.Kind == llm.EventStream {
 		w.dropBody()

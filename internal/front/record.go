@@ -22,6 +22,8 @@ type record struct {
 	perf.Exchange
 
 	outline llm.Outline    // of a reply that is held whole
+	ratio   llm.TokenRatio // is told how many tokens text bytes of the request were; nil for nobody
+	text    int64
 	pieces  *usage.Reader  // reads a reply in pieces; nil where nothing is to be read
 	kept    *memory.Buffer // backs Reply
 	ending  uint8          // place among the Server's endings and one more; 0 for none
@@ -29,7 +31,7 @@ type record struct {
 
 // reset forgets the exchange.
 func (rec *record) reset() {
-	rec.Exchange, rec.outline, rec.kept = perf.Exchange{}, llm.Outline{}, nil
+	rec.Exchange, rec.outline, rec.ratio, rec.kept = perf.Exchange{}, llm.Outline{}, nil, nil
 	if rec.pieces != nil {
 		*rec.pieces = usage.Reader{}
 		rec.s.usages.Put(rec.pieces)
@@ -63,6 +65,7 @@ func (rec *record) abort(cause int) {
 func (rec *record) noteHead(h *llm.Head) {
 	rec.Upstream, rec.Attempts, rec.Cache, rec.Saved = h.Upstream, h.Attempts, h.Cache, h.Saved
 	rec.outline, rec.Waiting = h.Outline, max(h.Waited, 0)
+	rec.ratio, rec.text = h.Deduped.Ratio, h.Deduped.Text
 	if h.Waited >= 0 { // else it was another's wait
 		rec.Queued = h.Queued
 	}
@@ -192,6 +195,9 @@ func (rec *record) conclude(status int, stream bool) {
 	rec.BytesIn = rec.in.body.n
 	if rec.HasOverhead = rec.HasOverhead && rec.First > 0; rec.HasOverhead {
 		rec.Overhead = max(rec.First-rec.Receiving-rec.Waiting-rec.Queued, 0)
+	}
+	if rec.ratio != nil && rec.Usage.Known {
+		rec.ratio.Learn(q.Model, rec.text, rec.Usage.Input)
 	}
 	for _, o := range rec.s.observers {
 		o.Observe(&rec.Exchange)

@@ -20,6 +20,8 @@ type Deduplication struct {
 	Mode    string // "" is the configuration's
 	Expand  bool   // put back what references stand for, instead
 	Explain bool   // tell of every message
+
+	BytesPerToken float64 // dedup.Options.BytesPerToken
 }
 
 // Deduplicate reads a request, writes what would be sent, or what references in it stand for,
@@ -71,7 +73,7 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 	if !ok {
 		return nil, fmt.Errorf("mode %q is none of %s", o.Mode, strings.Join(llm.DedupModes(), ", "))
 	}
-	d, err := dedup.New(cfg, dedup.Options{})
+	d, err := dedup.New(cfg, dedup.Options{BytesPerToken: o.BytesPerToken})
 	if err != nil {
 		return nil, err
 	}

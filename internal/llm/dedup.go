@@ -39,4 +39,18 @@ type Deduped struct {
 	Messages int   // changed, or taken out
 	Bytes    int64 // of the body
 	Tokens   int64 // estimated
+
+	// Text is how many bytes of the body that was sent a model reads, 0 where that is not
+	// known. Ratio, which outlives the reply, is told them and how many tokens they are, if
+	// the reply says so; nil for a reply that says nothing of them, as one from a cache.
+	Text  int64
+	Ratio TokenRatio
+}
+
+// TokenRatio learns for how many bytes of text a model counts a token. It is safe for
+// concurrent use.
+type TokenRatio interface {
+	// Learn is told what a service says it has counted. A count that cannot be, or of too
+	// little text, is not learnt from.
+	Learn(model string, text, tokens int64)
 }
