@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/tiktoken-go/tokenizer"
@@ -55,16 +54,44 @@ func dedupSavings(w io.Writer, args []string) error {
 		}
 		r.modes = append(r.modes, replayMode{mode.name, mode.mode, d})
 	}
+	var recorded []transcripts
 	var families []replayed
 	for _, file := range files {
-		f := replayed{name: strings.TrimSuffix(filepath.Base(file), ".jsonl.gz"), sums: make([]sums, len(r.modes))}
-		if err := r.family(file, &f); err != nil {
+		t, err := readTranscripts(file)
+		if err != nil {
 			return fmt.Errorf("read %s: %w", file, err)
 		}
-		families = append(families, f)
+		recorded, families = append(recorded, t), append(families, r.family(t))
 	}
 	r.print(w, families)
-	return nil
+	return dedupEstimates(w, recorded)
+}
+
+// transcripts are recorded conversations, of which each is messages of a chat completion.
+type transcripts struct {
+	name          string
+	conversations [][]json.RawMessage
+}
+
+func readTranscripts(file string) (t transcripts, err error) {
+	t.name = strings.TrimSuffix(filepath.Base(file), ".jsonl.gz")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return t, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return t, err
+	}
+	for lines := json.NewDecoder(z); ; {
+		var one struct{ Messages []json.RawMessage }
+		if err := lines.Decode(&one); err == io.EOF {
+			return t, nil
+		} else if err != nil {
+			return t, err
+		}
+		t.conversations = append(t.conversations, one.Messages)
+	}
 }
 
 // tokenCounter counts tokens, of each text once.
@@ -118,37 +145,25 @@ type replays struct {
 	modes  []replayMode
 }
 
-// family replays the conversations of a file. A turn of the model is the reply to a request
-// with all that stands before it.
-func (r *replays) family(file string, f *replayed) error {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	z, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	for lines := json.NewDecoder(z); ; {
-		var one struct{ Messages []json.RawMessage }
-		if err := lines.Decode(&one); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
+// family replays conversations. A turn of the model is the reply to a request with all that
+// stands before it.
+func (r *replays) family(t transcripts) replayed {
+	f := replayed{name: t.name, sums: make([]sums, len(r.modes))}
+	for _, messages := range t.conversations {
 		f.conversations++
-		plain := r.conversation(one.Messages, nil)
+		plain := r.conversation(messages, nil)
 		f.plain.add(plain)
 		for i := range r.modes {
-			s := r.conversation(one.Messages, &r.modes[i])
+			s := r.conversation(messages, &r.modes[i])
 			if s.bill > plain.bill*(1+1e-9) {
 				s.dearer, s.worst = 1, s.bill/plain.bill-1
 			}
 			f.sums[i].add(s)
 		}
-		f.requests += turns(one.Messages)
+		f.requests += turns(messages)
 		clear(r.tokens.known)
 	}
+	return f
 }
 
 func (s *sums) add(b sums) {
@@ -219,16 +234,21 @@ func (r *replays) conversation(messages []json.RawMessage, m *replayMode) (s sum
 	return s
 }
 
+// requestBody is that of a chat completion.
+func requestBody(messages []json.RawMessage) []byte {
+	body := []byte(`{"model":"m","messages":[`)
+	for i, m := range messages {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, m...)
+	}
+	return append(body, `]}`...)
+}
+
 // rewritten gives the messages that a request is sent with.
 func rewritten(m *replayMode, messages []json.RawMessage) (list []json.RawMessage, saved llm.Deduped) {
-	body := append([]byte(`{"model":"m","messages":[`), bytes.Join(slices.Collect(func(yield func([]byte) bool) {
-		for _, m := range messages {
-			if !yield(m) {
-				return
-			}
-		}
-	}), []byte{','})...)
-	body = append(body, `]}`...)
+	body := requestBody(messages)
 	res := m.d.Rewrite(&llm.Request{Op: llm.Chat, Method: "POST", Body: body}, m.mode, nil)
 	span, _ := jsonscan.Get(res.Body, "messages")
 	part := res.Body[span.Start:span.End]
@@ -259,21 +279,29 @@ func (r *replays) size(message json.RawMessage) (a amount) {
 		a.chars += len([]rune(text))
 		a.tokens += r.tokens.count(text)
 	}
-	var text string
-	var parts []struct{ Text string }
-	switch {
-	case json.Unmarshal(m.Content, &text) == nil:
+	for _, text := range texts(m.Content) {
 		add(text)
-	case json.Unmarshal(m.Content, &parts) == nil:
-		for _, p := range parts {
-			add(p.Text)
-		}
 	}
 	if len(m.ToolCalls) > 0 {
 		add(string(m.ToolCalls))
 	}
 	r.tokens.known["m"+string(message)], r.tokens.known["c"+string(message)] = a.tokens, a.chars
 	return a
+}
+
+// texts gives the texts of a message's content.
+func texts(content json.RawMessage) (list []string) {
+	var text string
+	var parts []struct{ Text string }
+	switch {
+	case json.Unmarshal(content, &text) == nil:
+		return []string{text}
+	case json.Unmarshal(content, &parts) == nil:
+		for _, p := range parts {
+			list = append(list, p.Text)
+		}
+	}
+	return list
 }
 
 func (r *replays) print(w io.Writer, families []replayed) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +31,17 @@ func TestDedupSavings(t *testing.T) {
 			strings.HasPrefix(line, "| own (1) | blocks | ") && (cells[6] == "0.0" || !strings.HasPrefix(cells[8], "-") || cells[9] != "0") {
 			t.Error(line)
 		}
+	}
+	var perToken, constant, learnt float64
+	for line := range strings.Lines(out.String()) {
+		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| own | r50k_base | 1 | ") {
+			fmt.Sscan(cells[3], &perToken)
+			fmt.Sscan(cells[4], &constant)
+			fmt.Sscan(cells[5], &learnt)
+		}
+	}
+	if perToken == 0 || constant != learnt || math.Abs(100*(perToken/3.8-1)-constant) > 0.5 {
+		t.Errorf("%g bytes a token: off by %g and, before a reply was learnt from, %g", perToken, constant, learnt)
 	}
 	if strings.Count(out.String(), "| own (1) |") != 3 {
 		t.Error(out.String())

@@ -28,8 +28,8 @@ type conversation struct {
 	unicode bool // the text that was read last may have an escape \u
 
 	// spoken is how many bytes a model reads of the request, as they stand in the body: texts,
-	// calls of tools, and what tools there are. beside says that it reads what has no such
-	// length, such as images, or is not known.
+	// names and arguments of calls of tools, and what tools there are. beside says that it reads
+	// what has no such length, such as images, or is not known.
 	spoken int
 	beside bool
 	call   bool // the message that was read last is a call of a tool
@@ -140,7 +140,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 					}
 					m.Span = llm.Span{Start: at, End: end}
 					c.messages = append(c.messages, m)
-					c.spoken, c.beside = c.spoken+end-at, c.beside || !c.call
+					c.beside = c.beside || !c.call
 				}
 				return end
 			})
@@ -358,14 +358,48 @@ func (c *conversation) classify(m *message, kind llm.Span, seen int) bool {
 
 // readOther reads a member of a message that is no content.
 func (c *conversation) readOther(key []byte, at int, m *message) int {
-	end := jsonscan.ValueEnd(c.body, at)
 	switch string(key) {
 	case "annotations", "logprobs":
 		return c.readNotes(at, m)
-	case "tool_calls", "function_call":
-		c.spoken += end - at
+	case "tool_calls":
+		return c.readCalls(at)
 	case "audio":
 		c.beside = true
+	case "name", "arguments", "input":
+		if end := jsonscan.ValueEnd(c.body, at); c.items && end > 0 { // of a call, if any
+			c.spoken += end - at
+			return end
+		}
+	}
+	return jsonscan.ValueEnd(c.body, at)
+}
+
+// readCalls reads the calls of tools of a chat completion, of which a model reads names and
+// arguments.
+func (c *conversation) readCalls(at int) int {
+	end := -1
+	if c.body[at] == '[' {
+		end = c.array(at, func(at int) int {
+			return c.object(at, func(key []byte, at int) int {
+				if string(key) == "function" {
+					return c.object(at, c.readCalled)
+				}
+				return jsonscan.ValueEnd(c.body, at)
+			})
+		})
+	}
+	if end < 0 { // it is of some other form
+		c.beside = true
+		return jsonscan.ValueEnd(c.body, at)
+	}
+	return end
+}
+
+// readCalled reads a member of what a call says.
+func (c *conversation) readCalled(key []byte, at int) int {
+	end := jsonscan.ValueEnd(c.body, at)
+	if k := string(key); k == "name" || k == "arguments" {
+		c.spoken += end - at
 	}
 	return end
 }

@@ -98,12 +98,13 @@ func TestSpoken(t *testing.T) {
 		want int    // beside the repeated text; below 0: not known
 	}{
 		{"text", llm.Chat, ``, ``, 0},
-		{"a call of a tool", llm.Chat, `,{"role":"assistant","content":null,"tool_calls":[1,2]},{"role":"tool","tool_call_id":"c","content":"four"}`, ``, 9},
+		{"a call of a tool", llm.Chat, `,{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"four"}`, ``, 3 + 4 + 4},
+		{"a call of another form", llm.Chat, `,{"role":"assistant","content":null,"tool_calls":[1]},{"role":"tool","tool_call_id":"c","content":"four"}`, ``, -1},
 		{"tools", llm.Chat, ``, `,"tools":[{"a":1}]`, 9},
 		{"an image", llm.Chat, `,{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:,"}},{"type":"text","text":"a"}]}`, ``, -1},
 		{"audio", llm.Chat, `,{"role":"assistant","audio":{"id":"a"}}`, ``, -1},
 		{"a message of no known kind", llm.Chat, `,{"role":"critic","content":"a"}`, ``, -1},
-		{"items", llm.Response, `,{"type":"function_call","name":"f","arguments":"{}","call_id":"c"},{"type":"function_call_output","call_id":"c","output":"four"}`, `,"instructions":"seven77"`, len(`{"type":"function_call","name":"f","arguments":"{}","call_id":"c"}`) + 4 + 7},
+		{"items", llm.Response, `,{"type":"function_call","name":"f","arguments":"{}","call_id":"c"},{"type":"function_call_output","call_id":"c","output":"four"}`, `,"instructions":"seven77"`, 3 + 4 + 4 + 7},
 		{"reasoning", llm.Response, `,{"type":"reasoning","encrypted_content":"abc"}`, ``, -1},
 	} {
 		b := fmt.Appendf(nil, `{"model":"m","%s":[{"role":"user","content":%s},{"role":"assistant","content":%s}%s,{"role":"user","content":"end"}]%s}`, listOf(c.op), repeated, repeated, c.rest, c.tail)
