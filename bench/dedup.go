@@ -18,12 +18,6 @@ import (
 	"sluice/internal/llm"
 )
 
-// Prices of a token of input beside one that no cache has to do with.
-const (
-	cacheWrite = 1.25
-	cacheRead  = 0.1
-)
-
 // dedupSavings replays recorded conversations turn by turn, and prints what each mode of the
 // de-duplication takes out of them, and what that makes of the bill where the service keeps
 // prompts and where it does not.
@@ -120,9 +114,9 @@ type replayMode struct {
 
 // sums are what conversations come to in one mode.
 type sums struct {
-	last     amount // of each conversation's longest request
-	all      amount // of all requests
-	bill     float64
+	last     amount  // of each conversation's longest request
+	all      amount  // of all requests
+	bill     float64 // in hundredths of the price of a token
 	messages int
 	bytes    int     // of the bodies of all requests, that were not sent
 	dearer   int     // conversations whose bill rose
@@ -223,9 +217,9 @@ func (r *replays) conversation(messages []json.RawMessage, m *replayMode) (s sum
 			a := r.size(message)
 			whole.add(a)
 			if i < same {
-				s.bill += cacheRead * float64(a.tokens)
+				s.bill += dedup.CacheRead * float64(a.tokens)
 			} else {
-				s.bill += cacheWrite * float64(a.tokens)
+				s.bill += dedup.CacheWrite * float64(a.tokens)
 			}
 		}
 		s.all.add(whole)

@@ -183,6 +183,10 @@ func (r *rules) ofModel(model string, names Names) llm.DedupMode {
 	return llm.DedupUnset
 }
 
+// CacheWrite and CacheRead are the prices of a byte, or a token, that a service's cache of prompts
+// has to do with, in hundredths of that of another: to be written there, to be read from there.
+const CacheWrite, CacheRead = 125, 10
+
 // pays reports whether it pays to rewrite a message that an earlier request ended with: one of
 // size bytes, of which saved are then not sent, after so many turns of the model.
 //
@@ -192,8 +196,7 @@ func (r *rules) ofModel(model string, names Names) llm.DedupMode {
 // will be nobody knows: one that has had n turns is taken to have n/4 more.
 // Decision 29 says how that was chosen.
 func (r *rules) pays(size, saved, turns int) bool {
-	const write, read = 125, 10 // in hundredths
-	return !r.PromptCache || write*(size-saved) <= read*(size+saved*turns/4)
+	return !r.PromptCache || CacheWrite*(size-saved) <= CacheRead*(size+saved*turns/4)
 }
 
 // loose reports whether something of prompts is not to count.

@@ -76,9 +76,8 @@ func TestTranscripts(t *testing.T) {
 type bill struct{ plain, sent float64 }
 
 func (b *bill) add(known bill, plain, sent float64) {
-	const read, write = 0.1, 1.25
-	b.plain += read*known.plain + write*(plain-known.plain)
-	b.sent += read*known.sent + write*(sent-known.sent)
+	b.plain += (CacheRead*known.plain + CacheWrite*(plain-known.plain)) / 100
+	b.sent += (CacheRead*known.sent + CacheWrite*(sent-known.sent)) / 100
 }
 
 // replay checks every beginning of a conversation, and gives how many were changed, and the
