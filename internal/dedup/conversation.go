@@ -307,10 +307,10 @@ func (c *conversation) readMessage(i int) int {
 		}
 		seen |= bit
 		var end int
-		switch {
-		case bit == withContent || bit == withOutput:
+		switch bit {
+		case withContent, withOutput:
 			end = c.readContent(at, &m)
-		case bit == withOthers:
+		case withOthers:
 			end = c.readOther(key, at, &m)
 		default:
 			end = jsonscan.ValueEnd(c.body, at)
