@@ -127,6 +127,7 @@ func TestMappedFailureEvents(t *testing.T) {
 		{`{"message":"it fell asleep","code":404}`, 404, `"message":"it fell asleep","type":"invalid_request_error","param":null,"code":"404"`},
 		{`{"error":{"message":"too fast","type":"rate_limit_error","code":"slow_down"}}`, 429, `"message":"too fast","type":"rate_limit_error","param":null,"code":"slow_down"`},
 		{`{"error":{"message":"of-the-oracle is wrong","code":"UNAUTHENTICATED"}}`, 401, `"message":"[redacted] is wrong","type":"authentication_error","param":null,"code":"UNAUTHENTICATED"`},
+		{`"it fell \u0061sleep"`, 502, `"message":"it fell asleep","type":"server_error","param":null,"code":"upstream_error"`},
 		{`it fell asleep`, 502, `"message":"it fell asleep","type":"server_error","param":null,"code":"upstream_error"`},
 		{base64.StdEncoding.EncodeToString(st), 429, `"message":"no breath left, [redacted]","type":"rate_limit_error","param":null,"code":"resource_exhausted"`},
 		{base64.RawStdEncoding.EncodeToString(st), 429, `"message":"no breath left, [redacted]","type":"rate_limit_error","param":null,"code":"resource_exhausted"`},
@@ -143,6 +144,67 @@ func TestMappedFailureEvents(t *testing.T) {
 			if code != want || !strings.Contains(reply, test.want) {
 				t.Errorf("%s after %q: %d %s\nwant %d %s", test.data, words, code, reply, want, test.want)
 			}
+		}
+	}
+}
+
+// TestMappedFailureElsewhere: a stream whose first event tells of an error goes to another
+// upstream by the rules for streams of OpenAI's: once, where it is the service's fault or its
+// limit, and only while the client has nothing.
+func TestMappedFailureElsewhere(t *testing.T) {
+	var event, before, has atomic.Value // has is closed when the client has something
+	var asked [2]atomic.Int64
+	serve := func(i int, h http.HandlerFunc) string {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked[i].Add(1)
+			w.Header().Set("Content-Type", "text/event-stream")
+			h(w, r)
+		}))
+		t.Cleanup(srv.Close)
+		return srv.URL
+	}
+	fails := serve(0, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, before.Load().(string))
+		if strings.HasPrefix(before.Load().(string), "data") {
+			w.(http.Flusher).Flush()
+			<-has.Load().(chan struct{})
+		}
+		_, _ = fmt.Fprint(w, "event: error\ndata: ", event.Load(), "\n\n")
+	})
+	works := serve(1, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "data: CgJzbw==\n\ndata: [DONE]\n\n")
+	})
+	one := strings.NewReplacer("protocol: grpc", "protocol: protobuf-http", "models: [pythia]", "models: [pythia]\n    stream_reply: sse-base64").Replace(oracleYAML)
+	_, other, _ := strings.Cut(strings.Replace(one, "delphi", "dodona", 1), "upstreams:\n")
+	text := strings.Replace(one, "http://ADDR", fails, 1) + strings.NewReplacer("http://ADDR", works, "[pythia]", "[sibyl]").Replace(other)
+	_, url := run(t, loadYAML(t, text+"route: {fallbacks: {pythia: [sibyl]}, retry: {base_delay: 1ms}, breaker: {failures: 1000, max_ejected: 0}}\n"), io.Discard)
+	for _, c := range []struct {
+		before, data string
+		want         string // in the reply
+		second       int64  // how often the other was asked
+	}{
+		{"", `{"error":{"message":"broken","code":503}}`, `"content":"so"`, 1},
+		{"", `{"error":{"message":"full","type":"rate_limit_error"}}`, `"content":"so"`, 1},
+		{"", `"broken"`, `"content":"so"`, 1},
+		{": a comment\n\n", `broken`, `"content":"so"`, 1},
+		{"", `{"message":"no such model","code":404}`, `"message":"no such model"`, 0},
+		{"data: CgNJdCA=\n\n", `{"error":{"message":"broken","code":503}}`, `"message":"broken"`, 0},
+	} {
+		before.Store(c.before)
+		event.Store(c.data)
+		has.Store(make(chan struct{}))
+		first, second := asked[0].Load(), asked[1].Load()
+		resp, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(askStream))
+		if err != nil {
+			t.Fatal(err)
+		}
+		some := make([]byte, 1)
+		_, _ = io.ReadFull(resp.Body, some)
+		close(has.Load().(chan struct{}))
+		reply, _ := io.ReadAll(resp.Body) // a stream that failed is cut
+		_ = resp.Body.Close()
+		if first, second = asked[0].Load()-first, asked[1].Load()-second; !strings.Contains(string(reply), c.want) || first != 1 || second != c.second {
+			t.Errorf("%q, %s: asked %d and %d times: %d %s", c.before, c.data, first, second, resp.StatusCode, reply)
 		}
 	}
 }

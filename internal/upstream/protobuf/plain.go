@@ -199,9 +199,13 @@ func word(data []byte, path ...string) string {
 	return ""
 }
 
-// spoken gives what an error's body says in JSON or in plain text. A page says nothing.
+// spoken gives what an error's body says in JSON, as a string or in an object, or in plain
+// text. A page says nothing.
 func spoken(body []byte, kind string) string {
 	if jsonscan.Validate(body, 64) == nil {
+		if s, err := jsonscan.String(bytes.TrimSpace(body)); err == nil {
+			return s
+		}
 		for _, path := range [...][]string{{"error", "message"}, {"message"}, {"error"}, {"detail"}} {
 			if v, ok := jsonscan.Get(body, path...); ok && body[v.Start] == '"' {
 				if s, err := jsonscan.String(body[v.Start:v.End]); err == nil {
