@@ -243,9 +243,11 @@ func TestLeavingStopsTheService(t *testing.T) {
 			}
 		}()
 		testkit.Until(t, "the call", func() bool { return len(o.asked("Consult"))+len(o.asked("Murmur")) == 1 })
+		begun := time.Now()
 		leave()
 		select {
 		case <-left:
+			t.Logf("the service knew after %v", time.Since(begun))
 		case <-time.After(time.Minute):
 			t.Fatal("the call goes on")
 		}
