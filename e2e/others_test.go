@@ -303,6 +303,18 @@ func conformanceMapping(method, kind, data string) string {
 `, method, kind, data)
 }
 
+// conformanceModule is the folder of ConnectRPC's conformance suite.
+func conformanceModule(t *testing.T) string {
+	t.Helper()
+	_, err := others() // which has it downloaded
+	need(t, err)
+	where := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance")
+	where.Dir = "others"
+	module, err := where.Output()
+	need(t, err)
+	return strings.TrimSpace(string(module))
+}
+
 // TestConformance has Sluice call the servers of ConnectRPC's conformance suite: the one
 // with ConnectRPC's own implementation and the one with grpc-go.
 func TestConformance(t *testing.T) {
@@ -314,13 +326,7 @@ package google.rpc;
 import "google/protobuf/duration.proto";
 message RetryInfo { google.protobuf.Duration retry_delay = 1; }
 `)
-	_, err := others() // which has the module downloaded
-	need(t, err)
-	where := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "connectrpc.com/conformance")
-	where.Dir = "others"
-	module, err := where.Output()
-	need(t, err)
-	protos := filepath.Join(strings.TrimSpace(string(module)), "proto")
+	protos := filepath.Join(conformanceModule(t), "proto")
 	cert, key := filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
 	certificate(t, cert, key, "sluice")
 	known, err := os.ReadFile(cert)

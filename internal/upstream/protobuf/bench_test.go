@@ -66,6 +66,14 @@ func streaming(t testing.TB) (x *exchange, message []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := x.chunk(message); err != nil {
+		t.Fatal(err)
+	}
+	x.call = &rpc{of: h.rpcs, reply: new(upstream.Reply)} // of which the first event hands on the head
+	if err := x.send(new(none)); err != nil {
+		t.Fatal(err)
+	}
+	x.call = nil
 	return x, message
 }
 

@@ -66,6 +66,17 @@ func TestFaults(t *testing.T) {
 			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "fine")
 			io.WriteString(w, frame("x"))
 		}, 500, llm.Told, "internal"},
+		"a status before a message, and none behind": {func(w http.ResponseWriter, _ *http.Request) {
+			grpcHead(w)
+			w.Header().Set("Grpc-Status", "0")
+			io.WriteString(w, frame("x"))
+		}, 502, llm.Cut, "upstream_cut"},
+		"a status before a message, and another behind": {func(w http.ResponseWriter, _ *http.Request) {
+			grpcHead(w)
+			w.Header().Set("Grpc-Status", "0")
+			w.Header().Set(http.TrailerPrefix+"Grpc-Status", "5")
+			io.WriteString(w, frame("x"))
+		}, 404, llm.Told, "not_found"},
 		"trailers alone": {func(w http.ResponseWriter, _ *http.Request) {
 			grpcHead(w)
 			w.Header().Set("Grpc-Status", "5")

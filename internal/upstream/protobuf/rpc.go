@@ -128,7 +128,7 @@ func until(ctx context.Context, u *llm.Urgency) time.Time {
 func (c *rpc) refusal() error {
 	kind := c.reply.Get("Content-Type")
 	switch {
-	case c.reply.Get(grpc.StatusField) != "": // a reply that is over with its head
+	case c.alone() && c.reply.Get(grpc.StatusField) != "":
 		if err := grpc.Ended(c.reply.Get); err != io.EOF { //nolint:errorlint // it returns it so
 			return c.of.failure(err, false)
 		}
@@ -186,12 +186,19 @@ func (c *rpc) ending(err error) error {
 	return c.of.malformed("bad_message", "sent what is no message of gRPC.", s.Message)
 }
 
-// trailer gives a field of the trailers, or of the head of a reply that has nothing else.
+// alone reports whether the reply is over with its head, in which the trailers stand then
+// (Trailers-Only). A status in any other head is none.
+func (c *rpc) alone() bool { return c.reply.Length == 0 }
+
+// trailer gives a field of the trailers, wherever they stand.
 func (c *rpc) trailer(name string) string {
 	for i := range c.reply.Trailer {
 		if c.reply.Trailer[i].Name == name {
 			return c.reply.Trailer[i].Value
 		}
+	}
+	if !c.alone() {
+		return ""
 	}
 	return c.reply.Get(name)
 }
