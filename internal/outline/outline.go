@@ -93,7 +93,7 @@ func (r *reader) reply() {
 			if r.first(&r.seen, status) {
 				r.said.Status = part
 			}
-		case "usage":
+		case "usage", "usageMetadata":
 			r.said.Usage = part
 		case "error":
 			r.said.Failed = r.first(&r.seen, failure) && !null || r.said.Failed

@@ -62,6 +62,8 @@ const (
 	input
 	completion
 	output
+	thoughts  // beside completion
+	toolInput // beside prompt
 	cachedPrompt
 	cachedInput
 
@@ -217,11 +219,11 @@ func (r *Reader) fieldOf(name []byte) field {
 	switch in {
 	case usage:
 		switch string(name) {
-		case "prompt_tokens":
+		case "prompt_tokens", "promptTokenCount":
 			return prompt
 		case "input_tokens":
 			return input
-		case "completion_tokens":
+		case "completion_tokens", "candidatesTokenCount":
 			return completion
 		case "output_tokens":
 			return output
@@ -229,6 +231,12 @@ func (r *Reader) fieldOf(name []byte) field {
 			return details
 		case "input_tokens_details":
 			return inDetails
+		case "thoughtsTokenCount":
+			return thoughts
+		case "toolUsePromptTokenCount":
+			return toolInput
+		case "cachedContentTokenCount":
+			return cachedPrompt
 		}
 	case promptDetails, inputDetails:
 		switch {
@@ -240,7 +248,7 @@ func (r *Reader) fieldOf(name []byte) field {
 		}
 	default:
 		switch {
-		case string(name) == "usage":
+		case string(name) == "usage", string(name) == "usageMetadata":
 			return own
 		case in == wrapper || !r.wraps:
 		case string(name) == "response":
@@ -315,6 +323,7 @@ func (r *Reader) sum() perf.Usage {
 	if in < 0 && out < 0 {
 		return perf.Usage{}
 	}
-	in = max(in, 0)
-	return perf.Usage{Known: true, Input: in, Output: max(out, 0), Cached: min(max(of(cachedPrompt, cachedInput), 0), in)}
+	in = max(in, 0) + max(r.counts[toolInput-prompt], 0)
+	out = max(out, 0) + max(r.counts[thoughts-prompt], 0)
+	return perf.Usage{Known: true, Input: in, Output: out, Cached: min(max(of(cachedPrompt, cachedInput), 0), in)}
 }

@@ -64,6 +64,13 @@ func decodeUsage(raw []byte) (u perf.Usage) {
 		InputDetails details `json:"input_tokens_details"`
 	}
 	var event struct {
+		Gemini *struct {
+			In       *int64 `json:"promptTokenCount"`
+			Tools    int64  `json:"toolUsePromptTokenCount"`
+			Out      int64  `json:"candidatesTokenCount"`
+			Thoughts int64  `json:"thoughtsTokenCount"`
+			Cached   int64  `json:"cachedContentTokenCount"`
+		} `json:"usageMetadata"`
 		Usage    *usage
 		Message  struct{ Usage *usage }
 		Response struct{ Usage *usage }
@@ -72,6 +79,9 @@ func decodeUsage(raw []byte) (u perf.Usage) {
 	data, _ := sse.Data(raw, nil)
 	if json.Unmarshal(data, &event) != nil {
 		return u
+	}
+	if g := event.Gemini; g != nil && g.In != nil {
+		u = perf.Usage{Known: true, Input: *g.In + g.Tools, Output: g.Out + g.Thoughts, Cached: g.Cached}
 	}
 	for _, v := range []*usage{event.Usage, event.Message.Usage, event.Response.Usage, event.Groq.Usage} {
 		if v == nil {

@@ -1,5 +1,6 @@
 // Package usage reads what a reply says it took: its top-level member "usage", or
-// that of the object that an event of a stream wraps.
+// that of the object that an event of a stream wraps; in replies of the Gemini API
+// "usageMetadata".
 //
 // It promises to find it wherever it stands and however the reply is cut, and
 // nothing that only looks like it: a usage in text, metadata, a tool's output or a
@@ -22,6 +23,9 @@ import (
 // stop at every string.
 const name = `usage"`
 
+// geminiName is the same in replies of the Gemini API.
+const geminiName = `usageMetadata"`
+
 // tail is how many bytes from its end a reply is searched first, since services
 // write their usage last.
 const tail = 1 << 10
@@ -41,7 +45,7 @@ func Whole(b []byte) perf.Usage {
 	if u, ok := last(b); ok {
 		return u
 	}
-	if !bytes.Contains(b, []byte(name)) {
+	if !bytes.Contains(b, []byte(name)) && !bytes.Contains(b, []byte(geminiName)) {
 		return perf.Usage{}
 	}
 	var r Reader
@@ -108,11 +112,20 @@ func event(raw []byte) perf.Usage {
 // that it has none yet.
 func mentioned(raw []byte) bool {
 	for {
-		n := bytes.Index(raw, []byte(name))
+		const stem = "usage"
+		n := bytes.Index(raw, []byte(stem))
 		if n < 0 {
 			return false
 		}
-		raw = raw[n+len(name):]
+		raw = raw[n:]
+		if bytes.HasPrefix(raw, []byte(geminiName)) {
+			return true
+		}
+		if !bytes.HasPrefix(raw, []byte(name)) {
+			raw = raw[len(stem):]
+			continue
+		}
+		raw = raw[len(name):]
 		if !bytes.HasPrefix(raw, []byte(":null")) && !bytes.HasPrefix(raw, []byte(": null")) {
 			return true
 		}
