@@ -69,7 +69,7 @@ type model struct {
 }
 
 // baselines are of one model: by operation, size, and whether a stream is asked for.
-type baselines [5 * 2 * sizes]baseline
+type baselines [6 * 2 * sizes]baseline
 
 // baseline is how long first events of a kind take while there is little to do: about
 // the 90th percentile, in seconds. Beside it stands how long they take now, whatever
@@ -144,6 +144,8 @@ func kindOf(req *llm.Request) (kind int, ok bool) {
 		kind = 3
 	case llm.Messages:
 		kind = 4
+	case llm.GenerateContent:
+		kind = 5
 	default:
 		return 0, false
 	}

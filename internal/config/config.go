@@ -36,6 +36,7 @@ import (
 	"sluice/internal/translate"
 	"sluice/internal/upstream"
 	"sluice/internal/upstream/anthropic"
+	"sluice/internal/upstream/gemini"
 	"sluice/internal/upstream/openai"
 	"sluice/internal/upstream/protobuf"
 )
@@ -113,6 +114,7 @@ func Protocols() []upstream.Protocol {
 	return []upstream.Protocol{
 		openai.Protocol(),
 		anthropic.Protocol(),
+		gemini.Protocol(),
 		protobuf.Protocol(),
 		protobuf.ProtocolHTTP(),
 	}

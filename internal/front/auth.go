@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -68,12 +69,13 @@ func newKeyring(cfg *Config) (keyring, error) {
 // maxKey bounds a client's key in bytes.
 const maxKey = 512
 
-// tenant returns whose key a request was sent with.
-func (k *keyring) tenant(h engine.Header) (*tenant, error) {
+// tenant returns whose key a request was sent with; inQuery is the one that stood there, ""
+// for none.
+func (k *keyring) tenant(h engine.Header, inQuery string) (*tenant, error) {
 	if len(k.sums) == 0 {
 		return &k.nobody, nil
 	}
-	sum, err := bearer(h)
+	sum, err := bearer(h, inQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -97,10 +99,10 @@ func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 }
 
 // bearer gives the hash of the key that a request was sent with.
-func bearer(h engine.Header) (sum [sha256.Size]byte, err error) {
+func bearer(h engine.Header, inQuery string) (sum [sha256.Size]byte, err error) {
 	values := h.Values("Authorization")
 	if len(values) == 0 {
-		if key := otherKey(h); key != "" {
+		if key := cmp.Or(otherKey(h), inQuery); key != "" {
 			return hashed(key)
 		}
 		return sum, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
@@ -138,7 +140,7 @@ func (st *state) mayReadFigures(h engine.Header) error {
 	if st.cfg.OpenMetrics || len(st.keys.sums) == 0 && st.metricsKey == nil {
 		return nil
 	}
-	sum, err := bearer(h)
+	sum, err := bearer(h, "")
 	if err != nil {
 		return err
 	}

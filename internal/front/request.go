@@ -33,6 +33,7 @@ type request struct {
 	spool      *spool.Spool   // of a form; nil for none
 	tenant     *tenant        // whose key it is; nil before that is known
 	own        *Route         // answers instead of the handlers
+	key        string         // that stood in the query
 	trace      perf.Trace
 }
 
@@ -41,7 +42,7 @@ func (in *request) reset() {
 	clear(in.fields[:])
 	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
-	in.buf, in.spool, in.tenant, in.own, in.streamSeen = nil, nil, nil, nil, false
+	in.buf, in.spool, in.tenant, in.own, in.streamSeen, in.key = nil, nil, nil, nil, false, ""
 	in.reserved, in.shared, in.bodyRoom = 0, 0, memory.Claim{}
 }
 
@@ -97,7 +98,11 @@ func (in *request) refuseBody(err error) error {
 func (in *request) scan() error {
 	body := in.req.Body
 	prompt := false // /v1/responses: a stored prompt names its own model
+	inPath := in.req.Op.NamesInPath()
 	err := jsonscan.Members(body, in.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
+		if inPath {
+			return nil
+		}
 		switch string(key) {
 		case "model":
 			return in.setModel(body, value)

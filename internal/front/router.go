@@ -38,17 +38,18 @@ func (x *exchange) serve() error {
 // prepare reads a request and finds out who answers it.
 func (x *exchange) prepare() error {
 	in := &x.in
+	in.takeKey()
 	if err := x.st.admit(x.q); err != nil {
 		return err
 	}
-	if rest, ok := strings.CutPrefix(x.q.Path, "/v1/"); (!ok || rest == "v1" || strings.HasPrefix(rest, "v1/")) && !x.s.isDebug(x.q.Path) {
+	if rest, ok := strings.CutPrefix(x.q.Path, "/v1/"); (!ok || rest == "v1" || strings.HasPrefix(rest, "v1/")) && !x.s.isDebug(x.q.Path) && !in.isGemini() {
 		return in.unknownURL() // a base URL without its /v1, or a client that adds one to it
 	}
 	if x.s.draining.Load() {
 		return errDraining()
 	}
 	var err error
-	if in.tenant, err = x.st.keys.tenant(x.q.Header); err != nil {
+	if in.tenant, err = x.st.keys.tenant(x.q.Header, in.key); err != nil {
 		return err
 	}
 	in.req.Tenant, in.req.Meter = in.tenant.name, in.tenant.meter
@@ -122,6 +123,9 @@ func (in *request) routeOther() error {
 	path := in.q.Path
 	if unclean(path) {
 		return in.unknownURL()
+	}
+	if in.isGemini() {
+		return in.routeGemini()
 	}
 	if routes := in.s.ownRoutes(path); routes != nil {
 		return in.routeAdmin(routes)

@@ -10,8 +10,10 @@ const (
 	Completion
 	Embedding
 	Response
-	Messages    // Anthropic's
-	CountTokens // of Messages
+	Messages           // Anthropic's
+	CountTokens        // of Messages
+	GenerateContent    // Google's, streamed or not
+	CountContentTokens // of GenerateContent
 	ListModels
 	GetModel
 
@@ -21,11 +23,13 @@ const (
 var operationNames = [Operations]string{
 	Passthrough: "passthrough",
 	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses", Messages: "messages", CountTokens: "count_tokens",
+	GenerateContent: "generate_content", CountContentTokens: "count_content_tokens",
 	ListModels: "list_models", GetModel: "get_model",
 }
 
 var operationRoutes = [Operations]string{
 	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses", Messages: "/v1/messages", CountTokens: "/v1/messages/count_tokens",
+	GenerateContent: "/v1beta/models/{model}:generateContent", CountContentTokens: "/v1beta/models/{model}:countTokens",
 	ListModels: "/v1/models", GetModel: "/v1/models/{model}",
 }
 
@@ -36,6 +40,12 @@ func (op Operation) Known() Operation {
 		return Passthrough
 	}
 	return op
+}
+
+// NamesInPath reports whether requests name their model in the path, and nothing of them in
+// the body.
+func (op Operation) NamesInPath() bool {
+	return op == GenerateContent || op == CountContentTokens || op == GetModel
 }
 
 // String gives the operation's name as it stands in metrics and logs, from

@@ -32,16 +32,25 @@ func estimate(req *llm.Request, most int64) (in, out int64) {
 		return in, 0
 	}
 	choices := int64(1)
-	_ = jsonscan.Members(req.Body, deepest, func(key []byte, value llm.Span) error { // what is no JSON says nothing
+	wanted(req.Body, most, &out, &choices)
+	return in, min(out*choices, most)
+}
+
+// wanted reads how long a reply may be, in tokens, and how many are wanted. What is no JSON
+// says nothing.
+func wanted(body []byte, most int64, out, choices *int64) {
+	_ = jsonscan.Members(body, deepest, func(key []byte, value llm.Span) error {
+		v := body[value.Start:value.End]
 		switch string(key) {
-		case "max_tokens", "max_completion_tokens", "max_output_tokens":
-			out = max(out, count(req.Body[value.Start:value.End], most))
-		case "n":
-			choices = max(count(req.Body[value.Start:value.End], maxChoices), 1)
+		case "max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens":
+			*out = max(*out, count(v, most))
+		case "n", "candidateCount", "candidate_count":
+			*choices = max(count(v, maxChoices), 1)
+		case "generationConfig", "generation_config": // of generateContent
+			wanted(v, most, out, choices)
 		}
 		return nil
 	})
-	return in, min(out*choices, most)
 }
 
 // inputOf is about how many tokens a body has, of which files in data URLs are no
@@ -81,7 +90,7 @@ func count(raw []byte, most int64) (n int64) {
 
 // generates reports whether replies to a request are text that a model writes.
 func generates(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages
+	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages || op == llm.GenerateContent
 }
 
 // speaksJSON reports whether a reply of a type may say how many tokens it took.

@@ -82,7 +82,7 @@ func (r *Router) follow(name string) string {
 // keepNames drops the targets that know the model by another name, where the
 // name cannot be changed in the body.
 func (c *call) keepNames() error {
-	if c.req.ModelSpan != (llm.Span{}) || c.inPath || c.req.Upgrade != "" {
+	if c.req.ModelSpan != (llm.Span{}) || c.inPath || c.req.Op.NamesInPath() || c.req.Upgrade != "" {
 		return nil
 	}
 	first := c.targets[0]

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"sluice/internal/dialect/gemini"
 	"sluice/internal/llm"
 )
 
@@ -22,6 +23,9 @@ func (r *Router) listModels(ctx context.Context, req *llm.Request, out llm.Sink)
 		e.Fault = llm.Unavailable
 		e.RetryAfter = unknownEvery
 		return e
+	}
+	if gemini.Is(req.Path) {
+		v.body = gemini.AppendModels(nil, v.body)
 	}
 	return r.reply(out, v)
 }
@@ -91,8 +95,13 @@ func (r *Router) serveModel(ctx context.Context, c *call) (done bool, err error)
 	switch {
 	case err != nil:
 		return true, err
+	case v.body != nil && gemini.Is(c.req.Path):
+		v.body = gemini.AppendModel(nil, v.body)
+		return true, r.reply(c.out, v)
 	case v.body != nil:
 		return true, r.reply(c.out, v)
+	case gemini.Is(c.req.Path): // upstreams would tell it in another form
+		return true, r.table.Load().notFound(c.req.Model)
 	case c.req.Cache.OnlyIfCached:
 		return true, notCached()
 	default:

@@ -52,7 +52,7 @@ type prefix struct {
 // read finds the beginning of req's conversation. ok is false where there is none.
 func (p *prefix) read(req *llm.Request, model string) (ok bool) {
 	switch req.Op {
-	case llm.Chat, llm.Completion, llm.Response, llm.Messages:
+	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.GenerateContent:
 	default:
 		return false // nothing is kept of its prompts
 	}
@@ -108,7 +108,7 @@ func (p *prefix) head(req *llm.Request) (text []byte) {
 			break
 		}
 		switch string(name) {
-		case "messages", "input", "prompt":
+		case "messages", "input", "prompt", "contents":
 			if text == nil {
 				text = body[i:min(len(body), i+prefixWindow)]
 			}
@@ -125,7 +125,7 @@ func (p *prefix) head(req *llm.Request) (text []byte) {
 			end = len(b)
 		}
 		switch string(name) {
-		case "tools", "functions", "system", "instructions", "prompt_cache_key":
+		case "tools", "functions", "system", "instructions", "systemInstruction", "system_instruction", "prompt_cache_key":
 			part := b[i:min(end, i+headWindow)]
 			// Added, since members may be in any order.
 			sum += mix(xxhash.Sum64(name), xxhash.Sum64(part))

@@ -9,10 +9,9 @@ import (
 	"sluice/internal/llm"
 )
 
-// count answers how many tokens a request for Messages has. Services that do not speak that
-// dialect have no way to ask, so it is an estimate, which Lossy says.
-func (h *Handler) count(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	op := llm.CountTokens
+// count answers how many tokens a request in a dialect has that has a way to ask. Services
+// that do not speak it have none, or another, so it is an estimate, which Lossy says.
+func (h *Handler) count(ctx context.Context, op llm.Operation, req *llm.Request, out llm.Sink) error {
 	if h.o.Perhaps[op] && !h.gone[op].is(time.Now()) {
 		err := h.next.Serve(ctx, req, out)
 		if !noRoute(err) {
@@ -23,10 +22,18 @@ func (h *Handler) count(ctx context.Context, req *llm.Request, out llm.Sink) err
 	c, _ := h.calls.Get().(*call)
 	c.h = h
 	defer h.done(c)
-	if err := known.Of(llm.Messages).ReadRequest(&c.said, req.Body); err != nil {
+	of, head := llm.Messages, `{"input_tokens":`
+	if op == llm.CountContentTokens {
+		of, head = llm.GenerateContent, `{"totalTokens":`
+	}
+	if err := known.Of(of).ReadRequest(&c.said, req.Body); err != nil {
 		return err
 	}
-	body := strconv.AppendInt([]byte(`{"input_tokens":`), c.said.EstimateTokens(), 10)
+	return h.counted(out, strconv.AppendInt([]byte(head), c.said.EstimateTokens(), 10))
+}
+
+// counted sends a count, whose last bracket is missing.
+func (h *Handler) counted(out llm.Sink, body []byte) error {
 	body = append(body, '}')
 	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: h.o.Name, Lossy: "count_tokens",
 		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}

@@ -77,8 +77,8 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if h.o.Native[op] {
 		return h.next.Serve(ctx, req, out)
 	}
-	if op == llm.CountTokens && req.BodyReader == nil {
-		return h.count(ctx, req, out)
+	if (op == llm.CountTokens || op == llm.CountContentTokens) && req.BodyReader == nil {
+		return h.count(ctx, op, req, out)
 	}
 	from := known.Of(op)
 	if from == nil || req.BodyReader != nil {

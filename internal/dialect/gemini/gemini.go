@@ -78,12 +78,18 @@ func statusName(status int) string {
 	return "INVALID_ARGUMENT"
 }
 
+// Is reports whether a request's path is one of the API.
+func Is(path string) bool { return strings.HasPrefix(path, Prefix) }
+
 // The methods of models, as they stand in the path after the colon.
 const (
 	Generate       = "generateContent"
 	GenerateStream = "streamGenerateContent"
 	CountTokens    = "countTokens"
 )
+
+// Prefix begins the paths of the API.
+const Prefix = "/v1beta/"
 
 // Path is the path of a method of a model. The model's name may begin with the collection
 // that it is in ("models/", "tunedModels/"), as it does where the API itself tells it.
@@ -94,7 +100,7 @@ func Path(model, method string) string {
 	} else if name, ok := strings.CutPrefix(model, "tunedModels/"); ok {
 		collection, model = "tunedModels/", name
 	}
-	return "/v1beta/" + collection + strings.ReplaceAll(url.PathEscape(model), "%2F", "/") + ":" + method
+	return Prefix + collection + strings.ReplaceAll(url.PathEscape(model), "%2F", "/") + ":" + method
 }
 
 // maxDepth bounds the nesting of an event.

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"sluice/internal/dialect"
+	"sluice/internal/llm"
 )
 
 // WriteRequest implements dialect.Dialect.
@@ -16,7 +17,7 @@ func (Dialect) WriteRequest(dst []byte, c *dialect.Conversation, _ dialect.Optio
 	w.tools()
 	w.settings()
 	w.list.b = append(w.list.b, '}')
-	asked := dialect.Asked{Path: Path(c.Model, Generate), Body: w.list.b[from:]}
+	asked := dialect.Asked{Op: llm.GenerateContent, Path: Path(c.Model, Generate), Body: w.list.b[from:]}
 	if c.Stream {
 		asked.Path, asked.RawQuery = Path(c.Model, GenerateStream), "alt=sse"
 	}

@@ -6,6 +6,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/chat"
+	"sluice/internal/dialect/gemini"
 	"sluice/internal/dialect/messages"
 	"sluice/internal/llm"
 )
@@ -18,6 +19,8 @@ func Of(op llm.Operation) dialect.Dialect {
 		return chat.Dialect{}
 	case llm.Messages:
 		return messages.Dialect{}
+	case llm.GenerateContent:
+		return gemini.Dialect{}
 	default:
 		return nil
 	}
@@ -31,6 +34,9 @@ func ErrorsOf(op llm.Operation, path string) dialect.Dialect {
 	}
 	if strings.HasPrefix(path, llm.Messages.Route()) {
 		return messages.Dialect{}
+	}
+	if gemini.Is(path) {
+		return gemini.Dialect{}
 	}
 	return chat.Dialect{}
 }

@@ -200,7 +200,7 @@ func route(x *perf.Exchange) string {
 // generates reports whether an operation is one to a model.
 func generates(op llm.Operation) bool {
 	switch op {
-	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages:
+	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent:
 		return true
 	default:
 		return false

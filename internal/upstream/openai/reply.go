@@ -116,7 +116,12 @@ func unreadable(name string) *llm.Error {
 
 // answers reports whether the replies to an operation are a model's.
 func answers(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Embedding || op == llm.Response || op == llm.Messages
+	switch op {
+	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent:
+		return true
+	default:
+		return false
+	}
 }
 
 // errLarger says that a body is larger than the limit; what came was collected.

@@ -1,0 +1,100 @@
+package front
+
+import (
+	"net/url"
+	"strings"
+
+	"sluice/internal/dialect/gemini"
+	"sluice/internal/llm"
+)
+
+// isGemini reports whether a request is one of Google's Gemini API.
+func (in *request) isGemini() bool { return gemini.Is(in.q.Path) }
+
+// takeKey takes the client's key out of the query, where clients of that API may put it. It
+// does so before anything else looks at the query: nobody is shown it, and no upstream.
+func (in *request) takeKey() {
+	query := in.q.RawQuery
+	if query == "" || !in.isGemini() {
+		return
+	}
+	var rest []string
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		if name, err := url.QueryUnescape(name); err != nil || name != "key" {
+			rest = append(rest, part)
+			continue
+		}
+		if key, err := url.QueryUnescape(value); err == nil && in.key == "" {
+			in.key = key
+		}
+	}
+	in.q.RawQuery = strings.Join(rest, "&")
+}
+
+// routeGemini finds the operation of a request of that API. The model's name is in the path,
+// and so is whether a stream is wanted.
+func (in *request) routeGemini() error {
+	rest, ok := strings.CutPrefix(in.q.Path, gemini.Prefix+"models")
+	if !ok || rest != "" && rest[0] != '/' {
+		return in.unknownMethod()
+	}
+	in.req.Path = in.q.EscapedPath()
+	if rest == "" {
+		in.req.Op = llm.ListModels
+		return in.onlyRead()
+	}
+	model := rest[1:]
+	if at := strings.LastIndexByte(model, ':'); at > 0 {
+		switch model[at+1:] {
+		case gemini.Generate:
+			in.req.Op = llm.GenerateContent
+		case gemini.GenerateStream:
+			in.req.Op, in.req.Stream = llm.GenerateContent, true
+		case gemini.CountTokens:
+			in.req.Op = llm.CountContentTokens
+		}
+		if in.req.Op != llm.Passthrough {
+			in.req.Model = model[:at]
+			return in.isPost()
+		}
+	}
+	if in.q.Method == "POST" {
+		return in.unknownMethod()
+	}
+	in.req.Op, in.req.Model = llm.GetModel, model
+	return in.onlyRead()
+}
+
+func (in *request) unknownMethod() error {
+	return llm.Errorf(404, "unknown_url", "Unknown request URL: %s %s. Of the Gemini API there are generateContent, streamGenerateContent and countTokens "+
+		"of models, and the lists of models.", shown(in.q.Method), shown(in.q.EscapedPath()))
+}
+
+func (in *request) onlyRead() error {
+	if !reads(in.q.Method) {
+		return in.wrongMethod("GET, HEAD")
+	}
+	return nil
+}
+
+// isPost checks a request to a method of a model. A stream without alt=sse would be a JSON array,
+// which grows: no SDK asks for it.
+func (in *request) isPost() error {
+	if in.q.Method != "POST" {
+		return in.wrongMethod("POST")
+	}
+	if in.req.Stream && !asksEvents(in.q.RawQuery) {
+		return errParam("invalid_value", "alt", "Streams are sent as server-sent events alone. Ask for them with ?alt=sse.")
+	}
+	return nil
+}
+
+func asksEvents(query string) bool {
+	values, _ := url.ParseQuery(query) // what of it can be read
+	alt := values["alt"]
+	if len(alt) == 0 {
+		alt = values["$alt"]
+	}
+	return len(alt) == 1 && alt[0] == "sse"
+}

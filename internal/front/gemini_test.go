@@ -1,0 +1,121 @@
+package front
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"sluice/internal/llm"
+	"sluice/internal/perf"
+)
+
+// TestGeminiRoutes: the operation, the model and the stream are in the path, and nothing in
+// the body is taken for them.
+func TestGeminiRoutes(t *testing.T) {
+	asked := make(chan string, 1)
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		asked <- fmt.Sprintf("%v %s %v %s?%s %v", req.Op, req.Model, req.Stream, req.Path, req.RawQuery, req.ModelSpan)
+		if err := out.Start(&llm.Head{Status: 200, Length: 2}); err != nil {
+			return err
+		}
+		return out.Send([]llm.Event{{Raw: []byte("{}")}})
+	})
+	const body = `{"contents":[],"model":7,"stream":"x"}`
+	for _, c := range []struct{ method, path, body, want string }{
+		{"POST", "/v1beta/models/m:generateContent", body, "generate_content m false /v1beta/models/m:generateContent? {0 0}"},
+		{"POST", "/v1beta/models/up/m:8b:streamGenerateContent?alt=sse&x=%20", body, "generate_content up/m:8b true /v1beta/models/up/m:8b:streamGenerateContent?alt=sse&x=%20 {0 0}"},
+		{"POST", "/v1beta/models/m%20n:countTokens?$alt=json", body, "count_content_tokens m n false /v1beta/models/m%20n:countTokens?$alt=json {0 0}"},
+		{"GET", "/v1beta/models", "", "list_models  false /v1beta/models? {0 0}"},
+		{"GET", "/v1beta/models/m:8b", "", "get_model m:8b false /v1beta/models/m:8b? {0 0}"},
+	} {
+		if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), c.method, s.url(c.path), c.body)); resp.StatusCode != 200 {
+			t.Errorf("%s: %d %s", c.path, resp.StatusCode, text)
+		} else if got := <-asked; got != c.want {
+			t.Errorf("%s: %s, want %s", c.path, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"POST", "/v1beta/models/m:streamGenerateContent", body, 400, `"status":"INVALID_ARGUMENT"`},
+		{"POST", "/v1beta/models/m:streamGenerateContent?alt=json", body, 400, "alt=sse"},
+		{"POST", "/v1beta/models/m:embedContent", body, 404, `"status":"NOT_FOUND"`},
+		{"POST", "/v1beta/models/:generateContent", body, 404, `"status":"NOT_FOUND"`},
+		{"POST", "/v1beta/models/../m:generateContent", body, 404, `"status":"NOT_FOUND"`},
+		{"POST", "/v1beta/cachedContents", body, 404, `"status":"NOT_FOUND"`},
+		{"GET", "/v1beta/", "", 404, `"status":"NOT_FOUND"`},
+		{"GET", "/v1beta/modelsx", "", 404, `"status":"NOT_FOUND"`},
+		{"GET", "/v1beta/models/m:generateContent", "", 405, `{"error":{"code":405,`},
+		{"DELETE", "/v1beta/models/m", "", 405, `{"error":{"code":405,`},
+		{"POST", "/v1beta/models/m:generateContent", "[]", 400, `"status":"INVALID_ARGUMENT"`},
+		{"POST", "/v1beta/models/m:generateContent", `{"a":`, 400, `"status":"INVALID_ARGUMENT"`},
+		{"GET", "/v1betax/models", "", 404, `"code":"unknown_url"`},
+	} {
+		resp, text := do(t, h1(t, s), newRequest(t, t.Context(), c.method, s.url(c.path), c.body))
+		if resp.StatusCode != c.status || !strings.Contains(text, c.want) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, resp.StatusCode, text)
+		}
+	}
+}
+
+// TestKeyInQuery: a key may stand there, for that API alone, and nobody is shown it.
+func TestKeyInQuery(t *testing.T) {
+	shown := make(chan string, 100)
+	queries := make(chan string, 1)
+	s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		queries <- req.Path + "?" + req.RawQuery + fmt.Sprint(req.Header)
+		if err := out.Start(&llm.Head{Status: 200, Length: 2}); err != nil {
+			return err
+		}
+		return out.Send([]llm.Event{{Raw: []byte("{}")}})
+	}, Options{Observers: []perf.Observer{observer(func(x *perf.Exchange) { shown <- fmt.Sprintf("%+v", *x) })}}, func(c *Config, _ *StreamConfig) {
+		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("s3cr+t")}}
+	})
+	const path = "/v1beta/models/m:generateContent"
+	for query, want := range map[string]string{
+		"?key=s3cr%2Bt":            path + "?[{Content-Type",
+		"?a=b&key=s3cr%2Bt&c=d":    path + "?a=b&c=d[",
+		"?%6bey=s3cr%2Bt&alt=json": path + "?alt=json[",
+		"?key=s3cr%2Bt&key=other":  path + "?[",
+	} {
+		resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(path+query), "{}"))
+		if resp.StatusCode != 200 {
+			t.Errorf("%s: %d %s", query, resp.StatusCode, text)
+			continue
+		}
+		if got := <-queries; !strings.HasPrefix(got, want[:strings.IndexByte(want, '[')+1]) || strings.Contains(got, "s3cr") {
+			t.Errorf("%s is handed on as %s, want %s", query, got, want)
+		}
+	}
+	for _, c := range []string{path, path + "?key=other", path + "?key=", path + "?key=other&key=s3cr%2Bt", path + "?key=" + strings.Repeat("x", 600), "/v1/models?key=s3cr%2Bt"} {
+		method := "POST"
+		if strings.HasPrefix(c, "/v1/") {
+			method = "GET"
+		}
+		if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), method, s.url(c), "{}")); resp.StatusCode != 401 || strings.Contains(text, "s3cr") {
+			t.Errorf("%s: %d %s", c, resp.StatusCode, text)
+		}
+	}
+	// What the header says comes first.
+	req := newRequest(t, t.Context(), "POST", s.url(path+"?key=other"), "{}")
+	req.Header.Set("X-Goog-Api-Key", "s3cr+t")
+	resp, err := h1(t, s).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		t.Errorf("%d, %v", resp.StatusCode, err)
+	} else {
+		<-queries
+	}
+	for range 4 + 6 + 1 {
+		if x := <-shown; strings.Contains(x, "s3cr") {
+			t.Errorf("observers are shown %s", x)
+		}
+	}
+}
