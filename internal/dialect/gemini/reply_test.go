@@ -274,6 +274,17 @@ func TestHostile(t *testing.T) {
 	if got := string(w.End(out)); strings.Count(got, "upstream_reply_too_large") != 0 || strings.Count(got, "UPSTREAM_REPLY_TOO_LARGE") != 1 || len(got) > 1000 {
 		t.Errorf("a call without end became %d bytes: %.300s", len(got), got)
 	}
+	holder, ok := w.(dialect.Holder)
+	if !ok || !holder.Full() {
+		t.Error("it does not say so")
+	}
+	w.Reset(dialect.Reply{Max: 1000})
+	if w.Event(nil, &dialect.Event{Choices: []dialect.Choice{{ToolCalls: []dialect.ToolCall{{Name: []byte(`"f"`), Arguments: piece[:1000]}}}}}); holder.Full() {
+		t.Error("it is full of what it may hold")
+	}
+	if w.Event(nil, &dialect.Event{Choices: []dialect.Choice{{ToolCalls: []dialect.ToolCall{{Arguments: piece[:100]}}}}}); !holder.Full() {
+		t.Error("it holds more than it may")
+	}
 	w.Reset(dialect.Reply{})
 	out = out[:0]
 	for i := range 5000 {

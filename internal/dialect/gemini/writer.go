@@ -16,7 +16,7 @@ type writer struct {
 	model  []byte
 	known  bool // id and model: tail is written
 	failed bool // nothing more is
-	held   int  // bytes of calls and signatures that wait
+	held   int  // bytes of calls that wait
 }
 
 // begun is a candidate of which something was sent, and what of it is not sent yet.
@@ -152,7 +152,7 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 		b.signature = append(b.signature[:0], p.signature...)
 	}
 	b.finish = c.Finish
-	if w.held > maxHeld {
+	if w.held > w.most() {
 		return w.tooMuch(p.b[:before])
 	}
 	if p.empty() && c.Logprobs == nil {
@@ -160,6 +160,17 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	}
 	return append(w.close(p.b, b, c.Logprobs, ""), w.finishChunk()...)
 }
+
+// most is how much may wait, in bytes.
+func (w *writer) most() int {
+	if w.r.Max > 0 {
+		return min(w.r.Max, maxHeld)
+	}
+	return maxHeld
+}
+
+// Full implements dialect.Holder. What is held are calls alone.
+func (w *writer) Full() bool { return w.failed }
 
 // tooMuch ends a stream whose calls are larger than is held.
 func (w *writer) tooMuch(dst []byte) []byte {
