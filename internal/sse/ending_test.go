@@ -39,8 +39,8 @@ func TestEnds(t *testing.T) {
 			t.Errorf("%q ends others", c.raw)
 		}
 	}
-	for _, op := range []llm.Operation{llm.Chat, llm.Completion, llm.Response, llm.Embedding, llm.Passthrough} {
-		known := Ends(op, []byte("data: [DONE]\n\n")) || Ends(op, []byte("event: response.completed\n\n"))
+	for op := range llm.Operations {
+		known := Ends(op, []byte("data: [DONE]\n\n")) || Ends(op, []byte("event: response.completed\n\n")) || Ends(op, []byte("event: message_stop\n\n"))
 		if EndKnown(op) != known {
 			t.Errorf("%v: known %v", op, !known)
 		}
