@@ -12,27 +12,11 @@ import (
 // escapes decoded. Any other value has none.
 func MembersOf(b []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
-		for i := enter(b, '{'); i >= 0 && i < len(b) && b[i] == '"'; {
-			end := TextEnd(b, i+1)
-			if end < 0 {
+		for i := enter(b, '{'); i >= 0; {
+			var name, value []byte
+			if name, value, i = memberAt(b, i); value == nil || !yield(name, value) {
 				return
 			}
-			name := b[i+1 : end-1]
-			if bytes.IndexByte(name, '\\') >= 0 {
-				text, err := String(b[i:end])
-				if err != nil {
-					return
-				}
-				name = []byte(text)
-			}
-			if i = spaceFrom(b, end); i >= len(b) || b[i] != ':' {
-				return
-			}
-			start := spaceFrom(b, i+1)
-			if end = ValueEnd(b, start); end < 0 || !yield(name, b[start:end]) {
-				return
-			}
-			i = after(b, end)
 		}
 	}
 }
@@ -41,13 +25,50 @@ func MembersOf(b []byte) iter.Seq2[[]byte, []byte] {
 func ElementsOf(b []byte) iter.Seq[[]byte] {
 	return func(yield func(value []byte) bool) {
 		for i := enter(b, '['); i >= 0; {
-			end := ValueEnd(b, i)
-			if end < 0 || !yield(b[i:end]) {
+			var value []byte
+			if value, i = elementAt(b, i); value == nil || !yield(value) {
 				return
 			}
-			i = after(b, end)
 		}
 	}
+}
+
+// memberAt reads the member that begins at i, and gives where the next does, -1 for none.
+// value is nil where there is none. It is not to become part of each loop.
+//
+//go:noinline
+func memberAt(b []byte, i int) (name, value []byte, next int) {
+	if i >= len(b) || b[i] != '"' {
+		return nil, nil, -1
+	}
+	end := TextEnd(b, i+1)
+	if end < 0 {
+		return nil, nil, -1
+	}
+	name = b[i+1 : end-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		text, err := String(b[i:end])
+		if err != nil {
+			return nil, nil, -1
+		}
+		name = []byte(text)
+	}
+	if i = spaceFrom(b, end); i >= len(b) || b[i] != ':' {
+		return nil, nil, -1
+	}
+	value, next = elementAt(b, spaceFrom(b, i+1))
+	return name, value, next
+}
+
+// elementAt reads the element that begins at i as memberAt reads a member.
+//
+//go:noinline
+func elementAt(b []byte, i int) (value []byte, next int) {
+	end := ValueEnd(b, i)
+	if end < 0 {
+		return nil, -1
+	}
+	return b[i:end], after(b, end)
 }
 
 // Member gives the value of the first member of a name, nil for none and for null.
@@ -64,6 +85,8 @@ func Member(b []byte, name string) []byte {
 }
 
 // enter gives where the first member or element of b begins, -1 for none.
+//
+//go:noinline
 func enter(b []byte, bracket byte) int {
 	i := spaceFrom(b, 0)
 	if i >= len(b) || b[i] != bracket {
