@@ -26,6 +26,7 @@ type Limiter struct {
 	queue    priority.Queue[*waiter]
 	turns    turns
 	lastTurn time.Duration // on the clock, or when the first began to wait
+	stage    *stage        // in front of the upstream; nil before it was asked for
 
 	wait    perf.Histogram
 	refused [causes]uint64
@@ -111,11 +112,18 @@ func (l *Limiter) Configure(cfg Config, ceiling int) {
 
 // Stage puts the Limiter in front of its upstream. What is asked of the upstream but
 // for its models' answers, lists and WebSockets, is no work of the kind that it
-// bounds, and passes. Two Handlers of the same Limiter and upstream are equal, which
-// is how routing knows the upstream again after a reload.
-func (l *Limiter) Stage(next llm.Handler) llm.Handler { return stage{l, next} }
+// bounds, and passes. Of the same upstream, which is comparable, the Handler is the same,
+// which is how routing knows it again after a reload.
+func (l *Limiter) Stage(next llm.Handler) llm.Handler {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stage == nil || l.stage.next != next {
+		l.stage = &stage{l, next}
+	}
+	return l.stage
+}
 
-// stage is comparable where next is.
+// stage is used by its address: through a copy Serve would have a second frame on the stack.
 type stage struct {
 	limiter *Limiter
 	next    llm.Handler
@@ -123,7 +131,7 @@ type stage struct {
 
 // Serve implements llm.Handler. What it has on the stack is there as long as a stream
 // is, so that all else stands in functions that return before one waits.
-func (s stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
+func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	if req.Op == llm.ListModels || req.Op == llm.GetModel || req.Upgrade != "" || req.Method == "GET" || req.Method == "HEAD" {
 		return s.next.Serve(ctx, req, out)
 	}

@@ -71,12 +71,20 @@ func New(next llm.Handler, o Options) llm.Handler {
 	return h
 }
 
-// Serve implements llm.Handler.
+// Serve implements llm.Handler. It has next to nothing on the stack, where it stands for as
+// long as a stream does.
 func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	op := req.Op.Known()
-	if h.o.Native[op] {
+	if h.o.Native[req.Op.Known()] {
 		return h.next.Serve(ctx, req, out)
 	}
+	return h.other(ctx, req, out)
+}
+
+// other answers a request of an operation that the service may not know.
+//
+//go:noinline
+func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) error {
+	op := req.Op.Known()
 	if (op == llm.CountTokens || op == llm.CountContentTokens) && req.BodyReader == nil {
 		return h.count(ctx, op, req, out)
 	}
