@@ -8,6 +8,7 @@ import (
 	"sluice/internal/dialect/chat"
 	"sluice/internal/dialect/gemini"
 	"sluice/internal/dialect/messages"
+	"sluice/internal/dialect/responses"
 	"sluice/internal/llm"
 )
 
@@ -17,6 +18,8 @@ func Of(op llm.Operation) dialect.Dialect {
 	switch op {
 	case llm.Chat:
 		return chat.Dialect{}
+	case llm.Response:
+		return responses.Dialect{}
 	case llm.Messages:
 		return messages.Dialect{}
 	case llm.GenerateContent:
