@@ -25,7 +25,7 @@ func TestMessagesSDK(t *testing.T) {
 
 // TestChatOverDialects has OpenAI's npm package use services that do not speak its dialect.
 func TestChatOverDialects(t *testing.T) {
-	for _, protocol := range []string{"anthropic"} {
+	for _, protocol := range []string{"anthropic", "openai, responses: translate"} {
 		t.Run(protocol, func(t *testing.T) {
 			node(t, "sluice.test.js", "OPENAI_BASE_URL="+chained(t, protocol).url+"/v1", "OPENAI_API_KEY=unused", "CONVERSATIONS_ONLY=1")
 		})

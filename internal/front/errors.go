@@ -3,7 +3,6 @@ package front
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -86,24 +85,13 @@ func errParam(code, param, format string, args ...any) error {
 	return e
 }
 
-// appendErrorEvent appends the event that ends a broken stream. Streams of
-// /v1/responses have a shape of their own, in which events are numbered.
-func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, number uint64) []byte {
-	if d := known.Of(op); d != nil {
-		return d.AppendErrorEvent(dst, e, number)
+// appendErrorEvent appends the event that ends a broken stream, of which so many went before.
+func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, before uint64) []byte {
+	d := known.Of(op)
+	if d == nil {
+		d = chat.Dialect{}
 	}
-	if op != llm.Response {
-		return chat.Dialect{}.AppendErrorEvent(dst, e, number)
-	}
-	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
-	dst = jsonscan.AppendStringOrNull(dst, e.Code)
-	dst = append(dst, `,"message":`...)
-	dst = jsonscan.AppendString(dst, e.Message)
-	dst = append(dst, `,"param":`...)
-	dst = jsonscan.AppendStringOrNull(dst, e.Param)
-	dst = append(dst, `,"sequence_number":`...)
-	dst = strconv.AppendUint(dst, number, 10)
-	return append(dst, "}\n\n"...)
+	return d.AppendErrorEvent(dst, e, before)
 }
 
 // forget lets go of a request that is refused to a client that has shown no key.

@@ -25,6 +25,7 @@ type reply struct {
 	writer  dialect.Writer
 	readers [llm.Operations]dialect.Reader // for use again, by what is asked
 	writers [llm.Operations]dialect.Writer // by what the client asked
+	holder  dialect.Holder                 // the writer, where it holds what it writes
 	say     func(*dialect.Event) error     // c.event, made once
 
 	head     llm.Head // of the service's reply
@@ -54,9 +55,11 @@ func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm
 		r.writers[op] = from.NewWriter()
 	}
 	r.reader, r.writer = r.readers[to], r.writers[op]
+	r.holder, _ = r.writer.(dialect.Holder)
 	r.reader.Reset()
 	r.writer.Reset(dialect.Reply{
 		ID: req.ID, Model: req.Model, Created: time.Now().Unix(), IncludeUsage: c.said.IncludeUsage, Request: req.Body,
+		Max: h.o.MaxReply,
 	})
 	if r.say == nil {
 		r.say = c.event
@@ -122,7 +125,7 @@ func (c *call) Send(events []llm.Event) error {
 			break
 		}
 		raw := events[i].Raw
-		if !c.stream {
+		if !c.stream || c.holder != nil {
 			if err := c.reserve(len(raw)); err != nil {
 				return err
 			}
@@ -143,7 +146,12 @@ func (c *call) Send(events []llm.Event) error {
 			}
 		}
 	}
-	return c.flush()
+	if err := c.flush(); err != nil || c.holder == nil || !c.holder.Full() {
+		return err
+	}
+	e := c.larger(nil)
+	e.Ended = true // which the client has been told
+	return e
 }
 
 // event takes what the service says.
@@ -157,6 +165,10 @@ func (c *call) event(e *dialect.Event) error {
 		return errEnded
 	}
 	c.buf = c.writer.Event(c.buf, e)
+	if c.holder != nil && c.holder.Full() {
+		c.ended, c.failed = true, true
+		return errEnded
+	}
 	return nil
 }
 
@@ -187,7 +199,7 @@ func (c *call) hold(events []llm.Event) error {
 	for i := range events {
 		n := len(events[i].Raw)
 		if n+len(c.whole) > c.h.o.MaxReply {
-			return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", nil)
+			return c.larger(nil)
 		}
 		if err := c.reserve(n); err != nil {
 			return err
@@ -257,9 +269,14 @@ func (c *call) asStream() error {
 
 func (c *call) tooLarge(err error) error {
 	if errors.Is(err, dialect.ErrTooLarge) {
-		return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", err)
+		return c.larger(err)
 	}
 	return err
+}
+
+// larger is the error of a reply that is not held.
+func (c *call) larger(cause error) *llm.Error {
+	return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", cause)
 }
 
 // failure makes the error that a reply tells of.

@@ -72,7 +72,7 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
 		dst = w.open(dst, b.index)
 		dst = w.delta(dst, b, c, begins)
-		dst = append(append(dst, `,"logprobs":`...), orNull(c.Logprobs)...)
+		dst = appendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
 		dst = w.close(append(dst, `,"finish_reason":null`...))
 	}
 	if c.Finish != dialect.Going {
@@ -135,6 +135,19 @@ func (w *writer) intro(dst []byte, object string) []byte {
 		return append(dst, w.model...)
 	}
 	return jsonscan.AppendString(dst, w.r.Model)
+}
+
+// appendLine appends JSON of a whole reply on one line, as an event has to be: line ends
+// stand between its values only.
+func appendLine(dst, v []byte) []byte {
+	from := len(dst)
+	dst = append(dst, v...)
+	for i, c := range dst[from:] {
+		if c == '\n' || c == '\r' {
+			dst[from+i] = ' '
+		}
+	}
+	return dst
 }
 
 func orNull(v []byte) []byte {

@@ -29,6 +29,19 @@ func (Dialect) Name() string { return "responses" }
 // AppendError implements dialect.Dialect.
 func (Dialect) AppendError(dst []byte, e *llm.Error) []byte { return jsonscan.AppendError(dst, e) }
 
+// AppendErrorEvent implements dialect.Dialect. Events are numbered.
+func (Dialect) AppendErrorEvent(dst []byte, e *llm.Error, before uint64) []byte {
+	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
+	dst = jsonscan.AppendStringOrNull(dst, e.Code)
+	dst = append(dst, `,"message":`...)
+	dst = jsonscan.AppendString(dst, e.Message)
+	dst = append(dst, `,"param":`...)
+	dst = jsonscan.AppendStringOrNull(dst, e.Param)
+	dst = append(dst, `,"sequence_number":`...)
+	dst = strconv.AppendUint(dst, before, 10)
+	return append(dst, "}\n\n"...)
+}
+
 // NewReader implements dialect.Dialect.
 func (Dialect) NewReader() dialect.Reader { return new(Reader) }
 
