@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func (a *ahead) renew(ctx context.Context) {
 			due = append(due, named{key, e})
 		}
 	}
-	slices.SortFunc(due, func(x, y named) int { return int(y.hits.Load()) - int(x.hits.Load()) })
+	sort.Slice(due, func(i, j int) bool { return due[i].hits.Load() > due[j].hits.Load() })
 	for _, e := range due {
 		if ctx.Err() != nil {
 			return

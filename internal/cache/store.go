@@ -1,10 +1,9 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 
@@ -212,6 +211,6 @@ func (s *store) hottest() []named {
 	for e := range s.entries.Hottest() {
 		all = append(all, named{e.Key, e.Value})
 	}
-	slices.SortStableFunc(all, func(a, b named) int { return cmp.Compare(b.hits.Load(), a.hits.Load()) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].hits.Load() > all[j].hits.Load() })
 	return all
 }

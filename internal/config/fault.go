@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -121,8 +122,9 @@ func (f *faults) err() error {
 	if len(f.list) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(f.list, func(a, b fault) int {
-		return cmp.Or(cmp.Compare(min(b.origin.line, 1), min(a.origin.line, 1)), cmp.Compare(a.origin.line, b.origin.line))
+	sort.SliceStable(f.list, func(i, j int) bool {
+		a, b := f.list[i].origin.line, f.list[j].origin.line
+		return cmp.Or(cmp.Compare(min(b, 1), min(a, 1)), cmp.Compare(a, b)) < 0
 	})
 	e := &Error{}
 	for _, one := range f.list {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 
 	"sluice/internal/jsonscan"
@@ -121,7 +122,7 @@ func (c Config) compile() (*rules, error) {
 			r.exact[name] = m
 		}
 	}
-	slices.SortStableFunc(r.prefixes, func(a, b prefixMode) int { return len(b.prefix) - len(a.prefix) })
+	sort.SliceStable(r.prefixes, func(i, j int) bool { return len(r.prefixes[i].prefix) > len(r.prefixes[j].prefix) })
 	if c.MinBlock < leastBlock || c.MinBlock > mostBlock {
 		faults = append(faults, fmt.Errorf("min_block: %d is not from %d to %d", c.MinBlock, leastBlock, mostBlock))
 	}

@@ -1,14 +1,13 @@
 package gateway
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
+	"sort"
 	"strings"
 
 	"sluice/internal/config"
@@ -112,6 +111,6 @@ func entries(m reflect.Value, fold bool) []entry {
 		}
 		list = append(list, entry{key, it.Value()})
 	}
-	slices.SortFunc(list, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	sort.Slice(list, func(i, j int) bool { return list[i].key < list[j].key })
 	return list
 }

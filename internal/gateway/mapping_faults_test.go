@@ -326,7 +326,10 @@ func TestMappedUnoffered(t *testing.T) {
 		{alone + other, "completions", text, 200, `"text":"It is`},
 		{alone + other, "chat/completions", chat, 200, `"content":"It is`},
 		{alone + other, "embeddings", embed, 200, `"embedding":[0,0.5]`},
-		{alone + other, "responses", embed, 501, `"code":"not_supported"`},
+		{alone + other, "moderations", embed, 501, `"code":"not_supported"`},
+		{alone, "responses", embed, 200, `"text":"It is`},
+		{alone, "messages", `{"model":"pythia","max_tokens":9,"messages":[{"role":"user","content":"Is it so?"}]}`, 200, `"text":"It is`},
+		{"upstreams:\n" + other, "messages", `{"model":"pythia","max_tokens":9,"messages":[]}`, 404, `"type":"not_found_error"`},
 	} {
 		_, url := run(t, loadYAML(t, c.yaml+"cache: {enabled: false}\n"), io.Discard)
 		for range 4 { // whichever of them is asked first

@@ -154,7 +154,7 @@ func TestMappedService(t *testing.T) {
 			`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0,0.5]},{"object":"embedding","index":1,"embedding":[1,0.5]}],"model":"pythia","usage":{"prompt_tokens":2,"total_tokens":2}}`},
 		{"/v1/embeddings", `{"model":"pythia","input":["text-c"],"encoding_format":"base64"}`, 200,
 			`{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AAAAAAAAAD8="}],"model":"pythia","usage":{"prompt_tokens":1,"total_tokens":1}}`},
-		{"/v1/responses", `{"model":"pythia","input":"x"}`, 501,
+		{"/v1/moderations", `{"model":"pythia","input":"x"}`, 501,
 			`{"error":{"message":"Upstream ` + "`delphi`" + ` is reached through a mapping, which has chat completions, completions and embeddings, and nothing else.","type":"invalid_request_error","param":null,"code":"not_supported"}}` + "\n"},
 		{"/v1/chat/completions", `{"model":"pythia","messages":[{"role":"robot","content":"?"}]}`, 400,
 			`{"error":{"message":"The request does not fit the model's service: \"robot\" is none of user, assistant, system, tool.","type":"invalid_request_error","param":"messages[].role","code":"invalid_request"}}` + "\n"},

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -67,11 +68,9 @@ func (l *Objects) Largest(n int) []Object {
 		list = append(list, *obj)
 	}
 	l.mu.Unlock()
-	slices.SortFunc(list, func(a, b Object) int {
-		if a.Bytes != b.Bytes {
-			return int(b.Bytes - a.Bytes)
-		}
-		return a.Since.Compare(b.Since)
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return a.Bytes > b.Bytes || a.Bytes == b.Bytes && a.Since.Before(b.Since)
 	})
 	return slices.Clip(list[:min(n, len(list))])
 }

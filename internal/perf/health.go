@@ -1,8 +1,7 @@
 package perf
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -82,7 +81,7 @@ func (r *Registry) Examine() Health {
 		h.State = max(h.State, best)
 	}
 	r.findings = known
-	slices.SortFunc(h.Findings, func(a, b Finding) int { return cmp.Compare(a.Component, b.Component) })
+	sort.Slice(h.Findings, func(i, j int) bool { return h.Findings[i].Component < h.Findings[j].Component })
 	return h
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -94,8 +95,9 @@ func digest(targets []target) [32]byte {
 	for i := range targets {
 		targets[i].group = min(targets[i].group-best, 1)
 	}
-	slices.SortFunc(targets, func(a, b target) int {
-		return cmp.Or(a.group-b.group, strings.Compare(a.up.Name, b.up.Name), strings.Compare(a.model, b.model))
+	sort.Slice(targets, func(i, j int) bool {
+		a, b := &targets[i], &targets[j]
+		return cmp.Or(a.group-b.group, strings.Compare(a.up.Name, b.up.Name), strings.Compare(a.model, b.model)) < 0
 	})
 	b := make([]byte, 0, 512)
 	for _, t := range targets {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -201,8 +202,9 @@ func grown(q Quantity, now, before map[stack]int64, least int64, most int) (list
 }
 
 func greatest(list []Site, most int) []Site {
-	slices.SortFunc(list, func(a, b Site) int {
-		return cmp.Or(cmp.Compare(b.Grew, a.Grew), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Line, b.Line))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(cmp.Compare(b.Grew, a.Grew), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Line, b.Line)) < 0
 	})
 	return list[:min(len(list), most)]
 }

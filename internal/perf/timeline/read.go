@@ -1,10 +1,10 @@
 package timeline
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -231,7 +231,7 @@ func (t *Timeline) Snapshot(windows ...Window) []Figure {
 		for i, s := range f.series {
 			shown.Series[i] = s.show(f.kind, over, m)
 		}
-		slices.SortFunc(shown.Series, func(a, b Series) int { return slices.CompareFunc(a.Labels, b.Labels, cmp.Compare[string]) })
+		sort.Slice(shown.Series, func(i, j int) bool { return slices.Compare(shown.Series[i].Labels, shown.Series[j].Labels) < 0 })
 		out = append(out, shown)
 	}
 	return out

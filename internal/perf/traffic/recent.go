@@ -3,7 +3,7 @@ package traffic
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,12 +95,7 @@ func (t *Traffic) Recent() []Request {
 		}
 		s.mu.Unlock()
 	}
-	slices.SortFunc(list, func(a, b numbered) int {
-		if a.n > b.n {
-			return -1
-		}
-		return 1
-	})
+	sort.Slice(list, func(i, j int) bool { return list[i].n > list[j].n })
 	out := make([]Request, len(list))
 	for i := range list {
 		out[i] = list[i].Request

@@ -1,9 +1,9 @@
 package mapping
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -48,7 +48,7 @@ func (f *faults) err() error {
 	if len(f.list) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(f.list, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+	sort.SliceStable(f.list, func(i, j int) bool { return f.list[i].line < f.list[j].line })
 	e := new(LoadError)
 	for _, one := range f.list {
 		e.Faults = append(e.Faults, one.text)

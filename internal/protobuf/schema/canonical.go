@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/bufbuild/protocompile/options"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -122,7 +123,7 @@ func sortFields(b []byte, md protoreflect.MessageDescriptor, types protoregistry
 	if err != nil {
 		return b // no message of that type
 	}
-	slices.SortStableFunc(list, func(a, b field) int { return cmp.Compare(a.number, b.number) })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].number < list[j].number })
 	sorted := make([]byte, 0, len(b))
 	for _, f := range list {
 		sorted = append(sorted, f.bytes...)

@@ -6,6 +6,7 @@ package credentials
 import (
 	"encoding/base64"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -56,7 +57,7 @@ func newSecrets(texts []string) *Secrets {
 			}
 		}
 	}
-	slices.SortStableFunc(s.list, func(a, b secret) int { return len(b.text) - len(a.text) })
+	sort.SliceStable(s.list, func(i, j int) bool { return len(s.list[i].text) > len(s.list[j].text) })
 	if len(s.list) > 0 {
 		s.shortest = len(s.list[len(s.list)-1].text)
 		s.first['\\'], s.first['%'] = true, true
