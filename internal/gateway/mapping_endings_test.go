@@ -217,7 +217,7 @@ func TestMappedVectors(t *testing.T) {
 		}
 		return r.Reply(`{"places":[{"at":[1]},{"at":[2]}]}`)
 	}}
-	_, url := consult(t, o, "")
+	_, url := consult(t, o, "route: {breaker: {failures: 1000}}\n")
 	for input, want := range map[string]int{`["a","b"]`: 200, `["c","d","e"]`: 502, `["f"]`: 502, `"g"`: 502, `[1,2,3]`: 400, `["nan"]`: 502, `["nan"],"encoding_format":"base64"`: 502} {
 		if code, reply, _ := posted(t, url, "/v1/embeddings", `{"model":"pythia","input":`+input+`}`); code != want || want == 502 && !strings.Contains(reply, `"code":"upstream_bad_reply"`) {
 			t.Errorf("%s: %d %s", input, code, reply)
