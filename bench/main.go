@@ -20,7 +20,8 @@
 // "bench mapped" measures what an event costs that comes as protobuf, beside one of OpenAI's, and
 // what vanguard takes for the messages of the same server.
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
-// their bill. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
+// their bill. "bench dialects" measures what it costs to turn requests and events from one
+// dialect into another. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
 // something leaks.
 package main
 
@@ -103,6 +104,8 @@ func run(ctx context.Context, args []string) error {
 		return hitRatios(os.Stdout, args)
 	case "dedup":
 		return dedupSavings(os.Stdout, args)
+	case "dialects":
+		return dialectCosts(os.Stdout, args)
 	case "percentiles":
 		return percentiles(os.Stdout, args)
 	case "codec":
