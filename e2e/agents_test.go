@@ -32,17 +32,22 @@ func agents() map[string]agent {
 				return fmt.Sprintf(`{"call":"Read","arguments":{"file_path":%[1]q}},{"call":"Edit","arguments":{"file_path":%[1]q,"old_string":"red","new_string":"blue"}}`, file)
 			},
 		},
+		"gemini": {
+			program: "gemini",
+			setUp: func(t *testing.T, home, url string) []string {
+				put(t, filepath.Join(home, ".gemini", "settings.json"), `{"security":{"auth":{"selectedType":"gemini-api-key"},"folderTrust":{"enabled":false}}}`)
+				return []string{"GOOGLE_GEMINI_BASE_URL=" + url, "GEMINI_API_KEY=unused"}
+			},
+			args: func(prompt string) []string { return []string{"-m", "sim-script", "--yolo", "-p", prompt} },
+			steps: func(file string) string {
+				return fmt.Sprintf(`{"call":"read_file","arguments":{"file_path":%[1]q}},{"call":"replace","arguments":{"file_path":%[1]q,"instruction":"Make it blue.","old_string":"red","new_string":"blue"}}`, file)
+			},
+		},
 		"codex": {
 			program: "codex",
 			setUp: func(t *testing.T, home, url string) []string {
-				folder := filepath.Join(home, ".codex")
-				if err := os.Mkdir(folder, 0o700); err != nil {
-					t.Fatal(err)
-				}
 				config := fmt.Sprintf("model = \"sim-script\"\nmodel_provider = \"sluice\"\n[model_providers.sluice]\nname = \"sluice\"\nbase_url = %q\nenv_key = \"SLUICE_KEY\"\nwire_api = \"responses\"\n", url+"/v1")
-				if err := os.WriteFile(filepath.Join(folder, "config.toml"), []byte(config), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				put(t, filepath.Join(home, ".codex", "config.toml"), config)
 				return []string{"SLUICE_KEY=unused"}
 			},
 			args: func(prompt string) []string {
@@ -55,13 +60,25 @@ func agents() map[string]agent {
 	}
 }
 
+// put writes a file, and makes its folder.
+func put(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestAgents has coding agents, in an empty environment and home, read a file, edit it and
 // answer, by means of services of each dialect.
 func TestAgents(t *testing.T) {
 	services := map[string]*instance{
-		"chat":     start(t, "upstreams: [{name: up, base_url: '"+start(t, "").url+"/v1', responses: translate, messages: translate, models: [sim-script]}]\n"),
+		"chat":     chained(t, "openai, responses: translate, messages: translate"),
 		"native":   start(t, ""),
 		"messages": chained(t, "anthropic"),
+		"gemini":   chained(t, "gemini"),
 	}
 	for name, a := range agents() {
 		for dialect, in := range services {
