@@ -67,7 +67,9 @@ func least(rounds, calls int, f func()) float64 {
 
 // aRequest is a conversation of an agent in a dialect.
 func aRequest(op llm.Operation) ([]byte, error) {
-	text := func(s string) []dialect.Part { return []dialect.Part{{Kind: dialect.Text, Text: []byte(`"` + s + `"`)}} }
+	text := func(s string) []dialect.Part {
+		return []dialect.Part{{Kind: dialect.Text, Text: []byte(`"` + s + `"`)}}
+	}
 	c := &dialect.Conversation{Model: "m", Stream: true, MaxTokens: []byte("500"), Temperature: []byte("0.5")}
 	c.Messages = []dialect.Message{
 		{Role: dialect.System, Parts: text(strings.Repeat("You are careful. ", 25))},
