@@ -55,6 +55,7 @@ type reply struct {
 	Usage *struct {
 		Prompt     int64 `json:"prompt_tokens"`
 		Completion int64 `json:"completion_tokens"`
+		Total      int64 `json:"total_tokens"`
 		Hit        int64 `json:"prompt_cache_hit_tokens"`
 		P          struct {
 			Cached int64 `json:"cached_tokens"`
@@ -71,7 +72,10 @@ func (s *summary) add(body []byte, streamed bool) bool {
 		return false
 	}
 	if u := r.Usage; u != nil {
-		s.Usage = [4]int64{u.Prompt, u.Completion, max(u.P.Cached, u.Hit), u.C.Reasoning}
+		s.Usage = [4]int64{u.Prompt, u.Completion, min(max(u.P.Cached, u.Hit), u.Prompt), u.C.Reasoning}
+		if u.Total == u.Prompt+u.Completion+u.C.Reasoning || u.C.Reasoning > u.Completion {
+			s.Usage[1] += u.C.Reasoning
+		}
 	}
 	for _, c := range r.Choices {
 		to := s.Choices[c.Index]

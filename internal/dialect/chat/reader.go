@@ -101,12 +101,15 @@ func failure(v []byte) *dialect.Failure {
 }
 
 func usage(v []byte) (u dialect.Usage) {
+	total := int64(0)
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "prompt_tokens":
 			u.Prompt = dialect.Int(v)
 		case "completion_tokens":
 			u.Completion = dialect.Int(v)
+		case "total_tokens":
+			total = dialect.Int(v)
 		case "prompt_tokens_details":
 			u.Cached = dialect.Int(jsonscan.Member(v, "cached_tokens"))
 		case "completion_tokens_details":
@@ -114,6 +117,10 @@ func usage(v []byte) (u dialect.Usage) {
 		case "prompt_cache_hit_tokens": // DeepSeek's
 			u.Cached = max(u.Cached, dialect.Int(v))
 		}
+	}
+	u.Cached = min(u.Cached, u.Prompt)                                                              // a few services count it beside
+	if beside := total == u.Prompt+u.Completion+u.Reasoning; beside || u.Reasoning > u.Completion { // as xAI counts it
+		u.Completion += u.Reasoning
 	}
 	return u
 }
@@ -223,7 +230,7 @@ func content(v []byte) []byte {
 // details reads what OpenRouter tells of reasoning, of which the text stands elsewhere too.
 func details(c *dialect.Choice, v []byte) {
 	for name, v := range jsonscan.MembersOf(v) {
-		if !dialect.IsText(v) {
+		if !dialect.IsText(v) || dialect.IsEmpty(v) {
 			continue
 		}
 		switch string(name) {
