@@ -75,6 +75,15 @@ test("a tool that has to be called", async () => {
   assert.equal(got.content.at(-1).name, "get_weather");
 });
 
+test("models", async () => {
+  const ids = [];
+  for await (const m of client.models.list()) ids.push(m.id);
+  assert.ok(ids.includes("sim-chat"), `${ids}`);
+  const got = await client.models.retrieve("sim-chat");
+  assert.equal(got.type, "model");
+  assert.equal(got.id, "sim-chat");
+});
+
 test("token counting", async () => {
   const got = await client.messages.countTokens({ model: "sim-chat", messages: [{ role: "user", content: "Hello ".repeat(100) }] });
   assert.ok(got.input_tokens > 50 && got.input_tokens < 400, `${got.input_tokens}`);

@@ -228,7 +228,8 @@ func (in *request) forwardHeader() {
 	for _, name := range in.s.forwarded {
 		in.forwardField(h, name)
 	}
-	if in.req.Op == llm.Messages || in.req.Op == llm.CountTokens {
+	switch in.req.Op {
+	case llm.Messages, llm.CountTokens, llm.ListModels, llm.GetModel:
 		in.forwardField(h, "Anthropic-Version")
 		in.forwardField(h, "Anthropic-Beta")
 	}

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"sluice/internal/dialect/gemini"
+	"sluice/internal/dialect/messages"
 	"sluice/internal/llm"
 )
 
@@ -24,11 +25,18 @@ func (r *Router) listModels(ctx context.Context, req *llm.Request, out llm.Sink)
 		e.RetryAfter = unknownEvery
 		return e
 	}
-	if gemini.Is(req.Path) {
+	switch {
+	case gemini.Is(req.Path):
 		v.body = gemini.AppendModels(nil, v.body)
+	case ofMessages(req):
+		v.body = messages.AppendModels(nil, v.body)
 	}
 	return r.reply(out, v)
 }
+
+// ofMessages reports whether a client speaks the Messages API: a request for models says so
+// by its version alone.
+func ofMessages(req *llm.Request) bool { return req.Get("Anthropic-Version") != "" }
 
 func (r *Router) listsFailed() bool {
 	r.mu.Lock()
@@ -97,6 +105,9 @@ func (r *Router) serveModel(ctx context.Context, c *call) (done bool, err error)
 		return true, err
 	case v.body != nil && gemini.Is(c.req.Path):
 		v.body = gemini.AppendModel(nil, v.body)
+		return true, r.reply(c.out, v)
+	case v.body != nil && ofMessages(&c.req):
+		v.body = messages.AppendModel(nil, v.body)
 		return true, r.reply(c.out, v)
 	case v.body != nil:
 		return true, r.reply(c.out, v)
