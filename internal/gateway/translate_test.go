@@ -174,6 +174,7 @@ func TestMessagesStreamOverChat(t *testing.T) {
 		"said in one": {replies(chatReply), []string{"event: message_start\n", `"text":"It is so."`, `"stop_reason":"end_turn"`, "event: message_stop\n"}, "error"},
 		"told": {replies(chatBegin + `data: {"error":{"message":"The engine is overloaded.","type":"server_error"}}` + "\n\n"),
 			[]string{`"text":"It "`, "event: error\n", `{"type":"error","error":{"type":`, "The engine is overloaded."}, "message_stop"},
+		"ended early": {replies(chatBegin), []string{`"text":"It "`, "event: error\n", "complete"}, "message_stop"},
 		"cut": {func(w http.ResponseWriter) {
 			replies(chatBegin)(w)
 			w.(http.Flusher).Flush()
@@ -188,6 +189,59 @@ func TestMessagesStreamOverChat(t *testing.T) {
 		}
 		got, _ := s.last()
 		wantHas(t, name, got.body, `"stream":true`)
+	}
+}
+
+// TestStreamThatBeginsWithItsError: nothing has been sent yet, so the reply has the status of
+// an error, goes to the client in its dialect and is counted as one.
+func TestStreamThatBeginsWithItsError(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){
+		"/v1/chat/completions": replies(`data: {"error":{"message":"The engine is overloaded.","type":"server_error"}}` + "\n\n"),
+	}}
+	for _, stream := range []string{"", `"stream":true,`} {
+		url := speaking(t, s, "openai, messages: translate", "route: {retry: {max_attempts: 1}}\n")
+		resp, text := tell(t, url+"/v1/messages", "{"+stream+messageAsked[1:])
+		if resp.StatusCode != 502 || !strings.HasPrefix(text, `{"type":"error","error":{"type":"api_error"`) || !strings.Contains(text, "The engine is overloaded.") {
+			t.Errorf("%q: %d %s", stream, resp.StatusCode, text)
+		}
+	}
+}
+
+// TestWhatADialectLacks: a request that a service's API has nothing for goes to another one of
+// the model, and says nothing of the service's state, however often it comes.
+func TestWhatADialectLacks(t *testing.T) {
+	lacking := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/messages": replies(messageReply)}}
+	having := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/embeddings": replies(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1]}],"model":"m"}`)}}
+	srv := httptest.NewServer(having)
+	t.Cleanup(srv.Close)
+	const settings = "route: {breaker: {failures: 2}}\ncache: {enabled: false}\n"
+	for _, protocol := range []string{"anthropic", "gemini"} {
+		both := speaking(t, lacking, protocol, "- {name: other, base_url: '"+srv.URL+"/v1', models: [m]}\n"+settings)
+		alone := speaking(t, lacking, protocol, settings)
+		for range 6 {
+			if resp, text := tell(t, both+"/v1/embeddings", `{"model":"m","input":"a"}`); resp.StatusCode != 200 || resp.Header.Get("X-Sluice-Upstream") != "other" {
+				t.Errorf("%s: %d %s", protocol, resp.StatusCode, text)
+			}
+			resp, text := tell(t, alone+"/v1/embeddings", `{"model":"m","input":"a"}`)
+			if resp.StatusCode != 501 || resp.Header.Get("X-Should-Retry") != "false" {
+				t.Errorf("%s: %d %v", protocol, resp.StatusCode, resp.Header)
+			}
+			wantHas(t, protocol, text, "has no /v1/embeddings", `"type":"invalid_request_error"`)
+		}
+	}
+	if resp, text := tell(t, speaking(t, lacking, "anthropic", settings)+"/v1/chat/completions", chatAsked); resp.StatusCode != 200 {
+		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestStrictWhereItIsNotKnown: what cannot be carried over is refused too where the service
+// may have spoken the client's dialect, and did not.
+func TestStrictWhereItIsNotKnown(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply)}}
+	url := speaking(t, s, "openai", "translate: {strict: true}\n")
+	resp, text := tell(t, url+"/v1/messages", messageAsked)
+	if got, _ := s.last(); resp.StatusCode != 400 || got.path != "/v1/messages" {
+		t.Errorf("%d %s, asked %s", resp.StatusCode, text, got.path)
 	}
 }
 

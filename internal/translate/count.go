@@ -12,20 +12,19 @@ import (
 // count answers how many tokens a request in a dialect has that has a way to ask. Services
 // that do not speak it have none, or another, so it is an estimate, which Lossy says.
 func (h *Handler) count(ctx context.Context, op llm.Operation, req *llm.Request, out llm.Sink) error {
-	if h.o.Perhaps[op] && !h.gone[op].is(time.Now()) {
-		err := h.next.Serve(ctx, req, out)
-		if !noRoute(err) {
-			return err
-		}
-		h.gone[op].note(time.Now())
-	}
-	c, _ := h.calls.Get().(*call)
-	c.h = h
-	defer h.done(c)
 	of, head := llm.Messages, `{"input_tokens":`
 	if op == llm.CountContentTokens {
 		of, head = llm.GenerateContent, `{"totalTokens":`
 	}
+	// A 404 may mean the model: whether the service has the dialect its conversations tell.
+	if h.o.Perhaps[op] && !h.gone[of].is(time.Now()) {
+		if err := h.next.Serve(ctx, req, out); !noRoute(err) {
+			return err
+		}
+	}
+	c, _ := h.calls.Get().(*call)
+	c.h = h
+	defer h.done(c)
 	if err := known.Of(of).ReadRequest(&c.said, req.Body); err != nil {
 		return err
 	}

@@ -99,31 +99,42 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if !noRoute(err) {
 		return err
 	}
-	// Whether it is the route that is missing or something else the next attempt tells.
-	again := h.translate(ctx, from, req, out)
-	if again != nil && (noRoute(again) || llm.AsError(again).Fault == llm.Declined) {
+	// Whether it is the route that is missing or something else the next attempt tells, if it
+	// is answered.
+	asked, again := h.try(ctx, from, req, out)
+	switch {
+	case asked && noRoute(again):
 		return err
+	case asked && (again == nil || llm.AsError(again).Fault == llm.Answered):
+		h.gone[op].note(time.Now())
 	}
-	h.gone[op].note(time.Now())
 	return again
 }
 
 // translate has one request answered in the service's dialect.
 func (h *Handler) translate(ctx context.Context, from dialect.Dialect, req *llm.Request, out llm.Sink) error {
+	_, err := h.try(ctx, from, req, out)
+	return err
+}
+
+// try is translate; asked is false where there was nothing to ask the service.
+func (h *Handler) try(ctx context.Context, from dialect.Dialect, req *llm.Request, out llm.Sink) (asked bool, err error) {
 	c, _ := h.calls.Get().(*call)
 	defer h.done(c)
 	if err := c.ask(h, from, req); err != nil {
-		return refused(from, err)
+		return false, refused(from, err)
 	}
-	c.begin(h, from, req, out)
-	err := h.next.Serve(ctx, &c.req, c)
+	if err := c.begin(h, from, req, out); err != nil {
+		return false, err
+	}
+	err = h.next.Serve(ctx, &c.req, c)
 	if err == nil {
 		err = c.finish()
 	}
 	if err != nil && !c.started {
-		return refused(from, err)
+		return true, refused(from, err)
 	}
-	return err
+	return true, err
 }
 
 // call is one request and its reply, kept for use again.
@@ -132,18 +143,24 @@ type call struct {
 	from   dialect.Dialect
 	said   dialect.Conversation
 	req    llm.Request // what is sent
-	header []llm.Field
+	fields []llm.Field // its header
 	buffer *memory.Buffer
 	reply
 }
 
 func (h *Handler) done(c *call) {
-	h.o.Buffers.Put(c.buffer)
+	c.sent()
 	c.end()
-	c.said.Reset()
-	clear(c.header)
-	c.h, c.from, c.buffer, c.req, c.header = nil, nil, nil, llm.Request{}, c.header[:0]
+	clear(c.fields)
+	c.h, c.from, c.req, c.fields = nil, nil, llm.Request{}, c.fields[:0]
 	h.calls.Put(c)
+}
+
+// sent lets go of what only asking took.
+func (c *call) sent() {
+	c.said.Reset()
+	c.h.o.Buffers.Put(c.buffer)
+	c.buffer, c.req.Body = nil, nil
 }
 
 // headRoom is what a request may become longer by without a buffer of another size, in bytes.
@@ -181,13 +198,13 @@ func (c *call) ask(h *Handler, from dialect.Dialect, req *llm.Request) error {
 	r.Op, r.Method, r.Path, r.RawQuery = asked.Op, "POST", asked.Path, asked.RawQuery
 	r.Model, r.UpstreamModel, r.ModelSpan = c.said.Model, c.said.Model, asked.Model
 	r.Body, r.BodyLen = asked.Body, int64(len(asked.Body))
-	c.header = append(c.header[:0], asked.Header...)
+	c.fields = append(c.fields[:0], asked.Header...)
 	for _, f := range req.Header {
 		if !ofDialect(f.Name) {
-			c.header = append(c.header, f)
+			c.fields = append(c.fields, f)
 		}
 	}
-	r.Header = c.header
+	r.Header = c.fields
 	return nil
 }
 

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"time"
 
@@ -30,10 +31,11 @@ type reply struct {
 
 	head     llm.Head // of the service's reply
 	header   []llm.Field
-	headed   bool // there is one
-	started  bool // the client's has begun
-	ended    bool // nothing more is said
-	failed   bool // it says that it failed
+	headed   bool       // there is one
+	started  bool       // the client's has begun
+	ended    bool       // nothing more is said
+	finished bool       // a choice has said why it ended
+	fault    *llm.Error // that the reply told of, nil for none
 	whole    []byte
 	reserved int64
 	gathered dialect.Said
@@ -44,7 +46,9 @@ type reply struct {
 // keepBuffer is how much room in bytes a call keeps for use again.
 const keepBuffer = 64 << 10
 
-func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm.Sink) {
+// begin readies the reply. Its error is that there is no memory for what the client's dialect
+// repeats of its request.
+func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm.Sink) error {
 	r := &c.reply
 	r.out, r.stream = out, req.Stream
 	to, op := h.o.To, req.Op
@@ -65,6 +69,10 @@ func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm
 		r.say = c.event
 	}
 	r.gathered.Max = h.o.MaxReply
+	if r.holder != nil && len(req.Body) > keepBuffer {
+		return c.reserve(len(req.Body))
+	}
+	return nil
 }
 
 // end forgets the reply.
@@ -88,9 +96,6 @@ func (c *call) Start(h *llm.Head) error {
 	c.headed, c.head = true, *h
 	c.header = append(c.header[:0], h.Header...)
 	c.head.Header = c.header
-	if h.Kind == llm.EventStream && c.stream {
-		return c.start(llm.EventStream, -1)
-	}
 	return nil
 }
 
@@ -111,6 +116,9 @@ func (c *call) start(kind llm.ReplyKind, length int64) error {
 	}
 	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
 	h.Lossy = c.said.Lost.String()
+	if kind == llm.EventStream && h.Sent {
+		c.sent() // the stream may go on for minutes
+	}
 	return c.out.Start(&h)
 }
 
@@ -139,6 +147,10 @@ func (c *call) Send(events []llm.Event) error {
 		if err := c.reader.Event(raw, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
 			return err
 		}
+		if c.fault != nil && !events[i].Failed {
+			// The handler knows nothing of it.
+			return cmp.Or(c.flush(), c.failed())
+		}
 		if !c.ended && sse.Ends(c.req.Op, raw) {
 			c.ended = true
 			if c.stream {
@@ -146,27 +158,33 @@ func (c *call) Send(events []llm.Event) error {
 			}
 		}
 	}
-	if err := c.flush(); err != nil || c.holder == nil || !c.holder.Full() {
-		return err
-	}
-	e := c.larger(nil)
-	e.Ended = true // which the client has been told
-	return e
+	return c.flush()
+}
+
+// failed is the error of a reply that told of one, where its client has been told or will be.
+func (c *call) failed() error {
+	c.fault.Ended = c.started
+	return c.fault
 }
 
 // event takes what the service says.
 func (c *call) event(e *dialect.Event) error {
+	for i := range e.Choices {
+		c.finished = c.finished || e.Choices[i].Finish != dialect.Going
+	}
+	if e.Error != nil {
+		c.ended, c.fault = true, failure(e.Error, c.h.o.Name)
+		if c.stream && (c.started || len(c.buf) > 0) { // else it is the reply
+			c.buf = c.writer.Fail(c.buf, c.fault)
+		}
+		return errEnded
+	}
 	if !c.stream {
 		return c.tooLarge(c.gathered.Add(e))
 	}
-	if e.Error != nil {
-		c.ended, c.failed = true, true
-		c.buf = c.writer.Fail(c.buf, failure(e.Error, c.h.o.Name))
-		return errEnded
-	}
 	c.buf = c.writer.Event(c.buf, e)
 	if c.holder != nil && c.holder.Full() {
-		c.ended, c.failed = true, true
+		c.ended, c.fault = true, c.larger(nil) // which it has written
 		return errEnded
 	}
 	return nil
@@ -176,6 +194,11 @@ func (c *call) event(e *dialect.Event) error {
 func (c *call) flush() error {
 	if len(c.buf) == 0 {
 		return nil
+	}
+	if !c.started {
+		if err := c.start(llm.EventStream, -1); err != nil {
+			return err
+		}
 	}
 	clear(c.events)
 	c.events = c.events[:0]
@@ -188,10 +211,14 @@ func (c *call) flush() error {
 		c.events = append(c.events, llm.Event{Raw: rest[:n:n]})
 		rest = rest[n:]
 	}
-	if c.failed {
+	if c.fault != nil {
 		c.events[len(c.events)-1].Failed = true
 	}
-	return c.out.Send(c.events)
+	err := c.out.Send(c.events)
+	if c.buf = c.buf[:0]; cap(c.buf) > keepBuffer {
+		c.buf = nil
+	}
+	return err
 }
 
 // hold keeps a reply that comes whole, or in pieces since it is large.
@@ -224,12 +251,15 @@ func (c *call) finish() error {
 	switch {
 	case !c.headed:
 		return nil
+	case c.fault != nil:
+		return c.failed()
+	case c.head.Kind == llm.EventStream && !c.ended && !c.finished:
+		return llm.UpstreamError(c.h.o.Name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its stream before its reply was complete.", nil)
 	case c.head.Kind == llm.EventStream && c.stream:
-		if c.ended {
-			return nil
+		if !c.ended {
+			c.ended = true
+			c.buf = c.writer.End(c.buf[:0])
 		}
-		c.ended = true
-		c.buf = c.writer.End(c.buf[:0])
 		return c.flush()
 	case c.head.Kind != llm.EventStream:
 		if jsonscan.Validate(c.whole, maxDepth) != nil {
@@ -238,12 +268,12 @@ func (c *call) finish() error {
 		if c.stream {
 			return c.asStream()
 		}
-		if err := c.reader.Whole(c.whole, c.say); err != nil {
+		if err := c.reader.Whole(c.whole, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
 			return err
 		}
-	}
-	if f := c.gathered.Error; f != nil {
-		return failure(f, c.h.o.Name)
+		if c.fault != nil {
+			return c.failed()
+		}
 	}
 	body := c.writer.Whole(nil, &c.gathered)
 	if err := c.start(llm.Unary, int64(len(body))); err != nil {
@@ -258,12 +288,10 @@ func (c *call) asStream() error {
 	if err := c.reader.Whole(c.whole, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
 		return err
 	}
-	if !c.ended {
-		c.buf = c.writer.End(c.buf)
+	if c.fault != nil {
+		return c.failed()
 	}
-	if err := c.start(llm.EventStream, -1); err != nil {
-		return err
-	}
+	c.buf = c.writer.End(c.buf)
 	return c.flush()
 }
 

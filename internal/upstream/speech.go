@@ -32,3 +32,19 @@ func SpeechOf(s Settings) Speech {
 	}
 	return Speech{Native: []llm.Operation{llm.Chat, llm.Completion, llm.Embedding}, Asks: llm.Chat}
 }
+
+// Unoffered is the error of a request that another upstream may take, and services of a
+// protocol do not, however often it is sent. api says how they are asked, and op what they
+// lack. It stands apart from its callers, for what makes it up would be on the stack of every
+// stream.
+//
+//go:noinline
+func Unoffered(name, api string, op llm.Operation) error {
+	what := "has nothing at this address"
+	if route := op.Route(); route != "" {
+		what = "has no " + route
+	}
+	e := llm.UpstreamError(name, llm.Declined, 501, "not_supported", "Upstream %s is asked by "+api+", which "+what+".", nil)
+	e.Type, e.Unprocessed, e.Unoffered, e.Advice = llm.TypeInvalidRequest, true, true, llm.DoNotRetry
+	return e
+}

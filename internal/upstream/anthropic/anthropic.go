@@ -96,7 +96,7 @@ const versionField, version = "Anthropic-Version", "2023-06-01"
 func (h *handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	switch req.Op {
 	case llm.Embedding, llm.Completion:
-		return lacking(h.name, req.Op)
+		return upstream.Unoffered(h.name, "the Messages API", req.Op)
 	}
 	if req.Get(versionField) != "" {
 		return h.Handler.Serve(ctx, req, out)
@@ -104,14 +104,4 @@ func (h *handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	versioned := *req
 	versioned.Header = append(req.Header[:len(req.Header):len(req.Header)], llm.Field{Name: versionField, Value: version})
 	return h.Handler.Serve(ctx, &versioned, out)
-}
-
-// lacking is the answer to what no service of the protocol does. It is made here, for what
-// makes it up would be on the stack of every stream.
-//
-//go:noinline
-func lacking(name string, op llm.Operation) error {
-	e := llm.UpstreamError(name, llm.Answered, 501, "not_supported", "Upstream %s speaks the Messages API, which has no "+op.Route()+".", nil)
-	e.Type, e.Unprocessed = llm.TypeInvalidRequest, true // another upstream may have it
-	return e
 }

@@ -93,7 +93,7 @@ func (h *handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	case llm.GetModel:
 		return h.Handler.Serve(ctx, req, out)
 	default:
-		return lacking(h.name, req.Op)
+		return upstream.Unoffered(h.name, "the Gemini API", req.Op)
 	}
 	named := *req
 	named.Path, named.ModelSpan = pathOf(req), llm.Span{}
@@ -114,17 +114,6 @@ func pathOf(req *llm.Request) string {
 		method = gemini.GenerateStream
 	}
 	return "/v1/" + strings.TrimPrefix(gemini.Path(model, method), gemini.Prefix)
-}
-
-// lacking is the answer to what no service of the protocol does, or what is not asked of it.
-func lacking(name string, op llm.Operation) error {
-	what := "nothing else"
-	if route := op.Route(); route != "" {
-		what = "no " + route
-	}
-	e := llm.UpstreamError(name, llm.Refused, 501, "not_supported", "Upstream %s is asked by the Gemini API to generate content, and "+what+".", nil)
-	e.Type, e.Unprocessed = llm.TypeInvalidRequest, true
-	return e
 }
 
 // allModels asks for the whole list of models: it is parted into pages of 50 otherwise.
