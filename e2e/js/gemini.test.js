@@ -55,6 +55,19 @@ test("tools: a call, its result, and the answer", async () => {
   assert.equal(answer.functionCalls, undefined);
 });
 
+// Anthropic's API has none.
+test("embeddings", async () => {
+  if (process.env.SERVICE === "messages") {
+    await assert.rejects(client.models.embedContent({ model: "sim-embed", contents: "one" }), (e) => e instanceof ApiError && e.status === 501);
+    return;
+  }
+  const ask = (contents) => client.models.embedContent({ model: "sim-embed", contents, config: { outputDimensionality: 8 } });
+  const both = await ask(["one", "two"]);
+  assert.deepEqual(both.embeddings.map((e) => e.values.length), [8, 8]);
+  const one = await ask("one");
+  assert.deepEqual(one.embeddings[0].values, both.embeddings[0].values);
+});
+
 test("structured output", async () => {
   const got = await client.models.generateContent(say("sim-chat", "A number", { responseMimeType: "application/json",
     responseJsonSchema: { type: "object", required: ["n"], properties: { n: { type: "integer" } }, additionalProperties: false } }));

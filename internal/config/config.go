@@ -39,6 +39,7 @@ import (
 	"sluice/internal/upstream/gemini"
 	"sluice/internal/upstream/openai"
 	"sluice/internal/upstream/protobuf"
+	"sluice/internal/upstream/responses"
 )
 
 // Config is a whole configuration. One that Load returned is valid, and is not
@@ -113,6 +114,7 @@ type Perf struct {
 func Protocols() []upstream.Protocol {
 	return []upstream.Protocol{
 		openai.Protocol(),
+		responses.Protocol(),
 		anthropic.Protocol(),
 		gemini.Protocol(),
 		protobuf.Protocol(),

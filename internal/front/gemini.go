@@ -53,6 +53,10 @@ func (in *request) routeGemini() error {
 			in.req.Op, in.req.Stream = llm.GenerateContent, true
 		case gemini.CountTokens:
 			in.req.Op = llm.CountContentTokens
+		case gemini.Embed:
+			in.req.Op = llm.EmbedContent
+		case gemini.BatchEmbed:
+			in.req.Op = llm.BatchEmbedContents
 		}
 		if in.req.Op != llm.Passthrough {
 			in.req.Model = model[:at]
@@ -67,7 +71,7 @@ func (in *request) routeGemini() error {
 }
 
 func (in *request) unknownMethod() error {
-	return llm.Errorf(404, "unknown_url", "Unknown request URL: %s %s. Of the Gemini API there are generateContent, streamGenerateContent and countTokens "+
+	return llm.Errorf(404, "unknown_url", "Unknown request URL: %s %s. Of the Gemini API there are generateContent, streamGenerateContent, countTokens, embedContent and batchEmbedContents "+
 		"of models, and the lists of models.", shown(in.q.Method), shown(in.q.EscapedPath()))
 }
 

@@ -27,6 +27,8 @@ func TestGeminiRoutes(t *testing.T) {
 		{"POST", "/v1beta/models/m:generateContent", body, "generate_content m false /v1beta/models/m:generateContent? {0 0}"},
 		{"POST", "/v1beta/models/up/m:8b:streamGenerateContent?alt=sse&x=%20", body, "generate_content up/m:8b true /v1beta/models/up/m:8b:streamGenerateContent?alt=sse&x=%20 {0 0}"},
 		{"POST", "/v1beta/models/m%20n:countTokens?$alt=json", body, "count_content_tokens m n false /v1beta/models/m%20n:countTokens?$alt=json {0 0}"},
+		{"POST", "/v1beta/models/m:embedContent", body, "embed_content m false /v1beta/models/m:embedContent? {0 0}"},
+		{"POST", "/v1beta/models/m:batchEmbedContents", body, "batch_embed_contents m false /v1beta/models/m:batchEmbedContents? {0 0}"},
 		{"GET", "/v1beta/models", "", "list_models  false /v1beta/models? {0 0}"},
 		{"GET", "/v1beta/models/m:8b", "", "get_model m:8b false /v1beta/models/m:8b? {0 0}"},
 	} {
@@ -43,7 +45,7 @@ func TestGeminiRoutes(t *testing.T) {
 	}{
 		{"POST", "/v1beta/models/m:streamGenerateContent", body, 400, `"status":"INVALID_ARGUMENT"`},
 		{"POST", "/v1beta/models/m:streamGenerateContent?alt=json", body, 400, "alt=sse"},
-		{"POST", "/v1beta/models/m:embedContent", body, 404, `"status":"NOT_FOUND"`},
+		{"POST", "/v1beta/models/m:asyncBatchEmbedContent", body, 404, `"status":"NOT_FOUND"`},
 		{"POST", "/v1beta/models/:generateContent", body, 404, `"status":"NOT_FOUND"`},
 		{"POST", "/v1beta/models/../m:generateContent", body, 404, `"status":"NOT_FOUND"`},
 		{"POST", "/v1beta/cachedContents", body, 404, `"status":"NOT_FOUND"`},

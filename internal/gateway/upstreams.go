@@ -77,6 +77,9 @@ func (m *member) part() *part {
 	if source, ok := m.protocol.(perf.Source); ok {
 		p.figures = append(p.figures, figures{"upstream", source})
 	}
+	if translation, ok := m.serve.(*translate.Handler); ok {
+		p.figures = append(p.figures, figures{"translate", translation})
+	}
 	if h, ok := m.protocol.(interface{ Close() }); ok {
 		p.close = func() { h.Close(); m.client.Close() }
 	}

@@ -14,6 +14,8 @@ const (
 	CountTokens        // of Messages
 	GenerateContent    // Google's, streamed or not
 	CountContentTokens // of GenerateContent
+	EmbedContent       // Google's, of one input
+	BatchEmbedContents // of several
 	ListModels
 	GetModel
 
@@ -24,12 +26,14 @@ var operationNames = [Operations]string{
 	Passthrough: "passthrough",
 	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses", Messages: "messages", CountTokens: "count_tokens",
 	GenerateContent: "generate_content", CountContentTokens: "count_content_tokens",
+	EmbedContent: "embed_content", BatchEmbedContents: "batch_embed_contents",
 	ListModels: "list_models", GetModel: "get_model",
 }
 
 var operationRoutes = [Operations]string{
 	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses", Messages: "/v1/messages", CountTokens: "/v1/messages/count_tokens",
 	GenerateContent: "/v1beta/models/{model}:generateContent", CountContentTokens: "/v1beta/models/{model}:countTokens",
+	EmbedContent: "/v1beta/models/{model}:embedContent", BatchEmbedContents: "/v1beta/models/{model}:batchEmbedContents",
 	ListModels: "/v1/models", GetModel: "/v1/models/{model}",
 }
 
@@ -45,7 +49,12 @@ func (op Operation) Known() Operation {
 // NamesInPath reports whether requests name their model in the path, and nothing of them in
 // the body.
 func (op Operation) NamesInPath() bool {
-	return op == GenerateContent || op == CountContentTokens || op == GetModel
+	switch op {
+	case GenerateContent, CountContentTokens, EmbedContent, BatchEmbedContents, GetModel:
+		return true
+	default:
+		return false
+	}
 }
 
 // String gives the operation's name as it stands in metrics and logs, from

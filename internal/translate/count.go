@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"sluice/internal/dialect"
 	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 )
@@ -34,7 +35,9 @@ func (h *Handler) count(ctx context.Context, op llm.Operation, req *llm.Request,
 // counted sends a count, whose last bracket is missing.
 func (h *Handler) counted(out llm.Sink, body []byte) error {
 	body = append(body, '}')
-	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: h.o.Name, Lossy: "count_tokens",
+	var lost dialect.Losses
+	lost.Add("count_tokens")
+	head := llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body)), Upstream: h.o.Name, Lossy: h.lost.count(&lost),
 		Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
 	if err := out.Start(&head); err != nil {
 		return err

@@ -54,6 +54,7 @@ type Handler struct {
 	to    dialect.Dialect
 	calls sync.Pool // *call
 	gone  [llm.Operations]missing
+	lost  losses
 }
 
 // New puts translation in front of next. Where every operation that has a dialect is native
@@ -87,6 +88,9 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 	op := req.Op.Known()
 	if (op == llm.CountTokens || op == llm.CountContentTokens) && req.BodyReader == nil {
 		return h.count(ctx, op, req, out)
+	}
+	if e := known.EmbedderOf(op); e != nil && req.BodyReader == nil {
+		return h.embed(ctx, op, e, req, out)
 	}
 	from := known.Of(op)
 	if from == nil || req.BodyReader != nil {
@@ -188,10 +192,8 @@ func (c *call) ask(h *Handler, from dialect.Dialect, req *llm.Request) error {
 	if err != nil {
 		return err
 	}
-	if lost := c.said.Lost.String(); h.o.Strict && lost != "" {
-		e := llm.Errorf(400, "not_translatable", "The model's service has no place for what the request says of: %s. Leave it out, or ask a model whose service speaks this API.", lost)
-		e.Param = c.said.Lost.Names()[0]
-		return e
+	if err := h.strict(&c.said.Lost); err != nil {
+		return err
 	}
 	r := &c.req
 	*r = *req
@@ -208,6 +210,16 @@ func (c *call) ask(h *Handler, from dialect.Dialect, req *llm.Request) error {
 	return nil
 }
 
+// strict refuses a request of which something would be lost, where that is wanted.
+func (h *Handler) strict(lost *dialect.Losses) error {
+	if !h.o.Strict || len(lost.Names()) == 0 {
+		return nil
+	}
+	e := llm.Errorf(400, "not_translatable", "The model's service has no place for what the request says of: %s. Leave it out, or ask a model whose service speaks this API.", lost)
+	e.Param = lost.Names()[0]
+	return e
+}
+
 // ofDialect reports whether a header field means something in one dialect only.
 func ofDialect(name string) bool {
 	return name == "Openai-Beta" || strings.HasPrefix(name, "Anthropic-") || strings.HasPrefix(name, "X-Goog-") || strings.HasPrefix(name, "X-Stainless-")
@@ -215,7 +227,9 @@ func ofDialect(name string) bool {
 
 // refused has an error be told in the client's dialect where the service has told it in its
 // own.
-func refused(from dialect.Dialect, err error) error {
+func refused(from interface {
+	AppendError(dst []byte, e *llm.Error) []byte
+}, err error) error {
 	e := llm.AsError(err)
 	if e.Reply == nil {
 		return err

@@ -115,7 +115,7 @@ func (c *call) start(kind llm.ReplyKind, length int64) error {
 		contentType = "text/event-stream"
 	}
 	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
-	h.Lossy = c.said.Lost.String()
+	h.Lossy = c.h.lost.count(&c.said.Lost)
 	if kind == llm.EventStream && h.Sent {
 		c.sent() // the stream may go on for minutes
 	}
@@ -303,8 +303,10 @@ func (c *call) tooLarge(err error) error {
 }
 
 // larger is the error of a reply that is not held.
-func (c *call) larger(cause error) *llm.Error {
-	return llm.UpstreamError(c.h.o.Name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", cause)
+func (c *call) larger(cause error) *llm.Error { return tooLarge(c.h.o.Name, cause) }
+
+func tooLarge(name string, cause error) *llm.Error {
+	return llm.UpstreamError(name, llm.TooLarge, 502, "upstream_reply_too_large", "Upstream %s sent a reply that is too large to be translated.", cause)
 }
 
 // failure makes the error that a reply tells of.

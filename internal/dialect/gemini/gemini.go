@@ -1,5 +1,5 @@
 // Package gemini is Google's Gemini API (v1beta) as a dialect: generateContent,
-// streamGenerateContent with alt=sse, and countTokens.
+// streamGenerateContent with alt=sse, countTokens, embedContent and batchEmbedContents.
 //
 // What differs most from others: the model's name is in the path; calls of tools need no ids,
 // so that one is made for those without, and their results are matched by name and order;
@@ -86,6 +86,8 @@ const (
 	Generate       = "generateContent"
 	GenerateStream = "streamGenerateContent"
 	CountTokens    = "countTokens"
+	Embed          = "embedContent"
+	BatchEmbed     = "batchEmbedContents"
 )
 
 // Prefix begins the paths of the API.

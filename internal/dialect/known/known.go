@@ -29,6 +29,20 @@ func Of(op llm.Operation) dialect.Dialect {
 	}
 }
 
+// EmbedderOf gives the API for embeddings that an operation is of, nil for none.
+func EmbedderOf(op llm.Operation) dialect.Embedder {
+	switch op {
+	case llm.Embedding:
+		return chat.Embeddings{}
+	case llm.EmbedContent:
+		return gemini.Embeddings{One: true}
+	case llm.BatchEmbedContents:
+		return gemini.Embeddings{}
+	default:
+		return nil
+	}
+}
+
 // ErrorsOf gives the dialect in which a client is told of errors: that of the operation, or
 // where it has none, or is not known yet, of the path.
 func ErrorsOf(op llm.Operation, path string) dialect.Dialect {

@@ -43,7 +43,7 @@ func Protocol() upstream.Protocol {
 
 // Speech implements upstream.Speaker.
 func (Config) Speech() upstream.Speech {
-	return upstream.Speech{Native: []llm.Operation{llm.GenerateContent, llm.CountContentTokens}, Asks: llm.GenerateContent}
+	return upstream.Speech{Native: []llm.Operation{llm.GenerateContent, llm.CountContentTokens, llm.EmbedContent, llm.BatchEmbedContents}, Asks: llm.GenerateContent}
 }
 
 // Base implements upstream.Settings.
@@ -87,7 +87,7 @@ type handler struct {
 // Serve implements llm.Handler.
 func (h *handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	switch req.Op {
-	case llm.GenerateContent, llm.CountContentTokens:
+	case llm.GenerateContent, llm.CountContentTokens, llm.EmbedContent, llm.BatchEmbedContents:
 	case llm.ListModels:
 		return h.list(ctx, req, out)
 	case llm.GetModel:
@@ -110,6 +110,10 @@ func pathOf(req *llm.Request) string {
 	switch {
 	case req.Op == llm.CountContentTokens:
 		method = gemini.CountTokens
+	case req.Op == llm.EmbedContent:
+		method = gemini.Embed
+	case req.Op == llm.BatchEmbedContents:
+		method = gemini.BatchEmbed
 	case req.Stream:
 		method = gemini.GenerateStream
 	}

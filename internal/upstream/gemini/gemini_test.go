@@ -35,6 +35,8 @@ func TestPathOf(t *testing.T) {
 		"/v1/models/b:generateContent":       {Op: llm.GenerateContent, Model: "a", UpstreamModel: "b"},
 		"/v1/models/b:streamGenerateContent": {Op: llm.GenerateContent, Model: "a", UpstreamModel: "models/b", Stream: true},
 		"/v1/tunedModels/b:countTokens":      {Op: llm.CountContentTokens, Model: "tunedModels/b"},
+		"/v1/models/e:embedContent":          {Op: llm.EmbedContent, Model: "e"},
+		"/v1/models/e:batchEmbedContents":    {Op: llm.BatchEmbedContents, Model: "e"},
 		"/v1/models/a/b%3Fc:countTokens":     {Op: llm.CountContentTokens, Model: "a/b?c"},
 	} {
 		if got := pathOf(&req); got != want {

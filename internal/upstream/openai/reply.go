@@ -117,7 +117,7 @@ func unreadable(name string) *llm.Error {
 // answers reports whether the replies to an operation are a model's.
 func answers(op llm.Operation) bool {
 	switch op {
-	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent:
+	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent, llm.EmbedContent, llm.BatchEmbedContents:
 		return true
 	default:
 		return false
