@@ -40,6 +40,8 @@ const (
 	withPrevious
 	withPrompt
 	withTools
+	withServers
+	withContainer
 	withUser
 	withSafetyIdentifier
 	withPromptCacheKey
@@ -79,7 +81,7 @@ func newKeyer() *keyer {
 // is null is left out besides: to the API it is as if it were absent.
 func (k *keyer) leaveOut(key []byte) bool {
 	var m members
-	response := k.op == llm.Response
+	response, messages := k.op == llm.Response, k.op == llm.Messages
 	switch string(key) {
 	case "model", "stream":
 		return true
@@ -102,8 +104,16 @@ func (k *keyer) leaveOut(key []byte) bool {
 			m = withPrompt
 		}
 	case "tools":
-		if response {
+		if response || messages {
 			m = withTools
+		}
+	case "mcp_servers":
+		if messages {
+			m = withServers
+		}
+	case "container":
+		if messages {
+			m = withContainer
 		}
 	default:
 		if !response {
@@ -271,9 +281,20 @@ func (k *keyer) sharedKey(key Key, body []byte) Key {
 // another effect, though nothing in it has changed: it goes on from what the
 // upstream keeps, which may be changed or deleted meanwhile, or is worked on later.
 func (k *keyer) stateful(body []byte) bool {
-	if k.op != llm.Response {
+	switch k.op {
+	case llm.Response:
+		return k.continues(body) || k.seen&withTools != 0 && acts(body, runBesideResponse) || refers(body)
+	case llm.Messages:
+		return k.seen&withServers != 0 && has(body, "mcp_servers") || k.seen&withContainer != 0 && has(body, "container") ||
+			k.seen&withTools != 0 && acts(body, runBesideMessage)
+	default:
 		return false
 	}
+}
+
+// continues reports whether a Response goes on from what the upstream keeps, or is
+// worked on later.
+func (k *keyer) continues(body []byte) bool {
 	if k.seen&withBackground != 0 && has(body, "background") && !said(body, "background", "false") {
 		return true
 	}
@@ -286,13 +307,14 @@ func (k *keyer) stateful(body []byte) bool {
 			return true
 		}
 	}
-	return k.seen&withTools != 0 && acts(body) || refers(body)
+	return false
 }
 
 // acts reports whether a request may have its upstream do something outside of the
 // reply, as code and the tools of an MCP server do. Some tools only read, and of
-// some it is the client that acts; whatever else there is may act.
-func acts(body []byte) (yes bool) {
+// some it is the client that acts; harmless tells of the type of one, "" for none,
+// whether it is of those. Whatever else there is may act.
+func acts(body []byte, harmless func(kind string) bool) (yes bool) {
 	v, ok := jsonscan.Get(body, "tools")
 	if !ok || null(body, v) {
 		return false
@@ -302,16 +324,52 @@ func acts(body []byte) (yes bool) {
 		return true
 	}
 	jsonscan.Elements(tools, func(v llm.Span) bool {
-		switch kind := text(tools[v.Start:v.End], "type"); kind {
-		case "function", "custom", "namespace", "apply_patch", "local_shell", "computer", "computer_use_preview", // the client's
-			"web_search", "web_search_preview", "file_search", "image_generation", "tool_search":
-		default:
-			// A later version of one, as web_search_2025_08_26, reads as well.
-			yes = !strings.HasPrefix(kind, "web_search_") && !strings.HasPrefix(kind, "computer_use_preview_")
-		}
+		tool := tools[v.Start:v.End]
+		yes = twice(tool, "type") || !harmless(text(tool, "type"))
 		return !yes
 	})
 	return yes
+}
+
+// twice reports whether a member stands more than once in an object: an upstream may
+// take either.
+func twice(object []byte, name string) bool {
+	n := 0
+	_ = jsonscan.Members(object, maxReplyDepth, func(key []byte, _ llm.Span) error {
+		if string(key) == name {
+			n++
+		}
+		return nil
+	})
+	return n > 1
+}
+
+// runBesideResponse reports whether a tool of a Response, by its type, is run by the
+// client or only reads.
+func runBesideResponse(kind string) bool {
+	switch kind {
+	case "function", "custom", "namespace", "apply_patch", "local_shell", "computer", "computer_use_preview", // the client's
+		"web_search", "web_search_preview", "file_search", "image_generation", "tool_search":
+		return true
+	default:
+		// A later version of one, as web_search_2025_08_26, reads as well.
+		return strings.HasPrefix(kind, "web_search_") || strings.HasPrefix(kind, "computer_use_preview_")
+	}
+}
+
+// runBesideMessage is the same of a tool of a message. One without a type is the
+// client's; all others have their version in it, as bash_20250124.
+func runBesideMessage(kind string) bool {
+	if kind == "" || kind == "custom" {
+		return true
+	}
+	for _, p := range [...]string{"bash_", "text_editor_", "computer_", "memory_", // the client's
+		"web_search_", "web_fetch_", "tool_search_tool_"} {
+		if strings.HasPrefix(kind, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // refers reports whether the input may have an item that stands for one that the

@@ -361,6 +361,16 @@ func TestBypass(t *testing.T) {
 		"kept stream":        {func(r *llm.Request) { responses(`"input":"x"`)(r); streamed(r) }, llm.CacheBypass},
 		"kept chat":          {func(r *llm.Request) { set(r, `{"messages":[],"store":true}`) }, llm.CacheBypass},
 		"who asks twice":     {func(r *llm.Request) { set(r, `{"user":"a","user":"b"}`) }, llm.CacheBypass},
+		"a type twice":       {responses(`"store":false,"tools":[{"type":"function","type":"mcp"}]`), llm.CacheBypass},
+		"code, Messages":     {messages(`"tools":[{"name":"f","input_schema":{}},{"type":"code_execution_20250825","name":"code_execution"}]`), llm.CacheBypass},
+		"toolset, Messages":  {messages(`"tools":[{"type":"mcp_toolset","mcp_server_name":"n"}]`), llm.CacheBypass},
+		"odd, Messages":      {messages(`"tools":[{"type":"bash"}]`), llm.CacheBypass},
+		"types, Messages":    {messages(`"tools":[{"type":"custom","type":"code_execution_20250825"}]`), llm.CacheBypass},
+		"tools, Messages":    {messages(`"tools":[],"tools":[{"type":"code_execution_20250825"}]`), llm.CacheBypass},
+		"servers, Messages":  {messages(`"mcp_servers":[{"type":"url","url":"https://a.example","name":"n"}]`), llm.CacheBypass},
+		"spelled, Messages":  {messages(`"mcp\u005fservers":[{"type":"url"}]`), llm.CacheBypass},
+		"container":          {messages(`"container":"container_1"`), llm.CacheBypass},
+		"containers":         {messages(`"container":null,"container":"container_1"`), llm.CacheBypass},
 		"options twice":      {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
 	} {
 		for range 2 {
@@ -372,7 +382,12 @@ func TestBypass(t *testing.T) {
 	if n := f.store.entries.EstimatedSize(); n != 0 {
 		t.Errorf("%d entries", n)
 	}
-	// What looks like it and is none of it.
+	f.unlike(t)
+}
+
+// unlike has requests answered from memory that look like those of TestBypass and are none.
+func (f *fixture) unlike(t *testing.T) {
+	t.Helper()
 	for _, more := range []string{
 		`"store":false`, `"store":false,"background":false,"conversation":null,"previous_response_id":null,"prompt":null`, `"store":false,"prompt":{"id":"p","version":"2"}`,
 		`"store":false,"tools":null,"input":"1"`, `"store":false,"tools":[]`, `"store":false,"tools":[{"type":"function","name":"mcp"},{"type":"web_search_2025_08_26"},{"type":"file_search"}]`,
@@ -384,6 +399,27 @@ func TestBypass(t *testing.T) {
 		if c := f.ask(t, chat("", responses(more))); c.head.Cache != llm.CacheHit {
 			t.Errorf("%s: %s", more, c.head.Cache)
 		}
+	}
+	for _, more := range []string{
+		`"mcp_servers":null,"container":null,"tools":null`, `"tools":[{"name":"mcp_servers","input_schema":{}},{"type":"custom","name":"container"}]`,
+		`"tools":[{"type":"bash_20250124"},{"type":"text_editor_20250728"},{"type":"computer_20250124"},{"type":"memory_20250818"}]`,
+		`"tools":[{"type":"web_search_20250305"},{"type":"web_fetch_20250910"},{"type":"tool_search_tool_regex_20251119"}]`,
+	} {
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			return answer(out, `{"type":"message","content":[],"stop_reason":"end_turn"}`)
+		}
+		f.ask(t, chat("", messages(more)))
+		if c := f.ask(t, chat("", messages(more))); c.head.Cache != llm.CacheHit {
+			t.Errorf("%s: %s", more, c.head.Cache)
+		}
+	}
+}
+
+// messages makes it a call of that operation with some members.
+func messages(members string) func(*llm.Request) {
+	return func(r *llm.Request) {
+		r.Op, r.Path = llm.Messages, "/v1/messages"
+		set(r, `{`+members+`}`)
 	}
 }
 
