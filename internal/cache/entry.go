@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -33,6 +34,7 @@ type head struct {
 	upstream                       string
 	model                          string // as resolved; for purges
 	reported                       string // of an embedding: the model's name in the reply, as JSON
+	lossy                          string // what the upstream was not asked of the request; see llm.Head
 }
 
 // origin is how an entry came into memory.
@@ -55,7 +57,10 @@ func (o origin) String() string {
 const overhead = 400
 
 // size is what an entry counts against the bound of bytes.
-func (e *entry) size() int64 { return int64(cap(e.body)) + 4*int64(cap(e.ends)) + overhead }
+func (e *entry) size() int64 {
+	// A client chooses what is lossy, so that heads with it are not few.
+	return int64(cap(e.body)) + 4*int64(cap(e.ends)) + int64(len(e.head.Value().lossy)) + overhead
+}
 
 // stream reports whether the entry is a stream's.
 func (e *entry) stream() bool { return e.ends != nil }
@@ -73,11 +78,28 @@ func (e *entry) usable(p *llm.CachePolicy, now time.Duration) (ok, stale bool) {
 	return -left <= p.MaxStale && p.MaxStale > 0 && p.MinFresh == 0, true
 }
 
-func makeHead(h *llm.Head, model string) head {
+// makeHead gives what is kept of the head of a reply to op.
+func makeHead(h *llm.Head, op llm.Operation, model string) head {
 	return head{
+		lossy:       lossesOf(op, h.Lossy),
 		contentType: h.Get("Content-Type"), language: h.Get("Content-Language"), version: h.Get("Openai-Version"),
 		upstream: h.Upstream, model: model,
 	}
+}
+
+// lossesOf gives what was lost of whatever has a request's key. Of members that are in no
+// key another request with it may have others, or none.
+func lossesOf(op llm.Operation, lossy string) string {
+	if lossy == "" || op == llm.Response {
+		return lossy
+	}
+	var rest []string
+	for name := range strings.SplitSeq(lossy, ", ") {
+		if asker([]byte(name)) == 0 && name != "stream_options" {
+			rest = append(rest, name)
+		}
+	}
+	return strings.Join(rest, ", ")
 }
 
 // appendFields gives the head's fields as they go to a client.
@@ -114,7 +136,7 @@ func (r *reply) begin(e *entry, key Key, status llm.CacheStatus, now time.Durati
 	h := e.head.Value()
 	r.head = llm.Head{
 		Status: 200, Header: h.appendFields(r.fields[:0]),
-		Upstream: h.upstream, Cache: status, Age: max(now-e.born, 0), CacheKey: key,
+		Upstream: h.upstream, Lossy: h.lossy, Cache: status, Age: max(now-e.born, 0), CacheKey: key,
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // written, and how long it is fresh in all. Numbers are unsigned varints and
 // strings begin with their length.
 const (
-	magic   = "slc\x01" // the last byte is the version
+	magic   = "slc\x02" // the last byte is the version
 	crcSize = 4
 )
 
@@ -57,8 +57,8 @@ func marshal(key Key, e *entry, now time.Duration) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-func (h *head) strings() [6]*string {
-	return [...]*string{&h.contentType, &h.language, &h.version, &h.upstream, &h.model, &h.reported}
+func (h *head) strings() [7]*string {
+	return [...]*string{&h.contentType, &h.language, &h.version, &h.upstream, &h.model, &h.reported, &h.lossy}
 }
 
 // unmarshal reads what marshal wrote for key, at now. The entry owns its bytes.

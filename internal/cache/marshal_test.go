@@ -12,7 +12,7 @@ import (
 
 func sampleEntry() *entry {
 	return &entry{
-		head: unique.Make(head{contentType: "application/json", upstream: "openai", model: "gpt-4o", reported: `"gpt-4o-2024"`}),
+		head: unique.Make(head{contentType: "application/json", upstream: "openai", model: "gpt-4o", reported: `"gpt-4o-2024"`, lossy: "top_k, thinking"}),
 		body: []byte(`{"id":"1","object":"chat.completion"}`), born: time.Second, until: 3 * time.Second, tokens: 12,
 	}
 }

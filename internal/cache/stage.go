@@ -389,7 +389,7 @@ func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 	}
 	now := c.clock.Now()
 	e := &entry{
-		head: unique.Make(makeHead(h, l.model)), body: body, ends: ends, id: replyID(body, ends, &said), said: said,
+		head: unique.Make(makeHead(h, l.req.Op, l.model)), body: body, ends: ends, id: replyID(body, ends, &said), said: said,
 		born: now, until: now + c.ttl(l.req.Op), origin: l.origin,
 	}
 	// A whole reply to a streamed call is under the key of whole replies.

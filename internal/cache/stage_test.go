@@ -481,3 +481,72 @@ func TestEachCallCountsOnce(t *testing.T) {
 		t.Errorf("%d calls to the upstream, %d counted", f.up.count(), asked)
 	}
 }
+
+// What was not asked of a request is told of each reply to it, wherever it comes from. Of
+// members that have no place in the key nobody knows whether they stand in another request.
+func TestLossy(t *testing.T) {
+	_, machines := machines(t, 2, withStreams)
+	lossy := func(inner func(context.Context, int, *llm.Request, llm.Sink) error) func(context.Context, int, *llm.Request, llm.Sink) error {
+		return func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+			return inner(ctx, n, r, &losing{out})
+		}
+	}
+	whole := lossy(func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error { return answer(out, chatReply("x")) })
+	stream := lossy(func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+		return answerAs(out, llm.EventStream, events("a", "b"))
+	})
+	for name, c := range map[string]struct {
+		serve func(context.Context, int, *llm.Request, llm.Sink) error
+		req   func() *llm.Request
+		want  string
+	}{
+		"whole":     {whole, func() *llm.Request { return chat("1") }, "top_k, thinking"},
+		"stream":    {stream, func() *llm.Request { return chat("2", streamed) }, "top_k, thinking"},
+		"replayed":  {whole, func() *llm.Request { return chat("1", streamed) }, "top_k, thinking"},
+		"embedding": {lossy(embedded("")), func() *llm.Request { return embed(`["a","b"]`) }, "top_k, thinking"},
+		"response": {lossy(func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			return answer(out, `{"output":[],"status":"completed"}`)
+		}), func() *llm.Request { return chat("", responses(`"store":false,"user":"u"`)) }, "top_k, user, thinking, prompt_cache_key"},
+	} {
+		if name == "replayed" {
+			machines[0].up.serve = whole
+			machines[0].ask(t, chat("1"))
+		}
+		machines[0].up.serve = c.serve
+		machines[0].ask(t, c.req())
+		for i, m := range machines {
+			if got := m.ask(t, c.req()).head; got.Cache != llm.CacheHit || got.Lossy != c.want {
+				t.Errorf("%s, machine %d: %s %q", name, i, got.Cache, got.Lossy)
+			}
+		}
+	}
+}
+
+// losing tells of what was lost.
+type losing struct{ llm.Sink }
+
+func (l *losing) Start(h *llm.Head) error {
+	head := *h
+	head.Lossy = "top_k, user, thinking, prompt_cache_key"
+	return l.Sink.Start(&head)
+}
+
+// Those who share a call are told what was lost in it, each of what is its own too.
+func TestLossyShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			return answer(&losing{out}, chatReply("x"))
+		}
+		all, errs := f.callers(3, func() *llm.Request { return chat("hi") })
+		for i, c := range all {
+			if errs[i] != nil || c.head.Lossy != "top_k, user, thinking, prompt_cache_key" {
+				t.Errorf("%v, %s %q", errs[i], c.head.Cache, c.head.Lossy)
+			}
+		}
+		if f.up.count() != 1 {
+			t.Errorf("%d calls", f.up.count())
+		}
+	})
+}

@@ -31,7 +31,7 @@ type collector struct {
 
 // Start implements llm.Sink.
 func (c *collector) Start(h *llm.Head) error {
-	c.status, c.head = h.Status, makeHead(h, "")
+	c.status, c.head = h.Status, makeHead(h, llm.Embedding, "")
 	c.waited, c.queued, c.attempts, c.batch = h.Waited, h.Queued, h.Attempts, h.Batch
 	if c.out == nil {
 		return nil
