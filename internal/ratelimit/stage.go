@@ -33,7 +33,7 @@ func begin(ctx context.Context, req *llm.Request, out llm.Sink) (c *call, err er
 	if !limited || req.Op == llm.ListModels || req.Op == llm.GetModel {
 		return nil, nil
 	}
-	if k.rate[tokens] == 0 {
+	if k.rate[tokens] == 0 || counts(req.Op) {
 		_, err = k.take(amounts{requests: 1})
 		return nil, err
 	}
@@ -50,6 +50,9 @@ func begin(ctx context.Context, req *llm.Request, out llm.Sink) (c *call, err er
 	c.key, c.op, c.json, c.out, c.input, c.estimated, c.shared = k, req.Op, req.Method == "POST", out, in, in+more, shared
 	return c, nil
 }
+
+// counts reports whether a reply says how many tokens a request would take. To ask takes none.
+func counts(op llm.Operation) bool { return op == llm.CountTokens || op == llm.CountContentTokens }
 
 // call is one of a key whose tokens are counted. It is the sink of its reply.
 type call struct {

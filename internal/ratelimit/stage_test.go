@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,22 @@ func TestFree(t *testing.T) {
 			t.Errorf("%v, and %d were sent", err, n)
 		}
 	})
+}
+
+// TestCountsAreFree: to ask how many tokens a request has takes a request and no tokens,
+// however large it is.
+func TestCountsAreFree(t *testing.T) {
+	for _, op := range []llm.Operation{llm.CountTokens, llm.CountContentTokens} {
+		l, k := one(t, config(nil), 1, 10, Options{})
+		h := l.Stage(answers(llm.Head{Status: 200, Kind: llm.Unary}, nil, `{"input_tokens":30,"totalTokens":30,"usage":{"input_tokens":30}}`))
+		req := &llm.Request{Op: op, Method: "POST", Body: []byte(`{"max_tokens":100,"messages":"` + strings.Repeat("word ", 1000) + `"}`), Meter: k}
+		if err := h.Serve(t.Context(), req, nothing{}); err != nil || k.account.own[tokens] != 0 || k.account.own[requests] != 1 {
+			t.Errorf("%v: %v, %v tokens and %v requests", op, err, k.account.own[tokens], k.account.own[requests])
+		}
+		if err := h.Serve(t.Context(), req, nothing{}); refusal(err) == nil {
+			t.Errorf("%v: the second is not refused: %v", op, err)
+		}
+	}
 }
 
 // check has one call of a key go through the stage.
