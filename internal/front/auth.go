@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -101,10 +102,12 @@ func (k *keyring) find(sum *[sha256.Size]byte) (*tenant, error) {
 // bearer gives the hash of the key that a request was sent with.
 func bearer(h engine.Header, inQuery string) (sum [sha256.Size]byte, err error) {
 	values := h.Values("Authorization")
-	if len(values) == 0 {
+	if !slices.ContainsFunc(values, saysSomething) {
 		if key := cmp.Or(otherKey(h), inQuery); key != "" {
 			return hashed(key)
 		}
+	}
+	if len(values) == 0 {
 		return sum, unauthorised("no_api_key", "No API key was given. Send it in the Authorization header, as: Authorization: Bearer YOUR_KEY")
 	}
 	scheme, key, _ := strings.Cut(values[0], " ")
@@ -115,12 +118,21 @@ func bearer(h engine.Header, inQuery string) (sum [sha256.Size]byte, err error) 
 	return hashed(key)
 }
 
+// saysSomething reports whether a value of Authorization has more in it than the scheme: what
+// a program sends that has no key for it must not hide the one that it has elsewhere.
+func saysSomething(value string) bool {
+	value = strings.TrimSpace(value)
+	return value != "" && !strings.EqualFold(value, "bearer")
+}
+
 // otherKey gives the key that stands where the SDKs of other dialects put it, or among a
 // WebSocket's subprotocols; "" for none.
 func otherKey(h engine.Header) string {
 	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key"} {
 		if values := h.Values(name); len(values) == 1 {
-			return strings.TrimSpace(values[0])
+			if key := strings.TrimSpace(values[0]); key != "" {
+				return key
+			}
 		}
 	}
 	return protocolKey(h)

@@ -465,6 +465,79 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestAnthropicFields: what the Messages API has beside its bodies goes on with the requests
+// that may be its, and with no others.
+func TestAnthropicFields(t *testing.T) {
+	var got llm.Request
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		got = *req
+		got.Header = slices.Clone(req.Header)
+		return sendUnary(out, `{}`)
+	})
+	client := h1(t, s)
+	for _, c := range []struct {
+		method, path string
+		goes         bool
+	}{
+		{"POST", "/v1/messages", true},
+		{"POST", "/v1/messages/count_tokens", true},
+		{"POST", "/v1/messages/batches", true},
+		{"GET", "/v1/files", true},
+		{"GET", "/v1/models", true},
+		{"GET", "/v1/models/m", true},
+		{"POST", chatPath, false},
+		{"POST", "/v1/responses", false},
+		{"POST", "/v1/embeddings", false},
+		{"POST", "/v1beta/models/m:generateContent", false},
+	} {
+		body := ""
+		if c.method == "POST" {
+			body = chatBody
+		}
+		req := newRequest(t, t.Context(), c.method, s.url(c.path), body)
+		req.Header.Set("Anthropic-Version", "2099-01-01")
+		req.Header.Set("Anthropic-Beta", "a,b")
+		req.Header.Set("Anthropic-Other", "x")
+		resp, text := do(t, client, req)
+		version, beta := got.Get("Anthropic-Version"), got.Get("Anthropic-Beta")
+		if resp.StatusCode != 200 || (version == "2099-01-01" && beta == "a,b") != c.goes || !c.goes && version+beta != "" || got.Get("Anthropic-Other") != "" {
+			t.Errorf("%s: %d %s: %q and %q go on", c.path, resp.StatusCode, text, version, beta)
+		}
+	}
+}
+
+// TestBlankKeys: a blank key hides none that stands elsewhere, and is none itself.
+func TestBlankKeys(t *testing.T) {
+	var tenant string
+	s := start(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		tenant = req.Tenant
+		return sendUnary(out, `{}`)
+	}, func(c *Config, _ *StreamConfig) {
+		c.APIKeys = []APIKey{{Name: "alice", Hash: HashKey("key-a")}, {Name: "blank", Hash: HashKey("")}, {Name: "space", Hash: HashKey(" ")}}
+	})
+	client := h1(t, s)
+	for _, c := range []struct{ authorization, api, google, tenant string }{
+		{"Bearer key-a", "", " ", "alice"},
+		{"Bearer key-a", "key-b", "key-b", "alice"},
+		{"", "key-a", "", "alice"},
+		{"Bearer ", " key-a", "", "alice"},
+		{"bearer", "", "key-a", "alice"},
+		{" ", " ", "key-a", "alice"},
+		{"", "", "", ""},
+		{"Bearer ", " ", "", ""},
+		{"", "key-b", "key-a", ""},
+		{"Basic key-a", "key-a", "", ""},
+		{"Bearer key-b", "key-a", "", ""},
+	} {
+		req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
+		req.Header["Authorization"], req.Header["X-Api-Key"], req.Header["X-Goog-Api-Key"] = []string{c.authorization}, []string{c.api}, []string{c.google}
+		tenant = ""
+		if resp, body := do(t, client, req); (resp.StatusCode == 200) != (c.tenant != "") || tenant != c.tenant || c.tenant == "" && resp.StatusCode != 401 {
+			t.Errorf("%+v: %d, tenant %q: %s", c, resp.StatusCode, tenant, body)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	var fail error
 	s := start(t, func(context.Context, *llm.Request, llm.Sink) error { return fail })

@@ -11,25 +11,36 @@ import (
 // isGemini reports whether a request is one of Google's Gemini API.
 func (in *request) isGemini() bool { return gemini.Is(in.q.Path) }
 
-// takeKey takes the client's key out of the query, where clients of that API may put it. It
-// does so before anything else looks at the query: nobody is shown it, and no upstream.
+// takeKey takes the client's credentials out of the query. It does so before anything else
+// looks at the query: nobody is shown them, and no upstream. Who the client is they tell of
+// requests of that API alone, whose clients may put them there.
 func (in *request) takeKey() {
 	query := in.q.RawQuery
-	if query == "" || !in.isGemini() {
+	if query == "" {
 		return
 	}
+	ofGemini := in.isGemini()
 	var rest []string
 	for part := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(part, "=")
-		if name, err := url.QueryUnescape(name); err != nil || name != "key" {
+		if name, err := url.QueryUnescape(name); err != nil || !isCredential(name, ofGemini) {
 			rest = append(rest, part)
 			continue
 		}
-		if key, err := url.QueryUnescape(value); err == nil && in.key == "" {
-			in.key = key
+		if key, err := url.QueryUnescape(value); err == nil && ofGemini && in.key == "" {
+			in.key = strings.TrimSpace(key)
 		}
 	}
 	in.q.RawQuery = strings.Join(rest, "&")
+}
+
+// isCredential reports whether a parameter of a query is one: a token (RFC 6750 section 2.3),
+// or of those that all of Google's APIs have, with or without a dollar sign.
+func isCredential(name string, ofGemini bool) bool {
+	if ofGemini {
+		name = strings.TrimPrefix(name, "$")
+	}
+	return name == "access_token" || ofGemini && (name == "key" || name == "oauth_token")
 }
 
 // routeGemini finds the operation of a request of that API. The model's name is in the path,

@@ -3,7 +3,6 @@ package front
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -83,6 +82,12 @@ func TestKeyInQuery(t *testing.T) {
 		"?a=b&key=s3cr%2Bt&c=d":    path + "?a=b&c=d[",
 		"?%6bey=s3cr%2Bt&alt=json": path + "?alt=json[",
 		"?key=s3cr%2Bt&key=other":  path + "?[",
+
+		"?access_token=s3cr%2Bt":                      path + "?[",
+		"?alt=json&access%5Ftoken=s3cr%2Bt&key=other": path + "?alt=json[",
+		"?$key=s3cr%2Bt&%24access_token=other":        path + "?[",
+		"?oauth_token=s3cr%2Bt&a":                     path + "?a[",
+		"?key=&access_token=%20&key=s3cr%2Bt":         path + "?[",
 	} {
 		resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(path+query), "{}"))
 		if resp.StatusCode != 200 {
@@ -93,7 +98,8 @@ func TestKeyInQuery(t *testing.T) {
 			t.Errorf("%s is handed on as %s, want %s", query, got, want)
 		}
 	}
-	for _, c := range []string{path, path + "?key=other", path + "?key=", path + "?key=other&key=s3cr%2Bt", path + "?key=" + strings.Repeat("x", 600), "/v1/models?key=s3cr%2Bt"} {
+	for _, c := range []string{path, path + "?key=other", path + "?key=", path + "?key=other&key=s3cr%2Bt", path + "?key=" + strings.Repeat("x", 600), "/v1/models?key=s3cr%2Bt",
+		path + "?access_token=other", path + "?access_token", path + "?access_token=%20&key=", "/v1/models?access_token=s3cr%2Bt"} {
 		method := "POST"
 		if strings.HasPrefix(c, "/v1/") {
 			method = "GET"
@@ -102,20 +108,17 @@ func TestKeyInQuery(t *testing.T) {
 			t.Errorf("%s: %d %s", c, resp.StatusCode, text)
 		}
 	}
-	// What the header says comes first.
-	req := newRequest(t, t.Context(), "POST", s.url(path+"?key=other"), "{}")
-	req.Header.Set("X-Goog-Api-Key", "s3cr+t")
-	resp, err := h1(t, s).Do(req)
-	if err != nil {
-		t.Fatal(err)
+	// What the header says comes first, and nobody behind is shown a token in any query.
+	for query, want := range map[string]string{path + "?key=other": path + "?[", "/v1/files?access_token=s3cr%2Bt&key=k&$access_token=x": "/v1/files?key=k&$access_token=x["} {
+		req := newRequest(t, t.Context(), "POST", s.url(query), "{}")
+		req.Header.Set("X-Goog-Api-Key", "s3cr+t")
+		if resp, text := do(t, h1(t, s), req); resp.StatusCode != 200 {
+			t.Errorf("%s: %d %s", query, resp.StatusCode, text)
+		} else if got := <-queries; !strings.HasPrefix(got, want) {
+			t.Errorf("%s is handed on as %s, want %s", query, got, want)
+		}
 	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
-		t.Errorf("%d, %v", resp.StatusCode, err)
-	} else {
-		<-queries
-	}
-	for range 4 + 6 + 1 {
+	for range 9 + 10 + 2 {
 		if x := <-shown; strings.Contains(x, "s3cr") {
 			t.Errorf("observers are shown %s", x)
 		}

@@ -229,7 +229,7 @@ func (in *request) forwardHeader() {
 		in.forwardField(h, name)
 	}
 	switch in.req.Op {
-	case llm.Messages, llm.CountTokens, llm.ListModels, llm.GetModel:
+	case llm.Messages, llm.CountTokens, llm.ListModels, llm.GetModel, llm.Passthrough: // batches and files too
 		in.forwardField(h, "Anthropic-Version")
 		in.forwardField(h, "Anthropic-Beta")
 	}
