@@ -167,6 +167,7 @@ func TestFormsThatCannotBeKept(t *testing.T) {
 		if e := apiError(t, text); status != c.status || e.Code != c.code || !strings.Contains(e.Message, "before the file") || (header.Get("Retry-After") != "") != (status == 503) {
 			t.Errorf("%s: %d %s", name, status, text)
 		}
+		testkit.Until(t, "the file is gone", func() bool { return figuresOf(store)["spool_file_bytes"] == 0 })
 		body, contentType = form(t, 600_000, true, "whisper-1")
 		if status, text, _ := upload(t, s, speechPath, contentType, bytes.NewReader(body)); status != 200 || model != "whisper-1" || n != int64(len(body)) {
 			t.Errorf("%s: the model first: %d %s, %q, %d bytes", name, status, text, model, n)
@@ -174,6 +175,28 @@ func TestFormsThatCannotBeKept(t *testing.T) {
 		body, contentType = form(t, 600_000, false, "whisper-1") // of which nobody needs to know
 		if status, text, _ := upload(t, s, "/v1/files", contentType, bytes.NewReader(body)); status != 200 || model != "" || n != int64(len(body)) {
 			t.Errorf("%s: a file: %d %s, %q, %d bytes", name, status, text, model, n)
+		}
+	}
+}
+
+// TestFormsInAFullHouse: where others have taken all that forms are kept in, one whose model
+// comes first is in need of none of it.
+func TestFormsInAFullHouse(t *testing.T) {
+	store, mem := keeping(t, func(c *memory.Config) { c.SpoolMax = 1 })
+	kept := mem.Budget.Account("spools")
+	taken := int64(0)
+	for kept.Take(1 << 10) {
+		taken += 1 << 10
+	}
+	defer kept.Give(taken)
+	s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
+		_, _ = io.Copy(io.Discard, req.BodyReader)
+		return sendUnary(out, `{}`)
+	}, Options{Spools: store, Memory: mem})
+	for first, want := range map[bool]int{true: 200, false: 413} {
+		body, contentType := form(t, 600_000, first, "whisper-1")
+		if status, text, _ := upload(t, s, speechPath, contentType, bytes.NewReader(body)); status != want {
+			t.Errorf("the model first: %v: %d %s", first, status, text)
 		}
 	}
 }

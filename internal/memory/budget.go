@@ -126,6 +126,10 @@ func (b *Budget) take(n, most int64) bool {
 // can be had again; false says that there is none all the same.
 func (a *Account) Take(n int64) bool { return a.reserve(n, 1) }
 
+// Least is Take for what the part needs to begin at all, whatever share of the budget it may
+// have.
+func (a *Account) Least(n int64) bool { return a == nil || a.grow(n, 1) }
+
 // More reserves n bytes for work that has begun.
 func (a *Account) More(n int64) bool { return a.reserve(n, 1+spareShare) }
 
@@ -163,6 +167,12 @@ func (a *Account) reserve(n int64, share float64) bool {
 		b.refused.Add(1)
 		return false
 	}
+	return a.grow(n, share)
+}
+
+// grow is reserve for what counts for no share of the part's own.
+func (a *Account) grow(n int64, share float64) bool {
+	b := a.budget
 	if b.take(n, b.most(share)) || b.makeRoom(n, share) {
 		a.held.Add(n)
 		return true

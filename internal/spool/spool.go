@@ -274,7 +274,7 @@ func (s *Spool) fit(n int, most int64) bool {
 		had = len(s.buf.B)
 	}
 	need := had + n
-	if s.peeking && need <= leastBuffer && (s.buf != nil || s.store.fit(&s.buf, s.ID, need)) {
+	if s.peeking && need <= leastBuffer && (s.buf != nil || s.store.fit(&s.buf, s.ID, need, s.store.account.Least)) {
 		return true
 	}
 	if int64(need) > most || s.length > most || s.store.memory.Level() >= memory.Elevated {
@@ -284,7 +284,7 @@ func (s *Spool) fit(n int, most int64) bool {
 		return true
 	}
 	// As it comes, and not as it is announced.
-	return s.store.fit(&s.buf, s.ID, max(need, int(min(2*int64(had), most))))
+	return s.store.fit(&s.buf, s.ID, max(need, int(min(2*int64(had), most))), s.store.account.Take)
 }
 
 // open goes over to a file.

@@ -88,11 +88,11 @@ func (s *Store) on() bool {
 const leastBuffer = 16 << 10
 
 // fit makes *b, which may be nil and is for the request id, a buffer that holds what it does, with room for n
-// bytes. Where it cannot, *b stays as it is.
-func (s *Store) fit(b **memory.Buffer, id string, n int) bool {
+// bytes. Where it cannot, *b stays as it is. take reserves in the account.
+func (s *Store) fit(b **memory.Buffer, id string, n int, take func(int64) bool) bool {
 	n = max(n, leastBuffer)
 	room := int64(memory.Room(n))
-	if !s.account.Take(room) {
+	if !take(room) {
 		return false
 	}
 	larger, err := s.memory.Buffers.GetPaid(memory.Owner{Part: "spool", ID: id}, n)
