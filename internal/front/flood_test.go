@@ -75,18 +75,14 @@ func TestRapidResets(t *testing.T) {
 	p := dialPeer(t, s, 0)
 	ended := p.takesAll()
 	sent := 0
-	for ; sent < 200_000; sent++ {
+	for ; sent < 200_000; sent++ { // the kernel may take all of them
 		id := p.next
 		if p.tryAsk("GET", "/v1/models", "") != nil || p.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			break
 		}
 	}
-	p.conn.Close()
 	await(t, ended)
-	t.Logf("closed after %d", sent)
-	if sent == 200_000 {
-		t.Error("the connection stays open")
-	}
+	t.Logf("closed when %d were sent", sent)
 	testkit.Until(t, "all is given back", func() bool { return s.inFlight.Load() == 0 && s.stats.connections.Load() == 0 })
 }
 

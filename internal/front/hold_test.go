@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/testkit"
@@ -450,19 +452,25 @@ func TestManyStreamsAreBounded(t *testing.T) {
 	s := startWith(t, unary(`{}`), Options{Memory: g}, func(c *Config, _ *StreamConfig) {
 		c.APIKeys = []APIKey{{Name: "a", Hash: HashKey("a")}}
 	})
-	if most := s.mostStrangers(&s.state.Load().cfg); most > 200 || most < fewStrangers {
-		t.Errorf("%d replies to strangers in 16 MiB", most)
+	strangers := s.mostStrangers(&s.state.Load().cfg)
+	if strangers > 200 || strangers < fewStrangers {
+		t.Errorf("%d replies to strangers in 16 MiB", strangers)
 	}
 	heads := g.Budget.Account("heads")
 	large := strings.Repeat("x", 15<<10)
 	client := h2c(t, s)
 	var wg sync.WaitGroup
-	most := atomic.Int64{}
-	for range 300 {
+	var most, givenUp atomic.Int64
+	const all = 300
+	for range all {
 		wg.Go(func() {
 			req := newRequest(t, t.Context(), "POST", s.url(chatPath), chatBody)
 			req.Header.Set("X-Large", large)
 			resp, err := client.Do(req)
+			if e, ok := errors.AsType[http2.StreamError](err); ok && e.Code == http2.ErrCodeInternal {
+				givenUp.Add(1) // for another, where the client is slow to take them
+				return
+			}
 			if err != nil {
 				t.Error(err)
 				return
@@ -475,6 +483,9 @@ func TestManyStreamsAreBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := int(givenUp.Load()); n > all-strangers {
+		t.Errorf("%d replies of %d were given up, where there may be %d", n, all, strangers)
+	}
 	if n := most.Load(); n > g.Budget.Size()*15/100 {
 		t.Errorf("%d bytes of heads", n)
 	}
