@@ -603,3 +603,36 @@ func TestInMemory(t *testing.T) {
 		}
 	}
 }
+
+// What asks for more than there may be is in nobody's way, not for a moment either.
+func TestClaimsInVain(t *testing.T) {
+	s := stored(t, nil)
+	const most = 1 << 20
+	done := make(chan struct{})
+	begun := make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case begun <- struct{}{}:
+			default:
+				if s.claim(most+1, most) {
+					t.Error("more was given than there may be")
+					return
+				}
+			}
+		}
+	})
+	<-begun
+	for range 1_000_000 {
+		if !s.claim(1, most) {
+			t.Error("there is room, and none was given")
+			break
+		}
+		s.bytes.Add(-1)
+	}
+	close(done)
+	wg.Wait()
+}

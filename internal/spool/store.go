@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
@@ -116,20 +117,28 @@ func (s *Store) giveBuffer(b *memory.Buffer) {
 
 // claimFile takes one of the files that there may be.
 func (s *Store) claimFile() bool {
-	if n := s.opened.Add(1); s.MostFiles > 0 && n > int64(s.MostFiles) {
-		s.opened.Add(-1)
-		return false
+	most := int64(s.MostFiles)
+	if most == 0 {
+		most = math.MaxInt64
 	}
-	return true
+	return take(&s.opened, 1, most)
 }
 
 // claim takes n bytes of the files' bound.
-func (s *Store) claim(n, most int64) bool {
-	if s.bytes.Add(n) > most {
-		s.bytes.Add(-n)
-		return false
+func (s *Store) claim(n, most int64) bool { return take(&s.bytes, n, most) }
+
+// take adds n where no more than most are then. It looks before it adds: what asks for too
+// much must not be in the way of others even for a moment.
+func take(to *atomic.Int64, n, most int64) bool {
+	for {
+		have := to.Load()
+		if n > most-have {
+			return false
+		}
+		if to.CompareAndSwap(have, have+n) {
+			return true
+		}
 	}
-	return true
 }
 
 // close closes a file for which n bytes were claimed. That takes milliseconds where it
