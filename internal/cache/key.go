@@ -104,9 +104,7 @@ func (k *keyer) leaveOut(key []byte) bool {
 			m = withPrompt
 		}
 	case "tools":
-		if response || messages {
-			m = withTools
-		}
+		m = withTools
 	case "mcp_servers":
 		if messages {
 			m = withServers
@@ -284,6 +282,8 @@ func (k *keyer) stateful(body []byte) bool {
 	switch k.op {
 	case llm.Response:
 		return k.continues(body) || k.seen&withTools != 0 && acts(body, runBesideResponse) || refers(body)
+	case llm.Chat:
+		return k.seen&withTools != 0 && acts(body, runBesideChat)
 	case llm.Messages:
 		return k.seen&withServers != 0 && has(body, "mcp_servers") || k.seen&withContainer != 0 && has(body, "container") ||
 			k.seen&withTools != 0 && acts(body, runBesideMessage)
@@ -354,6 +354,18 @@ func runBesideResponse(kind string) bool {
 	default:
 		// A later version of one, as web_search_2025_08_26, reads as well.
 		return strings.HasPrefix(kind, "web_search_") || strings.HasPrefix(kind, "computer_use_preview_")
+	}
+}
+
+// runBesideChat is the same of a tool of a chat completion. OpenAI's are the client's alone;
+// other services have some of their own, which may be whatever they like.
+func runBesideChat(kind string) bool {
+	switch kind {
+	case "", "function", "custom", // the client's
+		"web_search", "browser_search", "file_search", "retrieval":
+		return true
+	default:
+		return strings.HasPrefix(kind, "web_search_")
 	}
 }
 

@@ -371,7 +371,11 @@ func TestBypass(t *testing.T) {
 		"spelled, Messages":  {messages(`"mcp\u005fservers":[{"type":"url"}]`), llm.CacheBypass},
 		"container":          {messages(`"container":"container_1"`), llm.CacheBypass},
 		"containers":         {messages(`"container":null,"container":"container_1"`), llm.CacheBypass},
-		"options twice":      {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
+		"code, chat": {func(r *llm.Request) {
+			set(r, `{"tools":[{"type":"function","function":{}},{"type":"code_interpreter"}]}`)
+		}, llm.CacheBypass},
+		"MCP, chat":     {func(r *llm.Request) { set(r, `{"t\u006fols":[{"type":"mcp","server_url":"https://a.example"}]}`) }, llm.CacheBypass},
+		"options twice": {func(r *llm.Request) { set(r, `{"stream_options":{},"stream_options":{"include_usage":true}}`) }, llm.CacheBypass},
 	} {
 		for range 2 {
 			if c := f.ask(t, chat("hi", test.change)); c.head.Cache != test.want {
@@ -398,6 +402,14 @@ func (f *fixture) unlike(t *testing.T) {
 		f.ask(t, chat("", responses(more)))
 		if c := f.ask(t, chat("", responses(more))); c.head.Cache != llm.CacheHit {
 			t.Errorf("%s: %s", more, c.head.Cache)
+		}
+	}
+	for _, tools := range []string{"null", "[]", `[{"type":"function","function":{"name":"mcp"}},{"type":"custom"},{"type":"web_search_preview"},{"type":"browser_search"}]`} {
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error { return answer(out, chatReply("x")) }
+		ask := func() *llm.Request { return chat("tools", func(r *llm.Request) { set(r, `{"tools":`+tools+`}`) }) }
+		f.ask(t, ask())
+		if c := f.ask(t, ask()); c.head.Cache != llm.CacheHit {
+			t.Errorf("%s: %s", tools, c.head.Cache)
 		}
 	}
 	for _, more := range []string{
