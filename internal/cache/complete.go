@@ -43,6 +43,18 @@ func completeBody(op llm.Operation, body []byte, said *llm.Outline) bool {
 		if text(body, "type") != "message" || !has(body, "stop_reason") {
 			return false
 		}
+	case llm.GenerateContent:
+		if !endsContent(body) {
+			return false
+		}
+	case llm.EmbedContent:
+		if !has(body, "embedding") {
+			return false
+		}
+	case llm.BatchEmbedContents:
+		if !has(body, "embeddings") {
+			return false
+		}
 	default:
 		return false
 	}
@@ -51,7 +63,8 @@ func completeBody(op llm.Operation, body []byte, said *llm.Outline) bool {
 
 // sound reports whether a reply is JSON, and does not repeat who asked.
 func sound(op llm.Operation, body []byte) bool {
-	if op == llm.Response || op == llm.Messages {
+	switch op {
+	case llm.Response, llm.Messages, llm.GenerateContent, llm.EmbedContent, llm.BatchEmbedContents:
 		return jsonscan.Validate(body, maxReplyDepth) == nil // of which all is in the key
 	}
 	return jsonscan.Members(body, maxReplyDepth, func(key []byte, v llm.Span) error {
@@ -77,14 +90,14 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 		case whole || n > 1:
 			return false // after the end, or written as nobody does
 		case sse.IsDone(data):
-			if op == llm.Messages {
+			if op == llm.Messages || op == llm.GenerateContent {
 				return false
 			}
 			whole = op != llm.Response
 		case jsonscan.Validate(data, maxReplyDepth) != nil || tells(event) || repeats(op, data):
 			return false
 		default:
-			whole = op == llm.Response && endsResponse(data) || op == llm.Messages && text(data, "type") == "message_stop"
+			whole = op == llm.Response && endsResponse(data) || op == llm.Messages && text(data, "type") == "message_stop" || op == llm.GenerateContent && endsContent(data)
 		}
 	}
 	return whole
@@ -95,6 +108,18 @@ func completeStream(op llm.Operation, body []byte, ends []uint32) bool {
 func endsResponse(data []byte) bool {
 	kind, ok := strings.CutPrefix(text(data, "type"), "response.")
 	return ok && finished(kind)
+}
+
+// endsContent reports whether a reply of Google's API, or an event of a streamed one, is
+// the end: of several candidates nobody knows which event is the last.
+func endsContent(data []byte) bool {
+	n, ended := 0, false
+	for candidate := range jsonscan.ElementsOf(jsonscan.Member(data, "candidates")) {
+		n++
+		reason := text(candidate, "finishReason")
+		ended = reason == "STOP" || reason == "MAX_TOKENS"
+	}
+	return n == 1 && ended && has(data, "usageMetadata")
 }
 
 // tells reports whether an event tells of an error.

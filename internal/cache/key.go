@@ -41,6 +41,7 @@ const (
 	withPrompt
 	withTools
 	withServers
+	withContent
 	withContainer
 	withUser
 	withSafetyIdentifier
@@ -113,6 +114,8 @@ func (k *keyer) leaveOut(key []byte) bool {
 		if messages {
 			m = withContainer
 		}
+	case "cachedContent", "cached_content":
+		m = withContent
 	default:
 		if !response {
 			m = asker(key)
@@ -127,7 +130,7 @@ func (k *keyer) leaveOut(key []byte) bool {
 // model lists are the router's to keep.
 func cacheable(op llm.Operation) bool {
 	switch op {
-	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.Embedding:
+	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.Embedding, llm.GenerateContent, llm.EmbedContent, llm.BatchEmbedContents:
 		return true
 	default:
 		return false
@@ -150,7 +153,11 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool)
 	if scope == ScopeGlobal {
 		tenant = ""
 	}
-	for _, s := range [...]string{scope, tenant, req.Path, req.RawQuery} {
+	path, query := req.Path, req.RawQuery
+	if req.Op.NamesInPath() { // the model, which is in the group, and whether a stream is wanted
+		path, query = req.Op.Route(), withoutAlt(query)
+	}
+	for _, s := range [...]string{scope, tenant, path, query} {
 		k.text(s)
 	}
 	k.fields(req.Header)
@@ -161,6 +168,20 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool)
 	}
 	k.digest.Sum(k.sum[:0])
 	return k.sum, !k.twice && !k.stateful(req.Body) && (stored || !k.kept(req.Body))
+}
+
+// withoutAlt is a query of Google's API without what says how the answer is delivered.
+func withoutAlt(query string) string {
+	if !strings.Contains(query, "alt=") {
+		return query
+	}
+	var rest []string
+	for part := range strings.SplitSeq(query, "&") {
+		if !strings.HasPrefix(part, "alt=") && !strings.HasPrefix(part, "$alt=") {
+			rest = append(rest, part)
+		}
+	}
+	return strings.Join(rest, "&")
 }
 
 // text adds a string so that no two lists of strings look alike.
@@ -287,6 +308,8 @@ func (k *keyer) stateful(body []byte) bool {
 	case llm.Messages:
 		return k.seen&withServers != 0 && has(body, "mcp_servers") || k.seen&withContainer != 0 && has(body, "container") ||
 			k.seen&withTools != 0 && acts(body, runBesideMessage)
+	case llm.GenerateContent:
+		return k.seen&withContent != 0 || k.seen&withTools != 0 && contentActs(body)
 	default:
 		return false
 	}
@@ -384,6 +407,33 @@ func runBesideMessage(kind string) bool {
 	return false
 }
 
+// contentActs is acts for a request of Google's API, whose tools have their kind as the
+// name of a member.
+func contentActs(body []byte) bool {
+	tools := jsonscan.Member(body, "tools")
+	if tools == nil {
+		return false
+	}
+	if tools[0] != '[' {
+		return true
+	}
+	for tool := range jsonscan.ElementsOf(tools) {
+		if tool[0] != '{' {
+			return true
+		}
+		for kind := range jsonscan.MembersOf(tool) {
+			switch string(kind) {
+			case "functionDeclarations", "function_declarations", "computerUse", "computer_use", // the client's
+				"googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval", "googleMaps", "google_maps",
+				"urlContext", "url_context", "fileSearch", "file_search", "enterpriseWebSearch", "retrieval":
+			default:
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // refers reports whether the input may have an item that stands for one that the
 // upstream keeps. Its type may be left out, and then it has an id and no role. The
 // same words in a text cost a miss.
@@ -419,7 +469,7 @@ func said(body []byte, name, value string) bool {
 // repeats reports whether a reply has one of the members at its top that are
 // left out of its key: another request with that key has to get another reply.
 func repeats(op llm.Operation, reply []byte) (yes bool) {
-	if op == llm.Response {
+	if op == llm.Response || op == llm.GenerateContent {
 		return false // none is left out
 	}
 	_ = jsonscan.Members(reply, maxReplyDepth, func(key []byte, v llm.Span) error {
@@ -431,14 +481,20 @@ func repeats(op llm.Operation, reply []byte) (yes bool) {
 
 // deterministic reports whether a request asks for the same answer each time.
 func deterministic(req *llm.Request) bool {
-	if req.Op == llm.Embedding {
+	asked := req.Body
+	switch req.Op {
+	case llm.Embedding, llm.EmbedContent, llm.BatchEmbedContents:
+		return true
+	case llm.GenerateContent:
+		if asked = jsonscan.Member(req.Body, "generationConfig"); asked == nil {
+			asked = jsonscan.Member(req.Body, "generation_config")
+		}
+	}
+	if v, ok := jsonscan.Get(asked, "seed"); ok && !null(asked, v) {
 		return true
 	}
-	if v, ok := jsonscan.Get(req.Body, "seed"); ok && !null(req.Body, v) {
-		return true
-	}
-	v, ok := jsonscan.Get(req.Body, "temperature")
-	return ok && zero(req.Body[v.Start:v.End])
+	v, ok := jsonscan.Get(asked, "temperature")
+	return ok && zero(asked[v.Start:v.End])
 }
 
 // zero reports whether a JSON number is 0, however it is spelled.

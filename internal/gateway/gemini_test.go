@@ -42,6 +42,12 @@ func (s *googled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, reply)
 }
 
+func (s *googled) set(path, reply string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replies[path] = reply
+}
+
 func (s *googled) last(path string) (*http.Request, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,7 +194,7 @@ func TestChatOverGemini(t *testing.T) {
 	if resp, text := send(t, "POST", url+"/v1/chat/completions", strings.Replace(body, "Is it?", "Is it still?", 1)); resp.StatusCode != 404 || !strings.Contains(text, `{"error":{"message":"There is none."`) {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
-	if resp, text := send(t, "POST", url+"/v1/embeddings", `{"model":"gemini-2.5-flash","input":"a"}`); resp.StatusCode != 501 || !strings.Contains(text, "/v1/embeddings") {
+	if resp, text := send(t, "POST", url+"/v1/completions", `{"model":"gemini-2.5-flash","prompt":"a"}`); resp.StatusCode != 501 || !strings.Contains(text, "/v1/completions") {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -211,22 +212,24 @@ func TestStreamThatBeginsWithItsError(t *testing.T) {
 // the model, and says nothing of the service's state, however often it comes.
 func TestWhatADialectLacks(t *testing.T) {
 	lacking := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/messages": replies(messageReply)}}
-	having := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/embeddings": replies(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1]}],"model":"m"}`)}}
+	having := &speaker{reply: map[string]func(http.ResponseWriter){
+		"/v1/embeddings": replies(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1]}],"model":"m"}`), "/v1/completions": replies(`{"choices":[{"text":"a"}]}`),
+	}}
 	srv := httptest.NewServer(having)
 	t.Cleanup(srv.Close)
 	const settings = "route: {breaker: {failures: 2}}\ncache: {enabled: false}\n"
-	for _, protocol := range []string{"anthropic", "gemini"} {
+	for protocol, path := range map[string]string{"anthropic": "/v1/embeddings", "gemini": "/v1/completions"} {
 		both := speaking(t, lacking, protocol, "- {name: other, base_url: '"+srv.URL+"/v1', models: [m]}\n"+settings)
 		alone := speaking(t, lacking, protocol, settings)
 		for range 6 {
-			if resp, text := tell(t, both+"/v1/embeddings", `{"model":"m","input":"a"}`); resp.StatusCode != 200 || resp.Header.Get("X-Sluice-Upstream") != "other" {
+			if resp, text := tell(t, both+path, `{"model":"m","input":"a","prompt":"a"}`); resp.StatusCode != 200 || resp.Header.Get("X-Sluice-Upstream") != "other" {
 				t.Errorf("%s: %d %s", protocol, resp.StatusCode, text)
 			}
-			resp, text := tell(t, alone+"/v1/embeddings", `{"model":"m","input":"a"}`)
+			resp, text := tell(t, alone+path, `{"model":"m","input":"a","prompt":"a"}`)
 			if resp.StatusCode != 501 || resp.Header.Get("X-Should-Retry") != "false" {
 				t.Errorf("%s: %d %v", protocol, resp.StatusCode, resp.Header)
 			}
-			wantHas(t, protocol, text, "has no /v1/embeddings", `"type":"invalid_request_error"`)
+			wantHas(t, protocol, text, "has no "+path, `"type":"invalid_request_error"`)
 		}
 	}
 	if resp, text := tell(t, speaking(t, lacking, "anthropic", settings)+"/v1/chat/completions", chatAsked); resp.StatusCode != 200 {
@@ -410,4 +413,46 @@ func TestMessagesAreCached(t *testing.T) {
 	failing := strings.Replace(other, "Was it?", "Will it?", 1)
 	ask("/v1/messages", failing, "MISS")
 	ask("/v1/messages", failing, "MISS")
+}
+
+// TestContentIsCached: replies in Google's API are stored as others are, whole and streamed, a
+// stream is made of a whole one, and what may act or differ is asked for again.
+func TestContentIsCached(t *testing.T) {
+	s := geminiService()
+	s.replies[methodsOf+"embedContent"], s.replies[methodsOf+"batchEmbedContents"] = `{"embedding":{"values":[1]}}`, `{"embeddings":[{"values":[1]}]}`
+	url := gatewayTo(t, s, "gemini", "/v1beta", "cache: {streams: true, when: deterministic}\n")
+	ask := func(method, body, want string) string {
+		t.Helper()
+		resp, text := send(t, "POST", url+methodsOf+method, body)
+		if got := resp.Header.Get("X-Cache"); got != want || resp.StatusCode != 200 {
+			t.Errorf("%d %s of %s: %q, want %q", resp.StatusCode, method, body, got, want)
+		}
+		return text
+	}
+	const body, exact = `{"contents":[{"parts":[{"text":"Is it?"}]}]}`, `"generationConfig":{"temperature":0},`
+	asked := func(first string) string { return "{" + first + body[1:] }
+	if first := ask("generateContent", asked(exact), "MISS"); ask("generateContent?$alt=json", asked(exact), "HIT") != first {
+		t.Error("another reply")
+	}
+	if got, want := ask("streamGenerateContent?alt=sse", asked(exact), "HIT"), "data: "+contentReply+"\n\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if first := ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":1},`), "MISS"); ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":1},`), "HIT") != first {
+		t.Error("another stream")
+	}
+	for _, method := range []string{"embedContent", "batchEmbedContents"} {
+		ask(method, body, "MISS")
+		ask(method, body, "HIT")
+	}
+	for _, first := range []string{"", exact + `"tools":[{"googleSearch":{}},{"codeExecution":{}}],`, exact + `"tools":{},`, exact + `"cachedContent":"cachedContents/a",`} {
+		ask("generateContent", asked(first), "BYPASS")
+	}
+	for _, reply := range []string{
+		strings.Replace(contentReply, "STOP", "SAFETY", 1), strings.Replace(contentReply, `"finishReason": "STOP",`, "", 1), `{"promptFeedback":{"blockReason":"OTHER"}}`, `{"candidates":[],"usageMetadata":{}}`, `{"candidates":[7],"usageMetadata":{}}`,
+	} {
+		s.set(methodsOf+"generateContent", reply)
+		other := asked(exact + `"labels":{"a":"` + strconv.Itoa(len(reply)) + `"},`)
+		ask("generateContent", other, "MISS")
+		ask("generateContent", other, "MISS")
+	}
 }

@@ -39,6 +39,13 @@ func Append(dst []byte, ends []uint32, op llm.Operation, body []byte, usage bool
 		w = r.writer
 	case llm.Messages:
 		w, ok = said(w, known.Of(op), body)
+	case llm.GenerateContent:
+		// Of which an event is what a whole reply is.
+		if ok = jsonscan.Member(body, "candidates") != nil && jsonscan.Member(body, "error") == nil; ok {
+			w.text("data: ")
+			w.json(bytes.TrimSpace(body))
+			w.endEvent()
+		}
 	}
 	if !ok || len(w.dst) > math.MaxUint32 {
 		return dst, ends, false

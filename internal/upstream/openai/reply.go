@@ -89,8 +89,15 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 // outlined reads a reply that is a model's. Vectors are long, and say no more of
 // themselves than whether they are an error.
 func outlined(op llm.Operation, body []byte) llm.Outline {
-	if !answers(op) || op == llm.Embedding && !outline.Fails(body) {
-		return llm.Outline{}
+	switch op {
+	case llm.Embedding, llm.EmbedContent, llm.BatchEmbedContents:
+		if !outline.Fails(body) {
+			return llm.Outline{}
+		}
+	default:
+		if !answers(op) {
+			return llm.Outline{}
+		}
 	}
 	return outline.Read(body)
 }
