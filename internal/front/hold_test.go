@@ -152,6 +152,36 @@ func TestNoMemoryForBodies(t *testing.T) {
 	}
 }
 
+// Bodies that wait for memory keep no other of their connection of HTTP/2 from coming, in
+// whose window they have a part each.
+func TestWaitingIsInNoOthersWay(t *testing.T) {
+	g := budgeted(20 << 20)
+	s := startWith(t, unary(`{}`), Options{Memory: g})
+	client := h2c(t, s)
+	full := g.Budget.Account("all that large ones may have")
+	full.Hold(12 << 20)
+	const waiting = 5
+	done := make(chan int, waiting)
+	for range waiting {
+		go func() {
+			resp, _ := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(4<<20)))
+			done <- resp.StatusCode
+		}()
+	}
+	testkit.Until(t, "they wait", func() bool { return figuresOf(g)["memory_waiting"] == waiting })
+	for range 3 {
+		if resp, text := do(t, client, newRequest(t, t.Context(), "POST", s.url(chatPath), bodyOf(10_000))); resp.StatusCode != 200 {
+			t.Errorf("%d, %s", resp.StatusCode, text)
+		}
+	}
+	full.Give(full.Held())
+	for range waiting {
+		if status := <-done; status != 200 {
+			t.Errorf("status %d of one that has waited", status)
+		}
+	}
+}
+
 // A body of unknown length that grows beyond what there is gets the same answer, and
 // gives back what it had.
 func TestNoMemoryForMore(t *testing.T) {

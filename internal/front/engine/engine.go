@@ -159,5 +159,5 @@ type Follower interface{ Moved() }
 
 // Linger is how long a client has for the last bytes of a connection that is closed
 // while there is something in it that nobody has read: the kernel then resets it, and
-// whatever is on its way is lost.
+// whatever is on its way is lost. An engine may wait for longer.
 const Linger = 500 * time.Millisecond

@@ -197,9 +197,19 @@ func (c *conn) closeWrite() error {
 	return closeWrite(c.nc)
 }
 
+const (
+	// lingers bounds a linger whose client goes on sending. One that does so for longer
+	// sees the connection reset.
+	lingers = 30 * time.Second
+	// lingerPause is the longest pause of such a client: that of a packet which was lost
+	// and sent again, or of a program that others keep from running.
+	lingerPause = 2 * time.Second
+)
+
 // linger ends what is written and waits for the client to do the same. Whatever it still
 // sends is read, however much: what closed would be reset under a client that is writing
-// and has not come to read yet, and time bounds it.
+// and has not come to read yet. Time bounds it, and when the server is closing there is
+// less of that.
 func (c *conn) linger() {
 	c.clear()
 	if c.closeWrite() != nil || c.peer.Load() == gone {
@@ -209,8 +219,12 @@ func (c *conn) linger() {
 	if c.seal != nil {
 		in = &c.seal.in // unopened
 	}
-	due := c.server.clock.Now() + engine.Linger
-	for c.server.clock.Now() < due {
+	now := c.server.clock.Now()
+	for most := now + lingers; now < most; now = c.server.clock.Now() {
+		due := min(now+lingerPause, most)
+		if c.server.closing.Load() {
+			due, most = now+engine.Linger, now
+		}
 		in.clear()
 		c.reading.set(due)
 		if _, err := in.receive(nil); err != nil {

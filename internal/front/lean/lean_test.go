@@ -900,6 +900,29 @@ func TestUnread(t *testing.T) {
 	})
 }
 
+// TestUnreadSlowly: who takes longer to send such a body than an engine lingers for who sends
+// nothing sees the reply too.
+func TestUnreadSlowly(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		t.Parallel()
+		_, addr := k.start(t, func(x engine.Exchange) engine.Ending {
+			x.SetReadDeadline(time.Now().Add(patience))
+			return whole(x, 503, "no room")
+		})
+		c := k.dial(t, addr)
+		piece := strings.Repeat("x", 64<<10)
+		const pieces = 6
+		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", pieces*len(piece)))
+		for range pieces {
+			time.Sleep(lingerPause / 4)
+			send(t, c, piece)
+		}
+		if res, got := answer(t, bufio.NewReader(c), "POST"); res.StatusCode != 503 || got != "no room" {
+			t.Errorf("%d %q", res.StatusCode, got)
+		}
+	})
+}
+
 // TestRefusals: what is no request is answered in the shape of all errors, and the
 // connection closed so that the answer can be read.
 func TestRefusals(t *testing.T) {

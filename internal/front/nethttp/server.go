@@ -53,6 +53,12 @@ func New(o engine.Options) *Server {
 		Protocols:         new(http.Protocols),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 250,
+			// Of a body that nobody reads yet, because it waits for memory, so much may have
+			// come, and of all of a connection so much. What one stream may have is little
+			// beside that: a body that waits would otherwise keep those of all other streams
+			// of its connection from coming.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
 			// A dead peer of an idle connection is found within 45 s.
 			SendPingTimeout: 30 * time.Second,
 			PingTimeout:     15 * time.Second,
