@@ -6,6 +6,8 @@ import (
 	"io"
 	"regexp"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // slower is by how many times the second replica is.
@@ -20,7 +22,7 @@ func balancing(ctx context.Context, w io.Writer, p plan) error {
 	}
 	defer l.close()
 	second, secondAddr, err := l.startMock(ctx, slower)
-	defer stop(second)
+	defer process.Stop(second)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // What a call for vectors costs its upstream, which works at one call or at several at
@@ -115,7 +117,7 @@ func (l *lab) spent(ctx context.Context, p *proxy) (s spent, err error) {
 	if s.served, err = l.served(ctx); err != nil {
 		return s, err
 	}
-	t, err := cpuTimes(p.pid(), l.mock.Process.Pid)
+	t, err := process.CPUTimes(p.pid(), l.mock.Process.Pid)
 	if err != nil {
 		return s, err
 	}

@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"sluice/bench/process"
 )
 
 // What the script for wrk replaces is the number, and nothing before it.
@@ -21,7 +23,7 @@ func TestClient(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked++
 		switch {
-		case r.Header.Get("Authorization") != "Bearer "+apiKey || r.URL.Path != chatPath || r.ContentLength != 600:
+		case r.Header.Get("Authorization") != "Bearer "+process.APIKey || r.URL.Path != chatPath || r.ContentLength != 600:
 			w.WriteHeader(http.StatusBadRequest)
 		case asked > 1:
 			w.Header().Set("X-Cache", "HIT")

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // source is a kind of call that callers make.
@@ -25,7 +27,7 @@ type source struct {
 // newSource has a body in which zeros stand for the number of a call, and further
 // fields for the head, each with its end of line.
 func newSource(addr, path, fields, body string) source {
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", path, addr, apiKey, fields, len(body))
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", path, addr, process.APIKey, fields, len(body))
 	return source{addr: addr, request: []byte(head + body), at: len(head) + strings.Index(body, strings.Repeat("0", numberSize))}
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // client asks on one connection, one request after the other. It reads and writes
@@ -126,5 +128,5 @@ func retried(call func(int, []byte) (int, error), fd int, b []byte) (int, error)
 
 // chatRequest is a chat request as it is written.
 func chatRequest(host, body string) []byte {
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, host, apiKey, len(body), body)
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, host, process.APIKey, len(body), body)
 }

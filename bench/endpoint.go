@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+
+	"sluice/bench/process"
 )
 
 const (
@@ -74,7 +76,7 @@ func decodes(ctx context.Context, addr string, wire, text []byte) error {
 		return err
 	}
 	req.Header.Set("Content-Type", wireContent)
-	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Authorization", "Bearer "+process.APIKey)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // footprint fills Sluice's cache with replies of 16 kB until no more go in, and
@@ -29,7 +31,7 @@ func footprint(ctx context.Context, w io.Writer, p plan) error {
 
 func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 	const maxBytes = 128 << 20
-	before := residentKiB(p.pid())
+	before := process.ResidentKiB(p.pid())
 	c, err := dial(ctx, p.addr)
 	if err != nil {
 		return err
@@ -40,13 +42,13 @@ func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 			return err
 		}
 	}
-	full := residentKiB(p.pid())
+	full := process.ResidentKiB(p.pid())
 	select {
 	case <-time.After(10 * time.Second):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	later := residentKiB(p.pid())
+	later := process.ResidentKiB(p.pid())
 	cached, err := gauge(ctx, p.addr, "sluice_cache_bytes")
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 
 // gauge reads a figure without labels from /metrics.
 func gauge(ctx context.Context, addr, name string) (float64, error) {
-	b, err := page(ctx, "http://"+addr+"/metrics")
+	b, err := process.Page(ctx, "http://"+addr+"/metrics")
 	if err != nil {
 		return 0, err
 	}

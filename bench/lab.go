@@ -8,10 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
-)
 
-const apiKey = "bench-key"
+	"sluice/bench/process"
+)
 
 // peers is the CPU of the mock, of the load and of this process, where nothing else
 // is said; proxied that of the proxies.
@@ -68,11 +67,9 @@ func (l *lab) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if len(l.binaries) == 0 {
-		binary := filepath.Join(l.dir, "sluice")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/sluice")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build sluice: %w\n%s", err, out)
+		binary, err := process.Build(ctx, l.dir)
+		if err != nil {
+			return err
 		}
 		l.binaries = []string{binary}
 	}
@@ -91,13 +88,13 @@ func (l *lab) prepare(ctx context.Context) (err error) {
 
 // startMock starts one whose models cost so many times what their names say.
 func (l *lab) startMock(ctx context.Context, slower int) (cmd *exec.Cmd, addr string, err error) {
-	if addr, err = freeAddr(); err != nil {
+	if addr, err = process.FreeAddr(); err != nil {
 		return nil, "", err
 	}
 	if cmd, _, err = l.start(peers, "mock", l.self, "mock", l.mockKind, addr, strconv.Itoa(slower)); err != nil {
 		return nil, "", err
 	}
-	_, err = waitFor(ctx, "http://"+addr+"/v1/models")
+	_, err = process.WaitFor(ctx, "http://"+addr+"/v1/models")
 	return cmd, addr, err
 }
 
@@ -115,24 +112,9 @@ func (l *lab) start(cpus, name string, argv ...string) (cmd *exec.Cmd, log strin
 	return cmd, log, cmd.Start()
 }
 
-func stop(cmd *exec.Cmd) {
-	if cmd == nil || cmd.Process == nil {
-		return
-	}
-	cmd.Process.Signal(os.Interrupt)
-	done := make(chan struct{})
-	go func() { cmd.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(5 * time.Second):
-		cmd.Process.Kill()
-		<-done
-	}
-}
-
 func (l *lab) close() {
 	l.stopProxies()
-	stop(l.mock)
+	process.Stop(l.mock)
 	os.RemoveAll(l.dir)
 }
 
@@ -143,4 +125,13 @@ func pin(ctx context.Context, pid int, cpus string) error {
 		return fmt.Errorf("pin to CPU %s: %w\n%s", cpus, err, out)
 	}
 	return nil
+}
+
+// served is how many chats the mock was asked for.
+func (l *lab) served(ctx context.Context) (float64, error) {
+	b, err := process.Page(ctx, "http://"+l.mockAddr+servedPath)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(string(b), 64)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // section is a part of the table.
@@ -153,8 +155,8 @@ func (l *lab) idle(ctx context.Context, t table) error {
 				return err
 			}
 			first.add(i, milli(p.firstReply))
-			size.add(i, residentKiB(p.pid())/1024)
-			stop(p.cmd)
+			size.add(i, process.ResidentKiB(p.pid())/1024)
+			process.Stop(p.cmd)
 		}
 	}
 	t.print(first, size)

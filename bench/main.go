@@ -22,7 +22,8 @@
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
 // their bill. "bench dialects" measures what it costs to turn requests and events from one
 // dialect into another. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
-// something leaks.
+// something leaks. "bench hardening" does so with all that Sluice has, before services that are
+// killed, and holds every reply against what it must be.
 package main
 
 import (
@@ -39,6 +40,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"sluice/bench/soak"
 )
 
 // plan is what a run does.
@@ -115,7 +118,9 @@ func run(ctx context.Context, args []string) error {
 	case "mapped":
 		return mapped(ctx, os.Stdout, args)
 	case "soak":
-		return soaked(ctx, os.Stdout, args)
+		return soak.Run(ctx, os.Stdout, args)
+	case "hardening":
+		return soak.Hardening(ctx, os.Stdout, args)
 	case "vanguard": // for "bench mapped"
 		if len(args) != 2 {
 			return errors.New("usage: bench vanguard ADDRESS UPSTREAM")

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"sluice/bench/process"
 )
 
 // What the mapped upstreams of "bench mapped" speak.
@@ -129,12 +131,12 @@ func mapped(ctx context.Context, w io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer stop(sluice.cmd)
+	defer process.Stop(sluice.cmd)
 	other, err := l.startVanguard(ctx, grpc)
 	if err != nil {
 		return err
 	}
-	defer stop(other.cmd)
+	defer process.Stop(other.cmd)
 	streams := []mappedLine{
 		{"`openai`", sluice, openAIAsker("openai", true)}, {"`grpc`", sluice, openAIAsker("grpc", true)},
 		{"`protobuf-http`", sluice, openAIAsker("protobuf-http", true)}, {"vanguard, Connect's JSON from gRPC", other, connectAsker(true)},
@@ -204,7 +206,7 @@ func (l *lab) startMapped(ctx context.Context, kinds []mappedKind) (sluice *prox
 		}
 		entries = append(entries, fmt.Sprintf("  - {name: %s, %s, base_url: \"http://%s\", models: [%s]%s}\n", k.name, k.protocol, listener.Addr(), k.name, more))
 	}
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, "", err
 	}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"sluice/bench/process"
 )
 
 // memoryWorth measures what memory management is worth: the same Sluice with it and, by
@@ -21,11 +21,9 @@ func memoryWorth(ctx context.Context, w io.Writer, p plan) error {
 		return err
 	}
 	defer l.close()
-	off := filepath.Join(l.dir, "sluice-unmanaged")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "unmanaged", "-o", off, "./cmd/sluice")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build sluice: %w\n%s", err, out)
+	off, err := process.Build(ctx, l.dir, "-tags=unmanaged")
+	if err != nil {
+		return err
 	}
 	both := []variant{{"without", off, ""}, {"with", l.variants[0].binary, ""}}
 	fmt.Fprintf(w, "Sluice as a user starts it, without memory management and with it; mock %s, c=%d, %v per load, median of %d rounds\n\n", p.mockKind, p.conns, p.duration, p.rounds)
@@ -70,7 +68,7 @@ func longBody(size int) string {
 
 // underMemory loads a fresh Sluice, and gives the figures of the lines.
 func (l *lab) underMemory(ctx context.Context, v variant, ld load, sections string) (figures []float64, err error) {
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +76,7 @@ func (l *lab) underMemory(ctx context.Context, v variant, ld load, sections stri
 	if err != nil {
 		return nil, err
 	}
-	defer stop(p.cmd)
+	defer process.Stop(p.cmd)
 	before, err := collected(ctx, p.addr)
 	if err != nil {
 		return nil, err
@@ -107,7 +105,7 @@ func (l *lab) underMemory(ctx context.Context, v variant, ld load, sections stri
 // collected reads how many seconds the collector stopped the world, goroutines assisted
 // it, and it took in all.
 func collected(ctx context.Context, addr string) (all [3]float64, err error) {
-	b, err := page(ctx, "http://"+addr+"/metrics")
+	b, err := process.Page(ctx, "http://"+addr+"/metrics")
 	if err != nil {
 		return all, err
 	}

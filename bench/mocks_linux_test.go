@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/bench/process"
 )
 
 // eachMock runs a test with either mock.
@@ -291,7 +293,7 @@ func TestOpenManyTellsOfRefusals(t *testing.T) {
 	if err := s.read(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), "a stream ended") {
 		t.Errorf("a stream that ended: %v", err)
 	}
-	gone, err := freeAddr()
+	gone, err := process.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // ownFiles is how many descriptors a proxy needs besides two for each stream.
@@ -50,8 +52,8 @@ func (l *lab) opened(ctx context.Context, column, n int) (p99 time.Duration, kib
 	if err != nil {
 		return 0, 0, err
 	}
-	defer stop(p.cmd)
-	before := residentKiB(p.pid())
+	defer process.Stop(p.cmd)
+	before := process.ResidentKiB(p.pid())
 	streams, err := openMany(ctx, p.addr, n)
 	if err != nil {
 		return 0, 0, l.explain(p, err)
@@ -60,7 +62,7 @@ func (l *lab) opened(ctx context.Context, column, n int) (p99 time.Duration, kib
 	if err := streams.read(ctx, settled); err != nil {
 		return 0, 0, l.explain(p, err)
 	}
-	kib = (residentKiB(p.pid()) - before) / float64(n)
+	kib = (process.ResidentKiB(p.pid()) - before) / float64(n)
 	slices.Sort(streams.first)
 	return streams.first[n*99/100], kib, nil
 }

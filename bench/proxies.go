@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // proxy is a server under test.
@@ -83,7 +85,7 @@ func (l *lab) startProxies(ctx context.Context, s setup) (all []*proxy, err erro
 // startOne starts the proxy of a column.
 func (l *lab) startOne(ctx context.Context, s setup, column int) (*proxy, error) {
 	s.cpus = cmp.Or(s.cpus, proxied)
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (l *lab) startOne(ctx context.Context, s setup, column int) (*proxy, error)
 
 func (l *lab) stopProxies() {
 	for _, p := range l.proxies {
-		stop(p.cmd)
+		process.Stop(p.cmd)
 	}
 	l.proxies = nil
 }
@@ -140,7 +142,7 @@ func (l *lab) startSluice(ctx context.Context, s setup, addr string, v variant) 
   api_keys: [{name: bench, hash: "sha256:%x"}]
   open_metrics: true
 %s%supstreams:
-%s%s%s%s`, port, sha256.Sum256([]byte(apiKey)), engine, clients, cmp.Or(s.upstreams, upstream("mock", l.mockAddr, "")), room, log, s.sections)
+%s%s%s%s`, port, sha256.Sum256([]byte(process.APIKey)), engine, clients, cmp.Or(s.upstreams, upstream("mock", l.mockAddr, "")), room, log, s.sections)
 	file := filepath.Join(l.dir, fmt.Sprintf("sluice-%d.yaml", l.processes))
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
@@ -170,7 +172,7 @@ type column struct {
 func (l *lab) serveEach(ctx context.Context, columns []column) error {
 	l.stopProxies()
 	for _, c := range columns {
-		addr, err := freeAddr()
+		addr, err := process.FreeAddr()
 		if err != nil {
 			return err
 		}
@@ -191,10 +193,10 @@ func (l *lab) startProxy(ctx context.Context, cpus, name, addr string, argv ...s
 		return nil, err
 	}
 	p := &proxy{name: name, addr: addr, cmd: cmd, log: log}
-	at, err := waitFor(ctx, "http://"+addr+"/v1/models")
+	at, err := process.WaitFor(ctx, "http://"+addr+"/v1/models")
 	p.firstReply = at.Sub(begin)
 	if err != nil {
-		stop(cmd)
+		process.Stop(cmd)
 		return nil, fmt.Errorf("start: %w", l.explain(p, err))
 	}
 	return p, nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"sluice/bench/process"
 )
 
 // twoCPUs prints how many requests there are a second where proxy, mock and load
@@ -15,7 +17,7 @@ func (l *lab) twoCPUs(ctx context.Context, t table) (err error) {
 	defer func() {
 		for _, all := range at {
 			for _, p := range all {
-				stop(p.cmd)
+				process.Stop(p.cmd)
 			}
 		}
 		err = errors.Join(err, pin(ctx, l.mock.Process.Pid, peers))

@@ -15,6 +15,8 @@ import (
 	"connectrpc.com/vanguard"
 
 	"github.com/bufbuild/protocompile"
+
+	"sluice/bench/process"
 )
 
 // serveVanguard serves the schema's service for clients that speak Connect with JSON, in
@@ -43,7 +45,7 @@ func serveVanguard(addr, upstream string) error {
 
 // startVanguard runs serveVanguard where proxies run.
 func (l *lab) startVanguard(ctx context.Context, upstream string) (*proxy, error) {
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ type asker struct {
 // askedEach is what a reply costs a process, in µs, when so many clients at a time make so many
 // requests each, whose answers have so many replies.
 func askedEach(ctx context.Context, p *proxy, a *asker, round, clients, requests, replies int) (float64, error) {
-	before, err := cpuTime(p.pid())
+	before, err := process.CPUTime(p.pid())
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +81,7 @@ func askedEach(ctx context.Context, p *proxy, a *asker, round, clients, requests
 			return 0, fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	after, err := cpuTime(p.pid())
+	after, err := process.CPUTime(p.pid())
 	return float64((after - before).Microseconds()) / float64(clients*requests*replies), err
 }
 
@@ -88,7 +90,7 @@ func (a *asker) ask(ctx context.Context, addr, body string, replies int) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Authorization", "Bearer "+process.APIKey)
 	req.Header.Set("Content-Type", a.kind)
 	req.Header.Set("Connect-Protocol-Version", "1")
 	resp, err := http.DefaultClient.Do(req)

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"sluice/bench/process"
 )
 
 // chatPath is what loads are sent to that name no other path.
@@ -61,7 +63,7 @@ func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err e
 	if out, err := l.wrk(ctx, p, ld, time.Second); err != nil {
 		return m, fmt.Errorf("warm up: %w\n%s", err, out)
 	}
-	before, err := cpuTimes(p.pid(), l.mock.Process.Pid)
+	before, err := process.CPUTimes(p.pid(), l.mock.Process.Pid)
 	if err != nil {
 		return m, err
 	}
@@ -73,7 +75,7 @@ func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err e
 	if err != nil {
 		return m, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
-	after, err := cpuTimes(p.pid(), l.mock.Process.Pid)
+	after, err := process.CPUTimes(p.pid(), l.mock.Process.Pid)
 	if err != nil {
 		return m, err
 	}
@@ -112,7 +114,7 @@ func (l *lab) writeScript(ld load) (file string, err error) {
 		l.requests += maxRequests
 	}
 	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='%s'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=%s\n%s",
-		cmp.Or(ld.contentType, "application/json"), apiKey, luaString(body), script)
+		cmp.Or(ld.contentType, "application/json"), process.APIKey, luaString(body), script)
 	return file, os.WriteFile(file, []byte(lua), 0o600)
 }
 

@@ -1,10 +1,10 @@
-package main
+// Package soak loads one Sluice for long, and judges what became of it.
+package soak
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,12 +21,11 @@ import (
 	"sync"
 	"time"
 
+	"sluice/bench/process"
 	"sluice/internal/simulator"
 )
 
 const (
-	// sampled is the time between two looks at the process, told that between two rows.
-	sampled, told = 10 * time.Second, 5 * time.Minute
 	// flatSlope is the growth of resident memory in the last two thirds of a soak that
 	// still is flat, in KiB a minute: 3 MiB in half an hour, where memory that is given
 	// back and taken again moves by as much from minute to minute.
@@ -40,27 +39,15 @@ type soak struct {
 	rate     float64
 	leak     string // what 1 % of requests leak, "" for nothing
 	slope    float64
-	samples  io.Writer // nil for nobody
 
-	base string // URL of the Sluice
-	pid  int
-
+	watch
 	client *http.Client
 	tasks  sync.WaitGroup
-	mu     sync.Mutex
-	asked  int
 	status map[string]int
 }
 
-// flow is how Sluice does at a time.
-type flow struct {
-	at                               time.Duration
-	resident                         float64 // MiB
-	heap, goroutines, files, verdict float64
-}
-
-// soaked runs "bench soak".
-func soaked(ctx context.Context, w io.Writer, args []string) (err error) {
+// Run runs "bench soak".
+func Run(ctx context.Context, w io.Writer, args []string) (err error) {
 	s := &soak{status: map[string]int{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 200}}}
 	set := flag.NewFlagSet("bench soak", flag.ExitOnError)
 	set.StringVar(&s.binary, "sluice", "", "binary to load; built from the tree when empty")
@@ -102,24 +89,21 @@ func (s *soak) run(ctx context.Context, w io.Writer) error {
 	defer model.Close()
 	go model.Serve()
 	if s.binary == "" {
-		s.binary = filepath.Join(dir, "sluice")
-		args := []string{"build", "-trimpath", "-o", s.binary}
+		var flags []string
 		if s.leak != "" {
-			args = append(args, "-tags", "leaktest")
+			flags = append(flags, "-tags=leaktest")
 		}
-		build := exec.CommandContext(ctx, "go", append(args, "./cmd/sluice")...)
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build sluice: %w\n%s", err, out)
+		if s.binary, err = process.Build(ctx, dir, flags...); err != nil {
+			return err
 		}
 	}
 	cmd, err := s.start(ctx, dir, addr)
 	if err != nil {
 		return err
 	}
-	defer stop(cmd)
+	defer process.Stop(cmd)
 	fmt.Fprintf(w, "%v at %.0f requests a second of all kinds, sound and not\n\n", s.duration, s.rate)
-	head(w, 1, "minute", "requests", "resident MiB", "live heap MiB", "goroutines", "files", "verdict")
+	fmt.Fprint(w, heading)
 	flows, err := s.load(ctx, w)
 	if err != nil {
 		return err
@@ -129,13 +113,13 @@ func (s *soak) run(ctx context.Context, w io.Writer) error {
 
 // start starts Sluice with a cache that is full after some minutes.
 func (s *soak) start(ctx context.Context, dir string, model net.Addr) (*exec.Cmd, error) {
-	addr, err := freeAddr()
+	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	conf := filepath.Join(dir, "sluice.yaml")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, "server: {port: %s}\nupstreams:\n%scache: {max_bytes: 16MiB}\n", port, upstream("mock", model.String(), "")), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "server: {port: %s}\nupstreams:\n  - {name: mock, base_url: \"http://%s/v1\"}\ncache: {max_bytes: 16MiB}\n", port, model), 0o600); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(dir, "sluice.log"))
@@ -150,8 +134,8 @@ func (s *soak) start(ctx context.Context, dir string, model net.Addr) (*exec.Cmd
 		return nil, err
 	}
 	s.base, s.pid = "http://"+addr, cmd.Process.Pid
-	if _, err := waitFor(ctx, s.base+"/readyz"); err != nil {
-		stop(cmd)
+	if _, err := process.WaitFor(ctx, s.base+"/readyz"); err != nil {
+		process.Stop(cmd)
 		return nil, err
 	}
 	return cmd, nil
@@ -185,47 +169,6 @@ func (s *soak) load(ctx context.Context, w io.Writer) (flows []flow, err error) 
 			return flows, nil
 		}
 	}
-}
-
-func (s *soak) tell(w io.Writer, f flow) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	row(w, fmt.Sprintf("%.1f", f.at.Minutes()), s.asked, fmt.Sprintf("%.1f", f.resident), fmt.Sprintf("%.2f", f.heap), f.goroutines, f.files, verdicts(f.verdict))
-}
-
-func verdicts(v float64) string { return [...]string{"none", "suspected", "leak"}[int(v)] }
-
-// look takes a sample.
-func (s *soak) look(ctx context.Context, at time.Duration) (flow, error) {
-	b, err := page(ctx, s.base+"/metrics")
-	if err != nil {
-		return flow{}, err
-	}
-	f := flow{at: at, resident: residentKiB(s.pid) / 1024}
-	other := map[string]float64{}
-	for line := range strings.Lines(string(b)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		v, _ := strconv.ParseFloat(value, 64)
-		switch name, _, _ := strings.Cut(name, "{"); name {
-		case "sluice_go_heap_live_bytes":
-			f.heap = v / (1 << 20)
-		case "sluice_go_goroutines":
-			f.goroutines = v
-		case "sluice_process_open_fds":
-			f.files = v
-		case "sluice_leak_verdict":
-			f.verdict = max(f.verdict, v)
-		case "sluice_requests_in_flight", "sluice_client_connections_open", "sluice_upstream_connections_open", "sluice_cache_bytes", "sluice_go_gc_cycles_total":
-			other[name] += v
-		}
-	}
-	if s.samples != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		_, err = fmt.Fprintf(s.samples, "%.0f,%d,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f\n", at.Seconds(), s.asked, f.resident*1024, f.heap*(1<<20), f.goroutines, f.files,
-			other["sluice_requests_in_flight"], other["sluice_client_connections_open"], other["sluice_upstream_connections_open"], other["sluice_cache_bytes"], other["sluice_go_gc_cycles_total"], f.verdict)
-	}
-	return f, err
 }
 
 // judge says what came of it.
@@ -262,44 +205,6 @@ func (s *soak) judge(ctx context.Context, w io.Writer, flows []flow) error {
 		return fmt.Errorf("resident memory is not flat: it grew by %.1f KiB a minute, more than %.1f", slope, s.slope)
 	}
 	return nil
-}
-
-// slopeOf is the median of the slopes of resident memory between each two samples, in
-// KiB a minute.
-func slopeOf(flows []flow) float64 {
-	var slopes []float64
-	for i := range flows {
-		for j := range i {
-			slopes = append(slopes, (flows[i].resident-flows[j].resident)*1024/(flows[i].at-flows[j].at).Minutes())
-		}
-	}
-	if len(slopes) == 0 {
-		return 0
-	}
-	return median(slopes)
-}
-
-func (s *soak) health(ctx context.Context) (state, why string, err error) {
-	b, err := page(ctx, s.base+"/v1/health/detailed")
-	if err != nil {
-		return "", "", err
-	}
-	var reply struct {
-		Components []struct {
-			Name      string `json:"name"`
-			Status    string `json:"status"`
-			LastError string `json:"last_error"`
-		} `json:"components"`
-	}
-	if err := json.Unmarshal(b, &reply); err != nil {
-		return "", "", err
-	}
-	for _, c := range reply.Components {
-		if c.Name == "process/leaks" {
-			return c.Status, c.LastError, nil
-		}
-	}
-	return "", "", errors.New("health has no process/leaks")
 }
 
 // traffic is a kind of request.

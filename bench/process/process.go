@@ -1,4 +1,5 @@
-package main
+// Package process starts, finds and watches the servers under test.
+package process
 
 import (
 	"bytes"
@@ -8,14 +9,19 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// cpuTime is the user and system time of a process and its children that
+// APIKey is the key of all requests.
+const APIKey = "bench-key"
+
+// CPUTime is the user and system time of a process and its children that
 // still run (nginx's worker). The kernel counts in ticks of 10 ms.
-func cpuTime(pid int) (time.Duration, error) {
+func CPUTime(pid int) (time.Duration, error) {
 	var ticks int64
 	for _, p := range family(pid) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
@@ -30,8 +36,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
-// residentKiB is the resident size of a process and its children.
-func residentKiB(pid int) float64 {
+// ResidentKiB is the resident size of a process and its children.
+func ResidentKiB(pid int) float64 {
 	var kib float64
 	for _, p := range family(pid) {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
@@ -56,10 +62,10 @@ func family(pid int) []int {
 	return pids
 }
 
-// cpuTimes are those of several processes.
-func cpuTimes(pids ...int) (all []time.Duration, err error) {
+// CPUTimes are those of several processes.
+func CPUTimes(pids ...int) (all []time.Duration, err error) {
 	for _, pid := range pids {
-		t, err := cpuTime(pid)
+		t, err := CPUTime(pid)
 		if err != nil {
 			return nil, err
 		}
@@ -68,8 +74,8 @@ func cpuTimes(pids ...int) (all []time.Duration, err error) {
 	return all, nil
 }
 
-// freeAddr is a loopback address that nothing listens on.
-func freeAddr() (string, error) {
+// FreeAddr is a loopback address that nothing listens on.
+func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -78,8 +84,8 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// waitFor asks url until something answers 200 and returns when it did.
-func waitFor(ctx context.Context, url string) (time.Time, error) {
+// WaitFor asks url until something answers 200 and returns when it did.
+func WaitFor(ctx context.Context, url string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
@@ -87,7 +93,7 @@ func waitFor(ctx context.Context, url string) (time.Time, error) {
 		if err != nil {
 			return time.Now(), err
 		}
-		req.Header.Set("Authorization", "Bearer "+apiKey)
+		req.Header.Set("Authorization", "Bearer "+APIKey)
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
 			resp.Body.Close()
@@ -104,22 +110,13 @@ func waitFor(ctx context.Context, url string) (time.Time, error) {
 	}
 }
 
-// served is how many chats the mock was asked for.
-func (l *lab) served(ctx context.Context) (float64, error) {
-	b, err := page(ctx, "http://"+l.mockAddr+servedPath)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseFloat(string(b), 64)
-}
-
-// page reads what a server under test, or the mock, tells of itself.
-func page(ctx context.Context, url string) ([]byte, error) {
+// Page reads what a server under test, or the mock, tells of itself.
+func Page(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
+	req.Header.Set("Authorization", "Bearer "+APIKey)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
@@ -130,4 +127,32 @@ func page(ctx context.Context, url string) ([]byte, error) {
 		err = fmt.Errorf("%s: status %d", url, resp.StatusCode)
 	}
 	return b, err
+}
+
+// Stop interrupts a process, and kills it when it is there after five seconds.
+func Stop(cmd *exec.Cmd) {
+	if cmd == nil || cmd.Process == nil {
+		return
+	}
+	cmd.Process.Signal(os.Interrupt)
+	done := make(chan struct{})
+	go func() { cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		cmd.Process.Kill()
+		<-done
+	}
+}
+
+// Build builds Sluice from the tree above, as a file of a folder, with further flags of
+// "go build".
+func Build(ctx context.Context, dir string, flags ...string) (binary string, err error) {
+	binary = filepath.Join(dir, "sluice"+strings.Join(flags, ""))
+	build := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath", "-o", binary}, flags...), "./cmd/sluice")...)
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
+	}
+	return binary, nil
 }
