@@ -23,9 +23,10 @@ With --expand it puts back what references in a request stand for.`,
 	}
 	options := c.configFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.Mode, "mode", "", "off, safe or blocks (dedup.mode)")
+	f.StringVar(&o.Mode, "mode", "", "`mode`: off, safe, blocks (dedup.mode)")
+	complete(cmd, "mode", cobra.ShellCompDirectiveNoFileComp, "off", "safe", "blocks")
 	cache := f.Bool("prompt-cache", true, "whether the service keeps prompts that it has read (dedup.prompt_cache)")
-	f.Float64Var(&o.BytesPerToken, "bytes-per-token", 0, "by what tokens are estimated, from 1 to 8 (3.8: what OpenAI's services count on average)")
+	f.Float64Var(&o.BytesPerToken, "bytes-per-token", 0, "`number` by which tokens are estimated, from 1 to 8 (3.8: what OpenAI's services count on average)")
 	f.BoolVar(&o.Explain, "explain", false, "tell of every message, and why it is kept")
 	f.BoolVar(&o.Expand, "expand", false, "put back what references stand for")
 	cmd.MarkFlagsMutuallyExclusive("expand", "mode")

@@ -83,8 +83,8 @@ answer them. With nothing configured it serves simulated models.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(c.serveCommand(), c.checkCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.mapCommand(), c.versionCommand())
+	root.AddCommand(c.serveCommand(), c.checkCommand(), c.healthCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.mapCommand(), c.versionCommand())
+	completions(root)
 	return root
 }
 
@@ -166,9 +166,16 @@ func (c *cli) versionCommand() *cobra.Command {
 	}
 }
 
-// version is the module's version, which names the commit where there is no
-// tag, as the Go tool stamped it into the binary.
+// release is the version where the linker was given one: -X main.release=v1.2.3.
+var release string //nolint:gochecknoglobals // the linker sets no other kind
+
+// version is what the linker was given, as releases and images are, or else the
+// module's version, which names the commit where there is no tag, as the Go tool
+// stamped it into the binary.
 func version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return strings.Trim(info.Main.Version, "()")
 	}

@@ -54,6 +54,8 @@ func (c *cli) configFlags(cmd *cobra.Command) func() config.LoadOptions {
 	f.Bool("insecure", false, "serve other machines and proxies without API keys")
 	f.String("log-level", "", "`level`: debug, info, warn, error (SLUICE_LOG_LEVEL; info)")
 	f.String("log-format", "", "`format`: text, json (SLUICE_LOG_FORMAT; text)")
+	complete(cmd, "log-level", cobra.ShellCompDirectiveNoFileComp, "debug", "info", "warn", "error")
+	complete(cmd, "log-format", cobra.ShellCompDirectiveNoFileComp, "text", "json")
 	return func() config.LoadOptions {
 		o := config.LoadOptions{File: *file, Env: c.env}
 		for _, k := range keys {
@@ -81,7 +83,7 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 	if err != nil {
 		return err
 	}
-	s := &service{options: o, contents: contents, format: cfg.Log.Format}
+	s := &service{options: o, contents: contents, notify: c.notify, format: cfg.Log.Format}
 	s.log = c.logger(cfg.Log, &s.level)
 	s.warn(cfg)
 	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})
@@ -92,6 +94,7 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 		err = failure{explainListen(err, cfg.Server.Host, cfg.Server.Port)}
 		return errors.Join(err, s.gateway.Close())
 	}
+	s.notify("READY=1") // the kernel takes connections from now on
 	return s.run(ctx, signals)
 }
 
@@ -119,6 +122,7 @@ type service struct {
 	options  config.LoadOptions
 	contents config.Contents // of the file, when it was read
 	gateway  *gateway.Gateway
+	notify   func(state string)
 	log      *slog.Logger
 	level    slog.LevelVar
 	format   string
@@ -168,6 +172,7 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 			case sig == syscall.SIGHUP:
 			case ctx.Err() == nil:
 				s.log.Info("finishing the requests under way; a second signal ends them", "signal", sig.String())
+				s.notify("STOPPING=1")
 				stop()
 			default:
 				return failure{fmt.Errorf("ended by a second signal (%v) before all requests were finished", sig)}

@@ -26,8 +26,8 @@ reads a message a line and writes each with its length before it as a varint.`
 		cmd.Example = `  echo '{"name":"Ada"}' | sluice encode --schema greet.proto --type demo.Greeting > ada.bin`
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&t.Schemas, "schema", nil, ".proto file, descriptor set, folder of either, or grpc://HOST:PORT; may be given several times, and left out for google.protobuf's own types")
-	f.StringVar(&t.Type, "type", "", "full name of the message type, as in pkg.Message")
+	f.StringArrayVar(&t.Schemas, "schema", nil, ".proto `file`, descriptor set, folder of either, or grpc://HOST:PORT; may be given several times, and left out for google.protobuf's own types")
+	f.StringVar(&t.Type, "type", "", "full `name` of the message type, as in pkg.Message")
 	f.BoolVar(&t.Delimited, "delimited", false, "several messages, one after the other")
 	if encode {
 		f.BoolVar(&t.Options.DiscardUnknown, "discard-unknown", false, "pass over members and enum names that the schema lacks")
