@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -115,4 +116,80 @@ func TestSettingsAreDocumented(t *testing.T) {
 	if n < 100 {
 		t.Errorf("only %d settings", n)
 	}
+}
+
+// otherYAML are pages with YAML that is no configuration of Sluice: how a block begins.
+var otherYAML = map[string][]string{
+	"docs/mapping.md":   {"xai:"},
+	"docs/migrating.md": {"model_list:"}, // LiteLLM's
+	"docs/telemetry.md": {"receivers:"},  // a collector's
+}
+
+var (
+	yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+	variable  = regexp.MustCompile(`\$\{(\w+)\}`)
+)
+
+// TestDocumentedConfigurations: each configuration that a page shows is taken, but for the
+// files that it names, which are not there.
+func TestDocumentedConfigurations(t *testing.T) {
+	inFolder, err := filepath.Glob(docsFolder + "/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inRoot, err := filepath.Glob(docsFolder + "/../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, file := range append(inFolder, inRoot...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := strings.TrimPrefix(filepath.ToSlash(filepath.Clean(file)), "../../")
+		for _, m := range yamlBlock.FindAllSubmatch(text, -1) {
+			block := string(m[1])
+			if slices.ContainsFunc(otherYAML[page], func(begin string) bool { return strings.HasPrefix(block, begin) }) {
+				continue
+			}
+			n++
+			if err := loadShown(t, block); err != nil {
+				t.Errorf("%s shows\n%s\nwhich is refused:\n%v", page, block, err)
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("only %d configurations", n)
+	}
+}
+
+// loadShown loads what a page shows, with something for each variable and for what is left
+// out of hashes.
+func loadShown(t *testing.T, block string) error {
+	t.Helper()
+	hash := "sha256:" + strings.Repeat("0", 64)
+	file := filepath.Join(t.TempDir(), "shown.yaml")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(block, "sha256:…", hash)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var env []string
+	for _, m := range variable.FindAllStringSubmatch(block, -1) {
+		switch name := m[1]; {
+		case strings.HasSuffix(name, "_HASH"):
+			env = append(env, name+"="+hash)
+		case strings.HasSuffix(name, "_WEBHOOK"):
+			env = append(env, name+"=https://hooks.example/t")
+		default:
+			env = append(env, name+"=some-secret-value")
+		}
+	}
+	_, err := Load(LoadOptions{File: file, Env: env})
+	if e, ok := errors.AsType[*Error](err); ok {
+		faults := slices.DeleteFunc(slices.Clone(e.Faults), func(f string) bool { return strings.Contains(f, "no such file") })
+		if len(faults) == 0 {
+			return nil
+		}
+	}
+	return err
 }
