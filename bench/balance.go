@@ -21,7 +21,7 @@ func balancing(ctx context.Context, w io.Writer, p plan) error {
 		return err
 	}
 	defer l.close()
-	second, secondAddr, err := l.startMock(ctx, slower)
+	second, secondAddr, err := l.startMock(ctx, "", slower)
 	defer process.Stop(second)
 	if err != nil {
 		return err

@@ -129,7 +129,7 @@ func contention(ctx context.Context, w io.Writer, p plan) error {
 // they did.
 func (l *lab) fill(ctx context.Context, keys int, models ...string) error {
 	for _, p := range l.proxies {
-		c, err := dial(ctx, p.addr)
+		c, err := dial(ctx, p.target)
 		if err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func (l *lab) hitLatency(ctx context.Context, w io.Writer, cpu string, first int
 	const misses, repeats = 100, 20
 	var clients []*client
 	for _, p := range l.proxies {
-		c, err := dial(ctx, p.addr)
+		c, err := dial(ctx, p.target)
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func TestClient(t *testing.T) {
 		whole(w, reply(16_000))
 	}))
 	defer server.Close()
-	c, err := dial(t.Context(), server.Listener.Addr().String())
+	c, err := dial(t.Context(), target{addr: server.Listener.Addr().String()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"sluice/bench/process"
 )
 
 // source is a kind of call that callers make.
@@ -19,6 +16,7 @@ type source struct {
 	// so many a second, at random (Poisson), however the answers fare.
 	callers int
 	rate    float64
+	steady  bool // all of them equally far apart, and not at random
 
 	patience time.Duration // after which a caller leaves; 0 for a minute
 	vector   bool          // the reply has to begin with the call's number
@@ -27,8 +25,13 @@ type source struct {
 // newSource has a body in which zeros stand for the number of a call, and further
 // fields for the head, each with its end of line.
 func newSource(addr, path, fields, body string) source {
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n", path, addr, process.APIKey, fields, len(body))
-	return source{addr: addr, request: []byte(head + body), at: len(head) + strings.Index(body, strings.Repeat("0", numberSize))}
+	return sourceTo(target{addr, path, fields}, body)
+}
+
+// sourceTo is the same for calls that a server is to get.
+func sourceTo(t target, body string) source {
+	head := t.head(len(body))
+	return source{addr: t.addr, request: []byte(head + body), at: len(head) + strings.Index(body, strings.Repeat("0", numberSize))}
 }
 
 // moment is something to do while calls are made.

@@ -111,7 +111,11 @@ func (d *callers) now() time.Duration { return time.Since(d.begun) }
 
 // arrive sets when the next call of a source comes: never, once its time is over.
 func (d *callers) arrive(source int) {
-	d.next[source] += time.Duration(d.rand.ExpFloat64() / d.sources[source].rate * float64(time.Second))
+	s, gaps := &d.sources[source], 1.0
+	if !s.steady {
+		gaps = d.rand.ExpFloat64()
+	}
+	d.next[source] += time.Duration(gaps / s.rate * float64(time.Second))
 }
 
 // untilDue is how long nothing is due.
@@ -245,10 +249,10 @@ func (d *callers) read(c *callConn) error {
 		return nil
 	}
 	head, body := c.in[:end+2], c.in[end+4:]
-	size := number(field(head, "content-length"), 10)
+	size, err := wireSize(head, body)
 	switch {
-	case size < 0:
-		return fmt.Errorf("a reply without its length: %s", head)
+	case err != nil:
+		return err
 	case len(body) < size:
 		return nil
 	case len(body) > size:

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,6 +55,26 @@ func TestDriveRate(t *testing.T) {
 	}
 	if got := ended(calls, 0, time.Hour); len(got) != len(calls) || len(ended(calls, time.Hour, 2*time.Hour)) > 0 {
 		t.Errorf("%d ended", len(got))
+	}
+}
+
+// Calls at a constant rate are equally far apart, however long they take.
+func TestDriveSteadily(t *testing.T) {
+	s := sourceTo(target{addr: startLeanMock(t)}, questionBody(modelSoon))
+	s.rate, s.steady = 100, true
+	number := 0
+	calls, err := drive(t.Context(), []source{s}, &number, 1, 305*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(calls, func(a, b call) int { return cmp.Compare(a.begun, b.begun) })
+	for i, c := range calls {
+		if want := time.Duration(i+1) * 10 * time.Millisecond; c.begun != want || c.status != 200 || c.took < soonTime {
+			t.Errorf("call %d began at %v and took %v: %d", i, c.begun, c.took, c.status)
+		}
+	}
+	if len(calls) != 30 {
+		t.Errorf("%d calls", len(calls))
 	}
 }
 

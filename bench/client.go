@@ -10,8 +10,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-
-	"sluice/bench/process"
 )
 
 // client asks on one connection, one request after the other. It reads and writes
@@ -20,7 +18,7 @@ import (
 type client struct {
 	socket *os.File
 	fd     int
-	host   string
+	target target
 	buf    []byte
 	hits   int // answers that the server says it had stored
 }
@@ -28,9 +26,9 @@ type client struct {
 // patience is how long a client waits for a reply.
 const patience = 10 * time.Second
 
-func dial(ctx context.Context, addr string) (*client, error) {
+func dial(ctx context.Context, at target) (*client, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, "tcp", at.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +37,7 @@ func dial(ctx context.Context, addr string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{socket: socket, fd: int(socket.Fd()), host: addr, buf: make([]byte, 64<<10)} // Fd makes it blocking
+	c := &client{socket: socket, fd: int(socket.Fd()), target: at, buf: make([]byte, 64<<10)} // Fd makes it blocking
 	wait := syscall.NsecToTimeval(patience.Nanoseconds())
 	if err := syscall.SetsockoptTimeval(c.fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &wait); err != nil {
 		socket.Close()
@@ -52,60 +50,91 @@ func (c *client) close() { c.socket.Close() }
 
 // ask sends a chat request and returns how long it took until the reply was there.
 func (c *client) ask(body string) (took time.Duration, err error) {
-	request := chatRequest(c.host, body)
+	_, took, err = c.exchange(body)
+	return took, err
+}
+
+// exchange sends a chat request and returns how long it took until there was an
+// event of a stream, 0 where none came, and until the reply was there.
+func (c *client) exchange(body string) (first, took time.Duration, err error) {
+	request := chatRequest(c.target, body)
 	begin := time.Now()
 	for len(request) > 0 {
 		n, err := retried(syscall.Write, c.fd, request)
 		if err != nil {
-			return 0, os.NewSyscallError("write", err)
+			return 0, 0, os.NewSyscallError("write", err)
 		}
 		request = request[n:]
 	}
-	head, size, err := c.reply()
+	head, size, event, err := c.reply()
 	took = time.Since(begin)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
-		return 0, fmt.Errorf("%s with %d bytes", bytes.TrimSpace(head[:bytes.IndexByte(head, '\r')]), size)
+		return 0, 0, fmt.Errorf("%s with %d bytes", bytes.TrimSpace(head[:bytes.IndexByte(head, '\r')]), size)
 	}
 	if string(field(head, "x-cache")) == "HIT" {
 		c.hits++
 	}
-	return took, nil
+	if !event.IsZero() {
+		first = event.Sub(begin)
+	}
+	return first, took, nil
 }
 
-// reply reads one and gives its head, which is overwritten by the next, and the
-// size of its body.
-func (c *client) reply() (head []byte, size int, err error) {
-	for got, whole := 0, -1; got != whole; {
+// firstEvent is in a reply that has an event.
+const firstEvent = "\ndata: "
+
+// reply reads one and gives its head, which is overwritten by the next, the size of
+// its body as it is on the wire, and when the first event came of a stream.
+func (c *client) reply() (head []byte, size int, event time.Time, err error) {
+	for got := 0; ; {
 		if got == len(c.buf) {
-			return nil, 0, errors.New("the reply is too long")
+			return nil, 0, event, errors.New("the reply is too long")
 		}
 		n, err := retried(syscall.Read, c.fd, c.buf[got:])
 		if n == 0 && err == nil {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("read: %w", err)
+			return nil, 0, event, fmt.Errorf("read: %w", err)
 		}
 		got += n
-		if whole < 0 {
-			end := bytes.Index(c.buf[:got], []byte("\r\n\r\n"))
-			if end < 0 {
-				continue
-			}
-			head = c.buf[:end+2]
-			if size = number(field(head, "content-length"), 10); size < 0 {
-				return nil, 0, fmt.Errorf("a reply without its length: %s", head)
-			}
-			whole = end + 4 + size
+		if event.IsZero() && bytes.Contains(c.buf[:got], []byte(firstEvent)) {
+			event = time.Now()
 		}
-		if got > whole {
-			return nil, 0, errors.New("more than a reply came")
+		end := bytes.Index(c.buf[:got], []byte("\r\n\r\n"))
+		if end < 0 {
+			continue
+		}
+		head = c.buf[:end+2]
+		switch size, err = wireSize(head, c.buf[end+4:got]); {
+		case err != nil:
+			return nil, 0, event, err
+		case end+4+size == got:
+			return head, size, event, nil
+		case end+4+size < got:
+			return nil, 0, event, errors.New("more than a reply came")
 		}
 	}
-	return head, size, nil
+}
+
+// wireSize is how long a reply's body is on the wire, by its head: more than there is
+// of the rest where its end has not come.
+func wireSize(head, rest []byte) (int, error) {
+	if named(field(head, "transfer-encoding"), "chunked") {
+		size, err := chunkedSize(rest)
+		if err == nil && size == 0 {
+			size = len(rest) + 1
+		}
+		return size, err
+	}
+	size := number(field(head, "content-length"), 10)
+	if size < 0 {
+		return 0, fmt.Errorf("a reply without its length: %s", head)
+	}
+	return size, nil
 }
 
 // field is the value of a field in a head.
@@ -124,9 +153,4 @@ func retried(call func(int, []byte) (int, error), fd int, b []byte) (int, error)
 			return n, err
 		}
 	}
-}
-
-// chatRequest is a chat request as it is written.
-func chatRequest(host, body string) []byte {
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s", chatPath, host, process.APIKey, len(body), body)
 }

@@ -32,7 +32,7 @@ func footprint(ctx context.Context, w io.Writer, p plan) error {
 func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 	const maxBytes = 128 << 20
 	before := process.ResidentKiB(p.pid())
-	c, err := dial(ctx, p.addr)
+	c, err := dial(ctx, p.target)
 	if err != nil {
 		return err
 	}

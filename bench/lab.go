@@ -32,9 +32,9 @@ type lab struct {
 
 // newLab starts a mock. It takes CPU 1 for this process too.
 func newLab(ctx context.Context, p *plan) (*lab, error) {
-	for _, tool := range []string{"nginx", "wrk", "taskset"} {
+	for _, tool := range []string{"wrk", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, fmt.Errorf("%s is missing: apt-get install nginx-light wrk util-linux", tool)
+			return nil, fmt.Errorf("%s is missing: apt-get install wrk util-linux", tool)
 		}
 	}
 	dir, err := os.MkdirTemp("", "sluice-bench-")
@@ -82,14 +82,17 @@ func (l *lab) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	l.self = self
-	l.mock, l.mockAddr, err = l.startMock(ctx, 1)
+	l.mock, l.mockAddr, err = l.startMock(ctx, l.mockAt, 1)
 	return err
 }
 
-// startMock starts one whose models cost so many times what their names say.
-func (l *lab) startMock(ctx context.Context, slower int) (cmd *exec.Cmd, addr string, err error) {
-	if addr, err = process.FreeAddr(); err != nil {
-		return nil, "", err
+// startMock starts one at an address, or a free one, whose models cost so many times
+// what their names say.
+func (l *lab) startMock(ctx context.Context, at string, slower int) (cmd *exec.Cmd, addr string, err error) {
+	if addr = at; addr == "" {
+		if addr, err = process.FreeAddr(); err != nil {
+			return nil, "", err
+		}
 	}
 	if cmd, _, err = l.start(peers, "mock", l.self, "mock", l.mockKind, addr, strconv.Itoa(slower)); err != nil {
 		return nil, "", err

@@ -14,11 +14,11 @@ func (l *lab) latencies(ctx context.Context, t table) error {
 	if err := l.serve(ctx, l.passing()); err != nil {
 		return err
 	}
-	addrs := []string{l.mockAddr}
+	all := []target{{addr: l.mockAddr}}
 	for _, p := range l.proxies {
-		addrs = append(addrs, p.addr)
+		all = append(all, p.target)
 	}
-	took, err := l.takeTurns(ctx, addrs)
+	took, err := l.takeTurns(ctx, all, l.calls, false)
 	if err != nil {
 		return err
 	}
@@ -34,26 +34,32 @@ func (l *lab) latencies(ctx context.Context, t table) error {
 	return nil
 }
 
-// takeTurns calls each server in turn and gives how long each call took. The first
-// calls are not counted.
-func (l *lab) takeTurns(ctx context.Context, addrs []string) ([][]time.Duration, error) {
+// takeTurns calls each server in turn, so often, and gives how long each call took; of
+// streams, until the first event. The first calls are not counted.
+func (l *lab) takeTurns(ctx context.Context, targets []target, calls int, streamed bool) ([][]time.Duration, error) {
 	const warm = 10
 	var clients []*client
-	for _, addr := range addrs {
-		c, err := dial(ctx, addr)
+	for _, t := range targets {
+		c, err := dial(ctx, t)
 		if err != nil {
 			return nil, err
 		}
 		defer c.close()
 		clients = append(clients, c)
 	}
-	took := make([][]time.Duration, len(addrs))
-	for n := range warm + l.calls {
+	took := make([][]time.Duration, len(targets))
+	for n := range warm + calls {
 		for i, c := range clients {
 			l.requests++
-			d, err := c.ask(freshBody(modelSoon, false, firstSeed+l.requests))
+			first, d, err := c.exchange(freshBody(modelSoon, streamed, firstSeed+l.requests))
+			if err == nil && streamed != (first > 0) {
+				err = fmt.Errorf("the first event came after %v", first)
+			}
 			if err != nil {
-				return nil, fmt.Errorf("ask %s: %w", addrs[i], err)
+				return nil, fmt.Errorf("ask %s: %w", targets[i].addr, err)
+			}
+			if streamed {
+				d = first
 			}
 			if n >= warm {
 				took[i] = append(took[i], d)

@@ -21,9 +21,9 @@
 // what vanguard takes for the messages of the same server.
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
 // their bill. "bench dialects" measures what it costs to turn requests and events from one
-// dialect into another. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
-// something leaks. "bench hardening" does so with all that Sluice has, before services that are
-// killed, and holds every reply against what it must be.
+// dialect into another. "bench compare" measures Sluice beside other gateways and proxies,
+// and writes the tables of docs/benchmarks.md that say so. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
+// something leaks.
 package main
 
 import (
@@ -49,6 +49,7 @@ type plan struct {
 	binaries []string       // of Sluice; built when there are none
 	engines  []string       // server.engine of Sluice; "" is a binary's own choice
 	mockKind string         // mockLean or mockNetHTTP
+	mockAt   string         // where it listens; anywhere when empty
 	bare     bool           // Sluice without access log, and without cache where it passes on
 	only     *regexp.Regexp // the lines that are measured
 	duration time.Duration  // of one load
@@ -117,6 +118,8 @@ func run(ctx context.Context, args []string) error {
 		return workloads()[command].run(ctx, command, args)
 	case "mapped":
 		return mapped(ctx, os.Stdout, args)
+	case "compare":
+		return compared(ctx, os.Stdout, args)
 	case "soak":
 		return soak.Run(ctx, os.Stdout, args)
 	case "hardening":
@@ -134,6 +137,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil || slower < 1 {
 			return fmt.Errorf("%s times slower is no mock", args[2])
 		}
+		defer context.AfterFunc(ctx, func() { os.Exit(0) })() // it has nothing to finish
 		return serveMock(args[0], args[1], slower)
 	}
 	return fmt.Errorf("there is no command %q", command)

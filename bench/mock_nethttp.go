@@ -32,6 +32,9 @@ func netHTTPMock() http.Handler {
 			stream(w, r, slow, slowPause)
 			return
 		case streamed:
+			if string(model) == modelSoon {
+				time.Sleep(soonTime)
+			}
 			stream(w, r, fast, 0)
 			return
 		}

@@ -17,11 +17,13 @@ type mockReply struct {
 // replies are all that the lean mock says.
 type replies struct {
 	short, middling, long, soon, wait *mockReply
-	fast, slow                        *mockReply
+	fast, slow, soonFast              *mockReply
 	models, notFound, refusal         *mockReply
 }
 
 func newReplies(date time.Time) replies {
+	soonFast := streamReply(events, 0, date)
+	soonFast.delay = soonTime
 	completion := func(size int, delay time.Duration) *mockReply {
 		r := wholeReply("200 OK", reply(size), date)
 		r.id, r.delay = digitsOf(r.pieces[0]), delay
@@ -30,7 +32,7 @@ func newReplies(date time.Time) replies {
 	return replies{
 		short: completion(1000, 0), soon: completion(1000, soonTime), wait: completion(1000, thinkTime),
 		middling: completion(2000, 0), long: completion(16_000, 0),
-		fast: streamReply(events, 0, date), slow: streamReply(slowEvents, slowPause, date),
+		fast: streamReply(events, 0, date), slow: streamReply(slowEvents, slowPause, date), soonFast: soonFast,
 		models:   wholeReply("200 OK", modelList(), date),
 		notFound: wholeReply("404 Not Found", []byte(`{"error":{"message":"There is no such path."}}`), date),
 		refusal:  wholeReply("400 Bad Request", []byte(`{"error":{"message":"This is no request that is read here."}}`), date),
@@ -61,8 +63,11 @@ func streamReply(n int, pause time.Duration, date time.Time) *mockReply {
 func (r *replies) chat(body []byte) *mockReply {
 	model, streamed := asked(body)
 	if streamed {
-		if string(model) == modelSlow {
+		switch string(model) {
+		case modelSlow:
 			return r.slow
+		case modelSoon:
+			return r.soonFast
 		}
 		return r.fast
 	}

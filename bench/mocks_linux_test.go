@@ -99,7 +99,7 @@ func (p *peer) receive() (status int, contentType, body string) {
 func wholeStream() string { return string(bytes.Join(chunks(events), nil)) }
 
 func chatTo(addr, model string, streamed bool) string {
-	return string(chatRequest(addr, freshBody(model, streamed, firstSeed)))
+	return string(chatRequest(target{addr: addr}, freshBody(model, streamed, firstSeed)))
 }
 
 func TestMockReplies(t *testing.T) {
@@ -120,6 +120,11 @@ func TestMockReplies(t *testing.T) {
 		if status, kind, got := p.receive(); status != 200 || kind != "text/event-stream" || got != wholeStream() {
 			t.Errorf("stream: %d, %s, %q", status, kind, got)
 		}
+		begin := time.Now()
+		p.send(chatTo(addr, modelSoon, true))
+		if status, _, got := p.receive(); status != 200 || got != wholeStream() || time.Since(begin) < soonTime {
+			t.Errorf("late stream: %d, %q after %v", status, got, time.Since(begin))
+		}
 		p.send("GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
 		if status, _, got := p.receive(); status != 200 || got != string(modelList()) {
 			t.Errorf("models: %d, %s", status, got)
@@ -129,7 +134,7 @@ func TestMockReplies(t *testing.T) {
 			t.Errorf("unknown path: %d", status)
 		}
 		p.send("GET " + servedPath + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-		if _, _, got := p.receive(); got != "6" {
+		if _, _, got := p.receive(); got != "7" {
 			t.Errorf("%s chats were counted", got)
 		}
 		if _, err := p.r.ReadByte(); err != io.EOF {
@@ -260,7 +265,7 @@ func TestLeanMockRefuses(t *testing.T) {
 func TestOpenMany(t *testing.T) {
 	eachMock(t, func(t *testing.T, addr string) {
 		const n = 3 * openingAtOnce / 2
-		s, err := openMany(t.Context(), addr, n)
+		s, err := openMany(t.Context(), target{addr: addr}, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,7 +282,7 @@ func TestOpenMany(t *testing.T) {
 func TestOpenManyTellsOfRefusals(t *testing.T) {
 	refused := httptest.NewServer(http.NotFoundHandler())
 	defer refused.Close()
-	if _, err := openMany(t.Context(), refused.Listener.Addr().String(), 3); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := openMany(t.Context(), target{addr: refused.Listener.Addr().String()}, 3); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("a server that refuses: %v", err)
 	}
 	ends := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -285,7 +290,7 @@ func TestOpenManyTellsOfRefusals(t *testing.T) {
 		w.Write(chunk(0))
 	}))
 	defer ends.Close()
-	s, err := openMany(t.Context(), ends.Listener.Addr().String(), 1)
+	s, err := openMany(t.Context(), target{addr: ends.Listener.Addr().String()}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +302,7 @@ func TestOpenManyTellsOfRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openMany(t.Context(), gone, 1); err == nil {
+	if _, err := openMany(t.Context(), target{addr: gone}, 1); err == nil {
 		t.Error("a server that is not there was reached")
 	}
 }

@@ -53,8 +53,13 @@ func (l *lab) opened(ctx context.Context, column, n int) (p99 time.Duration, kib
 		return 0, 0, err
 	}
 	defer process.Stop(p.cmd)
+	return l.openedAt(ctx, p, n)
+}
+
+// openedAt does so at a proxy that runs.
+func (l *lab) openedAt(ctx context.Context, p *proxy, n int) (p99 time.Duration, kib float64, err error) {
 	before := process.ResidentKiB(p.pid())
-	streams, err := openMany(ctx, p.addr, n)
+	streams, err := openMany(ctx, p.target, n)
 	if err != nil {
 		return 0, 0, l.explain(p, err)
 	}

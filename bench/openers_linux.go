@@ -24,7 +24,7 @@ const openWithin = 2 * time.Minute
 // sockets, which costs less than a proxy does for the same.
 type openStreams struct {
 	poll   *poller
-	addr   string
+	target target
 	server unix.Sockaddr
 	all    []*openStream // by descriptor
 	left   int           // to be opened
@@ -43,8 +43,8 @@ type openStream struct {
 
 // openMany opens n streams. How long each took from connecting to its first event
 // is in first then.
-func openMany(ctx context.Context, addr string, n int) (*openStreams, error) {
-	at, err := netip.ParseAddrPort(addr)
+func openMany(ctx context.Context, t target, n int) (*openStreams, error) {
+	at, err := netip.ParseAddrPort(t.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func openMany(ctx context.Context, addr string, n int) (*openStreams, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &openStreams{poll: poll, addr: addr, server: &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}, left: n, buf: make([]byte, 64<<10)}
+	s := &openStreams{poll: poll, target: t, server: &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}, left: n, buf: make([]byte, 64<<10)}
 	for range min(openingAtOnce, n) {
 		if err := s.begin(); err != nil {
 			s.close()
@@ -103,7 +103,7 @@ func (s *openStreams) close() {
 // begin connects for one more stream.
 func (s *openStreams) begin() error {
 	s.left--
-	o := &openStream{begun: time.Now(), ask: chatRequest(s.addr, freshBody(modelSlow, true, firstSeed+s.left))} // none like another
+	o := &openStream{begun: time.Now(), ask: chatRequest(s.target, freshBody(modelSlow, true, firstSeed+s.left))} // none like another
 	fd, err := socket()
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (s *openStreams) receive(o *openStream) error {
 	switch {
 	case !bytes.HasPrefix(o.seen, []byte("HTTP/1.1 200 ")[:min(len(o.seen), 13)]) || len(o.seen) > len(s.buf):
 		return fmt.Errorf("open a stream: %q", o.seen[:min(len(o.seen), 400)])
-	case !bytes.Contains(o.seen, []byte("\ndata: ")):
+	case !bytes.Contains(o.seen, []byte(firstEvent)):
 		return nil
 	}
 	s.first = append(s.first, time.Since(o.begun))

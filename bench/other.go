@@ -20,7 +20,7 @@ func (*leanMock) run() error                             { return errLinux }
 
 type openStreams struct{ first []time.Duration }
 
-func openMany(context.Context, string, int) (*openStreams, error) { return nil, errLinux }
+func openMany(context.Context, target, int) (*openStreams, error) { return nil, errLinux }
 func (*openStreams) read(context.Context, time.Duration) error    { return errLinux }
 func (*openStreams) close()                                       {}
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,13 +18,20 @@ import (
 
 // proxy is a server under test.
 type proxy struct {
-	name, addr string
-	cmd        *exec.Cmd
+	name string
+	target
+	cmd        *exec.Cmd     // nil where somebody else has started it
+	process    int           // its id then
 	log        string        // file
 	firstReply time.Duration // from exec to the first answer
 }
 
-func (p *proxy) pid() int { return p.cmd.Process.Pid }
+func (p *proxy) pid() int {
+	if p.cmd == nil {
+		return p.process
+	}
+	return p.cmd.Process.Pid
+}
 
 // variant is a Sluice to be measured.
 type variant struct{ name, binary, engine string }
@@ -51,6 +59,7 @@ type setup struct {
 	clients        int    // room for so many at once, and for their requests upstream; that of the defaults when 0
 	sections       string // sections of Sluice's configuration
 	upstreams      string // Sluice's, as entries of the list; the mock when empty
+	answered       answer // what tells that a proxy is there; listsModels when nil
 }
 
 // passing has both pass everything on. Sluice is as a user starts it, unless the
@@ -84,7 +93,6 @@ func (l *lab) startProxies(ctx context.Context, s setup) (all []*proxy, err erro
 
 // startOne starts the proxy of a column.
 func (l *lab) startOne(ctx context.Context, s setup, column int) (*proxy, error) {
-	s.cpus = cmp.Or(s.cpus, proxied)
 	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, err
@@ -108,6 +116,9 @@ func (l *lab) sluices() []*proxy { return l.proxies[1:] }
 // startNginx has room for a third more connections than there may be: nginx closes
 // fresh ones where fewer than a sixteenth are free.
 func (l *lab) startNginx(ctx context.Context, s setup, addr string) (*proxy, error) {
+	if _, err := exec.LookPath("nginx"); err != nil {
+		return nil, errors.New("nginx is missing: apt-get install nginx-light")
+	}
 	conf := fmt.Sprintf(`daemon off; user root; worker_processes %[6]d; pid %[1]s/nginx.pid; error_log %[1]s/nginx.err;
 events { worker_connections %[7]d; }
 http {
@@ -121,7 +132,7 @@ http {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
 	}
-	return l.startProxy(ctx, s.cpus, "nginx", addr, "nginx", "-c", file, "-p", l.dir)
+	return l.startProxy(ctx, s, "nginx", target{addr: addr}, "nginx", "-c", file, "-p", l.dir)
 }
 
 func (l *lab) startSluice(ctx context.Context, s setup, addr string, v variant) (*proxy, error) {
@@ -151,7 +162,7 @@ func (l *lab) startSluice(ctx context.Context, s setup, addr string, v variant) 
 	if v.engine != "" { // the environment goes before a file
 		argv = append([]string{"env", "SLUICE_ENGINE=" + v.engine}, argv...)
 	}
-	return l.startProxy(ctx, s.cpus, v.name, addr, argv...)
+	return l.startProxy(ctx, s, v.name, target{addr: addr}, argv...)
 }
 
 // upstream is an entry of Sluice's list, with further keys if need be.
@@ -176,7 +187,6 @@ func (l *lab) serveEach(ctx context.Context, columns []column) error {
 		if err != nil {
 			return err
 		}
-		c.cpus = cmp.Or(c.cpus, proxied)
 		p, err := l.startSluice(ctx, c.setup, addr, variant{c.name, l.variants[0].binary, l.variants[0].engine})
 		if err != nil {
 			return err
@@ -186,14 +196,24 @@ func (l *lab) serveEach(ctx context.Context, columns []column) error {
 	return nil
 }
 
-func (l *lab) startProxy(ctx context.Context, cpus, name, addr string, argv ...string) (*proxy, error) {
+// answer waits until a server answers, and says when it did.
+type answer func(ctx context.Context, t target) (time.Time, error)
+
+func listsModels(ctx context.Context, t target) (time.Time, error) {
+	return process.WaitFor(ctx, "http://"+t.addr+"/v1/models")
+}
+
+func (l *lab) startProxy(ctx context.Context, s setup, name string, t target, argv ...string) (*proxy, error) {
+	if s.answered == nil {
+		s.answered = listsModels
+	}
 	begin := time.Now()
-	cmd, log, err := l.start(cpus, name, argv...)
+	cmd, log, err := l.start(cmp.Or(s.cpus, proxied), name, argv...)
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{name: name, addr: addr, cmd: cmd, log: log}
-	at, err := process.WaitFor(ctx, "http://"+addr+"/v1/models")
+	p := &proxy{name: name, target: t, cmd: cmd, log: log}
+	at, err := s.answered(ctx, t)
 	p.firstReply = at.Sub(begin)
 	if err != nil {
 		process.Stop(cmd)
@@ -205,6 +225,9 @@ func (l *lab) startProxy(ctx context.Context, cpus, name, addr string, argv ...s
 // explain adds the end of what a proxy has said to what went wrong with it.
 func (l *lab) explain(p *proxy, err error) error {
 	const most = 1000
+	if p.cmd == nil { // what it says goes elsewhere
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
 	said, _ := os.ReadFile(p.log)
 	if p.name == "nginx" {
 		said, _ = os.ReadFile(filepath.Join(l.dir, "nginx.err"))

@@ -17,7 +17,7 @@ const (
 	model1KB  = "mock-model" // whole, 1,000 bytes
 	model2KB  = "middling"   // whole, 2,000 bytes
 	model16KB = "long"       // whole, 16,000 bytes
-	modelSoon = "soon"       // as mock-model, after soonTime
+	modelSoon = "soon"       // as mock-model, whole or streamed, after soonTime
 	modelWait = "wait"       // as mock-model, after thinkTime
 	modelSlow = "slow"       // streamed, an event each slowPause
 

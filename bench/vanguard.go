@@ -49,7 +49,7 @@ func (l *lab) startVanguard(ctx context.Context, upstream string) (*proxy, error
 	if err != nil {
 		return nil, err
 	}
-	return l.startProxy(ctx, proxied, "vanguard", addr, l.self, "vanguard", addr, upstream)
+	return l.startProxy(ctx, setup{}, "vanguard", target{addr: addr}, l.self, "vanguard", addr, upstream)
 }
 
 // asker makes the request number i of a client, and counts the replies in an answer.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/bench/process"
@@ -31,6 +32,7 @@ type load struct {
 // measured is what a proxy did under a load.
 type measured struct {
 	cpu, mock float64 // of the proxy and of the mock, µs a request
+	asked     float64 // how many requests got as far as the mock, of each
 	rate      float64 // requests a second
 	p99       time.Duration
 }
@@ -57,8 +59,10 @@ func (l *lab) compare(ctx context.Context, ld load) (cost, rate line, err error)
 
 // measure loads a proxy.
 func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err error) {
-	if err := os.Truncate(p.log, 0); err != nil { // a line a request adds up
-		return m, err
+	if p.log != "" { // a line a request adds up
+		if err := os.Truncate(p.log, 0); err != nil {
+			return m, err
+		}
 	}
 	if out, err := l.wrk(ctx, p, ld, time.Second); err != nil {
 		return m, fmt.Errorf("warm up: %w\n%s", err, out)
@@ -91,31 +95,34 @@ func (l *lab) measure(ctx context.Context, p *proxy, ld load) (m measured, err e
 		return m, fmt.Errorf("%.0f of %.0f requests got as far as the mock", answered-asked, n)
 	}
 	per := func(i int) float64 { return float64((after[i] - before[i]).Microseconds()) / n }
-	return measured{cpu: per(0), mock: per(1), rate: rate, p99: p99}, nil
+	return measured{cpu: per(0), mock: per(1), asked: (answered - asked) / n, rate: rate, p99: p99}, nil
 }
 
 // wrk has it load a proxy for a while and gives its report.
 func (l *lab) wrk(ctx context.Context, p *proxy, ld load, d time.Duration) ([]byte, error) {
-	script, err := l.writeScript(ld)
+	script, err := l.writeScript(p.target, ld)
 	if err != nil {
 		return nil, err
 	}
-	return exec.CommandContext(ctx, "taskset", "-c", cmp.Or(ld.cpus, peers), "wrk", "--latency", "--timeout", "10s", "-t1", "-c", strconv.Itoa(cmp.Or(ld.conns, l.conns)), "-d", fmt.Sprintf("%.0fs", d.Seconds()), "-s", script, "http://"+p.addr+cmp.Or(ld.path, chatPath)).CombinedOutput()
+	return exec.CommandContext(ctx, "taskset", "-c", cmp.Or(ld.cpus, peers), "wrk", "--latency", "--timeout", "10s", "-t1", "-c", strconv.Itoa(cmp.Or(ld.conns, l.conns)), "-d", fmt.Sprintf("%.0fs", d.Seconds()), "-s", script, "http://"+p.addr+cmp.Or(ld.path, p.path, chatPath)).CombinedOutput()
 }
 
 // maxRequests is more than one run of wrk sends.
 const maxRequests = 10_000_000
 
-func (l *lab) writeScript(ld load) (file string, err error) {
+func (l *lab) writeScript(t target, ld load) (file string, err error) {
 	file = filepath.Join(l.dir, "wrk.lua")
 	body, script := ld.body, ld.script
 	if ld.fresh {
 		body, script = reseeded(body, firstSeed+l.requests), countUp
 		l.requests += maxRequests
 	}
-	lua := fmt.Sprintf("wrk.method='POST'\nwrk.headers['Content-Type']='%s'\nwrk.headers['Authorization']='Bearer %s'\nwrk.body=%s\n%s",
-		cmp.Or(ld.contentType, "application/json"), process.APIKey, luaString(body), script)
-	return file, os.WriteFile(file, []byte(lua), 0o600)
+	lua := fmt.Appendf(nil, "wrk.method='POST'\nwrk.headers['Content-Type']='%s'\nwrk.body=%s\n", cmp.Or(ld.contentType, "application/json"), luaString(body))
+	for line := range strings.Lines(t.allFields()) {
+		name, value, _ := strings.Cut(line, ":")
+		lua = fmt.Appendf(lua, "wrk.headers[%s]=%s\n", luaString(name), luaString(strings.TrimSpace(value)))
+	}
+	return file, os.WriteFile(file, append(lua, script...), 0o600)
 }
 
 // reseeded gives a freshBody another seed.

@@ -23,7 +23,7 @@ const APIKey = "bench-key"
 // still run (nginx's worker). The kernel counts in ticks of 10 ms.
 func CPUTime(pid int) (time.Duration, error) {
 	var ticks int64
-	for _, p := range family(pid) {
+	for _, p := range Family(pid) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 		if err != nil {
 			return 0, err
@@ -39,7 +39,7 @@ func CPUTime(pid int) (time.Duration, error) {
 // ResidentKiB is the resident size of a process and its children.
 func ResidentKiB(pid int) float64 {
 	var kib float64
-	for _, p := range family(pid) {
+	for _, p := range Family(pid) {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
 		for line := range strings.Lines(string(b)) {
 			if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
@@ -51,12 +51,16 @@ func ResidentKiB(pid int) float64 {
 	return kib
 }
 
-func family(pid int) []int {
+// Family are a process and those that it started, and they, which still run.
+func Family(pid int) []int {
 	pids := []int{pid}
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	for _, f := range strings.Fields(string(b)) {
-		if child, err := strconv.Atoi(f); err == nil {
-			pids = append(pids, family(child)...)
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // any thread may have started one
+	for _, file := range threads {
+		b, _ := os.ReadFile(file)
+		for f := range strings.FieldsSeq(string(b)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, Family(child)...)
+			}
 		}
 	}
 	return pids
@@ -145,12 +149,16 @@ func Stop(cmd *exec.Cmd) {
 	}
 }
 
-// Build builds Sluice from the tree above, as a file of a folder, with further flags of
-// "go build".
+// Build builds Sluice from the tree above, as a file of a folder: with the flags of
+// "go build" that are given, and as "make build" does where there are none.
 func Build(ctx context.Context, dir string, flags ...string) (binary string, err error) {
 	binary = filepath.Join(dir, "sluice"+strings.Join(flags, ""))
+	env := os.Environ()
+	if len(flags) == 0 {
+		flags, env = []string{"-ldflags", "-s -w"}, append(env, "CGO_ENABLED=0")
+	}
 	build := exec.CommandContext(ctx, "go", append(append([]string{"build", "-trimpath", "-o", binary}, flags...), "./cmd/sluice")...)
-	build.Dir = ".."
+	build.Dir, build.Env = "..", env
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
 	}
