@@ -3,7 +3,9 @@ package jsonscan
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"sluice/internal/testkit"
@@ -14,6 +16,21 @@ func TestEach(t *testing.T) {
 		{`{}`, "", ""}, {` { } `, "", ""}, {`[]`, "", ""}, {`null`, "", ""}, {``, "", ""}, {`{"a":1}`, "a", "1"},
 		{" {\n\"a\" : [1, {\"b\":\"]}\"}] ,\t\"\\u0062\\\"\" : \"x\\\"y\" }\n", `a|b"`, `[1, {"b":"]}"}]|"x\"y"`},
 		{`{"a"`, "", ""}, {`{"a":`, "", ""}, {`{"a":1,`, "a", "1"}, {`{"a":1]`, "a", "1"}, {`{"a" 1}`, "", ""},
+	} {
+		var names, values [][]byte
+		for n, v := range MembersOf([]byte(c.body)) {
+			names, values = append(names, slices.Clone(n)), append(values, v)
+		}
+		if got := string(bytes.Join(names, []byte("|"))); got != c.names {
+			t.Errorf("%s: names %s", c.body, got)
+		}
+		if got := string(bytes.Join(values, []byte("|"))); got != c.values {
+			t.Errorf("%s: values %s", c.body, got)
+		}
+	}
+	for _, c := range []struct{ body, names, values string }{
+		{`{"a":1,"a":2}`, "a", "2"}, {`{"a":1,"b":[1],"a":null,"c":3,"b":{}}`, "a|c|b", "null|3|{}"}, {`{"a":1,"\u0061":2}`, "a", "2"}, {`{"\u0061":1,"a":2,"":3,"":4}`, "a|", "2|4"},
+		{`{"ab":1,"ba":2,"ab":3,"ab":4}`, "ba|ab", "2|4"},
 	} {
 		var names, values [][]byte
 		for n, v := range MembersOf([]byte(c.body)) {
@@ -37,11 +54,32 @@ func TestEach(t *testing.T) {
 			t.Errorf("%s: values %s", c.body, got)
 		}
 	}
-	if got := Member([]byte(`{"b":null,"a":{"a":2},"a":3}`), "a"); string(got) != `{"a":2}` {
+	if got := Member([]byte(`{"b":null,"a":3,"a":{"a":2}}`), "a"); string(got) != `{"a":2}` {
 		t.Errorf("member is %s", got)
 	}
-	if got := Member([]byte(`{"a":null}`), "a"); got != nil {
+	if got := Member([]byte(`{"a":1,"a":null}`), "a"); got != nil {
 		t.Errorf("null is %s", got)
+	}
+}
+
+// TestEachLarge: in an object of many members, which would take minutes if the work were
+// quadratic, the last of each name counts too.
+func TestEachLarge(t *testing.T) {
+	b := []byte("{")
+	const names, times = 100_000, 3
+	for i := range names * times {
+		b = fmt.Appendf(b, `"%d":%d,`, i%names, i)
+	}
+	b[len(b)-1] = '}'
+	n := 0
+	for name, v := range MembersOf(b) {
+		if want := strconv.Itoa(names*(times-1) + n); string(name) != strconv.Itoa(n) || string(v) != want {
+			t.Fatalf("member %d is %s: %s", n, name, v)
+		}
+		n++
+	}
+	if n != names {
+		t.Errorf("%d members, want %d", n, names)
 	}
 }
 
@@ -72,7 +110,7 @@ func FuzzEach(f *testing.F) {
 					t.Errorf("%q of %q is %q, want %q", n, b, got, v)
 				}
 			}
-			if members < len(object) {
+			if members != len(object) {
 				t.Errorf("%d members of %q, want %d", members, b, len(object))
 			}
 		}
