@@ -94,7 +94,9 @@ const (
 const Prefix = "/v1beta/"
 
 // Path is the path of a method of a model. The model's name may begin with the collection
-// that it is in ("models/", "tunedModels/"), as it does where the API itself tells it.
+// that it is in ("models/", "tunedModels/"), as it does where the API itself tells it. The path
+// stays in the collection, whatever the name is: of one that walks to another (see walks) the
+// slashes and dots are escaped twice, so that it is the name of no model.
 func Path(model, method string) string {
 	collection := "models/"
 	if name, ok := strings.CutPrefix(model, collection); ok {
@@ -102,7 +104,23 @@ func Path(model, method string) string {
 	} else if name, ok := strings.CutPrefix(model, "tunedModels/"); ok {
 		collection, model = "tunedModels/", name
 	}
-	return Prefix + collection + strings.ReplaceAll(url.PathEscape(model), "%2F", "/") + ":" + method
+	escaped := strings.ReplaceAll(url.PathEscape(model), "%2F", "/")
+	if walks(model) {
+		escaped = url.PathEscape(strings.ReplaceAll(url.PathEscape(model), ".", "%2E"))
+	}
+	return Prefix + collection + escaped + ":" + method
+}
+
+// walks reports whether the name of a model, as a path, may be taken for that of something
+// else: where one of its segments is empty or has dots alone, or it has an escape, a backslash
+// or a control character.
+func walks(model string) bool {
+	for segment := range strings.SplitSeq(model, "/") {
+		if strings.Trim(segment, ".") == "" {
+			return true
+		}
+	}
+	return strings.ContainsFunc(model, func(c rune) bool { return c == '%' || c == '\\' || c < ' ' || c == 0x7f })
 }
 
 // maxDepth bounds the nesting of an event.

@@ -3,9 +3,11 @@ package gemini
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
+	"unicode"
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/chat"
@@ -234,5 +236,35 @@ func TestPath(t *testing.T) {
 	c := dialect.Conversation{Model: "m", Stream: true}
 	if asked, err := (Dialect{}).WriteRequest([]byte("before"), &c, dialect.Options{}); err != nil || asked.Path != "/v1beta/models/m:streamGenerateContent" || asked.RawQuery != "alt=sse" || !strings.HasPrefix(string(asked.Body), "{") {
 		t.Errorf("a stream is asked at %s?%s with %s, %v", asked.Path, asked.RawQuery, asked.Body, err)
+	}
+}
+
+// TestPathStays: whatever a model is called, its path is that of a model, and a request that is
+// translated for one of which it would not be is refused.
+func TestPathStays(t *testing.T) {
+	for _, model := range []string{"..", ".", "", "../files/a", "a/../../files/b", "a/..", "a//b", "/a", "a/", "models/../a", "tunedModels/../../x", "%2e%2e/a", "a/%2E%2E", `..\a`, `a\..\b`, "a\nb", "a\x7f", ".../a"} {
+		p := Path(model, Generate)
+		name, ok := strings.CutPrefix(p, Prefix+"models/")
+		if !ok {
+			name, ok = strings.CutPrefix(p, Prefix+"tunedModels/")
+		}
+		name, named := strings.CutSuffix(name, ":"+Generate)
+		for range 2 { // as a proxy and the service may
+			if !ok || !named || strings.ContainsAny(name, "/\\") || strings.Trim(name, ".") == "" && name != "" || strings.ContainsFunc(name, unicode.IsControl) {
+				t.Errorf("path of %q is %s", model, p)
+			}
+			if strings.Contains(name, "%25") {
+				name, _ = url.PathUnescape(name)
+			}
+		}
+		c := &dialect.Conversation{Model: model}
+		if _, err := (Dialect{}).WriteRequest(nil, c, dialect.Options{}); err == nil || llm.AsError(err).Status != 400 {
+			t.Errorf("model %q: %v", model, err)
+		}
+	}
+	for _, model := range []string{"gemini-2.5-pro", "a..b", "publishers/google/models/gemini-2.5-pro", ".a", "a?b#c", "llama:8b"} {
+		if walks(model) {
+			t.Errorf("%s is refused", model)
+		}
 	}
 }

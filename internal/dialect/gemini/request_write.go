@@ -9,6 +9,9 @@ import (
 
 // WriteRequest implements dialect.Dialect.
 func (Dialect) WriteRequest(dst []byte, c *dialect.Conversation, _ dialect.Options) (dialect.Asked, error) {
+	if walks(c.Model) {
+		return dialect.Asked{}, refuse("model", "The name of the model cannot be a part of a path.")
+	}
 	from := len(dst)
 	w := requestWriter{c: c, version: versionOf(c.Model)}
 	w.list.b = append(dst, '{')
