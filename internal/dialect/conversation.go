@@ -1,8 +1,12 @@
 package dialect
 
 import (
+	"iter"
 	"slices"
 	"strings"
+
+	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
 )
 
 // Conversation is what a request asks of a model. Values are JSON as it stands in the
@@ -43,14 +47,56 @@ type Conversation struct {
 
 	// Lost are names of what is not carried over.
 	Lost Losses
+
+	entries int // that were read of its lists: see Each
 }
 
-// Reset forgets the conversation and keeps the room of its lists.
+// keptEntries is how many entries a list has room for that is kept for use again.
+const keptEntries = 1024
+
+// emptied is a list without what is in it, or nothing where it has grown too large to be kept.
+func emptied[E any](list []E) []E {
+	if cap(list) > keptEntries {
+		return nil
+	}
+	clear(list)
+	return list[:0]
+}
+
+// Reset forgets the conversation and keeps the room of its lists, unless they are large.
 func (c *Conversation) Reset() {
-	clear(c.Messages)
-	clear(c.Tools)
-	clear(c.Stop)
-	*c = Conversation{Messages: c.Messages[:0], Tools: c.Tools[:0], Stop: c.Stop[:0], Lost: Losses{names: c.Lost.names[:0]}}
+	*c = Conversation{Messages: emptied(c.Messages), Tools: emptied(c.Tools), Stop: emptied(c.Stop), Lost: Losses{names: c.Lost.names[:0]}}
+}
+
+// maxEntries bounds the messages, parts, tools and other entries of lists that a
+// conversation has in all: one takes a hundred times the bytes that it may have in a request.
+const maxEntries = 50_000
+
+// Each gives the elements of a list of the request, as jsonscan.ElementsOf does, and counts
+// them. Beyond the bound for all of them there are none: see Bounded.
+func (c *Conversation) Each(list []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for v := range jsonscan.ElementsOf(list) {
+			if !c.Counted() || !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// Counted counts an entry, and reports whether there may be that many.
+func (c *Conversation) Counted() bool {
+	c.entries++
+	return c.entries <= maxEntries
+}
+
+// Bounded is what reading a request ends in: err, or an error with status 400 where the
+// request has more entries than a conversation may have.
+func (c *Conversation) Bounded(err error) error {
+	if c.entries <= maxEntries {
+		return err
+	}
+	return llm.Errorf(400, "too_many_parts", "The request has more than %d messages, parts and other entries of lists in all.", maxEntries)
 }
 
 // Switch is a choice that may be left to the service.
@@ -114,7 +160,7 @@ type Part struct {
 	Media Media
 
 	ID, Name  []byte // texts
-	Arguments []byte // of a call: an object, or a text that holds one; see AppendObject, AppendText
+	Arguments []byte // of a call: an object, or a text that holds one; see AppendObject, AppendArguments
 	Result    []Part // Text, Image, Document
 	Failed    bool   // the result tells of an error
 

@@ -11,7 +11,9 @@ type Dialect interface {
 	// ReadRequest reads a request of the dialect into c, which is empty: body is an
 	// object that was found sound (jsonscan.Validate), and Model and Stream are as the
 	// front found them. What it has no word for goes to c.Lost. Its errors are *llm.Error
-	// with status 400, of requests that mean nothing in the dialect itself.
+	// with status 400, of requests that mean nothing in the dialect itself, or that have
+	// more messages and parts than a conversation may have (about 50,000 in all). Values
+	// have the type that the conversation says, whatever the request has in their place.
 	ReadRequest(c *Conversation, body []byte) error
 
 	// WriteRequest gives the request of the dialect that asks the same, with the body
@@ -75,7 +77,7 @@ type Reply struct {
 	IncludeUsage bool   // see Conversation
 
 	// Request is the body of the client's request, for replies that repeat parts of it. It
-	// holds until Reset returns.
+	// holds until Reset returns: writers keep copies, and no reference to it.
 	Request []byte
 }
 

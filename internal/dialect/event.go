@@ -11,13 +11,26 @@ type Event struct {
 	Error     *Failure // the reply failed
 }
 
-// Reset forgets the event and keeps the room of its lists.
+// Bounds of what one reply has: what a service says beyond them is passed over, or ends the
+// reply.
+const (
+	MaxChoices   = 1024
+	MaxCalls     = 4096 // of a choice
+	MaxCitations = 4096 // of an event
+)
+
+// keptChoices is how many choices an event has room for that is kept for use again.
+const keptChoices = 64
+
+// Reset forgets the event and keeps the room of its lists, unless they are large.
 func (e *Event) Reset() {
+	if cap(e.Choices) > keptChoices {
+		*e = Event{}
+		return
+	}
 	for i := range e.Choices {
 		c := &e.Choices[i]
-		clear(c.ToolCalls)
-		clear(c.Citations)
-		*c = Choice{ToolCalls: c.ToolCalls[:0], Citations: c.Citations[:0]}
+		*c = Choice{ToolCalls: emptied(c.ToolCalls), Citations: emptied(c.Citations)}
 	}
 	*e = Event{Choices: e.Choices[:0]}
 }

@@ -14,6 +14,7 @@ type Said struct {
 
 	Max  int // bytes that are held; 0 for any
 	size int
+	many bool // there are more choices, or calls of one, than are held
 }
 
 // SaidChoice is one choice of a reply. Its parts are Text, Refusal, Thinking and ToolUse, in
@@ -25,8 +26,11 @@ type SaidChoice struct {
 	Finish   Finish
 	Stopped  []byte
 
-	calls []int // of each part, which call it is: -1 for none
+	calls []saidCall // those of the parts that are calls
 }
+
+// saidCall is where a call is: which call of the choice, and which part.
+type saidCall struct{ index, part int }
 
 // Reset forgets the reply. Its texts are not used again, since they may have left.
 func (s *Said) Reset() { *s = Said{Max: s.Max} }
@@ -44,7 +48,9 @@ func (s *Said) Add(e *Event) error {
 		s.Error = &Failure{s.join(nil, e.Error.Message), s.join(nil, e.Error.Type), s.join(nil, e.Error.Code)}
 	}
 	for i := range e.Choices {
-		s.choice(&e.Choices[i])
+		if s.choice(&e.Choices[i]); s.many || s.Max > 0 && s.size > s.Max {
+			return ErrTooLarge
+		}
 	}
 	if s.Max > 0 && s.size > s.Max {
 		return ErrTooLarge
@@ -57,6 +63,10 @@ const entryRoom = 512
 
 func (s *Said) choice(from *Choice) {
 	to := s.find(from.Index)
+	if to == nil {
+		s.many = true
+		return
+	}
 	if from.Thinking != nil {
 		// What was thought after a signature is another thought.
 		p := s.last(to, Thinking, len(to.Parts) > 0 && to.Parts[len(to.Parts)-1].Signature != nil)
@@ -81,7 +91,9 @@ func (s *Said) choice(from *Choice) {
 		p.Citations = append(p.Citations, one)
 	}
 	for i := range from.ToolCalls {
-		s.call(to, &from.ToolCalls[i])
+		if s.many = s.many || !s.call(to, &from.ToolCalls[i]); s.many {
+			return
+		}
 	}
 	if from.Logprobs != nil {
 		to.Logprobs = s.join(nil, from.Logprobs)
@@ -94,11 +106,15 @@ func (s *Said) choice(from *Choice) {
 	}
 }
 
+// find gives the choice of an index, which may be new; nil where there are too many.
 func (s *Said) find(index int) *SaidChoice {
 	for i := range s.Choices {
 		if s.Choices[i].Index == index {
 			return &s.Choices[i]
 		}
+	}
+	if len(s.Choices) == MaxChoices {
+		return nil
 	}
 	s.size += entryRoom
 	s.Choices = append(s.Choices, SaidChoice{Index: index})
@@ -110,27 +126,31 @@ func (s *Said) last(c *SaidChoice, kind Kind, anew bool) *Part {
 	if n := len(c.Parts); n > 0 && c.Parts[n-1].Kind == kind && !anew {
 		return &c.Parts[n-1]
 	}
-	return s.part(c, Part{Kind: kind}, -1)
+	return s.part(c, Part{Kind: kind})
 }
 
-func (s *Said) part(c *SaidChoice, p Part, call int) *Part {
+func (s *Said) part(c *SaidChoice, p Part) *Part {
 	s.size += entryRoom
-	c.Parts, c.calls = append(c.Parts, p), append(c.calls, call)
+	c.Parts = append(c.Parts, p)
 	return &c.Parts[len(c.Parts)-1]
 }
 
-// call adds a piece to the call that it is of. Looking for it from the end finds at once
-// the one that goes on.
-func (s *Said) call(c *SaidChoice, from *ToolCall) {
+// call adds a piece to the call that it is of, unless there are too many. Looking for it from
+// the end finds at once the one that goes on.
+func (s *Said) call(c *SaidChoice, from *ToolCall) (ok bool) {
 	var p *Part
-	for i := len(c.Parts) - 1; i >= 0; i-- {
-		if c.calls[i] == from.Index {
-			p = &c.Parts[i]
+	for i := len(c.calls) - 1; i >= 0; i-- {
+		if c.calls[i].index == from.Index {
+			p = &c.Parts[c.calls[i].part]
 			break
 		}
 	}
 	if p == nil {
-		p = s.part(c, Part{Kind: ToolUse}, from.Index)
+		if len(c.calls) == MaxCalls {
+			return false
+		}
+		c.calls = append(c.calls, saidCall{from.Index, len(c.Parts)})
+		p = s.part(c, Part{Kind: ToolUse})
 	}
 	if p.ID == nil {
 		p.ID = s.join(nil, from.ID)
@@ -142,6 +162,7 @@ func (s *Said) call(c *SaidChoice, from *ToolCall) {
 		p.Signature = s.join(nil, from.Signature)
 	}
 	p.Arguments = s.join(p.Arguments, from.Arguments)
+	return true
 }
 
 // join puts two JSON values together, of which have is the reply's own: strings end to end,

@@ -64,3 +64,53 @@ func TestSaidIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestSaidHoldsSoMany: more choices, or calls of one, than there may be are too large, without a
+// bound in bytes too.
+func TestSaidHoldsSoMany(t *testing.T) {
+	for name, e := range map[string]func(i int) Event{
+		"choices": func(i int) Event { return Event{Choices: []Choice{{Index: -i * 1_000_000}}} },
+		"calls":   func(i int) Event { return Event{Choices: []Choice{{ToolCalls: []ToolCall{{Index: i * 1_000_000}}}}} },
+	} {
+		bound := map[string]int{"choices": MaxChoices, "calls": MaxCalls}[name]
+		var s Said
+		for i := range bound {
+			one := e(i)
+			if err := s.Add(&one); err != nil {
+				t.Fatalf("%s: %v of %d", name, err, i)
+			}
+		}
+		for i := range 3 {
+			one := e(bound + i)
+			if err := s.Add(&one); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("%s: %v of more than %d", name, err, bound)
+			}
+		}
+		if len(s.Choices) > MaxChoices || len(s.Choices[0].Parts) > MaxCalls {
+			t.Errorf("%s: %d choices, %d parts", name, len(s.Choices), len(s.Choices[0].Parts))
+		}
+	}
+}
+
+// TestResetIsBounded: what has grown large is not kept for use again.
+func TestResetIsBounded(t *testing.T) {
+	var e Event
+	for i := range 5000 {
+		c := e.Choice(i % 3)
+		c.ToolCalls = make([]ToolCall, 1)
+	}
+	if e.Reset(); cap(e.Choices) > 0 {
+		t.Errorf("room for %d choices is kept", cap(e.Choices))
+	}
+	e.Choice(0).ToolCalls = make([]ToolCall, 5000)
+	e.Choice(1).Citations = make([]Citation, 5000)
+	e.Choice(2).ToolCalls = make([]ToolCall, 7)
+	e.Reset()
+	if e.Choice(0).ToolCalls != nil || e.Choice(1).Citations != nil || cap(e.Choice(2).ToolCalls) != 7 {
+		t.Error("large lists are kept, or small ones are not")
+	}
+	c := Conversation{Messages: make([]Message, 5000), Tools: make([]Tool, 5000), Stop: make([][]byte, 7)}
+	if c.Reset(); c.Messages != nil || c.Tools != nil || cap(c.Stop) != 7 {
+		t.Error("large lists are kept, or small ones are not")
+	}
+}

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"sluice/internal/jsonscan"
 )
@@ -68,26 +69,113 @@ func Int(v []byte) int64 {
 	return n
 }
 
+// ObjectOf is v where that is a JSON object, else nil.
+func ObjectOf(v []byte) []byte {
+	if !IsObject(v) {
+		return nil
+	}
+	return v
+}
+
+// maxLabel bounds an id of a reply, and the name of its model, in bytes: they stand in each
+// event.
+const maxLabel = 1024
+
+// LabelOf is v where that is a JSON string that can be an id or a name, neither empty nor
+// longer than any, else nil.
+func LabelOf(v []byte) []byte {
+	if !IsText(v) || IsEmpty(v) || len(v) > maxLabel {
+		return nil
+	}
+	return v
+}
+
+// Type is a type of JSON values, or several of them.
+type Type uint8
+
+const (
+	TextType Type = 1 << iota
+	NumberType
+	BoolType
+	ListType
+	ObjectType
+
+	AnyType Type = 0
+)
+
+// Has reports whether a value is of the type.
+func (t Type) Has(v []byte) bool {
+	switch {
+	case t == AnyType:
+		return true
+	case IsText(v):
+		return t&TextType != 0
+	case IsList(v):
+		return t&ListType != 0
+	case IsObject(v):
+		return t&ObjectType != 0
+	case IsNumber(v):
+		return t&NumberType != 0
+	default:
+		return t&BoolType != 0
+	}
+}
+
+// String names the type as errors do.
+func (t Type) String() string {
+	var names []string
+	for i, name := range [...]string{"a string", "a number", "a boolean", "a list", "an object"} {
+		if t&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
 // IsEmpty reports whether v is an empty string.
 func IsEmpty(v []byte) bool { return string(v) == `""` }
 
 // AppendObject appends arguments of a call as the object that they are: those of a Part may be a
 // text that holds it. What is no object, such as the text of a call that was cut short,
-// becomes {}; ok says whether it was one.
+// becomes {}; ok says whether it was one. It stands in one line: see AppendLine.
 func AppendObject(dst, arguments []byte) (out []byte, ok bool) {
 	if IsObject(arguments) {
-		return append(dst, arguments...), true
+		return AppendLine(dst, arguments), true
 	}
 	from := len(dst)
 	if IsText(arguments) {
 		dst = jsonscan.AppendText(dst, arguments)
 		text := bytes.TrimSpace(dst[from:])
 		if IsObject(text) && jsonscan.Validate(text, maxDepth) == nil {
+			oneLine(dst[from:])
 			return dst, true
 		}
 		ok = len(text) == 0 // of a tool without arguments
 	}
 	return append(dst[:from], "{}"...), ok || arguments == nil
+}
+
+// AppendLine appends JSON with spaces for its line ends, which stand between its values alone:
+// a line of a server-sent event ends at each. It is how writers append what they did not
+// write themselves and what may be no text.
+func AppendLine(dst, v []byte) []byte {
+	from := len(dst)
+	dst = append(dst, v...)
+	oneLine(dst[from:])
+	return dst
+}
+
+func oneLine(v []byte) {
+	for _, end := range [...]byte{'\n', '\r'} {
+		for rest := v; ; {
+			i := bytes.IndexByte(rest, end)
+			if i < 0 {
+				break
+			}
+			rest[i] = ' '
+			rest = rest[i+1:]
+		}
+	}
 }
 
 // AppendArguments appends arguments of a call as the text that holds them.

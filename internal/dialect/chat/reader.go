@@ -54,15 +54,18 @@ func (r *reader) say(v []byte, inner string, say func(*dialect.Event) error) err
 		}
 		switch string(name) {
 		case "id":
-			if !r.opened && dialect.IsText(v) && !dialect.IsEmpty(v) {
-				e.ID = v
+			if !r.opened {
+				e.ID = dialect.LabelOf(v)
 			}
 		case "model":
-			if !r.opened && dialect.IsText(v) && !dialect.IsEmpty(v) {
-				e.Model = v
+			if !r.opened {
+				e.Model = dialect.LabelOf(v)
 			}
 		case "choices":
 			for c := range jsonscan.ElementsOf(v) {
+				if len(e.Choices) == dialect.MaxChoices {
+					break
+				}
 				r.choice(c, inner)
 				says = true
 			}
@@ -138,13 +141,11 @@ func (r *reader) choice(v []byte, inner string) {
 		case inner:
 			says = v
 		case "logprobs":
-			logprobs = v
+			logprobs = dialect.ObjectOf(v)
 		case "finish_reason":
 			finish = finishOf(v)
 		case "stop_reason": // vLLM's: the sequence, or a token
-			if dialect.IsText(v) {
-				stopped = v
-			}
+			stopped = textOf(v)
 		}
 	}
 	c := r.event.Choice(index)
@@ -154,6 +155,8 @@ func (r *reader) choice(v []byte, inner string) {
 
 func finishOf(v []byte) dialect.Finish {
 	switch dialect.String(v) {
+	case "": // of services that have no null
+		return dialect.Going
 	case "length":
 		return dialect.Length
 	case "tool_calls", "function_call":
@@ -176,18 +179,25 @@ func (r *reader) said(c *dialect.Choice, v []byte) {
 		case "refusal":
 			c.Refusal = textOf(v)
 		case "reasoning_content", "reasoning":
-			c.Thinking = textOf(v)
+			if dialect.IsText(v) {
+				c.Thinking = v
+			}
 		case "reasoning_details":
 			for d := range jsonscan.ElementsOf(v) {
 				details(c, d)
 			}
 		case "annotations":
 			for a := range jsonscan.ElementsOf(v) {
-				annotation(c, a)
+				if len(c.Citations) < dialect.MaxCitations {
+					annotation(c, a)
+				}
 			}
 		case "tool_calls":
 			n := 0
 			for call := range jsonscan.ElementsOf(v) {
+				if n == dialect.MaxCalls {
+					break
+				}
 				r.toolCall(c, call, n)
 				n++
 			}

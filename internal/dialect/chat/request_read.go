@@ -10,9 +10,40 @@ import (
 
 // ReadRequest implements dialect.Dialect.
 func (Dialect) ReadRequest(c *dialect.Conversation, body []byte) error {
+	return c.Bounded(readRequest(c, body))
+}
+
+// wanted is the type of a member that is taken as it stands, or of which members are looked
+// for, AnyType of others.
+func wanted(name string) dialect.Type {
+	switch name {
+	case "temperature", "top_p", "top_k", "seed", "n", "presence_penalty", "frequency_penalty", "max_completion_tokens",
+		"max_tokens", "top_logprobs":
+		return dialect.NumberType
+	case "logprobs", "parallel_tool_calls":
+		return dialect.BoolType
+	case "user", "safety_identifier", "service_tier", "prompt_cache_key", "reasoning_effort":
+		return dialect.TextType
+	case "metadata", "response_format", "stream_options":
+		return dialect.ObjectType
+	case "stop":
+		return dialect.TextType | dialect.ListType
+	case "functions":
+		return dialect.ListType
+	}
+	return dialect.AnyType
+}
+
+func readRequest(c *dialect.Conversation, body []byte) error {
 	r := requestReader{c: c}
 	for name, v := range jsonscan.MembersOf(body) {
-		if v = dialect.OrNil(v); v == nil || r.setting(string(name), v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		if want := wanted(string(name)); !want.Has(v) {
+			return refuse(string(name), "%q is not %v.", name, want)
+		}
+		if r.setting(string(name), v) {
 			continue
 		}
 		if err := r.member(string(name), v); err != nil {
@@ -102,7 +133,7 @@ func (r *requestReader) member(name string, v []byte) error {
 	case "tools":
 		return r.tools(v)
 	case "functions":
-		for f := range jsonscan.ElementsOf(v) {
+		for f := range r.c.Each(v) {
 			if err := r.function(f, nil); err != nil {
 				return err
 			}
@@ -141,7 +172,7 @@ func (r *requestReader) stop(v []byte) error {
 		r.c.Stop = append(r.c.Stop, v)
 		return nil
 	}
-	for s := range jsonscan.ElementsOf(v) {
+	for s := range r.c.Each(v) {
 		if !dialect.IsText(s) {
 			return refuse("stop", "\"stop\" is neither a string nor a list of strings.")
 		}
@@ -154,7 +185,7 @@ func (r *requestReader) tools(v []byte) error {
 	if !dialect.IsList(v) {
 		return refuse("tools", "\"tools\" is not a list.")
 	}
-	for t := range jsonscan.ElementsOf(v) {
+	for t := range r.c.Each(v) {
 		kind := jsonscan.Member(t, "type")
 		if f := jsonscan.Member(t, "function"); f != nil && (kind == nil || dialect.Is(kind, "function")) {
 			if err := r.function(f, jsonscan.Member(t, "cache_control")); err != nil {
@@ -168,7 +199,7 @@ func (r *requestReader) tools(v []byte) error {
 }
 
 func (r *requestReader) function(f, cache []byte) error {
-	t := dialect.Tool{CacheControl: cache}
+	t := dialect.Tool{CacheControl: dialect.ObjectOf(cache)}
 	for name, v := range jsonscan.MembersOf(f) {
 		v = dialect.OrNil(v)
 		switch string(name) {
@@ -177,7 +208,9 @@ func (r *requestReader) function(f, cache []byte) error {
 		case "description":
 			t.Description = textOf(v)
 		case "parameters":
-			t.Schema = v
+			if t.Schema = dialect.ObjectOf(v); t.Schema == nil && v != nil {
+				r.c.Lost.Add("parameters")
+			}
 		case "strict":
 			t.Strict = switchOf(v)
 		}
@@ -226,11 +259,13 @@ func (r *requestReader) format() {
 			v = dialect.OrNil(v)
 			switch string(name) {
 			case "name":
-				to.Name = v
+				to.Name = textOf(v)
 			case "description":
-				to.Description = v
+				to.Description = textOf(v)
 			case "schema":
-				to.Schema = v
+				if to.Schema = dialect.ObjectOf(v); to.Schema == nil && v != nil {
+					r.c.Lost.Add("response_format")
+				}
 			case "strict":
 				to.Strict = switchOf(v)
 			}
@@ -245,7 +280,7 @@ func (r *requestReader) list(v []byte) error {
 		return refuse("messages", "\"messages\" is not a list.")
 	}
 	n := 0
-	for m := range jsonscan.ElementsOf(v) {
+	for m := range r.c.Each(v) {
 		if err := r.message(m, n); err != nil {
 			return err
 		}
@@ -330,7 +365,7 @@ func members(m []byte) (s said, lost []string) {
 
 func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 	to.Role = dialect.Assistant
-	to.Parts = thoughts(to.Parts, s)
+	to.Parts = r.thoughts(to.Parts, s)
 	var err error
 	if to.Parts, err = r.content(to.Parts, s.content, n); err != nil {
 		return err
@@ -338,21 +373,21 @@ func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 	if s.refusal != nil && !dialect.IsEmpty(s.refusal) {
 		to.Parts = append(to.Parts, dialect.Part{Kind: dialect.Refusal, Text: s.refusal})
 	}
-	for call := range jsonscan.ElementsOf(s.calls) {
+	for call := range r.c.Each(s.calls) {
 		f := jsonscan.Member(call, "function")
 		if f == nil {
 			f = jsonscan.Member(call, "custom")
 		}
-		to.Parts = append(to.Parts, callOf(f, textOf(jsonscan.Member(call, "id"))))
+		to.Parts = append(to.Parts, r.callOf(f, textOf(jsonscan.Member(call, "id"))))
 	}
 	if s.call != nil {
-		to.Parts = append(to.Parts, callOf(s.call, textOf(jsonscan.Member(s.call, "name"))))
+		to.Parts = append(to.Parts, r.callOf(s.call, textOf(jsonscan.Member(s.call, "name"))))
 	}
 	r.c.Messages = append(r.c.Messages, to)
 	return nil
 }
 
-func callOf(f, id []byte) dialect.Part {
+func (r *requestReader) callOf(f, id []byte) dialect.Part {
 	p := dialect.Part{Kind: dialect.ToolUse, ID: id}
 	for name, v := range jsonscan.MembersOf(f) {
 		v = dialect.OrNil(v)
@@ -360,7 +395,11 @@ func callOf(f, id []byte) dialect.Part {
 		case "name":
 			p.Name = textOf(v)
 		case "arguments", "input":
-			p.Arguments = v
+			if dialect.IsText(v) || dialect.IsObject(v) {
+				p.Arguments = v
+			} else if v != nil {
+				r.c.Lost.Add("arguments")
+			}
 		}
 	}
 	return p
@@ -368,9 +407,9 @@ func callOf(f, id []byte) dialect.Part {
 
 // thoughts reads what the model thought: with its signatures where the message has
 // details of it, as OpenRouter's do.
-func thoughts(parts []dialect.Part, s *said) []dialect.Part {
+func (r *requestReader) thoughts(parts []dialect.Part, s *said) []dialect.Part {
 	n := len(parts)
-	for d := range jsonscan.ElementsOf(s.details) {
+	for d := range r.c.Each(s.details) {
 		p := dialect.Part{Kind: dialect.Thinking, Text: textOf(jsonscan.Member(d, "text")), Signature: textOf(jsonscan.Member(d, "signature"))}
 		if data := textOf(jsonscan.Member(d, "data")); data != nil {
 			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data})
@@ -421,7 +460,7 @@ func (r *requestReader) content(parts []dialect.Part, v []byte, n int) ([]dialec
 	case !dialect.IsList(v):
 		return nil, refuse(at(n)+".content", "The content of a message is neither a string nor a list.")
 	}
-	for one := range jsonscan.ElementsOf(v) {
+	for one := range r.c.Each(v) {
 		p, lost := r.part(one)
 		if lost != "" {
 			r.c.Lost.Add(lost)
@@ -448,7 +487,7 @@ func (r *requestReader) part(v []byte) (p dialect.Part, lost string) {
 		case "text", "refusal", "image_url", "input_audio", "file", "thinking":
 			inner = v
 		case "cache_control":
-			p.CacheControl = v
+			p.CacheControl = dialect.ObjectOf(v)
 		default:
 			lost = string(name)
 		}

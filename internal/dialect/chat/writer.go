@@ -27,11 +27,9 @@ type begun struct {
 	finished     bool
 }
 
-// maxChoices bounds the choices that are told apart: more are passed over.
-const maxChoices = 1024
-
 // Reset implements dialect.Writer.
 func (w *writer) Reset(r dialect.Reply) {
+	r.Request = nil // which is not repeated, and does not hold
 	*w = writer{r: r, head: w.head[:0], begun: w.begun[:0], id: w.id[:0], model: w.model[:0]}
 }
 
@@ -59,7 +57,7 @@ func (w *writer) choice(index int) *begun {
 			return &w.begun[i]
 		}
 	}
-	if len(w.begun) == maxChoices || index < 0 {
+	if len(w.begun) == dialect.MaxChoices || index < 0 { // more are passed over
 		return nil
 	}
 	w.begun = append(w.begun, begun{index: index, calls: -1})
@@ -72,7 +70,7 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
 		dst = w.open(dst, b.index)
 		dst = w.delta(dst, b, c, begins)
-		dst = appendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
+		dst = dialect.AppendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
 		dst = w.close(append(dst, `,"finish_reason":null`...))
 	}
 	if c.Finish != dialect.Going {
@@ -135,19 +133,6 @@ func (w *writer) intro(dst []byte, object string) []byte {
 		return append(dst, w.model...)
 	}
 	return jsonscan.AppendString(dst, w.r.Model)
-}
-
-// appendLine appends JSON of a whole reply on one line, as an event has to be: line ends
-// stand between its values only.
-func appendLine(dst, v []byte) []byte {
-	from := len(dst)
-	dst = append(dst, v...)
-	for i, c := range dst[from:] {
-		if c == '\n' || c == '\r' {
-			dst[from+i] = ' '
-		}
-	}
-	return dst
 }
 
 func orNull(v []byte) []byte {

@@ -17,6 +17,9 @@ func (r *reader) cites(c *dialect.Choice, o *offsets, v []byte) {
 			continue
 		}
 		for v := range jsonscan.ElementsOf(list) {
+			if len(c.Citations) >= dialect.MaxCitations {
+				break
+			}
 			var one dialect.Citation
 			for name, v := range jsonscan.MembersOf(v) {
 				switch string(name) {
@@ -76,7 +79,7 @@ func (r *reader) grounds(c *dialect.Choice, o *offsets, v []byte) {
 		segment := jsonscan.Member(v, "segment")
 		for i := range jsonscan.ElementsOf(jsonscan.Member(v, "groundingChunkIndices")) {
 			n := intOf(i)
-			if n < 0 || n >= int64(len(r.sources)) {
+			if n < 0 || n >= int64(len(r.sources)) || len(c.Citations) >= dialect.MaxCitations {
 				continue
 			}
 			one := r.sources[n]

@@ -9,7 +9,7 @@ func (r *requestReader) tools(v []byte) error {
 	if !dialect.IsList(v) && !dialect.IsObject(v) {
 		return refuse("tools", "\"tools\" is not a list.")
 	}
-	for one := range jsonscan.ElementsOf(r.list(v)) {
+	for one := range r.c.Each(r.list(v)) {
 		if err := r.tool(one); err != nil {
 			return err
 		}
@@ -24,10 +24,13 @@ func (r *requestReader) tool(v []byte) error {
 			continue
 		}
 		if string(name) != "functionDeclarations" && string(name) != "function_declarations" {
+			if !r.c.Counted() {
+				return nil
+			}
 			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: v, Name: r.keep(jsonscan.AppendString(r.room, string(name)))})
 			continue
 		}
-		for f := range jsonscan.ElementsOf(r.list(one)) {
+		for f := range r.c.Each(r.list(one)) {
 			if err := r.function(f); err != nil {
 				return err
 			}
@@ -38,6 +41,7 @@ func (r *requestReader) tool(v []byte) error {
 
 func (r *requestReader) function(v []byte) error {
 	t := dialect.Tool{}
+	var schema []byte // in JSON's own form, which is taken before the API's
 	for name, v := range jsonscan.MembersOf(v) {
 		if v = dialect.OrNil(v); v == nil {
 			continue
@@ -48,11 +52,20 @@ func (r *requestReader) function(v []byte) error {
 		case "description":
 			t.Description = textOf(v)
 		case "parameters":
-			if t.Schema == nil && dialect.IsObject(v) {
-				t.Schema = r.keep(appendSchema(r.room, v))
+			if schema != nil {
+				continue
 			}
+			if !dialect.IsObject(v) {
+				r.c.Lost.AddName(name)
+				continue
+			}
+			t.Schema = r.keep(appendSchema(r.room, v))
 		case "parametersJsonSchema", "parameters_json_schema":
-			t.Schema = v
+			if schema = dialect.ObjectOf(v); schema == nil {
+				r.c.Lost.AddName(name)
+				continue
+			}
+			t.Schema = schema
 		default:
 			r.c.Lost.AddName(name)
 		}
@@ -89,7 +102,7 @@ func (r *requestReader) choice(v []byte) error {
 		case "mode":
 			mode = v
 		case "allowedFunctionNames", "allowed_function_names":
-			for one := range jsonscan.ElementsOf(v) {
+			for one := range r.c.Each(v) {
 				only = textOf(one)
 				allowed++
 			}
@@ -126,7 +139,13 @@ func (r *requestReader) generation(v []byte) error {
 		return refuse("generationConfig", "\"generationConfig\" is not an object.")
 	}
 	for name, v := range jsonscan.MembersOf(v) {
-		if v = dialect.OrNil(v); v == nil || r.number(string(name), v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		if to := r.number(string(name)); to != nil {
+			if *to = numberOf(v); *to == nil {
+				return refuse("generationConfig."+string(name), "%q is not a number.", name)
+			}
 			continue
 		}
 		if err := r.generated(string(name), v); err != nil {
@@ -137,41 +156,37 @@ func (r *requestReader) generation(v []byte) error {
 	return nil
 }
 
-// number reads a member that is a number.
-func (r *requestReader) number(name string, v []byte) bool {
+// number gives where a member belongs that is a number, nil for any other.
+func (r *requestReader) number(name string) *[]byte {
 	c := r.c
-	var to *[]byte
 	switch name {
 	case "temperature":
-		to = &c.Temperature
+		return &c.Temperature
 	case "topP", "top_p":
-		to = &c.TopP
+		return &c.TopP
 	case "topK", "top_k":
-		to = &c.TopK
+		return &c.TopK
 	case "candidateCount", "candidate_count":
-		to = &c.Count
+		return &c.Count
 	case "maxOutputTokens", "max_output_tokens":
-		to = &c.MaxTokens
+		return &c.MaxTokens
 	case "seed":
-		to = &c.Seed
+		return &c.Seed
 	case "presencePenalty", "presence_penalty":
-		to = &c.PresencePenalty
+		return &c.PresencePenalty
 	case "frequencyPenalty", "frequency_penalty":
-		to = &c.FrequencyPenalty
+		return &c.FrequencyPenalty
 	case "logprobs":
-		to = &c.TopLogprobs
-	default:
-		return false
+		return &c.TopLogprobs
 	}
-	*to = numberOf(v)
-	return true
+	return nil
 }
 
 func (r *requestReader) generated(name string, v []byte) error {
 	c := r.c
 	switch name {
 	case "stopSequences", "stop_sequences":
-		for one := range jsonscan.ElementsOf(r.list(v)) {
+		for one := range r.c.Each(r.list(v)) {
 			if !dialect.IsText(one) {
 				return refuse("generationConfig.stopSequences", "\"stopSequences\" is not a list of strings.")
 			}
@@ -188,13 +203,15 @@ func (r *requestReader) generated(name string, v []byte) error {
 	case "responseSchema", "response_schema":
 		r.schema = v
 	case "responseJsonSchema", "response_json_schema", "_responseJsonSchema":
-		c.Format.Schema = v
+		if c.Format.Schema = dialect.ObjectOf(v); c.Format.Schema == nil {
+			c.Lost.Add("response_format")
+		}
 	case "responseLogprobs", "response_logprobs":
 		c.Logprobs = switchOf(v)
 	case "thinkingConfig", "thinking_config":
 		r.thinking(v)
 	case "responseModalities", "response_modalities":
-		for one := range jsonscan.ElementsOf(v) {
+		for one := range r.c.Each(v) {
 			if !dialect.Is(one, "TEXT") && !dialect.Is(one, "Text") && !dialect.Is(one, "text") {
 				c.Lost.Add("modalities")
 			}

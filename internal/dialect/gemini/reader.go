@@ -27,8 +27,7 @@ type seen struct {
 }
 
 const (
-	maxCandidates = 64   // of a reply: the API has at most 8
-	maxCalls      = 4096 // of a candidate
+	maxCandidates = 64 // of a reply: the API has at most 8
 	keepRoom      = 64 << 10
 )
 
@@ -36,6 +35,9 @@ const (
 func (r *reader) Reset() {
 	r.event.Reset()
 	r.opened, r.ended, r.failure = false, false, nil
+	for i := range r.seen {
+		r.seen[i].offsets.reset()
+	}
 	r.seen = r.seen[:0] // with the room of their lists
 	clear(r.sources[:cap(r.sources)])
 	if cap(r.buf) > keepRoom {
@@ -69,8 +71,8 @@ func (r *reader) say(body []byte, streamed bool, say func(*dialect.Event) error)
 	e := &r.event
 	e.Reset()
 	r.room = r.room[:0]
-	says := r.reply(body)
-	if streamed && !e.Usage.Known() {
+	says, counted := r.reply(body)
+	if streamed && !counted {
 		r.goOn()
 	}
 	if says {
@@ -97,7 +99,8 @@ func (r *reader) goOn() {
 	}
 }
 
-func (r *reader) reply(v []byte) (says bool) {
+// reply reads a reply; counted is that it tells the usage, be that nothing.
+func (r *reader) reply(v []byte) (says, counted bool) {
 	e := &r.event
 	for name, v := range jsonscan.MembersOf(v) {
 		if v = dialect.OrNil(v); v == nil {
@@ -106,11 +109,11 @@ func (r *reader) reply(v []byte) (says bool) {
 		switch string(name) {
 		case "responseId":
 			if !r.opened {
-				e.ID = filled(v)
+				e.ID = dialect.LabelOf(v)
 			}
 		case "modelVersion":
 			if !r.opened {
-				e.Model = filled(v)
+				e.Model = dialect.LabelOf(v)
 			}
 		case "candidates":
 			n := 0
@@ -124,11 +127,12 @@ func (r *reader) reply(v []byte) (says bool) {
 			}
 		case "usageMetadata":
 			e.Usage = usage(v)
+			counted = e.Usage.Known() || jsonscan.Member(v, "totalTokenCount") != nil
 		case "error":
 			r.failure = failure(v)
 		}
 	}
-	return len(e.Choices) > 0 || e.Usage.Known() || e.ID != nil
+	return len(e.Choices) > 0 || e.Usage.Known() || e.ID != nil, counted
 }
 
 func failure(v []byte) *dialect.Failure {
@@ -284,7 +288,7 @@ func (c *candidate) part(v []byte) {
 
 func (c *candidate) call(v []byte) {
 	r := c.r
-	if c.s.calls == maxCalls {
+	if c.s.calls == dialect.MaxCalls {
 		r.failure = &dialect.Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`)}
 		return
 	}

@@ -251,11 +251,11 @@ func TestHostile(t *testing.T) {
 		return nil
 	}
 	many := `data: {"candidates":[{"content":{"parts":[` + strings.Repeat(`{"functionCall":{"name":"f"}},`, 9999) + `{}]}}]}` + "\n\n"
-	if err := r.Event([]byte(many), say); err != nil || failed == nil || calls != maxCalls {
+	if err := r.Event([]byte(many), say); err != nil || failed == nil || calls != dialect.MaxCalls {
 		t.Errorf("%d calls were read, %+v, %v", calls, failed, err)
 	}
 	failed = nil
-	if err := r.Event([]byte(many), say); err != nil || failed != nil || calls != maxCalls {
+	if err := r.Event([]byte(many), say); err != nil || failed != nil || calls != dialect.MaxCalls {
 		t.Error("a reply that failed goes on")
 	}
 	r.Reset()

@@ -11,6 +11,10 @@ import (
 
 // ReadRequest implements dialect.Dialect. It reads requests of countTokens too.
 func (Dialect) ReadRequest(c *dialect.Conversation, body []byte) error {
+	return c.Bounded(readRequest(c, body))
+}
+
+func readRequest(c *dialect.Conversation, body []byte) error {
 	r := requestReader{c: c}
 	if err := r.request(body); err != nil {
 		return err
@@ -105,7 +109,7 @@ func (r *requestReader) messages(v []byte) error {
 		return refuse("contents", "\"contents\" is not a list.")
 	}
 	n := 0
-	for one := range jsonscan.ElementsOf(r.list(v)) {
+	for one := range r.c.Each(r.list(v)) {
 		if err := r.message(one, n); err != nil {
 			return err
 		}
@@ -142,7 +146,7 @@ func (r *requestReader) content(m *dialect.Message, v []byte, n int) error {
 	if parts == nil {
 		return nil
 	}
-	for one := range jsonscan.ElementsOf(r.list(parts)) {
+	for one := range r.c.Each(r.list(parts)) {
 		if err := r.part(m, one, n); err != nil {
 			return err
 		}
@@ -299,7 +303,7 @@ func (r *requestReader) response(m *dialect.Message, v []byte, n int) error {
 		case "response":
 			said = v
 		case "parts":
-			for one := range jsonscan.ElementsOf(v) {
+			for one := range r.c.Each(v) {
 				r.resultPart(&p, one)
 			}
 		default:

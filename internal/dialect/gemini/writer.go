@@ -46,6 +46,7 @@ const (
 
 // Reset implements dialect.Writer.
 func (w *writer) Reset(r dialect.Reply) {
+	r.Request = nil // which is not repeated, and does not hold
 	for i := range w.begun[:cap(w.begun)] {
 		w.begun[:cap(w.begun)][i].reset()
 	}
@@ -54,13 +55,13 @@ func (w *writer) Reset(r dialect.Reply) {
 
 func (b *begun) reset() {
 	calls := b.calls[:0]
-	for i := range b.calls {
-		if cap(b.calls[i].arguments) > keepRoom {
-			b.calls[i].arguments = nil
-		}
+	room := cap(b.signature)
+	for i := range calls[:cap(calls)] {
+		g := &calls[:cap(calls)][i]
+		room += cap(g.id) + cap(g.name) + cap(g.signature) + cap(g.arguments)
 	}
-	if cap(calls) > keepCalls {
-		calls = nil
+	if cap(calls) > keepCalls || room > keepRoom {
+		calls, b.signature = nil, nil
 	}
 	b.offsets.reset()
 	b.grounding.reset()
@@ -218,7 +219,7 @@ func (w *writer) call(p *partList, b *begun, t *dialect.ToolCall) {
 	g := b.find(t.Index)
 	if g == nil {
 		w.whole(p, b)
-		if len(b.calls) == maxCalls {
+		if len(b.calls) == dialect.MaxCalls {
 			w.held = maxHeld + 1
 			return
 		}
@@ -299,7 +300,8 @@ func (w *writer) send(p *partList, b *begun, g *gathered) bool {
 	return true
 }
 
-// End implements dialect.Writer.
+// End implements dialect.Writer. Usage is told always, be that nothing: that a candidate has
+// stopped is the reply's end only together with it, to readers of this dialect.
 func (w *writer) End(dst []byte) []byte {
 	if w.failed {
 		return dst

@@ -36,7 +36,7 @@ func (r *requestReader) content(parts []dialect.Part, v []byte, at place) ([]dia
 	if !dialect.IsList(v) {
 		return nil, refuse(at.String(), "A content is neither a string nor a list of blocks.")
 	}
-	for one := range jsonscan.ElementsOf(v) {
+	for one := range r.c.Each(v) {
 		at.block++
 		if dialect.IsText(one) {
 			parts = append(parts, dialect.Part{Kind: dialect.Text, Text: one})
@@ -67,7 +67,8 @@ func (r *requestReader) inner(parts []dialect.Part, v []byte, name string, at pl
 	return parts, err
 }
 
-// block is a block of a content, member by member.
+// block is a block of a content, member by member. Those that are texts are nil where they have
+// another type.
 type block struct {
 	kind, text, source, title, citations, cache []byte
 	id, name, input, content, failed            []byte
@@ -79,37 +80,41 @@ func open(v []byte) (b block) {
 		if v = dialect.OrNil(v); v == nil {
 			continue
 		}
+		var text *[]byte
 		switch string(name) {
 		case "type":
-			b.kind = v
+			text = &b.kind
 		case "text":
-			b.text = v
+			text = &b.text
 		case "source":
 			b.source = v
 		case "title":
-			b.title = v
+			text = &b.title
 		case "citations":
 			b.citations = v
 		case "cache_control":
-			b.cache = v
+			b.cache = dialect.ObjectOf(v)
 		case "id", "tool_use_id":
-			b.id = v
+			text = &b.id
 		case "name":
-			b.name = v
+			text = &b.name
 		case "input":
-			b.input = v
+			b.input = dialect.ObjectOf(v)
 		case "content":
 			b.content = v
 		case "is_error":
 			b.failed = v
 		case "thinking":
-			b.thinking = v
+			text = &b.thinking
 		case "signature":
-			b.signature = v
+			text = &b.signature
 		case "data":
-			b.data = v
+			text = &b.data
 		case "context":
 			b.context = v
+		}
+		if text != nil && dialect.IsText(v) {
+			*text = v
 		}
 	}
 	return b
@@ -129,7 +134,7 @@ func (r *requestReader) block(parts []dialect.Part, v []byte, at place) ([]diale
 			return nil, refuse(at.String()+".text", "The text of a block is not a string.")
 		}
 		p.Text = b.text
-		for one := range jsonscan.ElementsOf(b.citations) {
+		for one := range r.c.Each(b.citations) {
 			p.Citations = append(p.Citations, citationOf(one))
 		}
 	case `"image"`:

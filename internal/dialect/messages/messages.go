@@ -95,8 +95,8 @@ func kept(b []byte) []byte {
 	return b[:0]
 }
 
-// maxCalls bounds the calls of a reply that are told apart.
-const maxCalls = 4096
+// keptCalls is for how many calls a reader or a writer keeps room for its next reply.
+const keptCalls = 256
 
 func refuse(param, message string) error {
 	e := llm.Errorf(400, "invalid_value", "%s", message)

@@ -41,8 +41,14 @@ const (
 
 // Reset implements dialect.Reader.
 func (r *reader) Reset() {
-	clear(r.held)
-	*r = reader{event: r.event, args: kept(r.args), calls: r.calls[:0], held: r.held[:0], text: kept(r.text)}
+	held, calls := r.held, r.calls
+	if clear(held); cap(held) > 2*maxHeld {
+		held = nil
+	}
+	if cap(calls) > keptCalls {
+		calls = nil
+	}
+	*r = reader{event: r.event, args: kept(r.args), calls: calls[:0], held: held[:0], text: kept(r.text)}
 	r.event.Reset()
 }
 
@@ -110,9 +116,9 @@ func membersOf(v []byte) (m message) {
 		case "error":
 			m.fault = v
 		case "id":
-			m.id = textOf(v)
+			m.id = dialect.LabelOf(v)
 		case "model":
-			m.model = textOf(v)
+			m.model = dialect.LabelOf(v)
 		case "content":
 			m.content = v
 		case "stop_reason":
@@ -178,9 +184,7 @@ func (r *reader) begin(index int64, v []byte) bool {
 	switch string(b.kind) {
 	case `"text"`:
 		r.begun = r.chars
-		for c := range jsonscan.ElementsOf(b.citations) {
-			r.hold(c)
-		}
+		r.holdAll(b.citations)
 		return r.say(textOf(b.text))
 	case `"thinking"`:
 		c := r.other()
@@ -189,7 +193,7 @@ func (r *reader) begin(index int64, v []byte) bool {
 		c := r.other()
 		c.Signature = textOf(b.data)
 	case `"tool_use"`:
-		if r.made == maxCalls {
+		if r.made == dialect.MaxCalls {
 			r.event.Error = &dialect.Failure{Message: []byte(`"The reply has too many calls of tools."`)}
 			return true
 		}
@@ -326,6 +330,16 @@ func (r *reader) hold(v []byte) {
 	r.held = append(r.held, c)
 }
 
+// holdAll keeps those of a list, as many as are told at a time.
+func (r *reader) holdAll(list []byte) {
+	for c := range jsonscan.ElementsOf(list) {
+		if len(r.held) == dialect.MaxCitations {
+			return
+		}
+		r.hold(c)
+	}
+}
+
 func (r *reader) keep(v []byte) []byte {
 	if v == nil {
 		return nil
@@ -374,7 +388,7 @@ func (r *reader) end(m *message) bool {
 	r.event.Usage = r.usage.usage()
 	r.release()
 	d := membersOf(m.delta)
-	if d.stopReason != nil {
+	if dialect.IsText(d.stopReason) {
 		c := r.choice()
 		c.Finish, c.Stopped = finishOf(d.stopReason), d.stopped
 	}
@@ -436,9 +450,7 @@ func (r *reader) whole(v []byte) bool {
 	case `"text"`:
 		r.begun = r.chars
 		says := r.say(textOf(b.text))
-		for c := range jsonscan.ElementsOf(b.citations) {
-			r.hold(c)
-		}
+		r.holdAll(b.citations)
 		return r.release() || says
 	case `"thinking"`:
 		c := r.other()
@@ -448,6 +460,9 @@ func (r *reader) whole(v []byte) bool {
 	case `"tool_use"`:
 		if r.args = append(r.args[:0], noArguments...); dialect.IsObject(b.input) {
 			r.args = dialect.AppendQuoted(r.args[:0], b.input)
+		}
+		if r.made == dialect.MaxCalls {
+			return false
 		}
 		c := r.other()
 		c.ToolCalls = append(c.ToolCalls, dialect.ToolCall{Index: r.made, ID: textOf(b.id), Name: orEmpty(b.name), Arguments: r.args})

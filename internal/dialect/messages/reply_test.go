@@ -264,12 +264,12 @@ func TestReaderIsBounded(t *testing.T) {
 	r := Dialect{}.NewReader().(*reader)
 	var last string
 	say := func(e *dialect.Event) error { last = describe(e); return nil }
-	for i := range 2 * maxCalls {
+	for i := range 2 * dialect.MaxCalls {
 		_ = r.Event([]byte("data: "+opens(i*1_000_000, `{"type":"tool_use","id":"a","name":"f"}`)+"\n\n"), say)
 		_ = r.Event([]byte("data: "+goes(-i, `{"type":"input_json_delta","partial_json":"x"}`)+"\n\n"), say)
 		_ = r.Event([]byte("data: "+opens(i, `{"type":"text","text":""}`)+"\n\n"), say)
 	}
-	if len(r.calls) != maxCalls || !strings.HasPrefix(last, "error=") {
+	if len(r.calls) != dialect.MaxCalls || !strings.HasPrefix(last, "error=") {
 		t.Errorf("%d calls are held, and the last event was %s", len(r.calls), last)
 	}
 	r.Reset()

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"fmt"
 	"strconv"
 
 	"sluice/internal/dialect"
@@ -9,10 +10,34 @@ import (
 
 // ReadRequest implements dialect.Dialect.
 func (Dialect) ReadRequest(c *dialect.Conversation, body []byte) error {
+	return c.Bounded(readRequest(c, body))
+}
+
+// wanted is the type of a member that is taken as it stands, or of which members are looked
+// for, AnyType of others.
+func wanted(name string) dialect.Type {
+	switch name {
+	case "max_tokens", "temperature", "top_p", "top_k":
+		return dialect.NumberType
+	case "thinking", "output_config", "output_format", "metadata":
+		return dialect.ObjectType
+	case "service_tier":
+		return dialect.TextType
+	}
+	return dialect.AnyType
+}
+
+func readRequest(c *dialect.Conversation, body []byte) error {
 	r := requestReader{c: c}
 	c.IncludeUsage = true
 	for name, v := range jsonscan.MembersOf(body) {
-		if v = dialect.OrNil(v); v == nil || r.setting(name, v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		if want := wanted(string(name)); !want.Has(v) {
+			return refuse(string(name), fmt.Sprintf("%q is not %v.", name, want))
+		}
+		if r.setting(name, v) {
 			continue
 		}
 		if err := r.member(name, v); err != nil {
@@ -101,7 +126,10 @@ func (r *requestReader) thinking(v []byte) {
 	to := &r.c.Reasoning
 	switch kind := jsonscan.Member(v, "type"); {
 	case dialect.Is(kind, "enabled"):
-		to.Mode, to.Budget = dialect.On, jsonscan.Member(v, "budget_tokens")
+		to.Mode = dialect.On
+		if to.Budget = jsonscan.Member(v, "budget_tokens"); !dialect.IsNumber(to.Budget) {
+			to.Budget = nil
+		}
 	case dialect.Is(kind, "adaptive"):
 		to.Mode = dialect.On
 	case dialect.Is(kind, "disabled"):
@@ -135,12 +163,12 @@ func (r *requestReader) output(v []byte) {
 }
 
 func (r *requestReader) format(v []byte) {
-	schema := jsonscan.Member(v, "schema")
+	schema := dialect.ObjectOf(jsonscan.Member(v, "schema"))
 	if !dialect.Is(jsonscan.Member(v, "type"), "json_schema") || schema == nil {
 		r.c.Lost.Add("response_format")
 		return
 	}
-	r.c.Format = dialect.Format{Mode: dialect.SchemaFormat, Schema: schema, Name: jsonscan.Member(v, "name")}
+	r.c.Format = dialect.Format{Mode: dialect.SchemaFormat, Schema: schema, Name: textOf(jsonscan.Member(v, "name"))}
 }
 
 func (r *requestReader) stop(v []byte) error {
@@ -148,7 +176,7 @@ func (r *requestReader) stop(v []byte) error {
 	if !dialect.IsList(v) {
 		return refuse("stop_sequences", want)
 	}
-	for s := range jsonscan.ElementsOf(v) {
+	for s := range r.c.Each(v) {
 		if !dialect.IsText(s) {
 			return refuse("stop_sequences", want)
 		}
@@ -162,13 +190,13 @@ func (r *requestReader) tools(v []byte) error {
 		return refuse("tools", `"tools" is not a list.`)
 	}
 	n := 0
-	for t := range jsonscan.ElementsOf(v) {
+	for t := range r.c.Each(v) {
 		if !dialect.IsObject(t) {
 			return refuse("tools."+strconv.Itoa(n), "A tool is not an object.")
 		}
 		n++
 		if kind := jsonscan.Member(t, "type"); kind != nil && !dialect.Is(kind, "custom") {
-			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: kind})
+			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: textOf(kind)})
 			continue
 		}
 		tool := r.tool(t)
@@ -192,11 +220,13 @@ func (r *requestReader) tool(v []byte) (t dialect.Tool) {
 		case "description":
 			t.Description = textOf(v)
 		case "input_schema":
-			t.Schema = v
+			if t.Schema = dialect.ObjectOf(v); t.Schema == nil {
+				r.c.Lost.AddName(name)
+			}
 		case "strict":
 			t.Strict = switchOf(v)
 		case "cache_control":
-			t.CacheControl = v
+			t.CacheControl = dialect.ObjectOf(v)
 		default:
 			r.c.Lost.AddName(name)
 		}
@@ -256,7 +286,7 @@ func (r *requestReader) messages() error {
 		return refuse("messages", `"messages" is not a list.`)
 	}
 	n := 0
-	for m := range jsonscan.ElementsOf(r.list) {
+	for m := range r.c.Each(r.list) {
 		at := place{in: "content", message: n, block: -1}
 		if !dialect.IsObject(m) {
 			return refuse("messages."+strconv.Itoa(n), "A message is not an object.")

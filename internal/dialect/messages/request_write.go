@@ -120,7 +120,8 @@ func (w *requestWriter) tool(t *dialect.Tool) {
 	w.b = append(w.b, '}')
 }
 
-// appendSchema appends the schema of a tool's input, which has to say that it is an object.
+// appendSchema appends the schema of a tool's input, which has to say that it is an object: at
+// its end, since the last of members that share a name counts.
 func appendSchema(dst, schema []byte) []byte {
 	if !dialect.IsObject(schema) {
 		return append(dst, `{"type":"object","properties":{}}`...)
@@ -128,12 +129,12 @@ func appendSchema(dst, schema []byte) []byte {
 	if jsonscan.Member(schema, "type") != nil {
 		return append(dst, schema...)
 	}
-	dst = append(dst, `{"type":"object"`...)
+	dst = append(dst, schema[:len(schema)-1]...)
 	for range jsonscan.MembersOf(schema) {
 		dst = append(dst, ',')
 		break
 	}
-	return append(dst, schema[1:]...)
+	return append(dst, `"type":"object"}`...)
 }
 
 // forces reports whether the model has to call a tool.

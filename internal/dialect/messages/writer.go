@@ -47,9 +47,10 @@ type callState struct {
 
 // Reset implements dialect.Writer.
 func (w *writer) Reset(r dialect.Reply) {
-	if cap(w.calls) > maxCalls/16 {
+	if cap(w.calls) > keptCalls {
 		w.calls = nil
 	}
+	r.Request = nil // which is not repeated, and does not hold
 	*w = writer{r: r, id: kept(w.id), model: kept(w.model), calls: w.calls[:0], stopped: kept(w.stopped), decoded: kept(w.decoded)}
 }
 
@@ -217,11 +218,11 @@ func appendCitation(dst []byte, c *dialect.Citation) []byte {
 	return append(dst, `,"encrypted_index":""}`...)
 }
 
-// call appends a piece of a call. Beyond maxCalls of them there is none.
+// call appends a piece of a call. Beyond dialect.MaxCalls of them there is none.
 func (w *writer) call(dst []byte, t *dialect.ToolCall) []byte {
 	c := w.find(t.Index)
 	if c == nil {
-		if len(w.calls) == maxCalls {
+		if len(w.calls) == dialect.MaxCalls {
 			return dst
 		}
 		dst = w.leave(dst)

@@ -35,7 +35,7 @@ func appendEcho(dst, request []byte) (out, tools []byte) {
 	var values [len(echoed)][]byte
 	for name, v := range jsonscan.MembersOf(request) {
 		for i := range echoed {
-			if echoed[i].name == string(name) && values[i] == nil {
+			if echoed[i].name == string(name) {
 				values[i] = dialect.OrNil(v)
 			}
 		}
@@ -54,22 +54,23 @@ func appendEcho(dst, request []byte) (out, tools []byte) {
 		case echoed[i].name == "text" && jsonscan.Member(v, "format") == nil:
 			dst = appendFilled(dst, v, `"format":{"type":"text"}`)
 		default:
-			dst = appendFlat(dst, v)
+			dst = dialect.AppendLine(dst, v)
 		}
 	}
 	return append(dst, `,"background":false,"previous_response_id":null,"store":false`...), tools
 }
 
-// appendFilled appends an object with members that it lacks.
+// appendFilled appends an object with members that it lacks, or has as null: the last of members
+// that share a name counts.
 func appendFilled(dst, v []byte, members string) []byte {
 	if !dialect.IsObject(v) {
-		return appendFlat(dst, v)
+		return dialect.AppendLine(dst, v)
 	}
-	dst = append(append(dst, '{'), members...)
-	if emptyObject(v) {
-		return append(dst, '}')
+	dst = dialect.AppendLine(dst, v[:len(v)-1])
+	if !emptyObject(v) {
+		dst = append(dst, ',')
 	}
-	return appendFlat(append(dst, ','), bytes.TrimSpace(v[1:]))
+	return append(append(dst, members...), '}')
 }
 
 // appendTools appends tools, of which functions have all members that are required of them
@@ -93,7 +94,7 @@ func appendTools(dst, list []byte) []byte {
 			}
 		}
 		if missing == "" {
-			dst = appendFlat(dst, t)
+			dst = dialect.AppendLine(dst, t)
 		} else {
 			dst = appendFilled(dst, t, missing)
 		}

@@ -198,9 +198,9 @@ func (r *Reader) open(response []byte) bool {
 	for name, v := range jsonscan.MembersOf(response) {
 		switch string(name) {
 		case "id":
-			r.event.ID = filled(v)
+			r.event.ID = dialect.LabelOf(v)
 		case "model":
-			r.event.Model = filled(v)
+			r.event.Model = dialect.LabelOf(v)
 		}
 	}
 	r.begun = r.event.ID != nil
@@ -315,13 +315,11 @@ func (r *Reader) annotation(f *fields, say func(*dialect.Event) error) error {
 	if i == nil {
 		return r.tooMany(say)
 	}
-	one, ok := citation(f.annotation)
-	if !ok {
+	c := r.event.Choice(0)
+	if c.Citations = citation(c.Citations, f.annotation); len(c.Citations) == 0 {
 		return nil
 	}
 	i.cited = true
-	c := r.event.Choice(0)
-	c.Citations = append(c.Citations, one)
 	return say(&r.event)
 }
 

@@ -15,7 +15,7 @@ func (r *requestReader) readInput() error {
 	case dialect.IsText(v):
 		r.c.Messages = append(r.c.Messages, dialect.Message{Role: dialect.User, Parts: textParts(v)})
 	case dialect.IsList(v):
-		for one := range jsonscan.ElementsOf(v) {
+		for one := range r.c.Each(v) {
 			if err := r.item(one); err != nil {
 				return err
 			}
@@ -53,11 +53,13 @@ func membersOf(v []byte) (i inputItem) {
 		case "content":
 			i.content = v
 		case "arguments":
-			i.arguments = v
+			if dialect.IsText(v) || dialect.IsObject(v) {
+				i.arguments = v
+			}
 		case "input":
 			i.input = textOf(v)
 		case "action":
-			i.action = v
+			i.action = dialect.ObjectOf(v)
 		case "output":
 			i.output = v
 		case "summary":
@@ -259,7 +261,7 @@ func (r *requestReader) content(v []byte, member string) ([]dialect.Part, error)
 		return nil, refuse("invalid_type", r.param(member), "Invalid type for '%s': expected a string or an array of content parts.", r.param(member))
 	}
 	var parts []dialect.Part
-	for one := range jsonscan.ElementsOf(v) {
+	for one := range r.c.Each(v) {
 		p, lost, err := r.part(one, member)
 		if err != nil {
 			return nil, err
@@ -308,7 +310,9 @@ func (r *requestReader) part(v []byte, member string) (p dialect.Part, lost stri
 	switch dialect.String(kind) {
 	case "input_text", "output_text", "text", "summary_text":
 		p.Kind, p.Text = dialect.Text, text
-		p.Citations = citations(nil, annotations)
+		for a := range r.c.Each(annotations) {
+			p.Citations = citation(p.Citations, a)
+		}
 	case "refusal":
 		p.Kind, p.Text = dialect.Refusal, text
 	case "input_image":
@@ -366,15 +370,17 @@ func fileData(m *dialect.Media, v []byte) {
 // citations reads annotations.
 func citations(to []dialect.Citation, list []byte) []dialect.Citation {
 	for a := range jsonscan.ElementsOf(list) {
-		if one, ok := citation(a); ok {
-			to = append(to, one)
+		if len(to) == dialect.MaxCitations {
+			break
 		}
+		to = citation(to, a)
 	}
 	return to
 }
 
 // citation reads an annotation. Of a file that the service keeps, its name is the title.
-func citation(v []byte) (one dialect.Citation, ok bool) {
+func citation(to []dialect.Citation, v []byte) []dialect.Citation {
+	var one dialect.Citation
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "url":
@@ -387,5 +393,8 @@ func citation(v []byte) (one dialect.Citation, ok bool) {
 			one.End = int(max(dialect.Int(v), 0))
 		}
 	}
-	return one, one.URL != nil || one.Title != nil
+	if one.URL == nil && one.Title == nil {
+		return to
+	}
+	return append(to, one)
 }

@@ -11,10 +11,38 @@ import (
 
 // ReadRequest implements dialect.Dialect.
 func (Dialect) ReadRequest(c *dialect.Conversation, body []byte) error {
+	return c.Bounded(readRequest(c, body))
+}
+
+// wanted is the type of a member that is taken as it stands, or of which members are looked
+// for, AnyType of others.
+func wanted(name string) dialect.Type {
+	switch name {
+	case "temperature", "top_p", "max_output_tokens", "top_logprobs":
+		return dialect.NumberType
+	case "parallel_tool_calls":
+		return dialect.BoolType
+	case "user", "safety_identifier", "service_tier", "prompt_cache_key", "instructions":
+		return dialect.TextType
+	case "metadata", "text", "reasoning":
+		return dialect.ObjectType
+	case "include":
+		return dialect.ListType
+	}
+	return dialect.AnyType
+}
+
+func readRequest(c *dialect.Conversation, body []byte) error {
 	r := requestReader{c: c}
 	c.IncludeUsage = true
 	for name, v := range jsonscan.MembersOf(body) {
-		if v = dialect.OrNil(v); v == nil || r.setting(string(name), v) {
+		if v = dialect.OrNil(v); v == nil {
+			continue
+		}
+		if want := wanted(string(name)); !want.Has(v) {
+			return refuse("invalid_type", string(name), "Invalid type for '%s': expected %v.", name, want)
+		}
+		if r.setting(string(name), v) {
 			continue
 		}
 		if err := r.member(string(name), v); err != nil {
@@ -66,7 +94,7 @@ func (r *requestReader) setting(name string, v []byte) bool {
 	case "user", "safety_identifier":
 		c.User = textOf(v)
 	case "metadata":
-		if dialect.IsObject(v) && !emptyObject(v) {
+		if !emptyObject(v) {
 			c.Metadata = v
 		}
 	case "service_tier":
@@ -148,7 +176,7 @@ func shown(v []byte) string {
 }
 
 func (r *requestReader) include(v []byte) {
-	for one := range jsonscan.ElementsOf(v) {
+	for one := range r.c.Each(v) {
 		switch {
 		case dialect.Is(one, includeSignature): // which is told where there is one
 		case dialect.Is(one, includeLogprobs):
@@ -209,7 +237,9 @@ func (r *requestReader) format(v []byte) {
 		case "description":
 			to.Description = textOf(v)
 		case "schema":
-			to.Schema = v
+			if to.Schema = dialect.ObjectOf(v); to.Schema == nil && v != nil {
+				r.c.Lost.Add("response_format")
+			}
 		case "strict":
 			to.Strict = switchOf(v)
 		}
@@ -221,7 +251,7 @@ func (r *requestReader) tools(v []byte) error {
 		return refuse("invalid_type", "tools", "Invalid type for 'tools': expected an array of tools.")
 	}
 	n := 0
-	for t := range jsonscan.ElementsOf(v) {
+	for t := range r.c.Each(v) {
 		if err := r.tool(t, n); err != nil {
 			return err
 		}
@@ -246,7 +276,9 @@ func (r *requestReader) tool(v []byte, n int) error {
 		case "description":
 			t.Description = textOf(v)
 		case "parameters":
-			t.Schema = v
+			if t.Schema = dialect.ObjectOf(v); t.Schema == nil {
+				lost = append(lost, name)
+			}
 		case "strict":
 			t.Strict = switchOf(v)
 		case "format":
@@ -344,19 +376,15 @@ func (r *requestReader) mode(v []byte) error {
 // allow leaves out the tools that a list does not allow: no model may call one that it does
 // not know of.
 func (r *requestReader) allow(v []byte) error {
-	allowed := jsonscan.Member(v, "tools")
-	r.c.Tools = slices.DeleteFunc(r.c.Tools, func(t dialect.Tool) bool {
-		for one := range jsonscan.ElementsOf(allowed) {
-			name := jsonscan.Member(one, "name")
-			if name == nil {
-				name = jsonscan.Member(one, "type")
-			}
-			if sameText(name, t.Name) {
-				return false
-			}
+	allowed := map[string]bool{}
+	for one := range r.c.Each(jsonscan.Member(v, "tools")) {
+		name := jsonscan.Member(one, "name")
+		if name == nil {
+			name = jsonscan.Member(one, "type")
 		}
-		return true
-	})
+		allowed[dialect.String(name)] = true
+	}
+	r.c.Tools = slices.DeleteFunc(r.c.Tools, func(t dialect.Tool) bool { return !allowed[dialect.String(t.Name)] })
 	return r.mode(jsonscan.Member(v, "mode"))
 }
 

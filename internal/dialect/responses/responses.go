@@ -12,7 +12,6 @@
 package responses
 
 import (
-	"bytes"
 	"strconv"
 
 	"sluice/internal/dialect"
@@ -123,7 +122,7 @@ func appendLogprob(dst, one []byte, top bool) []byte {
 	}
 	dst = append(append(dst, `,"logprob":`...), logprob...)
 	if dst = append(dst, `,"bytes":`...); dialect.IsList(raw) {
-		dst = appendFlat(dst, raw)
+		dst = dialect.AppendLine(dst, raw)
 	} else {
 		dst = appendBytes(dst, token)
 	}
@@ -155,18 +154,6 @@ func appendBytes(dst, text []byte) []byte {
 		dst = strconv.AppendUint(dst, uint64(c), 10)
 	}
 	return append(dst, ']')
-}
-
-// appendFlat appends JSON without its line ends: a line of an event ends at each.
-func appendFlat(dst, v []byte) []byte {
-	for {
-		i := bytes.IndexAny(v, "\r\n")
-		if i < 0 {
-			return append(dst, v...)
-		}
-		dst = append(dst, v[:i]...)
-		v = v[i+1:]
-	}
 }
 
 // textOf is v where that is a text, else nil.

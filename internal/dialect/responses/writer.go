@@ -75,6 +75,8 @@ type call struct {
 const (
 	// itemRoom is what an item takes beside its texts, in bytes.
 	itemRoom = 256
+	// callRoom is what a call takes beside its texts, in bytes.
+	callRoom = 128
 	// maxBase bounds an id without its prefix: OpenAI takes ids of items of 64 characters.
 	maxBase = 48
 	// maxID bounds an id of a service's that is handed on.
@@ -84,14 +86,11 @@ const (
 // Reset implements dialect.Writer.
 func (w *Writer) Reset(r dialect.Reply) {
 	calls, whole := w.calls[:0], w.whole[:0]
-	if cap(calls)*64 > keptRoom {
+	if roomOf(calls[:cap(calls)]) > keptRoom {
 		calls = nil
 	}
 	if cap(whole)*16 > keptRoom {
 		whole = nil
-	}
-	for i := range calls[:cap(calls)] {
-		calls[:cap(calls)][i].arguments = emptied(calls[:cap(calls)][i].arguments)
 	}
 	o := &w.open
 	open := openItem{
@@ -107,6 +106,15 @@ func (w *Writer) Reset(r dialect.Reply) {
 	var tools []byte
 	w.echo, tools = appendEcho(w.echo, r.Request)
 	w.others = otherTools(w.others, tools)
+}
+
+// roomOf is what some calls take, in bytes.
+func roomOf(calls []call) (n int) {
+	for i := range calls {
+		c := &calls[i]
+		n += callRoom + cap(c.id) + cap(c.name) + cap(c.arguments)
+	}
+	return n
 }
 
 // appendBase appends what of an id others can be made of.
@@ -548,11 +556,17 @@ func (w *Writer) shellAction(dst []byte, c *call) []byte {
 					env = v
 				}
 			case "timeout_ms":
-				dst = appendFlat(append(dst, `,"timeout_ms":`...), v)
+				if dialect.IsNumber(v) {
+					dst = append(append(dst, `,"timeout_ms":`...), v...)
+				}
 			case "working_directory":
-				dst = appendFlat(append(dst, `,"working_directory":`...), v)
+				if dialect.IsText(v) {
+					dst = append(append(dst, `,"working_directory":`...), v...)
+				}
 			case "user":
-				dst = appendFlat(append(dst, `,"user":`...), v)
+				if dialect.IsText(v) {
+					dst = append(append(dst, `,"user":`...), v...)
+				}
 			}
 		}
 	}
@@ -560,11 +574,11 @@ func (w *Writer) shellAction(dst []byte, c *call) []byte {
 	case dialect.IsText(command): // a line, which only a shell can part
 		dst = append(append(append(dst, `,"command":["bash","-lc",`...), command...), ']')
 	case dialect.IsList(command):
-		dst = appendFlat(append(dst, `,"command":`...), command)
+		dst = dialect.AppendLine(append(dst, `,"command":`...), command)
 	default:
 		dst = append(dst, `,"command":[]`...)
 	}
-	return append(appendFlat(append(dst, `,"env":`...), env), '}')
+	return append(dialect.AppendLine(append(dst, `,"env":`...), env), '}')
 }
 
 // endCall ends a call.
