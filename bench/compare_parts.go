@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 	"time"
 
 	"sluice/bench/compare"
@@ -100,7 +101,8 @@ func (c *comparison) fault(i int, err error, lines []*compare.Line) error {
 		log.Printf("%s fails: %v", c.contenders[i].Name, err)
 	}
 	for _, l := range lines {
-		l.Lacks(c.contenders[i].Name, firstLine(err))
+		name := c.contenders[i].Name
+		l.Lacks(name, strings.TrimPrefix(firstLine(err), strings.ToLower(name)+": "))
 	}
 	return nil
 }

@@ -64,6 +64,14 @@ func TestTables(t *testing.T) {
 			t.Errorf("%q is not in\n%s", part, s["setup"])
 		}
 	}
+	if strings.Contains(s["setup"], "orders of magnitude") {
+		t.Error("the machine had nothing else to do")
+	}
+	busy := sample()
+	busy.LoadAverages = []float64{9, 30, 8}
+	if !strings.Contains(busy.Sections()["setup"], "orders of magnitude") {
+		t.Error("the machine had much else to do")
+	}
 	more := sample()
 	more.Machine.CPUs = 4
 	if strings.Contains(more.Sections()["setup"], "third CPU") {
