@@ -169,7 +169,7 @@ func TestLinks(t *testing.T) {
 }
 
 var (
-	number = regexp.MustCompile(`\d[\d,]*(?:\.\d+)?`)
+	number = regexp.MustCompile(`\d+(?:,\d{3})*(?:\.\d+)?`)
 	digits = regexp.MustCompile(`[\d.,]*\d`)
 )
 
@@ -185,12 +185,13 @@ func TestMeasured(t *testing.T) {
 	checked := 0
 	for _, name := range pages(t) {
 		for _, line := range readPage(t, name).lines {
-			text := line.text
-			if strings.HasPrefix(name, "README") && strings.HasPrefix(text, "|") {
+			text, readme := line.text, strings.HasPrefix(name, "README")
+			if !readme && line.heading != "## What it is worth" {
+				continue
+			}
+			if readme && strings.HasPrefix(text, "|") {
 				cells := cells(text)
 				text = cells[len(cells)-1]
-			} else if line.heading != "## What it is worth" {
-				continue
 			}
 			source := ""
 			for _, target := range links(text) {
