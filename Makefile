@@ -16,7 +16,7 @@ export SLUICE_SKIPPED
 # one piece, and a failure of any is one of the whole.
 TOGETHER = $(MAKE) --no-print-directory -j3 --output-sync=target
 
-.PHONY: help build test check race norace e2e e2e-all e2e-nethttp bench-build deps npm compile lint bench
+.PHONY: help build test check race norace e2e e2e-all e2e-nethttp bench-build deps npm compile lint bench release release-test vuln fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -29,8 +29,8 @@ build: ## build ./sluice, static
 test: ## run every test, installing what they need
 	@./scripts/deps debian
 	@$(TOGETHER) check compile npm
-	@echo "race, e2e, norace and bench-build, side by side: each says at its end what it did"
-	@$(TOGETHER) race e2e-all norace e2e-nethttp bench-build
+	@echo "race, e2e, norace, bench-build and release-test, side by side: each says at its end what it did"
+	@$(TOGETHER) race e2e-all norace e2e-nethttp bench-build release-test
 	@./scripts/skipped
 	@echo "make test: all passed"
 
@@ -56,6 +56,9 @@ norace: ## what the race detector would hinder: allocation ceilings, simulations
 bench-build: ## the measuring tools are built and tested with everything else
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 
+release-test: ## a release is made twice in two folders, and must be the same; its image and the Helm chart are looked at
+	cd release && $(GO) vet ./... && $(GO) test -timeout 20m ./...
+
 # What depends on the engine that speaks HTTP to clients, which is run with the one
 # that is not the default too. SLUICE_TEST_ENGINE=nethttp make e2e runs all with it.
 LISTENING := ClientLeaves|DeadClientIsGivenUp|Drain|DrainTimeout|ErrorEventShape|FirstEventLeavesAtOnce|GoSDK|H2Spec|Heartbeat|JavaScriptCuts|JavaScriptSDK|Reload|SlowReader|StreamCompleteAtDone|TLS
@@ -76,3 +79,12 @@ lint: ## golangci-lint with the reasons in .golangci.yml
 
 bench: ## CPU, memory and latency beside nginx (Debian packages nginx-light, wrk)
 	cd bench && $(GO) run .
+
+release: ## archives, images, bills of materials and the chart of this commit in ./dist: docs/release.md
+	cd release && $(GO) run . -out ../dist
+
+vuln: ## look for known vulnerabilities in what the binary calls
+	@./scripts/vuln
+
+fuzz: ## search with every fuzz test for FUZZTIME each (default 10m): hours
+	@FUZZTIME=$(if $(filter file,$(origin FUZZTIME)),10m,$(FUZZTIME)) ./scripts/fuzz

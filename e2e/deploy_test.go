@@ -50,8 +50,11 @@ func parse(t *testing.T, name string, into any) {
 func TestCompose(t *testing.T) {
 	var compose struct {
 		Services map[string]struct {
-			Volumes []string
-			Ports   []string
+			Volumes   []string
+			Ports     []string
+			DependsOn map[string]struct{ Condition string } `yaml:"depends_on"`
+			ReadOnly  bool                                  `yaml:"read_only"`
+			CapDrop   []string                              `yaml:"cap_drop"`
 		}
 		Volumes map[string]any
 	}
@@ -74,6 +77,9 @@ func TestCompose(t *testing.T) {
 				t.Errorf("%s listens on %s", name, p)
 			}
 		}
+	}
+	if s := compose.Services["sluice"]; !s.ReadOnly || len(s.CapDrop) != 1 || compose.Services["prometheus"].DependsOn["sluice"].Condition != "service_healthy" {
+		t.Errorf("%+v", compose.Services)
 	}
 	var sources struct {
 		Datasources []struct{ Type, URL, UID string }
