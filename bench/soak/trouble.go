@@ -236,6 +236,6 @@ func (h *hardening) unusable() []string {
 		strings.Replace(sound, "balance: ", "balance: x", 1),
 		strings.Replace(sound, "idle_timeout: 5s", "idle_timeout: -5s", 1),
 		strings.ReplaceAll(sound, "sha256:", "md5:"),
-		"\x00\x01",
+		"\x00\x01", "", "# nothing\n",
 	}
 }

@@ -138,6 +138,7 @@ func (h *hardening) judge(ctx context.Context, w io.Writer, flows []flow, atRest
 	h.print(w)
 	h.agree(now, report, fault)
 	h.twice(fault)
+	h.bound(fault)
 	h.happened(w, fault)
 
 	rest := flows[len(flows)/3:]
@@ -244,6 +245,25 @@ func (h *hardening) twice(fault func(string, ...any)) {
 	}
 	if len(ids) > 0 {
 		fault("%d questions were worked on more often than they may be: %s", len(ids), strings.Join(ids[:min(len(ids), 10)], ", "))
+	}
+}
+
+const (
+	// leastAnswered is the part of the requests of a kind that has to be answered, whatever
+	// fails, of kinds that ask for nothing else. For a few requests it says nothing.
+	leastAnswered, few = 0.8, 50
+)
+
+// bound makes sure that what fails fails few.
+func (h *hardening) bound(fault func(string, ...any)) {
+	for _, kind := range []string{"whole", "stream", "conversation", "tool", "asked before", "said twice", "slow body", "slow reader", "embeddings", "completions", "upload", "protobuf"} {
+		all := 0
+		for _, n := range h.outcomes[kind] {
+			all += n
+		}
+		if n := h.outcomes[kind]["answered"]; all >= few && float64(n) < leastAnswered*float64(all) {
+			fault("%d of %d requests were answered of the kind %s", n, all, kind)
+		}
 	}
 }
 

@@ -228,6 +228,8 @@ func TestReload(t *testing.T) {
 	}
 	p.signal(t, syscall.SIGHUP)
 	await(t, p.stderr, `not reloaded.*c\.yaml:1: server: unknown key`)
+	write("") // as a full disk does
+	await(t, p.stderr, `not reloaded.*c\.yaml: it says nothing`)
 	write(first)
 	await(t, p.stderr, "configuration reloaded")
 	p.signal(t, syscall.SIGHUP)

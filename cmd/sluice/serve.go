@@ -84,6 +84,7 @@ func (c *cli) serve(ctx context.Context, o config.LoadOptions) error {
 		return err
 	}
 	s := &service{options: o, contents: contents, notify: c.notify, format: cfg.Log.Format}
+	s.options.Again = true
 	s.log = c.logger(cfg.Log, &s.level)
 	s.warn(cfg)
 	s.gateway, err = gateway.New(cfg, gateway.Options{Logger: s.log, Version: version(), Stdout: c.stdout, AccessLog: c.stderr})

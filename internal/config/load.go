@@ -28,6 +28,11 @@ type LoadOptions struct {
 	// and schemas, which a start does itself. Nothing is changed, and nobody asked.
 	Files bool
 
+	// Again says that this is to replace a configuration in use. A file that says nothing
+	// is a fault then: it may be a full disk's doing, or half an editor's, and not meant to
+	// take away everybody's keys and upstreams.
+	Again bool
+
 	// Protocols that an upstream's entry can name, one at least; nil: those of
 	// Protocols.
 	Protocols []upstream.Protocol
@@ -66,6 +71,9 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 			d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
 		} else if len(f.list) > 0 {
 			return nil, f.err() // what it would have said is not known
+		} else if o.Again {
+			f.add(origin{name: d.file}, "", "it says nothing; write {} for a configuration of defaults")
+			return nil, f.err()
 		}
 	}
 	applyEnv(&cfg, env, f)

@@ -477,3 +477,18 @@ func TestProvidersOfTheirOwnDialect(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptied: a file that says nothing is good to begin with, and takes nothing away from a
+// configuration in use.
+func TestEmptied(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	for text, good := range map[string]bool{"": false, "# Nothing.\n": false, "---\n": false, "{}": true, "log: {}": true} {
+		write(t, file, text)
+		if _, err := Load(LoadOptions{File: file}); err != nil {
+			t.Errorf("%q, at the start: %v", text, err)
+		}
+		if _, err := Load(LoadOptions{File: file, Again: true}); (err == nil) != good {
+			t.Errorf("%q, in place of another: %v", text, err)
+		}
+	}
+}
