@@ -11,8 +11,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// settle is how long a file has to be left alone before it is read: an editor
-// or a deploy tool makes several changes in a row.
+// settle is how long a file has to have the same contents before they are used: an
+// editor or a deploy tool makes several changes in a row.
 const settle = 200 * time.Millisecond
 
 // Contents tells contents of a configuration file apart. The zero value is that of
@@ -39,6 +39,8 @@ func Watch(ctx context.Context, o LoadOptions, last Contents, changed func(*Conf
 	}
 	timer := time.NewTimer(settle) // at once, as the file may have changed before it was watched
 	defer timer.Stop()
+	look := func() { timer.Reset(settle) }
+	looking, seen := true, last
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,14 +49,28 @@ func Watch(ctx context.Context, o LoadOptions, last Contents, changed func(*Conf
 			if !ok {
 				return nil
 			}
-			timer.Reset(settle)
+			// Another file's, maybe, such as a log in which there is never a pause: what
+			// has to settle is what the file holds.
+			if !looking {
+				looking = true
+				look()
+			}
 		case <-w.Errors: //nolint:errcheck // which it was makes no difference
 			// An overflow: events were lost, so look.
-			timer.Reset(settle)
+			looking = true
+			look()
 		case <-timer.C:
-			if now := ContentsOf(o.File); now != last {
+			looking = false
+			switch now := ContentsOf(o.File); {
+			case now != seen && now != last:
+				looking = true
+				look()
+				seen = now
+			case now != last:
 				last = now
 				changed(Load(o))
+			default:
+				seen = now
 			}
 			// A link may lead to another folder now; one that cannot be watched
 			// leaves the others.

@@ -132,3 +132,39 @@ func TestWatchNeedsAFolder(t *testing.T) {
 		t.Error("a folder that is not there is watched")
 	}
 }
+
+// TestWatchInALoudFolder: a change is seen, and a fault, in a folder where others write all
+// the time.
+func TestWatchInALoudFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "c.yaml")
+	write(t, file, "server: {port: 1}")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(settle / 10):
+				if err := os.WriteFile(filepath.Join(dir, "log"), []byte("x"), 0o600); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		<-stopped
+	}()
+	got := watched(t, file)
+	write(t, file, "server: {port: 2}")
+	if p := next(t, got); p != 2 {
+		t.Errorf("port %d", p)
+	}
+	write(t, file, "server: {prot: 2}")
+	if p := next(t, got); p != -1 {
+		t.Errorf("port %d of a fault", p)
+	}
+}
