@@ -43,6 +43,7 @@ upstreams:
   - {name: simulator, base_url: %q}
   - {name: replica, base_url: %q}
   - {name: delphi, protocol: grpc, base_url: "http://127.0.0.1:1", mapping: ../internal/gateway/testdata/oracle.yaml, schema: ../internal/gateway/testdata/oracle.proto, models: [pythia]}
+responses: {store: true}
 cache: {redis_url: %q, preload: {hot_set_interval: 1s}}
 rate_limit: {requests_per_minute: 1000000, tokens_per_minute: 1000000000}
 perf:

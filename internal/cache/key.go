@@ -143,6 +143,9 @@ func cacheable(op llm.Operation) bool {
 // keeps are.
 func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool) (key Key, ok bool) {
 	k.op, k.seen, k.twice = req.Op, 0, false
+	if req.Thread != nil {
+		return Key{}, false // the reply is this conversation's alone
+	}
 	if req.Op == llm.Response && !stored && !said(req.Body, "store", "false") {
 		return Key{}, false // the upstream keeps it unless the request says no
 	}

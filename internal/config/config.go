@@ -31,6 +31,7 @@ import (
 	"sluice/internal/perf/timeline"
 	"sluice/internal/protobuf/catalog"
 	"sluice/internal/ratelimit"
+	kept "sluice/internal/responses"
 	"sluice/internal/route"
 	"sluice/internal/state"
 	"sluice/internal/translate"
@@ -51,6 +52,7 @@ type Config struct {
 	// Upstreams is empty when none is configured; the simulator then answers.
 	Upstreams []Upstream       `yaml:"upstreams"`
 	Route     route.Config     `yaml:"route"`
+	Responses kept.Config      `yaml:"responses"`
 	Dedup     dedup.Config     `yaml:"dedup"`
 	Translate translate.Config `yaml:"translate"`
 	Cache     Cache            `yaml:"cache"`
@@ -161,6 +163,7 @@ func Default() Config {
 		},
 		HTTPClient: upstream.Default(),
 		Route:      route.Default(),
+		Responses:  kept.Default(),
 		Dedup:      dedup.Default(),
 		Translate:  translate.Default(),
 		Cache:      Cache{Config: cache.Default(), Redis: redis.Default()},
@@ -182,6 +185,7 @@ func (c Config) Validate() error {
 		within("stream", c.Stream.Validate()),
 		within("http_client", global),
 		within("route", c.Route.Validate()),
+		within("responses", c.Responses.Validate()),
 		within("dedup", c.Dedup.Validate()),
 		within("translate", c.Translate.Validate()),
 		within("cache", c.Cache.Validate()),

@@ -41,6 +41,9 @@ type Conversation struct {
 	Tier     []byte // a text: the service's tier
 	CacheKey []byte // a text: what requests share that have a prompt in common
 
+	// Kept is that the gateway keeps the reply, where a client asked for that.
+	Kept bool
+
 	// IncludeUsage is that a client of a dialect where a stream does not tell its usage
 	// unless it is asked for asked for it. Readers of others set it.
 	IncludeUsage bool

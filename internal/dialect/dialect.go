@@ -9,8 +9,8 @@ type Dialect interface {
 	Name() string
 
 	// ReadRequest reads a request of the dialect into c, which is empty: body is an
-	// object that was found sound (jsonscan.Validate), and Model and Stream are as the
-	// front found them. What it has no word for goes to c.Lost. Its errors are *llm.Error
+	// object that was found sound (jsonscan.Validate), and Model, Stream and Kept are
+	// known already. What it has no word for goes to c.Lost. Its errors are *llm.Error
 	// with status 400, of requests that mean nothing in the dialect itself, or that have
 	// more messages and parts than a conversation may have (about 50,000 in all). Values
 	// have the type that the conversation says, whatever the request has in their place.
@@ -75,6 +75,9 @@ type Reply struct {
 	Created      int64  // seconds since 1970
 	Max          int    // bytes that a Holder holds of it; 0 for any
 	IncludeUsage bool   // see Conversation
+
+	// Thread is what the gateway keeps of the conversation.
+	Thread llm.Thread
 
 	// Request is the body of the client's request, for replies that repeat parts of it. It
 	// holds until Reset returns: writers keep copies, and no reference to it.

@@ -13,7 +13,7 @@ import (
 // stages are the parts that every gateway may have, each after what it uses. Those
 // that requests pass through stand in the order in which requests do.
 func stages() []stage {
-	return append(injected(), schemasStage(), codecStage(), dedupStage(), cacheStage(), ratelimitStage(), batchStage(), admitStage(), routeStage())
+	return append(injected(), schemasStage(), codecStage(), responsesStage(), dedupStage(), cacheStage(), ratelimitStage(), batchStage(), admitStage(), routeStage())
 }
 
 // chain is what a request passes through below the front, and what belongs to one

@@ -6,16 +6,21 @@ import (
 	"sluice/internal/codec"
 	"sluice/internal/memory"
 	"sluice/internal/perf/report"
+	"sluice/internal/responses"
 )
 
 // stored is how many bytes of what can be had again the chain in use has in memory:
-// replies, and the codec's results.
+// replies, and the codec's results; and conversations that go on, which a second level may
+// have.
 func (g *Gateway) stored() (bytes int64) {
 	if c := g.liveCache(); c != nil {
 		bytes = c.Bytes()
 	}
 	if c := g.liveCodec(); c != nil {
 		bytes += c.Kept()
+	}
+	if r := g.liveResponses(); r != nil {
+		bytes += r.Bytes()
 	}
 	return bytes
 }
@@ -27,6 +32,14 @@ const resultsShare = 8
 // boundStored bounds it. Where memory is scarce no results are kept.
 func (g *Gateway) boundStored(bytes int64) {
 	replies, codec := g.liveCache(), g.liveCodec()
+	if r := g.liveResponses(); r != nil {
+		room := bytes
+		if replies != nil || codec != nil {
+			room /= 2
+		}
+		r.Bound(room)
+		bytes -= r.Bytes()
+	}
 	if codec != nil {
 		room := bytes
 		if replies != nil {
@@ -47,6 +60,14 @@ func (g *Gateway) boundStored(bytes int64) {
 func (g *Gateway) liveCodec() *codec.Codec {
 	if c := g.live.Load(); c != nil {
 		return held[*codec.Codec](c, "codec")
+	}
+	return nil
+}
+
+// liveResponses is what keeps responses, nil for none.
+func (g *Gateway) liveResponses() *responses.Responses {
+	if c := g.live.Load(); c != nil {
+		return held[*responses.Responses](c, "responses")
 	}
 	return nil
 }

@@ -119,6 +119,9 @@ type Request struct {
 	// Urgency says who goes first where requests wait for their turn.
 	Urgency
 
+	// Thread is what the gateway keeps of the conversation; nil where it keeps nothing.
+	Thread *Thread
+
 	// Meter is by what the use of the request's API key is bounded; nil where nothing
 	// bounds it.
 	Meter Meter
@@ -216,6 +219,9 @@ type Head struct {
 
 	// Deduped is what the request said twice and was not sent.
 	Deduped Deduped
+
+	// Kept says that the reply has the id of Thread.ID, and that no service knows it.
+	Kept bool
 
 	// Lossy names what the request said and the upstream was not asked, because its dialect
 	// has no place for it: a list with commas, "" for nothing.

@@ -177,6 +177,7 @@ func (c *call) ask(h *Handler, from dialect.Dialect, req *llm.Request) error {
 	if c.said.Model == "" {
 		c.said.Model = req.Model
 	}
+	c.said.Kept = req.Thread != nil && req.Thread.ID != ""
 	if err := from.ReadRequest(&c.said, req.Body); err != nil {
 		return err
 	}
@@ -218,6 +219,14 @@ func (h *Handler) strict(lost *dialect.Losses) error {
 	e := llm.Errorf(400, "not_translatable", "The model's service has no place for what the request says of: %s. Leave it out, or ask a model whose service speaks this API.", lost)
 	e.Param = lost.Names()[0]
 	return e
+}
+
+// thread is what the gateway keeps of the conversation.
+func (c *call) thread() llm.Thread {
+	if c.req.Thread == nil {
+		return llm.Thread{}
+	}
+	return *c.req.Thread
 }
 
 // ofDialect reports whether a header field means something in one dialect only.

@@ -63,7 +63,7 @@ func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm
 	r.reader.Reset()
 	r.writer.Reset(dialect.Reply{
 		ID: req.ID, Model: req.Model, Created: time.Now().Unix(), IncludeUsage: c.said.IncludeUsage, Request: req.Body,
-		Max: h.o.MaxReply,
+		Max: h.o.MaxReply, Thread: c.thread(),
 	})
 	if r.say == nil {
 		r.say = c.event
@@ -116,6 +116,7 @@ func (c *call) start(kind llm.ReplyKind, length int64) error {
 	}
 	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
 	h.Lossy = c.h.lost.count(&c.said.Lost)
+	h.Kept = c.said.Kept
 	if kind == llm.EventStream && h.Sent {
 		c.sent() // the stream may go on for minutes
 	}

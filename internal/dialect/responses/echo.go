@@ -2,9 +2,11 @@ package responses
 
 import (
 	"bytes"
+	"strconv"
 
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
 )
 
 // echoed are the members of a request that its replies repeat, with what they are where the
@@ -29,9 +31,9 @@ var echoed = [...]struct{ name, otherwise string }{
 	{"metadata", "{}"},
 }
 
-// appendEcho appends what a reply repeats of its request, in one line. That the reply is kept
-// is never said, since it is not. tools are those of the request.
-func appendEcho(dst, request []byte) (out, tools []byte) {
+// appendEcho appends what a reply repeats of its request, in one line, and what is kept of the
+// conversation, which the gateway says. tools are those of the request.
+func appendEcho(dst, request []byte, t *llm.Thread) (out, tools []byte) {
 	var values [len(echoed)][]byte
 	for name, v := range jsonscan.MembersOf(request) {
 		for i := range echoed {
@@ -57,7 +59,8 @@ func appendEcho(dst, request []byte) (out, tools []byte) {
 			dst = dialect.AppendLine(dst, v)
 		}
 	}
-	return append(dst, `,"background":false,"previous_response_id":null,"store":false`...), tools
+	dst = jsonscan.AppendStringOrNull(append(dst, `,"background":false,"previous_response_id":`...), t.Previous)
+	return strconv.AppendBool(append(dst, `,"store":`...), t.ID != ""), tools
 }
 
 // appendFilled appends an object with members that it lacks, or has as null: the last of members

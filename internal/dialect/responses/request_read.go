@@ -131,8 +131,11 @@ func (r *requestReader) member(name string, v []byte) error {
 	case "include":
 		r.include(v)
 	case "previous_response_id":
-		return refuse("previous_response_not_found", name, "Previous response with id '%s' not found. No responses are kept for this model: "+
-			"send the whole conversation as 'input'.", shown(v))
+		if !dialect.IsText(v) {
+			return refuse("invalid_type", name, "Invalid type for '%s': expected a string.", name)
+		}
+		return refuse("previous_response_not_found", name, "Previous response with id '%s' not found. For this model none are kept but those that the gateway keeps, "+
+			"where responses.store is on: send the whole conversation as 'input'.", shown(v))
 	case "conversation", "prompt":
 		return unsupported(name)
 	case "background", "store":
@@ -142,7 +145,9 @@ func (r *requestReader) member(name string, v []byte) error {
 		if name == "background" {
 			return unsupported(name)
 		}
-		r.c.Lost.Add(name)
+		if !r.c.Kept {
+			r.c.Lost.Add(name)
+		}
 	default:
 		if !usual(name, v) {
 			r.c.Lost.Add(name)

@@ -2,7 +2,8 @@
 //
 // It keeps no state. A request that stands on an earlier one (previous_response_id,
 // conversation, prompt, background, item_reference) is refused, since the service that is
-// asked in its place has none of that, and replies say "store": false.
+// asked in its place has none of that, and replies say "store": false, unless the gateway
+// keeps them (llm.Thread): then it has put what was said earlier into the request.
 //
 // What takes a text instead of arguments, a custom tool, is a function of one argument
 // {"input": text} to every other dialect, and so is a call of it in the conversation;

@@ -22,6 +22,7 @@ import (
 type Writer struct {
 	max       int
 	base      []byte // of ids, without a prefix
+	own       bool   // the id is the gateway's, whatever the service's is
 	id, model []byte // texts
 	createdAt int64
 	echo      []byte
@@ -73,6 +74,8 @@ type call struct {
 }
 
 const (
+	// prefix begins the id of a reply.
+	prefix = "resp_"
 	// itemRoom is what an item takes beside its texts, in bytes.
 	itemRoom = 256
 	// callRoom is what a call takes beside its texts, in bytes.
@@ -101,10 +104,14 @@ func (w *Writer) Reset(r dialect.Reply) {
 		max: r.Max, createdAt: r.Created, base: w.base[:0], id: w.id[:0], model: w.model[:0],
 		echo: emptied(w.echo), others: w.others[:0], output: emptied(w.output), whole: whole, open: open, calls: calls, text: emptied(w.text),
 	}
-	w.base = appendBase(w.base, r.ID)
+	if w.own = r.Thread.ID != ""; w.own {
+		w.base = appendBase(w.base, strings.TrimPrefix(r.Thread.ID, prefix))
+	} else {
+		w.base = appendBase(w.base, r.ID)
+	}
 	w.model = jsonscan.AppendString(w.model, r.Model)
 	var tools []byte
-	w.echo, tools = appendEcho(w.echo, r.Request)
+	w.echo, tools = appendEcho(w.echo, r.Request, &r.Thread)
 	w.others = otherTools(w.others, tools)
 }
 
@@ -184,7 +191,9 @@ func (w *Writer) begin(dst, id, model []byte) []byte {
 		return dst
 	}
 	w.begun = true
-	const prefix = "resp_"
+	if w.own {
+		id = nil
+	}
 	s := dialect.String(id)
 	if from := len(w.base); s != "" {
 		w.base = appendBase(w.base, strings.TrimPrefix(s, prefix))
