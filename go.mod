@@ -2,9 +2,6 @@ module sluice
 
 go 1.26.0
 
-// What releases are built with: scripts/vuln says whether it is clean.
-toolchain go1.26.10
-
 require (
 	cel.dev/cel-go v0.33.2
 	cloud.google.com/go/ai v0.13.0

@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&r.out, "out", "../dist", "`folder` to write to; it is made")
 	flag.StringVar(&r.version, "version", "", "`version`; what git describe says where it is left out")
 	targets := flag.String("targets", "linux/amd64,linux/arm64,darwin/amd64,darwin/arm64", "`list` of GOOS/GOARCH")
-	flag.StringVar(&r.toolchain, "toolchain", "", "`version` of Go; that of go.mod where it is left out")
+	flag.StringVar(&r.toolchain, "toolchain", "", "`version` of Go; that of release/toolchain where it is left out")
 	flag.Parse()
 	r.targets = strings.Split(*targets, ",")
 	if err := r.make(); err != nil {
@@ -103,15 +103,11 @@ func (r *release) stamp() error {
 	}
 	r.time = time.Unix(seconds, 0).UTC()
 	if r.toolchain == "" {
-		mod, err := os.ReadFile(filepath.Join(r.root, "go.mod"))
+		named, err := os.ReadFile(filepath.Join(r.root, "release", "toolchain"))
 		if err != nil {
 			return err
 		}
-		line := regexp.MustCompile(`(?m)^toolchain (go\S+)$`).FindSubmatch(mod)
-		if line == nil {
-			return errors.New("go.mod names no toolchain")
-		}
-		r.toolchain = string(line[1])
+		r.toolchain = strings.TrimSpace(string(named))
 	}
 	return nil
 }
