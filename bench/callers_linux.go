@@ -82,7 +82,7 @@ func drive(ctx context.Context, sources []source, number *int, seed uint64, duri
 			}
 			moments = moments[1:]
 		}
-		if now >= d.end && d.open == 0 && len(moments) == 0 {
+		if now >= d.end && d.open == 0 && !d.owed() && len(moments) == 0 {
 			return d.calls, nil
 		}
 		most := d.untilDue(now)
@@ -116,6 +116,16 @@ func (d *callers) arrive(source int) {
 		gaps = d.rand.ExpFloat64()
 	}
 	d.next[source] += time.Duration(gaps / s.rate * float64(time.Second))
+}
+
+// owed is whether calls have yet to begin that were to come by now, or will be.
+func (d *callers) owed() bool {
+	for i := range d.sources {
+		if d.sources[i].rate > 0 && d.next[i] < d.end {
+			return true
+		}
+	}
+	return false
 }
 
 // untilDue is how long nothing is due.
