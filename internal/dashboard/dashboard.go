@@ -18,7 +18,6 @@ import (
 	"io/fs"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -189,7 +188,7 @@ func (d *document) choose(req *llm.Request, h *llm.Head) []byte {
 		field("Allow", "GET, HEAD")
 		return fault(405, "Method Not Allowed")
 	}
-	v, packed := d.plain, takesGzip(values(req, "Accept-Encoding"))
+	v, packed := d.plain, llm.TakesGzip(req.Header)
 	if packed {
 		v = d.gzip
 	}
@@ -216,16 +215,6 @@ func values(req *llm.Request, name string) (list []string) {
 		}
 	}
 	return list
-}
-
-// takesGzip reads Accept-Encoding: gzip has to be named, and not with q=0.
-func takesGzip(values []string) bool {
-	return slices.ContainsFunc(elements(values), func(e string) bool {
-		coding, weight, _ := strings.Cut(e, ";")
-		_, q, _ := strings.Cut(weight, "=")
-		f, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
-		return strings.EqualFold(strings.TrimSpace(coding), "gzip") && (weight == "" || err == nil && f > 0)
-	})
 }
 
 // matches compares tags as If-None-Match has them compared: weakly.

@@ -1,6 +1,9 @@
 package llm
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // HopByHop reports whether a field is for one connection and goes no further, in
 // either direction (RFC 9110, 7.6.1, and what older versions of HTTP had). So are
@@ -117,4 +120,23 @@ func ForClient(name string, status int) bool {
 		return !strings.HasPrefix(name, "X-Accel-") && !strings.HasPrefix(name, "X-Sluice-")
 	}
 	return true
+}
+
+// TakesGzip reports whether a client takes gzip: Accept-Encoding has to name it, and not
+// with q=0 (RFC 9110, 12.5.3).
+func TakesGzip(header []Field) bool {
+	for _, f := range header {
+		if f.Name != "Accept-Encoding" {
+			continue
+		}
+		for e := range strings.SplitSeq(f.Value, ",") {
+			coding, weight, _ := strings.Cut(e, ";")
+			_, q, _ := strings.Cut(weight, "=")
+			n, err := strconv.ParseFloat(strings.TrimSpace(q), 64)
+			if strings.EqualFold(strings.TrimSpace(coding), "gzip") && (weight == "" || err == nil && n > 0) {
+				return true
+			}
+		}
+	}
+	return false
 }

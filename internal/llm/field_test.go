@@ -72,3 +72,13 @@ func TestForClient(t *testing.T) {
 		}
 	}
 }
+
+func TestTakesGzip(t *testing.T) {
+	for value, want := range map[string]bool{
+		"gzip": true, "deflate, GZip;q=0.5": true, "br,gzip ; q=1": true, "": false, "gzip;q=0": false, "gzip;q=x": false, "*": false, "identity": false,
+	} {
+		if got := TakesGzip([]Field{{Name: "Accept", Value: "gzip"}, {Name: "Accept-Encoding", Value: value}}); got != want {
+			t.Errorf("%q: %v", value, got)
+		}
+	}
+}

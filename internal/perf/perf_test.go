@@ -1,6 +1,10 @@
 package perf
 
 import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +63,29 @@ func TestScrape(t *testing.T) {
 			t.Errorf("no line %q in\n%s", line, got)
 		}
 	}
+	some := testkit.Ask(t, r, &llm.Request{Method: "GET", Path: "/metrics", RawQuery: "name[]=sluice_open&name[]=process_open_fds"})
+	if got := string(some.Body); strings.Count(got, "# TYPE") != 2 || !strings.Contains(got, "sluice_open 2") {
+		t.Errorf("two were asked for:\n%s", got)
+	}
 	leave()
 	if got := string(figures(t, r, "")); strings.Contains(got, "sluice_calls_total") {
 		t.Error("a source that left still reports")
+	}
+}
+
+func TestScrapeIsPacked(t *testing.T) {
+	r := New()
+	r.Register("a", &fixed{})
+	reply := testkit.Ask(t, r, &llm.Request{Method: "GET", Path: "/metrics", Header: []llm.Field{{Name: "Accept", Value: "application/openmetrics-text; version=1.0.0"}, {Name: "Accept-Encoding", Value: "deflate, gzip"}}})
+	if !slices.Contains(reply.Head.Header, llm.Field{Name: "Content-Encoding", Value: "gzip"}) {
+		t.Errorf("head %v", reply.Head.Header)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(reply.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil || !strings.HasSuffix(string(text), "# EOF\n") || !strings.Contains(string(text), `sluice_calls_total{kind="a"} 3`) {
+		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -1,7 +1,6 @@
 package perf
 
 import (
-	"net/http"
 	"slices"
 	"sync"
 
@@ -15,8 +14,7 @@ const namespace = "sluice_"
 // Registry holds the sources of figures and answers scrapes. It is safe for
 // concurrent use.
 type Registry struct {
-	prom   *prometheus.Registry
-	scrape http.Handler // see newScrape
+	prom *prometheus.Registry
 
 	mu      sync.RWMutex
 	sources []registered
@@ -35,7 +33,6 @@ type registered struct {
 // figures; the rest joins through Register.
 func New() *Registry {
 	r := &Registry{prom: prometheus.NewRegistry()}
-	r.scrape = newScrape(r.prom)
 	r.prom.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -1,74 +1,79 @@
 package perf
 
 import (
+	"compress/gzip"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"sluice/internal/llm"
 )
 
-// newScrape makes what writes the figures in the formats that Prometheus reads.
-// The library's own way to do so is a handler of net/http's, which no connection
-// is behind here. A figure that cannot be reported is left out and the others are
-// still there.
-func newScrape(r prometheus.Gatherer) http.Handler {
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
-		ErrorHandling:     promhttp.ContinueOnError,
-		EnableOpenMetrics: true,
-	})
-}
-
 // Serve answers with all figures, in the Prometheus or OpenMetrics format that the
-// request's Accept asks for. It is an llm.Handler.
-func (r *Registry) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	header := make(http.Header, len(req.Header))
-	for _, f := range req.Header {
-		header[f.Name] = append(header[f.Name], f.Value)
+// request's Accept asks for, or with those that its name[] names, packed where the
+// client takes that. A figure that cannot be reported is left out and the others are
+// still there. It is an llm.Handler.
+func (r *Registry) Serve(_ context.Context, req *llm.Request, out llm.Sink) error {
+	families, err := r.prom.Gather()
+	if len(families) == 0 && err != nil {
+		return err
 	}
-	scrape := &http.Request{Method: req.Method, URL: &url.URL{Path: req.Path, RawQuery: req.RawQuery}, Header: header}
-	w := scrapeWriter{out: out, header: make(http.Header)}
-	r.scrape.ServeHTTP(&w, scrape.WithContext(ctx))
-	w.WriteHeader(http.StatusOK)
-	return w.err
+	accept := make(http.Header)
+	for _, f := range req.Header {
+		if f.Name == "Accept" {
+			accept.Add(f.Name, f.Value)
+		}
+	}
+	format := expfmt.NegotiateAccept(accept, expfmt.DefaultOpenMetricsAcceptedFormats()...)
+	h := llm.Head{Status: http.StatusOK, Kind: llm.Pieces, Length: -1, Header: []llm.Field{
+		{Name: "Content-Type", Value: string(format)}, {Name: "Vary", Value: "Accept"}, {Name: "Vary", Value: "Accept-Encoding"},
+	}}
+	packed := llm.TakesGzip(req.Header)
+	if packed {
+		h.Header = append(h.Header, llm.Field{Name: "Content-Encoding", Value: "gzip"})
+	}
+	if err := out.Start(&h); err != nil {
+		return err
+	}
+	var w io.Writer = &scrapeWriter{out: out}
+	end := func() error { return nil }
+	if packed {
+		z := gzip.NewWriter(w)
+		w, end = z, z.Close
+	}
+	query, _ := url.ParseQuery(req.RawQuery)
+	names := query["name[]"]
+	e := expfmt.NewEncoder(w, format)
+	for _, family := range families {
+		if len(names) > 0 && !slices.Contains(names, family.GetName()) {
+			continue
+		}
+		if err := e.Encode(family); err != nil {
+			return err
+		}
+	}
+	if c, ok := e.(expfmt.Closer); ok { // OpenMetrics has an end
+		if err := c.Close(); err != nil {
+			return err
+		}
+	}
+	return end()
 }
 
 // scrapeWriter hands on to a Sink what is written to it.
 type scrapeWriter struct {
-	out    llm.Sink
-	header http.Header
-	begun  bool
-	err    error
-	event  [1]llm.Event
-}
-
-func (w *scrapeWriter) Header() http.Header { return w.header }
-
-func (w *scrapeWriter) WriteHeader(status int) {
-	if w.begun {
-		return
-	}
-	w.begun = true
-	h := llm.Head{Status: status, Kind: llm.Pieces, Length: -1}
-	for name, values := range w.header {
-		for _, v := range values {
-			h.Header = append(h.Header, llm.Field{Name: name, Value: v})
-		}
-	}
-	w.err = w.out.Start(&h)
+	out   llm.Sink
+	event [1]llm.Event
 }
 
 func (w *scrapeWriter) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	if w.err != nil {
-		return 0, w.err
-	}
 	w.event[0].Raw = b
-	if w.err = w.out.Send(w.event[:]); w.err != nil {
-		return 0, w.err
+	if err := w.out.Send(w.event[:]); err != nil {
+		return 0, err
 	}
 	return len(b), nil
 }
