@@ -18,7 +18,7 @@ var (
 	// speakHTTP may import net/http: the edges, and what is at no edge but uses a
 	// library that speaks it (figures) or is a client of its own (webhooks, telemetry). All
 	// else, the rest of front included, can have the edge replaced beneath it.
-	speakHTTP = []string{"internal/front/nethttp", "internal/upstream", "internal/simulator", "internal/grpc", "internal/perf", "internal/perf/alarm", "internal/perf/otlp"}
+	speakHTTP = []string{"internal/front/nethttp", "internal/upstream", "internal/simulator", "internal/grpc", "internal/perf", "internal/perf/alarm", "internal/perf/otlp", "internal/bench/before"}
 )
 
 // engines speak HTTP to clients. front chooses one, and nothing else knows any. They
@@ -39,7 +39,7 @@ func within(pkg string, folders []string) string {
 // are named from below the module, as "internal/front/merge".
 func allowed(from, to string) bool {
 	if strings.HasPrefix(from, "cmd/") {
-		return to == "internal/config" || to == "internal/gateway"
+		return to == "internal/config" || to == "internal/gateway" || to == "internal/bench"
 	}
 	part := func(p string) string {
 		p = strings.TrimPrefix(p, "internal/")
@@ -64,10 +64,12 @@ func allowed(from, to string) bool {
 		return slices.Contains(foundation, t)
 	case f == "testkit": // of tests alone
 		return slices.Contains(foundation, t)
+	case f == "bench": // what is measured are processes of their own
+		return slices.Contains(foundation, t) || t == "simulator" || to == "internal/upstream/http1"
 	case f == "config":
-		return t != "gateway"
+		return t != "gateway" && t != "bench"
 	case f == "gateway":
-		return true
+		return t != "bench"
 	default:
 		return false
 	}
@@ -138,6 +140,12 @@ func TestAllowed(t *testing.T) {
 		{"internal/gateway", "internal/config", true},
 		{"cmd/sluice", "internal/gateway", true},
 		{"cmd/sluice", "internal/front", false},
+		{"cmd/sluice", "internal/bench", true},
+		{"cmd/sluice", "internal/bench/before", false},
+		{"internal/bench", "internal/gateway", false},
+		{"internal/bench", "internal/upstream/http1", true},
+		{"internal/bench", "internal/upstream", false},
+		{"internal/gateway", "internal/bench", false},
 		{"internal/stray", "internal/llm", false},
 		{"internal/redis/redistest", "internal/testkit", true},
 		{"internal/redis", "internal/testkit", false},

@@ -83,7 +83,7 @@ answer them. With nothing configured it serves simulated models.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(c.serveCommand(), c.checkCommand(), c.healthCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.mapCommand(), c.versionCommand())
+	root.AddCommand(c.serveCommand(), c.checkCommand(), c.healthCommand(), c.keyCommand(), c.transcodeCommand(true), c.transcodeCommand(false), c.dedupCommand(), c.mapCommand(), c.benchCommand(), c.benchChildCommand(), c.versionCommand())
 	completions(root)
 	return root
 }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sluice/internal/bench"
+	"sluice/internal/testkit"
+)
+
+// benchRun runs the binary's bench in a folder of its own.
+func benchRun(t *testing.T, args ...string) (dir, stdout, stderr string, code int) {
+	t.Helper()
+	dir = t.TempDir()
+	var out, errs bytes.Buffer
+	cmd := exec.Command(binary, append([]string{"bench"}, args...)...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, []string{"HOME=/nonexistent", "TMPDIR=" + dir}, &out, &errs
+	_ = cmd.Run()
+	return dir, out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// files are the names in a folder.
+func files(t *testing.T, dir string) string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
+// TestBenchRefuses: what is wrong is told before anything is measured, with the code
+// of who is to blame, and nothing is left.
+func TestBenchRefuses(t *testing.T) {
+	deaf := httptest.NewServer(http.NotFoundHandler())
+	defer deaf.Close()
+	for _, c := range []struct {
+		args   []string
+		code   int
+		stderr string
+	}{
+		{[]string{"--rounds", "0"}, 2, `--rounds must be from 1 to 1000, not 0`},
+		{[]string{"--duration", "1ms"}, 2, `--duration must be from 50ms to 10m0s, not 1ms`},
+		{[]string{"--only", "("}, 2, `--only: error parsing regexp`},
+		{[]string{"--only", "nothing"}, 2, `--only matches no row: there are hit, connect, batch`},
+		{[]string{"--upstream", "acme"}, 2, `--upstream must be a URL`},
+		{[]string{"--upstream", "https://u:p@acme.example/v1", "--model", "m"}, 2, `--upstream must be a URL`},
+		{[]string{"--upstream", "https://acme.example/v1"}, 2, `--upstream needs --model`},
+		{[]string{"one"}, 2, `unknown command "one"`},
+		{[]string{"--json", "/nonexistent/a.json"}, 1, `write the report: open /nonexistent/a.json`},
+		{[]string{"--upstream", "http://" + testkit.Vacant(t) + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 502`},
+		{[]string{"--upstream", deaf.URL + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 404`},
+	} {
+		dir, stdout, stderr, code := benchRun(t, c.args...)
+		if code != c.code || stdout != "" || !strings.Contains(stderr, "sluice: "+c.stderr) {
+			t.Errorf("sluice bench %s: code %d, want %d; stdout %q; stderr %s", strings.Join(c.args, " "), code, c.code, stdout, stderr)
+		}
+		if left := files(t, dir); left != "" {
+			t.Errorf("sluice bench %s: left %s", strings.Join(c.args, " "), left)
+		}
+	}
+}
+
+// TestBench really starts everything and measures each row, briefly.
+func TestBench(t *testing.T) {
+	dir, stdout, stderr, code := benchRun(t, "--rounds", "2", "--duration", "100ms")
+	if code != 0 {
+		t.Fatalf("code %d\n%s", code, stderr)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "sluice-bench.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := bench.ReadJSON(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Rows) != len(bench.RowIDs()) {
+		t.Errorf("%d rows of %d", len(report.Rows), len(bench.RowIDs()))
+	}
+	for _, row := range report.Rows {
+		if row.Verdict == bench.Skipped && runtime.GOOS == "linux" {
+			t.Errorf("%s was not measured: %s", row.ID, row.Skipped)
+		}
+		if row.ID != "leak" && (len(row.Figures) == 0 || len(row.Figures[0].Pairs) != 2) {
+			t.Errorf("%s: %+v", row.ID, row.Figures)
+		}
+		if !strings.Contains(stdout, row.Title) || !strings.Contains(stderr, ": "+row.Title) && row.ID == "hit" {
+			t.Errorf("%s is not told of:\n%s%s", row.Title, stdout, stderr)
+		}
+		if row.ID == "hit" && row.Verdict != bench.Holds {
+			t.Errorf("a hit is not quicker by 90 %%: %+v", row)
+		}
+	}
+	if left := files(t, dir); left != "sluice-bench.json" {
+		t.Errorf("left %s", left)
+	}
+}
+
+// TestBenchInterrupted: whoever ends it ends its children, and finds no file of it.
+func TestBenchInterrupted(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("children are found in /proc")
+	}
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+		dir := t.TempDir()
+		cmd := exec.Command(binary, "bench", "--only", "batch", "--duration", "1m")
+		cmd.Dir, cmd.Env = dir, []string{"HOME=/nonexistent", "TMPDIR=" + dir}
+		stderr, lines := lineWriter()
+		cmd.Stderr = stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var children []int
+		testkit.Until(t, "the simulator and both gateways", func() bool {
+			children = childrenOf(t, cmd.Process.Pid)
+			return len(children) == 3
+		})
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if s != syscall.SIGKILL {
+			if code := cmd.ProcessState.ExitCode(); code != 1 {
+				t.Errorf("%v: exit code %d", s, code)
+			}
+			await(t, lines, "^sluice: interrupted; nothing was written, and no process is left")
+			if left := files(t, dir); left != "" {
+				t.Errorf("%v: left %s", s, left)
+			}
+		}
+		testkit.Until(t, "the end of the children", func() bool {
+			for _, pid := range children {
+				if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); err == nil && bytes.Contains(b, []byte(bench.ChildCommand)) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// childrenOf are the children of a process, whichever of its threads started them.
+func childrenOf(t *testing.T, pid int) (all []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := regexp.MustCompile(`^(\d+) \(.*\) . ` + strconv.Itoa(pid) + ` `)
+	for _, name := range stats {
+		if b, err := os.ReadFile(name); err == nil {
+			if m := parent.FindSubmatch(b); m != nil {
+				n, _ := strconv.Atoi(string(m[1]))
+				all = append(all, n)
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,59 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// change writes a gain as what became of off: "−99.7 %", "+812 %".
+func (f Figure) change(gain float64) string {
+	if !f.More {
+		gain = -gain
+	}
+	return percent(gain)
+}
+
+func percent(v float64) string {
+	digits := 0
+	switch { // 99.7 is not 100
+	case v > -1 && v < -0.995:
+		digits = 2
+	case v > -1 && v < -0.95, v > -0.1 && v < 0.1:
+		digits = 1
+	}
+	return strings.ReplaceAll(fmt.Sprintf("%+.*f %%", digits, v*100), "-", "−")
+}
+
+// interval writes a gain's interval, the lesser change first.
+func (f Figure) interval(g Interval) string { return f.change(g.Low) + " … " + f.change(g.High) }
+
+// WriteTable writes the report for people, in text.
+func (r *Report) WriteTable(w io.Writer) error {
+	b := new(strings.Builder)
+	fmt.Fprintf(b, "sluice %s, %s, %s, %d CPUs, %s\n\n", r.Version, r.System, r.CPU, r.CPUs, r.Date.Format("2006-01-02 15:04 MST"))
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "WHAT\tCLAIMED\tOFF\tON\tCHANGE\tINTERVAL\tVERDICT")
+	for _, row := range r.Rows {
+		off, on, change, interval := "", "", "", ""
+		if len(row.Figures) > 0 && row.Skipped == "" {
+			f := row.Figures[0]
+			g := f.gain()
+			x, y := f.medians()
+			off, on, change, interval = f.Unit.format(x), f.Unit.format(y), f.change(g.Median), f.interval(g)
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.Claim.promised(), off, on, change, interval, row.verdict())
+	}
+	_ = t.Flush() // to a builder
+	b.WriteString("\n")
+	for _, row := range r.Rows {
+		if why := row.reason(); why != "" {
+			fmt.Fprintf(b, "%s: %s\n", row.Title, why)
+		}
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print table: %w", err)
+	}
+	return nil
+}
