@@ -25,7 +25,7 @@ import (
 const (
 	benchRounds = 6 // fewer have no interval of 95 %
 	benchSlice  = 3 * time.Second
-	quickSlice  = 500 * time.Millisecond
+	quickSlice  = 300 * time.Millisecond
 )
 
 // Variables that stand for flags which may hold secrets.
@@ -86,7 +86,7 @@ requests it will send. Most rows need the simulator; the page says which, and wh
 			return err
 		}
 		o.Command = benchLine(o, quick)
-		return c.bench(cmd.Context(), o, []output{{jsonFile, (*bench.Report).WriteJSON}}, check)
+		return c.bench(cmd.Context(), o, []output{{jsonFile, (*bench.Report).WriteJSON}, {htmlFile, (*bench.Report).WriteHTML}}, check)
 	}
 	return cmd
 }

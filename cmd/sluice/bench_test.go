@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,9 +86,17 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := bench.ReadJSON(b)
+	var report bench.Report
+	if err := json.Unmarshal(b, &report); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "sluice-bench.html"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	if err := report.WriteHTML(&again); err != nil || !bytes.Equal(again.Bytes(), page) {
+		t.Errorf("the page is not that of the samples: %v", err)
 	}
 	if len(report.Rows) != len(bench.RowIDs()) {
 		t.Errorf("%d rows of %d", len(report.Rows), len(bench.RowIDs()))
@@ -106,7 +115,7 @@ func TestBench(t *testing.T) {
 			t.Errorf("a hit is not quicker by 90 %%: %+v", row)
 		}
 	}
-	if left := files(t, dir); left != "sluice-bench.json" {
+	if left := files(t, dir); left != "sluice-bench.html sluice-bench.json" {
 		t.Errorf("left %s", left)
 	}
 }

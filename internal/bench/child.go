@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// startTime is how long a child may take until it listens, endTime until it has ended
-// after it was asked to.
-const startTime, endTime = 30 * time.Second, 5 * time.Second
+// startTime is how long a child may take until it listens.
+const startTime = 30 * time.Second
 
 // child is a process of a run: this binary, started again. It ends when its standard
 // input does, so that none outlives this process however that ends.
@@ -92,15 +91,11 @@ func (c *child) launch(r *run, env, args []string) (stdout *os.File, err error) 
 	return stdout, nil
 }
 
-// stop ends a child and waits for its end.
+// stop ends a child, which holds nothing that is worth an orderly end, and waits for it.
 func (c *child) stop() {
+	_ = c.proc.Kill()
+	<-c.ended
 	_ = c.stdin.Close()
-	select {
-	case <-c.ended:
-	case <-time.After(endTime):
-		_ = c.proc.Kill()
-		<-c.ended
-	}
 }
 
 // alive gives an error where the child has ended.

@@ -20,7 +20,16 @@ func (row Row) reason() string {
 	}
 	f := row.Figures[0]
 	off, on := f.medians()
-	short := row.verdict() != Holds
+	text := row.told(f, off, on)
+	if row.verdict() == Unclear {
+		text += " The rounds differ by so much that the interval reaches over what is claimed: more of them, or a quieter machine, would tell."
+	}
+	return text
+}
+
+// told is what the figures of a row with a number say.
+func (row Row) told(f Figure, off, on float64) string {
+	short := row.verdict() == FallsShort
 	switch row.ID {
 	case hitRow:
 		return fmt.Sprintf("A hit took %s where the upstream took %s. 90 %% are saved wherever an answer takes longer than %s.", f.Unit.format(on), f.Unit.format(off), Seconds.format(on/(1-row.Claim.Low)))

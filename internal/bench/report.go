@@ -2,7 +2,6 @@ package bench
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -178,16 +177,4 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		return fmt.Errorf("write report as JSON: %w", err)
 	}
 	return nil
-}
-
-// ReadJSON reads what WriteJSON wrote.
-func ReadJSON(b []byte) (*Report, error) {
-	var r Report
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read report: %w", err)
-	}
-	if len(r.Rows) == 0 {
-		return nil, errors.New("read report: it has no rows")
-	}
-	return &r, nil
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
 )
@@ -26,8 +27,24 @@ func percent(v float64) string {
 	return strings.ReplaceAll(fmt.Sprintf("%+.*f %%", digits, v*100), "-", "−")
 }
 
-// interval writes a gain's interval, the lesser change first.
-func (f Figure) interval(g Interval) string { return f.change(g.Low) + " … " + f.change(g.High) }
+// cells are a figure's values for people: off, on, the change, and its interval, the
+// lesser change first.
+func (f Figure) cells() (c [4]string) {
+	off, on := f.medians()
+	c[0], c[1] = f.Unit.format(off), f.Unit.format(on)
+	if g := f.gain(); !math.IsNaN(g.Median) {
+		c[2], c[3] = f.change(g.Median), f.change(g.Low)+" … "+f.change(g.High)
+	}
+	return c
+}
+
+// cells are those of the figure that the claim is held against.
+func (row Row) cells() (c [4]string) {
+	if len(row.Figures) == 0 || row.Skipped != "" {
+		return c
+	}
+	return row.Figures[0].cells()
+}
 
 // WriteTable writes the report for people, in text.
 func (r *Report) WriteTable(w io.Writer) error {
@@ -36,14 +53,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "WHAT\tCLAIMED\tOFF\tON\tCHANGE\tINTERVAL\tVERDICT")
 	for _, row := range r.Rows {
-		off, on, change, interval := "", "", "", ""
-		if len(row.Figures) > 0 && row.Skipped == "" {
-			f := row.Figures[0]
-			g := f.gain()
-			x, y := f.medians()
-			off, on, change, interval = f.Unit.format(x), f.Unit.format(y), f.change(g.Median), f.interval(g)
-		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.Claim.promised(), off, on, change, interval, row.verdict())
+		c := row.cells()
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.Claim.promised(), c[0], c[1], c[2], c[3], row.verdict())
 	}
 	_ = t.Flush() // to a builder
 	b.WriteString("\n")
