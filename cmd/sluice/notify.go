@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"strings"
 )
@@ -20,8 +21,8 @@ func (c *cli) notify(state string) {
 			c.complain("tell " + name + " of " + state + ": " + err.Error())
 			return
 		}
-		defer conn.Close()
-		if _, err := conn.Write([]byte(state)); err != nil {
+		_, err = conn.Write([]byte(state))
+		if err = errors.Join(err, conn.Close()); err != nil {
 			c.complain("tell " + name + " of " + state + ": " + err.Error())
 		}
 		return
