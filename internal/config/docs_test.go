@@ -21,7 +21,7 @@ const docsFolder = "../../docs"
 var settingsPages = map[string]string{
 	"server": "configuration.md", "upstreams": "configuration.md",
 	"stream": "streaming.md", "http_client": "connections.md", "route": "balancing.md",
-	"dedup": "dedup.md", "translate": "dialects.md", "cache": "caching.md", "state_dir": "caching.md",
+	"dedup": "dedup.md", "translate": "dialects.md", "responses": "dialects.md", "cache": "caching.md", "state_dir": "caching.md",
 	"rate_limit": "admission.md", "admit": "admission.md", "batch": "batching.md",
 	"protobuf": "protobuf.md", "memory": "memory.md", "perf": "monitoring.md", "log": "monitoring.md",
 }
