@@ -127,7 +127,7 @@ func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, chec
 	}
 	o.Progress, o.Terminal = c.stderr, terminal(c.stderr)
 	if o.Upstream != "" {
-		_, _ = fmt.Fprintf(c.stderr, "%s will be asked %d times, with a token or so to answer each\n", o.Upstream, o.Requests())
+		_, _ = fmt.Fprintf(c.stderr, "%s will be asked up to %d times, for a token each\n", o.Upstream, o.Requests())
 	}
 	report, err := bench.Run(ctx, o)
 	if err != nil {

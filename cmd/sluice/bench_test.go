@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -117,6 +119,61 @@ func TestBench(t *testing.T) {
 	}
 	if left := files(t, dir); left != "sluice-bench.html sluice-bench.json" {
 		t.Errorf("left %s", left)
+	}
+}
+
+// TestBenchUpstream asks a service that is not the simulator: no more often than it
+// says, with its key, which is told to nobody. --check goes by what the report says.
+func TestBenchUpstream(t *testing.T) {
+	const key = "sk-of-the-service"
+	var asked atomic.Int64
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		if r.Method != "POST" || r.URL.Path != "/v1/chat/completions" || r.Header.Get("Authorization") != "Bearer "+key || !bytes.Contains(body, []byte(`"model":"acme-1"`)) || !bytes.Contains(body, []byte(`"max_tokens":1`)) {
+			t.Errorf("%s %s %v %s", r.Method, r.URL, r.Header, body)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}`)
+	}))
+	defer service.Close()
+	dir := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(binary, "bench", "--check", "--rounds", "2", "--upstream", service.URL+"/v1", "--model", "acme-1")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, []string{"HOME=/nonexistent", "TMPDIR=" + dir, benchKeyVariable + "=" + key}, &stdout, &stderr
+	_ = cmd.Run()
+	m := regexp.MustCompile(`will be asked up to (\d+) times`).FindStringSubmatch(stderr.String())
+	if m == nil {
+		t.Fatal(stderr.String())
+	}
+	if most, _ := strconv.Atoi(m[1]); asked.Load() > int64(most) || asked.Load() < int64(most)/2 {
+		t.Errorf("%d requests were sent, and up to %d announced", asked.Load(), most)
+	}
+	var report bench.Report
+	b, err := os.ReadFile(filepath.Join(dir, "sluice-bench.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &report); err != nil {
+		t.Fatal(err)
+	}
+	short := report.FallsShort()
+	told := strings.Contains(stderr.String(), "sluice: falls short: "+strings.Join(short, ", "))
+	if code := cmd.ProcessState.ExitCode(); code != min(len(short), 1) || told != (len(short) > 0) {
+		t.Errorf("code %d where %q fall short\n%s", code, short, stderr.String())
+	}
+	for _, row := range report.Rows {
+		real := row.ID == "hit" || row.ID == "connect"
+		if real != (row.Verdict != bench.Skipped) || !real && !strings.HasPrefix(row.Skipped, "Not with a real upstream: ") {
+			t.Errorf("%s: %s %s", row.ID, row.Verdict, row.Skipped)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "sluice-bench.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := string(b) + string(page) + stdout.String() + stderr.String(); strings.Contains(all, key) {
+		t.Error("the service's key is told")
 	}
 }
 

@@ -65,7 +65,8 @@ func costs() experiment {
 				On:     nowText,
 			},
 		},
-		why: "thousands of requests would cost money, and the service would limit their rate",
+		uses: true,
+		why:  "thousands of requests would cost money, and the service would limit their rate",
 		measure: func(ctx context.Context, r *run, rows map[string]*Row) error {
 			g, stop, err := r.beforeAndNow(ctx)
 			if err != nil {
@@ -79,7 +80,7 @@ func costs() experiment {
 			}
 			paused := Figure{Name: "paused, for each request", Unit: Seconds}
 			longest := Figure{Name: "the longest pause of a round", Unit: Seconds}
-			often := Figure{Name: "collections for 1,000 requests", Unit: PerSecond}
+			often := Figure{Name: "collections for 1,000 requests", Unit: Number}
 			var rests []Rest
 			served := 0.0
 			err = r.each(ctx, func(round, side int) error {
@@ -246,7 +247,7 @@ func throughput() experiment {
 			defer stop()
 			waits := func(n int) string { return fmt.Sprintf("latency=%dms", 150+n%5*50) }
 			kinds := []kind{
-				{"the mix, answers a second", func(r *run, n int) request {
+				{"the mix", func(r *run, n int) request {
 					switch n % 10 {
 					case 3, 8:
 						return r.embedding(r.number(), "sim-embed", "latency=250ms")
@@ -255,7 +256,7 @@ func throughput() experiment {
 					}
 					return r.chat(r.number(), waits(n))
 				}},
-				{"new chats alone, answers a second", func(r *run, n int) request { return r.chat(r.number(), waits(n)) }},
+				{"new chats alone", func(r *run, n int) request { return r.chat(r.number(), waits(n)) }},
 			}
 			figures := make([]Figure, len(kinds))
 			for i, k := range kinds {
@@ -291,7 +292,8 @@ func footprint() experiment {
 				"Both may have 600 connections here: with the 100 of before only 100 streams could be open, which would be another load.",
 			Off: beforeText + "; 600 connections", On: nowText + ", and http_client: {" + connections + "}",
 		}},
-		why: "it takes hundreds of streams at once, which would cost money",
+		uses: true,
+		why:  "it takes hundreds of streams at once, which would cost money",
 		measure: func(ctx context.Context, r *run, rows map[string]*Row) error {
 			f := Figure{Name: "resident", Unit: Bytes}
 			idle := Figure{Name: "resident before the load", Unit: Bytes}

@@ -39,10 +39,10 @@ const style = `:root{--bg:#fff;--ink:#1d2126;--soft:#5d6670;--line:#d9dee3;--car
 *{box-sizing:border-box}body{margin:0 auto;max-width:60rem;padding:1rem;font:16px/1.5 system-ui,sans-serif;background:var(--bg);color:var(--ink);color-scheme:light dark}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.15rem;margin:0}p{margin:.4rem 0}.soft,dt,th{color:var(--soft);font-weight:400}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:1rem;margin:1rem 0}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-top:1px solid var(--line);vertical-align:top}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}b{white-space:nowrap}th,td{text-align:left;padding:.25rem .75rem .25rem 0;border-top:1px solid var(--line);vertical-align:top}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}dd{margin:0;overflow-wrap:anywhere}
 .holds{color:var(--holds)}.short{color:var(--short)}.unclear{color:var(--unclear)}.verdict{font-weight:600;white-space:nowrap}
-svg{display:block;width:100%;height:auto;margin:.5rem 0}svg text{fill:var(--soft);font-size:12px}.axis{stroke:var(--line)}.band{fill:var(--band)}.on{fill:var(--on)}.off{fill:var(--off)}.span{stroke:var(--on);stroke-width:2}
+svg{display:block;width:100%;min-width:30rem;height:auto;margin:.5rem 0}svg text{fill:var(--soft);font-size:12px}.axis{stroke:var(--line)}.band{fill:var(--band)}.on{fill:var(--on)}.off{fill:var(--off)}.span{stroke:var(--on);stroke-width:2}
 details{margin-top:.5rem}summary{cursor:pointer;color:var(--soft)}a{color:var(--on)}`
 
 // class is a verdict's, for its colour.
@@ -111,23 +111,23 @@ func (p *page) list(pairs ...string) {
 func (p *page) summary(r *Report) {
 	p.open("div", "class", "scroll")
 	p.open("table")
-	p.heads("", "claimed", "off", "on", "change", "interval", "verdict")
+	p.heads("", "verdict", "claimed", "change", "off", "on", "interval")
 	for _, row := range r.Rows {
 		p.open("tr")
 		p.open("td")
 		p.tag("a", row.Title, "href", "#"+row.ID)
 		p.close("td")
+		v := row.verdict()
+		p.tag("td", string(v), "class", "verdict "+v.class())
 		p.tag("td", row.Claim.promised())
-		cells := row.cells()
-		for i, name := range [...]string{"off", "on", "change", "interval"} {
+		c := row.cells()
+		for _, cell := range [...]struct{ name, text string }{{"change", c.change}, {"off", c.off}, {"on", c.on}, {"interval", c.interval}} {
 			p.open("td")
-			if cells[i] != "" {
-				p.figure(row.ID+".0."+name, cells[i])
+			if cell.text != "" {
+				p.figure(row.ID+".0."+cell.name, cell.text)
 			}
 			p.close("td")
 		}
-		v := row.verdict()
-		p.tag("td", string(v), "class", "verdict "+v.class())
 		p.close("tr")
 	}
 	p.close("table")
@@ -178,9 +178,10 @@ func (p *page) figures(row Row) {
 		}
 		p.open("tr")
 		p.tag("td", f.Name)
-		for j, text := range f.cells() {
+		c := f.cells()
+		for _, cell := range [...]struct{ name, text string }{{"off", c.off}, {"on", c.on}, {"change", c.change}, {"interval", c.interval}} {
 			p.open("td")
-			p.figure(fmt.Sprintf("%s.%d.%s", row.ID, i, [...]string{"off", "on", "change", "interval"}[j]), text)
+			p.figure(fmt.Sprintf("%s.%d.%s", row.ID, i, cell.name), cell.text)
 			p.close("td")
 		}
 		p.close("tr")
@@ -246,7 +247,8 @@ func (p *page) plot(row Row) {
 	if len(gains) == 0 {
 		return
 	}
-	p.open("svg", "viewBox", "0 0 600 132", "role", "img", "aria-label", fmt.Sprintf("%s: change of each round over what is claimed, and values off and on", row.Title))
+	p.open("div", "class", "scroll")
+	p.open("svg", "viewBox", "0 0 600 144", "role", "img", "aria-label", fmt.Sprintf("%s: change of each round over what is claimed, and values off and on", row.Title))
 	least, most := 0.0, max(row.Claim.Low, row.Claim.High)
 	for _, g := range gains {
 		least, most = min(least, g), max(most, g)
@@ -274,8 +276,9 @@ func (p *page) plot(row Row) {
 	for _, v := range [...]float64{least, (least + most) / 2, most} {
 		p.label(at(v), plotTop+3*plotLine-6, f.change(v))
 	}
-	p.sides(f, plotTop+4*plotLine-6)
+	p.sides(f, plotTop+4*plotLine+8)
 	p.close("svg")
+	p.close("div")
 }
 
 // sides draws the values of both sides, on an axis that begins with nothing.

@@ -236,7 +236,7 @@ func TestTable(t *testing.T) {
 	}
 	for _, row := range r.Rows {
 		line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(row.Title) + ` .*$`).FindString(b.String())
-		if !strings.HasSuffix(line, string(row.verdict())) || len(row.Figures) > 0 && !strings.Contains(line, row.Figures[0].cells()[2]) {
+		if !strings.HasSuffix(line, string(row.verdict())) || len(row.Figures) > 0 && !strings.Contains(line, row.Figures[0].cells().change) {
 			t.Errorf("%s: %q", row.Title, line)
 		}
 	}

@@ -37,9 +37,9 @@ func (row Row) told(f Figure, off, on float64) string {
 		return fmt.Sprintf("%s a call became %s. Of a burst 20 connections were kept before and 50 are now; what is beyond needs new ones on both sides.", f.Unit.format(off), f.Unit.format(on))
 	case batchRow:
 		if short {
-			return fmt.Sprintf("%s answers a second became %s: the callers did not fill the batches, or this machine, and not the model, was what they waited for.", PerSecond.format(off), PerSecond.format(on))
+			return fmt.Sprintf("%s became %s: the callers did not fill the batches, or this machine, and not the model, was what they waited for.", PerSecond.format(off), PerSecond.format(on))
 		}
-		return fmt.Sprintf("%s answers a second became %s: calls of ten share the model's cost of a call.", PerSecond.format(off), PerSecond.format(on))
+		return fmt.Sprintf("%s became %s: calls of ten share the model's cost of a call.", PerSecond.format(off), PerSecond.format(on))
 	case cpuRow:
 		return "By kind: " + row.parts(1, len(row.Figures)) + "." + because(short, " What Sluice does besides passing on (the cache keeps each reply, figures, limits, the access log) costs more than what it saves in decoding, encoding and writes, on this machine and with this mix.")
 	case pausesRow:
@@ -178,12 +178,19 @@ func (u Unit) format(v float64) string {
 		case a < 1<<20:
 			return fmt.Sprintf("%.1f KiB", v/(1<<10))
 		}
-		return fmt.Sprintf("%.1f MiB", v/(1<<20))
+		if a < 1<<30 {
+			return fmt.Sprintf("%.1f MiB", v/(1<<20))
+		}
+		return fmt.Sprintf("%.1f GiB", v/(1<<30))
 	case Share:
 		return fmt.Sprintf("%.1f %%", v*100)
 	}
-	if a >= 100 {
-		return fmt.Sprintf("%.0f", v)
+	unit := ""
+	if u == PerSecond {
+		unit = "/s"
 	}
-	return fmt.Sprintf("%.3g", v)
+	if a >= 100 {
+		return fmt.Sprintf("%.0f", v) + unit
+	}
+	return fmt.Sprintf("%.3g", v) + unit
 }

@@ -69,8 +69,8 @@ type Figure struct {
 	Pairs []Pair `json:"pairs"`
 }
 
-// Unit is what a value is in: seconds, seconds of processor time for a request, things
-// a second, bytes, or a part from 0 to 1.
+// Unit is what a value is in: seconds, things a second, bytes, a part from 0 to 1, or a
+// plain number.
 type Unit string
 
 // The units.
@@ -79,6 +79,7 @@ const (
 	PerSecond Unit = "1/s"
 	Bytes     Unit = "B"
 	Share     Unit = "share"
+	Number    Unit = ""
 )
 
 // Pair is one round.
@@ -157,8 +158,7 @@ func (r *Report) finish() {
 	}
 }
 
-// FallsShort gives the titles of the rows that do, and of those that could not be
-// measured though they should have been.
+// FallsShort gives the titles of the rows that do.
 func (r *Report) FallsShort() (titles []string) {
 	for _, row := range r.Rows {
 		if row.Verdict == FallsShort {

@@ -70,10 +70,12 @@ type run struct {
 type experiment struct {
 	rows    []Row
 	measure func(ctx context.Context, r *run, rows map[string]*Row) error
-	// real says how many requests are sent to a real upstream in a round; 0 for an
-	// experiment that can only be made with the simulator, for which it lacks why.
-	real int
+	// real says how many requests a real upstream is sent at most in so many rounds; nil
+	// for an experiment that can only be made with the simulator, and why says why.
+	real func(rounds int) int
 	why  string
+	// uses says that what processes use has to be known, which not every system tells.
+	uses bool
 }
 
 // RowIDs are the ids of all rows, in their order.
@@ -89,11 +91,11 @@ func RowIDs() (ids []string) {
 // Requests is how many requests a run sends to a real upstream, at most.
 func (o Options) Requests() (n int) {
 	for _, e := range experiments() {
-		if o.wants(e) {
-			n += e.real * o.Rounds
+		if o.wants(e) && e.real != nil {
+			n += e.real(o.Rounds)
 		}
 	}
-	return n + 2 // to see whether it answers
+	return n + 1 // to see whether it answers
 }
 
 // wants says whether a row of an experiment is asked for.
@@ -174,9 +176,10 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 // all makes the experiments, one after the other.
 func (r *run) all(ctx context.Context) error {
 	list := experiments()
+	_, unknown := cpuTime(os.Getpid())
 	wanted := 0
 	for _, e := range list {
-		if r.wants(e) && (r.Upstream == "" || e.real > 0) {
+		if r.wants(e) && r.lacks(e, unknown) == "" {
 			wanted++
 		}
 	}
@@ -190,9 +193,9 @@ func (r *run) all(ctx context.Context) error {
 		for i := range e.rows {
 			rows[e.rows[i].ID] = &e.rows[i]
 		}
-		if r.Upstream != "" && e.real == 0 {
+		if why := r.lacks(e, unknown); why != "" {
 			for _, row := range rows {
-				row.Skipped = e.why
+				row.Skipped = why
 			}
 		} else {
 			r.progress.next(e.rows[0].Title)
@@ -207,6 +210,18 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// lacks says why an experiment cannot be made; "" where it can. unknown is why it is not
+// known what processes use, nil where it is.
+func (r *run) lacks(e experiment, unknown error) string {
+	switch {
+	case r.Upstream != "" && e.real == nil:
+		return "Not with a real upstream: " + e.why + "."
+	case e.uses && unknown != nil:
+		return "Not on this system: " + unknown.Error() + "."
+	}
+	return ""
 }
 
 // reach sees whether the real upstream answers, before minutes are spent.

@@ -18,7 +18,9 @@ func (f Figure) change(gain float64) string {
 
 func percent(v float64) string {
 	digits := 0
-	switch { // 99.7 is not 100
+	switch {
+	case v == 0:
+		return "0 %" // 99.7 is not 100
 	case v > -1 && v < -0.995:
 		digits = 2
 	case v > -1 && v < -0.95, v > -0.1 && v < 0.1:
@@ -27,19 +29,20 @@ func percent(v float64) string {
 	return strings.ReplaceAll(fmt.Sprintf("%+.*f %%", digits, v*100), "-", "−")
 }
 
-// cells are a figure's values for people: off, on, the change, and its interval, the
-// lesser change first.
-func (f Figure) cells() (c [4]string) {
+// cells are a figure's values for people, of the interval the lesser change first.
+type cells struct{ off, on, change, interval string }
+
+func (f Figure) cells() (c cells) {
 	off, on := f.medians()
-	c[0], c[1] = f.Unit.format(off), f.Unit.format(on)
+	c.off, c.on = f.Unit.format(off), f.Unit.format(on)
 	if g := f.gain(); !math.IsNaN(g.Median) {
-		c[2], c[3] = f.change(g.Median), f.change(g.Low)+" … "+f.change(g.High)
+		c.change, c.interval = f.change(g.Median), f.change(g.Low)+" … "+f.change(g.High)
 	}
 	return c
 }
 
 // cells are those of the figure that the claim is held against.
-func (row Row) cells() (c [4]string) {
+func (row Row) cells() (c cells) {
 	if len(row.Figures) == 0 || row.Skipped != "" {
 		return c
 	}
@@ -54,7 +57,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	_, _ = fmt.Fprintln(t, "WHAT\tCLAIMED\tOFF\tON\tCHANGE\tINTERVAL\tVERDICT")
 	for _, row := range r.Rows {
 		c := row.cells()
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.Claim.promised(), c[0], c[1], c[2], c[3], row.verdict())
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Title, row.Claim.promised(), c.off, c.on, c.change, c.interval, row.verdict())
 	}
 	_ = t.Flush() // to a builder
 	b.WriteString("\n")

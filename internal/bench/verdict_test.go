@@ -2,6 +2,7 @@ package bench
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -71,15 +72,22 @@ func TestFormat(t *testing.T) {
 		want string
 	}{
 		{Seconds, 0.000123456, "123 µs"}, {Seconds, 0.0514, "51.4 ms"}, {Seconds, 2.5, "2.5 s"}, {Seconds, 0, "0 s"}, {Seconds, math.NaN(), "–"},
-		{Bytes, 512, "512 B"}, {Bytes, 2048, "2.0 KiB"}, {Bytes, 30 << 20, "30.0 MiB"}, {Share, 0.123, "12.3 %"}, {PerSecond, 1234.5, "1234"}, {PerSecond, 3.14159, "3.14"},
+		{Bytes, 512, "512 B"}, {Bytes, 2048, "2.0 KiB"}, {Bytes, 30 << 20, "30.0 MiB"}, {Share, 0.123, "12.3 %"}, {Bytes, 24 << 30, "24.0 GiB"}, {PerSecond, 1234.5, "1234/s"}, {Number, 3.14159, "3.14"},
 	} {
 		if got := c.unit.format(c.v); got != c.want {
 			t.Errorf("%v %s: %q, want %q", c.v, c.unit, got, c.want)
 		}
 	}
-	for v, want := range map[float64]string{0.997: "+100 %", -0.9712: "−97.1 %", -0.99731: "−99.73 %", 0.8: "+80 %", 8.12: "+812 %", -0.05: "−5.0 %", 0: "+0.0 %"} {
+	for v, want := range map[float64]string{0.997: "+100 %", -0.9712: "−97.1 %", -0.99731: "−99.73 %", 0.8: "+80 %", 8.12: "+812 %", -0.05: "−5.0 %", 0: "0 %"} {
 		if got := percent(v); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}
+	}
+}
+
+func TestFallsShort(t *testing.T) {
+	r := &Report{Rows: []Row{{Title: "a", Verdict: Holds}, {Title: "b", Verdict: FallsShort}, {Title: "c", Verdict: Unclear}, {Title: "d", Verdict: Skipped}, {Title: "e", Verdict: FallsShort}}}
+	if got := r.FallsShort(); !slices.Equal(got, []string{"b", "e"}) {
+		t.Errorf("%v", got)
 	}
 }
