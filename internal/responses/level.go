@@ -129,7 +129,11 @@ func appendValue(dst []byte, r *reply) []byte {
 	earlier(func(items []byte) { dst = appendItems(dst, at, items) })
 	dst = appendText(dst, r.turn.output)
 	dst = appendText(dst, r.tail)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[from:], castagnoli))
+	return appendSum(dst, dst[from:])
+}
+
+func appendSum(dst, value []byte) []byte {
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(value, castagnoli))
 }
 
 // joined is how long a list of n bytes becomes by more items, that long.
