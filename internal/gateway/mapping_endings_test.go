@@ -335,3 +335,56 @@ func TestMappedSilence(t *testing.T) {
 		}
 	}
 }
+
+// TestMappedCloseDelimited: a reply of HTTP/1.1 that ends where the connection does is whole
+// where it says why each choice ended, or has a vector for each input, and else was cut,
+// whatever its form; an empty body is no message.
+func TestMappedCloseDelimited(t *testing.T) {
+	var body atomic.Value
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n"+body.Load().(string))
+		_ = c.Close()
+	}))
+	defer srv.Close()
+	const ends, said, more, vector = "Connection: close\r\n\r\n", "\x0a\x02so", "\x18\x01", "\x0a\x06\x0a\x04\x00\x00\x80\x3f"
+	embed := `{"model":"pythia","input":["a"]}`
+	for _, form := range []string{"binary", "delimited"} {
+		_, url := run(t, loadYAML(t, strings.NewReplacer("protocol: grpc", "protocol: protobuf-http", "http://ADDR", srv.URL).Replace(oracleYAML)+
+			"    unary_reply: "+form+"\n    stream_reply: "+form+"\ncache: {enabled: false}\nroute: {retry: {max_attempts: 1}, breaker: {failures: 1000, max_ejected: 0}}\n"), io.Discard)
+		for _, c := range []struct {
+			name, ask, head, message, want string
+		}{
+			{"cut", askWhole, ends, said, `"code":"upstream_cut"`},
+			{"whole", askWhole, ends, said + more, `"finish_reason":"stop"`},
+			{"of known length", askWhole, "Content-Length: LENGTH\r\n\r\n", said, `"finish_reason":"stop"`},
+			{"stream cut", askStream, ends, said, `"code":"upstream_cut"`},
+			{"stream whole", askStream, ends, said + more, "data: [DONE]"},
+			{"stream of known length", askStream, "Content-Length: LENGTH\r\n\r\n", said, "data: [DONE]"},
+			{"vectors", embed, ends, vector, `"embedding":[1`},
+			{"empty", askWhole, "Content-Length: 0\r\n\r\n", "", `"code":"upstream_no_message"`},
+			{"empty stream", askStream, "Content-Length: 0\r\n\r\n", "", `"code":"upstream_empty"`},
+			{"empty and close-delimited", askWhole, ends, "", `"code":"upstream_no_message"`},
+		} {
+			message := c.message
+			if form == "delimited" && message != "" {
+				message = string(rune(len(message))) + message
+			}
+			body.Store(strings.ReplaceAll(c.head, "LENGTH", fmt.Sprint(len(message))) + message)
+			resp, err := http.Post(url+map[bool]string{true: "/v1/embeddings", false: "/v1/chat/completions"}[c.ask == embed], "application/json", strings.NewReader(c.ask))
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply, _ := io.ReadAll(resp.Body) // a stream that failed is cut
+			_ = resp.Body.Close()
+			if !strings.Contains(string(reply), c.want) {
+				t.Errorf("%s, %s: %d %s", form, c.name, resp.StatusCode, reply)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -110,6 +111,11 @@ func (w *Writer) AppendChunks(dst []byte, e *Event) []byte {
 		}
 	}
 	return dst
+}
+
+// Finished reports whether the service said of each choice why it ended.
+func (w *Writer) Finished() bool {
+	return len(w.choices) > 0 && !slices.ContainsFunc(w.choices, func(p progress) bool { return !p.finished })
 }
 
 // AppendEnd appends what ends a stream that came to its end: "stop" for a choice of

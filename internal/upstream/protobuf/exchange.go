@@ -185,6 +185,9 @@ func (x *exchange) ask(ctx context.Context, req *llm.Request) (err error) {
 	if err != nil {
 		return err
 	}
+	if l, ok := x.call.cutter.(*lone); ok {
+		l.whole = true
+	}
 	x.queued = x.call.reply.Queued
 	x.begun = x.begun.Add(x.queued)
 	return nil
@@ -244,10 +247,24 @@ func (x *exchange) answer(out llm.Sink) error {
 	if err != nil {
 		return err
 	}
-	if err := x.read(message, x.write); err != nil {
+	if err := x.read(message, func(e *mapping.Event) error {
+		if err := x.call.sound(x.ended(e)); err != nil {
+			return err
+		}
+		return x.write(e)
+	}); err != nil {
 		return err
 	}
 	return x.whole(out)
+}
+
+// ended reports whether a whole reply says that it is one: why each choice ended, or a
+// vector for each input.
+func (x *exchange) ended(e *mapping.Event) bool {
+	if x.embedding {
+		return x.inputs > 0 && len(e.Embeddings) == x.inputs
+	}
+	return len(e.Choices) > 0 && !slices.ContainsFunc(e.Choices, func(c mapping.Choice) bool { return c.Finish == nil })
 }
 
 // read reads a message and has it used.
@@ -344,6 +361,9 @@ func (x *exchange) collect(out llm.Sink) error {
 	if !some {
 		return x.nothing()
 	}
+	if err := x.call.sound(x.ended(all.Event())); err != nil {
+		return err
+	}
 	if err := x.write(all.Event()); err != nil {
 		return err
 	}
@@ -398,9 +418,12 @@ func (x *exchange) relay(out llm.Sink) error {
 			}
 			message, err = x.call.next()
 		}
+		if err == io.EOF { //nolint:errorlint // next returns it so
+			if err = x.call.sound(x.writer.Finished()); err == nil {
+				return x.finish(out)
+			}
+		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // next returns it so
-			return x.finish(out)
 		case err != nil && !x.started:
 			return err // nothing has gone out, so the request may go elsewhere
 		}

@@ -221,21 +221,25 @@ func spoken(body []byte, kind string) string {
 	return strings.TrimSpace(string(body))
 }
 
-// plainEnd says how a reply ended whose body came to an end between two messages: well,
-// unless that cannot be told from a cut.
-func (c *rpc) plainEnd() error {
-	e, sure := c.cutter.(*events)
-	if _, one := c.cutter.(*lone); one || sure && e.done || !c.reply.CloseDelimited {
-		return io.EOF
+// sound is told when all messages have come, and whether they say themselves that the reply
+// is whole. Its error is that of a cut, where neither they nor the body's framing do: one
+// that ends where the connection does cannot be told from one that was cut between two
+// messages or, within one, between two of its fields.
+func (c *rpc) sound(whole bool) error {
+	e, ends := c.cutter.(*events)
+	if whole || ends && e.done || c.of.http == nil || !c.reply.CloseDelimited {
+		return nil
 	}
-	return llm.UpstreamError(c.of.name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its reply without saying that it is whole.", nil)
+	c.ended = c.withFields(llm.UpstreamError(c.of.name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its reply without saying that it is whole.", nil))
+	return c.ended
 }
 
 // lone is a cutter of what is one message.
 type lone struct {
-	most int
-	over bool
-	kept // the message, as far as it has come
+	most  int
+	whole bool // an empty body is no message
+	over  bool
+	kept  // the message, as far as it has come
 }
 
 func (l *lone) next(read func() ([]byte, error)) ([]byte, error) {
@@ -248,7 +252,9 @@ func (l *lone) next(read func() ([]byte, error)) ([]byte, error) {
 	for {
 		piece, err := read()
 		if err == io.EOF { //nolint:errorlint // read returns it so
-			l.over = true
+			if l.over = true; l.whole && len(l.held.B) == 0 {
+				return nil, err
+			}
 			return l.held.B, nil
 		}
 		if err != nil {

@@ -162,7 +162,7 @@ func (c *rpc) ready() bool { return c.ended == nil && c.cutter.ready() }
 // ending says how the call ended whose messages ended with err.
 func (c *rpc) ending(err error) error {
 	if c.of.http != nil && err == io.EOF { //nolint:errorlint // frames.next returns it so
-		return c.plainEnd()
+		return err // whether that is a sound end, sound says
 	}
 	switch {
 	case err == io.ErrUnexpectedEOF, err == io.EOF && c.trailer(grpc.StatusField) == "": //nolint:errorlint // frames.next returns them so
