@@ -136,7 +136,7 @@ func (c *choiceSummary) add(m *message) {
 		}
 		call.Arguments += arguments
 	}
-	if m.Call != nil {
+	if m.Call != nil && *m.Call != (struct{ Name, Arguments string }{}) { // a few services have an empty one
 		if len(c.Calls) == 0 {
 			c.Calls = []callSummary{{}}
 		}

@@ -13,14 +13,18 @@ type reader struct {
 	event  dialect.Event
 	buf    []byte // of data in several fields
 	opened bool   // the reply's id is known
-	named  uint64 // calls of the first choice that have been named: a few services do so again
+	calls  calls
 }
+
+// keptRoom is how much room in bytes is kept for use again.
+const keptRoom = 64 << 10
 
 // Reset implements dialect.Reader.
 func (r *reader) Reset() {
-	r.opened, r.named = false, 0
+	r.opened = false
+	r.calls.reset()
 	r.event.Reset()
-	if cap(r.buf) > 64<<10 {
+	if cap(r.buf) > keptRoom {
 		r.buf = nil
 	}
 }
@@ -28,20 +32,29 @@ func (r *reader) Reset() {
 // Event implements dialect.Reader.
 func (r *reader) Event(raw []byte, say func(*dialect.Event) error) error {
 	data, ok := sse.Data(raw, r.buf[:0])
-	if !ok || sse.IsDone(data) {
+	if !ok {
 		return nil
+	}
+	if sse.IsDone(data) {
+		return r.rest(say)
 	}
 	data = bytes.TrimSpace(data)
 	if jsonscan.Validate(data, maxDepth) != nil {
 		return nil
 	}
-	return r.say(data, "delta", say)
+	return r.say(data, streamed, say)
 }
 
 // Whole implements dialect.Reader.
 func (r *reader) Whole(body []byte, say func(*dialect.Event) error) error {
-	return r.say(body, "message", say)
+	return r.say(body, whole, say)
 }
+
+// The members in which a choice has what it says.
+const (
+	streamed = "delta"
+	whole    = "message"
+)
 
 // say reads an object that has choices, each with what it says in a member of its own.
 func (r *reader) say(v []byte, inner string, say func(*dialect.Event) error) error {
@@ -148,9 +161,15 @@ func (r *reader) choice(v []byte, inner string) {
 			stopped = textOf(v)
 		}
 	}
+	if r.calls.waiting > 0 && jsonscan.Member(says, "tool_calls") == nil && jsonscan.Member(says, "function_call") == nil {
+		r.calls.tell(r.event.Choice(index), nil, false) // before what comes now
+	}
 	c := r.event.Choice(index)
 	c.Logprobs, c.Finish, c.Stopped = logprobs, finish, stopped
-	r.said(c, says)
+	r.said(c, says, inner == whole)
+	if finish != dialect.Going {
+		r.calls.tell(c, nil, true)
+	}
 }
 
 func finishOf(v []byte) dialect.Finish {
@@ -168,7 +187,7 @@ func finishOf(v []byte) dialect.Finish {
 	}
 }
 
-func (r *reader) said(c *dialect.Choice, v []byte) {
+func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 	for name, v := range jsonscan.MembersOf(v) {
 		if v = dialect.OrNil(v); v == nil || dialect.IsEmpty(v) {
 			continue
@@ -198,14 +217,14 @@ func (r *reader) said(c *dialect.Choice, v []byte) {
 				if n == dialect.MaxCalls {
 					break
 				}
-				r.toolCall(c, call, n)
+				r.toolCall(c, call, whole)
 				n++
 			}
 		case "function_call":
 			t := dialect.ToolCall{}
 			function(&t, v)
 			t.ID = t.Name
-			c.ToolCalls = append(c.ToolCalls, t)
+			r.piece(c, &t, whole)
 		}
 	}
 }
@@ -277,9 +296,9 @@ func annotation(c *dialect.Choice, v []byte) {
 	c.Citations = append(c.Citations, one)
 }
 
-// toolCall reads the nth of a list of calls, or of pieces of calls.
-func (r *reader) toolCall(c *dialect.Choice, v []byte, n int) {
-	t := dialect.ToolCall{Index: n}
+// toolCall reads one of a list of calls, or of pieces of calls.
+func (r *reader) toolCall(c *dialect.Choice, v []byte, whole bool) {
+	t := dialect.ToolCall{Index: noNumber}
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "index":
@@ -294,13 +313,7 @@ func (r *reader) toolCall(c *dialect.Choice, v []byte, n int) {
 			function(&t, v)
 		}
 	}
-	if c.Index == 0 && 0 <= t.Index && t.Index < 64 && t.Name != nil {
-		if r.named&(1<<t.Index) != 0 {
-			t.Name = nil
-		}
-		r.named |= 1 << t.Index
-	}
-	c.ToolCalls = append(c.ToolCalls, t)
+	r.piece(c, &t, whole)
 }
 
 func function(t *dialect.ToolCall, v []byte) {

@@ -24,7 +24,7 @@ type writer struct {
 type begun struct {
 	index, calls int
 	thought      bool // something was, that has no signature yet
-	finished     bool
+	finish       dialect.Finish
 }
 
 // Reset implements dialect.Writer.
@@ -44,7 +44,7 @@ func (w *writer) Event(dst []byte, e *dialect.Event) []byte {
 	}
 	for i := range e.Choices {
 		c := &e.Choices[i]
-		if b := w.choice(c.Index); b != nil && !b.finished {
+		if b := w.choice(c.Index); b != nil {
 			dst = w.chunk(dst, b, c)
 		}
 	}
@@ -64,7 +64,8 @@ func (w *writer) choice(index int) *begun {
 	return &w.begun[len(w.begun)-1]
 }
 
-// chunk appends what a choice says, and in one of its own why it ended.
+// chunk appends what a choice says. Why it ended stands in a chunk of its own at the end, since
+// a few services say more after that.
 func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	begins := b.calls < 0
 	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
@@ -74,15 +75,14 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 		dst = w.close(append(dst, `,"finish_reason":null`...))
 	}
 	if c.Finish != dialect.Going {
-		dst = w.finish(dst, b, c.Finish)
+		b.finish = c.Finish
 	}
 	return dst
 }
 
-func (w *writer) finish(dst []byte, b *begun, why dialect.Finish) []byte {
-	b.finished = true
+func (w *writer) finish(dst []byte, b *begun) []byte {
 	dst = append(w.open(dst, b.index), `,"delta":{},"logprobs":null,"finish_reason":"`...)
-	return w.close(append(append(dst, finishName(why, b.calls > 0)...), '"'))
+	return w.close(append(append(dst, finishName(b.finish, b.calls > 0)...), '"'))
 }
 
 // finishName names why a choice ended. Services that say that it stopped where it waits for
@@ -256,9 +256,7 @@ func (w *writer) End(dst []byte) []byte {
 		dst = w.chunk(dst, w.choice(0), &dialect.Choice{})
 	}
 	for i := range w.begun {
-		if b := &w.begun[i]; !b.finished {
-			dst = w.finish(dst, b, dialect.Stop)
-		}
+		dst = w.finish(dst, &w.begun[i])
 	}
 	if w.r.IncludeUsage {
 		dst = append(append(dst, w.head...), `],"usage":`...)

@@ -76,7 +76,7 @@ func (w *writer) Event(dst []byte, e *dialect.Event) []byte {
 	}
 	for i := range e.Choices {
 		c := &e.Choices[i]
-		if b := w.choice(c.Index); b != nil && b.finish == dialect.Going && !w.failed {
+		if b := w.choice(c.Index); b != nil && !w.failed {
 			dst = w.chunk(dst, b, c)
 		}
 	}
@@ -152,7 +152,9 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	} else {
 		b.signature = append(b.signature[:0], p.signature...)
 	}
-	b.finish = c.Finish
+	if c.Finish != dialect.Going {
+		b.finish = c.Finish
+	}
 	if w.held > w.most() {
 		return w.tooMuch(p.b[:before])
 	}

@@ -3,6 +3,7 @@ package known
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -514,6 +515,9 @@ func TestManyChoices(t *testing.T) {
 					if c := &e.Choices[i]; len(c.ToolCalls) > dialect.MaxCalls || len(c.Citations) > dialect.MaxCitations {
 						t.Fatalf("%s: %d calls, %d citations", name, len(c.ToolCalls), len(c.Citations))
 					}
+				}
+				if e.Error != nil {
+					return errors.New(string(e.Error.Message))
 				}
 				return said.Add(e)
 			}); err != nil {
