@@ -593,6 +593,11 @@ func (w *Writer) shellAction(dst []byte, c *call) []byte {
 // endCall ends a call.
 func (w *Writer) endCall(dst []byte, c *call, status string) []byte {
 	c.ended = true
+	if len(c.arguments) == len(`"`) && c.kind == functionItem && status == "completed" { // clients parse them
+		c.arguments = w.hold(c.arguments, []byte(`"{}"`))
+		dst = w.ofItem(dst, "response.function_call_arguments.delta", functionItem, c.output)
+		dst = w.endEvent(w.value(dst, "delta", []byte(`"{}"`)))
+	}
 	from := len(w.output)
 	w.output = w.callItem(w.output, c, status, true)
 	switch c.kind {

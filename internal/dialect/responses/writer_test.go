@@ -217,6 +217,18 @@ func TestInterleavedCalls(t *testing.T) {
 	}
 }
 
+// TestNoArguments: the arguments of a call that has none are an empty object.
+func TestNoArguments(t *testing.T) {
+	for name, v := range map[string][]byte{"none": nil, "an empty text": b(`""`)} {
+		stream, whole := play(t, "", 0, calls(dialect.ToolCall{ID: b(`"a"`), Name: b(`"f"`), Arguments: v}), one(dialect.Choice{Finish: dialect.ToolsCalled}))
+		checked(t, stream)
+		item := output(t, stream, whole)["output"].([]any)[0].(map[string]any)
+		if deltas := strings.Count(string(stream), `"delta":"{}"`); item["arguments"] != "{}" || deltas != 1 {
+			t.Errorf("%s: %v, %d deltas", name, item["arguments"], deltas)
+		}
+	}
+}
+
 // TestIncomplete: a reply that was cut short says why, and what of it is not whole.
 func TestIncomplete(t *testing.T) {
 	for why, want := range map[dialect.Finish]string{
