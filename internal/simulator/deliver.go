@@ -2,15 +2,14 @@ package simulator
 
 import (
 	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zlib"
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
