@@ -40,6 +40,8 @@ type assembly struct {
 // closed instead of being used.
 func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err error) {
 	a := &assembly{Gateway: g, cfg: cfg, before: before}
+	// What a part keeps of its assembly must not keep the chain before, and all before that.
+	defer func() { a.before, a.parts, a.uses = nil, nil, nil }()
 	c := &chain{}
 	defer func() {
 		if err != nil {

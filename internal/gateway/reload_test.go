@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"sluice/internal/config"
 	"sluice/internal/llm"
@@ -314,4 +316,60 @@ func TestRefusedReloadChangesNothing(t *testing.T) {
 	if status, _ := do("POST", "/v1/protobuf/encode?type=Up", "application/json", `{}`); status != 200 {
 		t.Errorf("the upload: %d", status)
 	}
+}
+
+// TestReloadsLetGo: nothing of a chain is kept that others have taken the place of, however
+// long their parts live. What each reload left behind would be a leak.
+func TestReloadsLetGo(t *testing.T) {
+	_, base := model(t)
+	configured := func(n int) *config.Config {
+		cfg := load(t, "ONE_API_KEY=k", "ONE_BASE_URL="+base)
+		cfg.StateDir = t.TempDir()
+		switch n % 5 { // in turn, so that there are always parts of several chains
+		case 0:
+			cfg.Cache.MaxSize += n
+		case 1:
+			cfg.Batch.MaxBatchSize += n
+		case 2:
+			cfg.Dedup.MinBlock += n
+		case 3:
+			cfg.RateLimit.RequestsPerMinute = int64(1000 + n)
+		case 4:
+			cfg.Protobuf.MaxItems += n
+		}
+		return cfg
+	}
+	first := configured(1)
+	dir := first.StateDir
+	g, url := run(t, first, io.Discard)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var chains []weak.Pointer[chain]
+	var parts []weak.Pointer[part]
+	for n := range 12 {
+		resp, err := client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"sim-chat","messages":[{"role":"user","content":"`+fmt.Sprint(n)+`"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		old := g.live.Load()
+		chains = append(chains, weak.Make(old))
+		for _, p := range old.parts {
+			parts = append(parts, weak.Make(p))
+		}
+		next := configured(n)
+		next.StateDir = dir
+		if err := g.Reload(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := g.live.Load().parts
+	testkit.Until(t, "what is replaced is let go", func() bool {
+		runtime.GC()
+		for _, c := range chains {
+			if c.Value() != nil {
+				return false
+			}
+		}
+		return !slices.ContainsFunc(parts, func(p weak.Pointer[part]) bool { return p.Value() != nil && !slices.Contains(live, p.Value()) })
+	})
 }
