@@ -20,10 +20,12 @@ func (in *request) takeKey() {
 		return
 	}
 	ofGemini := in.isGemini()
+	// The gateway's own routes have a parameter of that name, and hand nothing on.
+	own := len(in.s.ownRoutes(in.q.Path)) > 0
 	var rest []string
 	for part := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(part, "=")
-		if name, err := url.QueryUnescape(name); err != nil || !isCredential(name, ofGemini) {
+		if name, err := url.QueryUnescape(name); err != nil || !isCredential(name, ofGemini) || own && name == "key" {
 			rest = append(rest, part)
 			continue
 		}
@@ -35,12 +37,13 @@ func (in *request) takeKey() {
 }
 
 // isCredential reports whether a parameter of a query is one: a token (RFC 6750 section 2.3),
-// or of those that all of Google's APIs have, with or without a dollar sign.
+// a key, which no other API has a parameter of that name for, or, of Google's APIs, any that
+// all of these have, with or without a dollar sign.
 func isCredential(name string, ofGemini bool) bool {
 	if ofGemini {
 		name = strings.TrimPrefix(name, "$")
 	}
-	return name == "access_token" || ofGemini && (name == "key" || name == "oauth_token")
+	return name == "access_token" || name == "key" || ofGemini && name == "oauth_token"
 }
 
 // routeGemini finds the operation of a request of that API. The model's name is in the path,

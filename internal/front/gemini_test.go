@@ -63,7 +63,7 @@ func TestGeminiRoutes(t *testing.T) {
 	}
 }
 
-// TestKeyInQuery: a key may stand there, for that API alone, and nobody is shown it.
+// TestKeyInQuery: a key may stand there, for that API alone, and nobody is shown it, whatever is asked for.
 func TestKeyInQuery(t *testing.T) {
 	shown := make(chan string, 100)
 	queries := make(chan string, 1)
@@ -109,7 +109,7 @@ func TestKeyInQuery(t *testing.T) {
 		}
 	}
 	// What the header says comes first, and nobody behind is shown a token in any query.
-	for query, want := range map[string]string{path + "?key=other": path + "?[", "/v1/files?access_token=s3cr%2Bt&key=k&$access_token=x": "/v1/files?key=k&$access_token=x["} {
+	for query, want := range map[string]string{path + "?key=other": path + "?[", "/v1/files?access_token=s3cr%2Bt&key=k&a=b&$access_token=x": "/v1/files?a=b&$access_token=x[", "/v1/batches?%6bey=s3cr%2Bt": "/v1/batches?["} {
 		req := newRequest(t, t.Context(), "POST", s.url(query), "{}")
 		req.Header.Set("X-Goog-Api-Key", "s3cr+t")
 		if resp, text := do(t, h1(t, s), req); resp.StatusCode != 200 {
@@ -118,7 +118,7 @@ func TestKeyInQuery(t *testing.T) {
 			t.Errorf("%s is handed on as %s, want %s", query, got, want)
 		}
 	}
-	for range 9 + 10 + 2 {
+	for range 9 + 10 + 3 {
 		if x := <-shown; strings.Contains(x, "s3cr") {
 			t.Errorf("observers are shown %s", x)
 		}
