@@ -455,6 +455,10 @@ func TestProvidersOfTheirOwnDialect(t *testing.T) {
 	}{
 		{[]string{"ANTHROPIC_API_KEY=k"}, "", "anthropic", "anthropic", "https://api.anthropic.com/v1"},
 		{[]string{"ANTHROPIC_API_KEY=k", "ANTHROPIC_BASE_URL=https://proxy.example"}, "", "anthropic", "anthropic", "https://proxy.example/v1"},
+		{[]string{"GEMINI_API_KEY=k"}, "", "gemini", "gemini", "https://generativelanguage.googleapis.com/v1beta"},
+		{[]string{"GEMINI_API_KEY=k", "GEMINI_BASE_URL=https://proxy.example/v1beta"}, "", "gemini", "gemini", "https://proxy.example/v1beta"},
+		{[]string{"GEMINI_API_KEY=k", "GEMINI_BASE_URL=https://proxy.example/v1beta/openai/"}, "", "gemini", "openai", "https://proxy.example/v1beta/openai/"},
+		{[]string{"GEMINI_API_KEY=k"}, "upstreams: [{name: gemini}]", "gemini", "openai", "https://generativelanguage.googleapis.com/v1beta/openai"},
 		{[]string{"ANTHROPIC_API_KEY=k"}, "upstreams: [{name: anthropic}]", "anthropic", "openai", "https://api.anthropic.com/v1"},
 		{[]string{"ANTHROPIC_API_KEY=k"}, "upstreams: [{name: anthropic, protocol: anthropic}]", "anthropic", "anthropic", "https://api.anthropic.com/v1"},
 	} {

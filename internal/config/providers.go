@@ -27,7 +27,7 @@ func providersKnown() []provider {
 		{"DEEPINFRA", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs/openai_api", "", ""},
 		{"DEEPSEEK", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com", "", ""},
 		{"FIREWORKS", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai/tools-sdks/openai-compatibility", "", ""},
-		{"GEMINI", "https://generativelanguage.googleapis.com/v1beta/openai", "https://ai.google.dev/gemini-api/docs/openai", "", ""},
+		{"GEMINI", "https://generativelanguage.googleapis.com/v1beta/openai", "https://ai.google.dev/gemini-api/docs/openai", "gemini", "https://generativelanguage.googleapis.com/v1beta"},
 		{"GROQ", "https://api.groq.com/openai/v1", "https://console.groq.com/docs/openai", "", ""},
 		{"MISTRAL", "https://api.mistral.ai/v1", "https://docs.mistral.ai/api", "", ""},
 		{"MOONSHOT", "https://api.moonshot.ai/v1", "https://platform.moonshot.ai/docs", "", ""},

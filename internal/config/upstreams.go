@@ -146,7 +146,9 @@ func registerFromEnv(cfg *Config, protocols []upstream.Protocol, env map[string]
 	cfg.Unaddressed = unaddressed(env)
 	for _, prefix := range providers(env) {
 		speaks := p
-		if i := slices.IndexFunc(protocols, func(p upstream.Protocol) bool { return p.Name == known(prefix).native }); i >= 0 {
+		// An address may say which of the service's two APIs it is of.
+		usual := strings.HasSuffix(strings.TrimRight(env[prefix+urlSuffix], "/"), "/openai")
+		if i := slices.IndexFunc(protocols, func(p upstream.Protocol) bool { return p.Name == known(prefix).native }); i >= 0 && !usual {
 			speaks = protocols[i]
 		}
 		u := newUpstream(cfg, speaks)
