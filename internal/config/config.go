@@ -138,7 +138,8 @@ type Upstream struct {
 	// Weight is its share of the requests for a model that several upstreams
 	// serve.
 	Weight int `yaml:"weight" identity:"-"` // says how often it is asked
-	// Models that it serves; a name may end in "*". Empty asks the upstream.
+	// Models that it serves, and no others, by its name ("upstream/model") neither; a
+	// name may end in "*". Empty asks the upstream.
 	Models []string `yaml:"models" identity:"-"` // the model is in the request
 	// HTTPClient is the global section with what this entry changes of it.
 	HTTPClient upstream.Config `yaml:"http_client" identity:"-"` // the way there, not what is there

@@ -34,7 +34,7 @@ type Upstream struct {
 	// serve, other things being equal; less than 1 is 1. See Config.Balance.
 	Weight int
 
-	// Models are the models it serves. One that ends in "*" stands for all
+	// Models are the models it serves, and no others, however they are named. One that ends in "*" stands for all
 	// that begin so. When there are none the upstream is asked for its list.
 	Models []string
 
