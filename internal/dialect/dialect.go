@@ -60,8 +60,8 @@ type Reader interface {
 	Whole(body []byte, say func(*Event) error) error
 
 	// Event reads a server-sent event of a streamed reply: raw is as llm.Event has it,
-	// and may be anything. What is no JSON, or says nothing, is passed over; one that
-	// tells of an error is an Event with Error.
+	// and may be anything. What says nothing is passed over; the error of what is no JSON is
+	// ErrBroken. One that tells of an error is an Event with Error.
 	Event(raw []byte, say func(*Event) error) error
 
 	// Reset makes it ready for another reply.

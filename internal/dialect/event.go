@@ -1,5 +1,7 @@
 package dialect
 
+import "errors"
+
 // Event is what a service says at a time: a piece of a streamed reply, or of one that
 // came whole, whose pieces come one after another in the order in which they stand there.
 // Texts are JSON strings, quotes included, and nil where there is none; all hold until the
@@ -18,6 +20,13 @@ const (
 	MaxCalls     = 4096 // of a choice
 	MaxCitations = 4096 // of an event
 )
+
+// TooManyCalls is the failure of a reply with more calls of tools than are kept apart. It is
+// the reader's and no word of the service.
+var TooManyCalls = &Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`)}
+
+// ErrBroken says that an event is no JSON.
+var ErrBroken = errors.New("an event of the stream is not JSON")
 
 // keptChoices is how many choices an event has room for that is kept for use again.
 const keptChoices = 64
@@ -60,6 +69,11 @@ type Choice struct {
 	Logprobs  []byte // JSON as Chat Completions have it
 	Finish    Finish // why it ended; Going while it goes on
 	Stopped   []byte // a text: by which of the stop sequences
+}
+
+// Says reports whether anything was said of the choice, but for why it ended.
+func (c *Choice) Says() bool {
+	return c.Thinking != nil || c.Signature != nil || c.Text != nil || c.Refusal != nil || len(c.ToolCalls) > 0
 }
 
 // ToolCall is a call of a tool, or a piece of one. The first piece of a call has its Name.

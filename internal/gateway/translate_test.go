@@ -456,3 +456,27 @@ func TestContentIsCached(t *testing.T) {
 		ask("generateContent", other, "MISS")
 	}
 }
+
+// TestCutContent: a stream of Google's API whose connection ends before a candidate said why
+// it ended was cut, also for clients that speak it.
+func TestCutContent(t *testing.T) {
+	one, two, _ := strings.Cut(contentStream, "\r\n\r\n")
+	for stream, whole := range map[string]bool{contentStream: true, one + "\r\n\r\n": false, one + "\r\n\r\n" + two[:20]: false, strings.TrimSpace(contentStream): true} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"+stream)
+			_ = conn.Close()
+		}))
+		t.Cleanup(srv.Close)
+		_, url := run(t, loadYAML(t, "upstreams:\n- {name: up, protocol: gemini, base_url: '"+srv.URL+"/v1beta', models: [m]}\n"), io.Discard)
+		_, text := tell(t, url+"/v1beta/models/m:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"Is it?"}]}]}`)
+		if failed := strings.Contains(text, `"error"`); failed == whole {
+			t.Errorf("of %q a client gets %q", stream, text)
+		}
+	}
+}

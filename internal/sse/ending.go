@@ -16,10 +16,31 @@ const (
 // whole.
 func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == done }
 
-// EndKnown reports whether a whole stream of an operation ends in an event that is
-// known: see Ends.
+// EndKnown reports whether a whole stream of an operation has an event that is known to
+// be one of its last: see Completes.
 func EndKnown(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages
+	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages || op == llm.GenerateContent
+}
+
+// Completes reports whether a stream of an operation may end after an event and be whole:
+// it is the one that ends it, or one after which only figures come.
+func Completes(op llm.Operation, raw []byte) bool {
+	if op != llm.GenerateContent {
+		return Ends(op, raw)
+	}
+	if !bytes.Contains(raw, []byte("finishReason")) && !bytes.Contains(raw, []byte("blockReason")) {
+		return false
+	}
+	data, _ := Data(raw, nil)
+	if jsonscan.Validate(data, 0) != nil {
+		return false
+	}
+	for candidate := range jsonscan.ElementsOf(jsonscan.Member(data, "candidates")) {
+		if jsonscan.Member(candidate, "finishReason") != nil {
+			return true
+		}
+	}
+	return jsonscan.Member(jsonscan.Member(data, "promptFeedback"), "blockReason") != nil
 }
 
 // Ends reports whether an event is the one that ends a stream of an operation. It

@@ -40,10 +40,26 @@ func TestEnds(t *testing.T) {
 		}
 	}
 	for op := range llm.Operations {
-		known := Ends(op, []byte("data: [DONE]\n\n")) || Ends(op, []byte("event: response.completed\n\n")) || Ends(op, []byte("event: message_stop\n\n"))
+		known := Completes(op, []byte("data: {\"candidates\":[{},{\"finishReason\":\"STOP\"}]}\n\n")) || Ends(op, []byte("data: [DONE]\n\n")) || Ends(op, []byte("event: response.completed\n\n")) || Ends(op, []byte("event: message_stop\n\n"))
 		if EndKnown(op) != known {
 			t.Errorf("%v: known %v", op, !known)
 		}
+	}
+}
+
+// TestCompletes: a stream of Google's API has no event of its own at its end.
+func TestCompletes(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"data: {\"candidates\":[{\"finishReason\": \"STOP\"}]}\n\n": true, "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\n\n": true,
+		"data: {\"candidates\":[{\"finishReason\":null}]}\n\n": false, "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"finishReason\"}]}}]}\n\n": false,
+		"data: {\"candidates\":[{\"finishReason\":\"STOP\"}]": false, "data: {\"candidates\":\"finishReason\"}": false, "data: [DONE]\n\n": false, "": false,
+	} {
+		if got := Completes(llm.GenerateContent, []byte(raw)); got != want {
+			t.Errorf("%s: %v", raw, got)
+		}
+	}
+	if !Completes(llm.Chat, []byte("data: [DONE]\n\n")) || Completes(llm.Chat, []byte("data: {\"candidates\":[{\"finishReason\": \"STOP\"}]}\n\n")) {
+		t.Error("chat")
 	}
 }
 

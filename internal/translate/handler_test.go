@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/testkit"
@@ -127,6 +128,9 @@ func TestStreamsThatEndTooEarly(t *testing.T) {
 		"without a last event": {[]string{begins, stops}, llm.Declined, false},
 		"nothing":              {nil, llm.Cut, false},
 		"cut":                  {[]string{begins}, llm.Cut, false},
+		"not JSON":             {[]string{begins, `data: {"choices":[{"ind`, stops, done}, llm.BadReply, false},
+		"not JSON at first":    {[]string{`data: <html>`, begins, stops, done}, llm.BadReply, false},
+		"too many calls":       {[]string{begins, `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":4096,"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}`, stops, done}, llm.TooLarge, false},
 		"failed at once":       {[]string{`data: {"error":{"message":"No."}}`}, llm.Told, false},
 		"failed":               {[]string{begins, `data: {"error":{"message":"No."}}`}, llm.Told, true},
 	} {
@@ -148,6 +152,42 @@ func TestStreamsThatEndTooEarly(t *testing.T) {
 			var e *llm.Error
 			if errors.As(err, &e); (e == nil) != (c.fault == llm.Declined) || e != nil && (e.Fault != c.fault || e.Ended != (c.ended && stream)) {
 				t.Errorf("%s, streamed %v: %+v", name, stream, e)
+			}
+		}
+	}
+}
+
+// TestWholeRepliesThatAreNone: what says nothing of what was asked is no reply, be it JSON, and
+// is not made one.
+func TestWholeRepliesThatAreNone(t *testing.T) {
+	calls := strings.Repeat(`{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}},`, 4096)
+	for body, want := range map[string]llm.Fault{
+		`{}`: llm.BadReply, `[]`: llm.BadReply, `7`: llm.BadReply, `{"detail":"quota"}`: llm.BadReply, `{"choices":[],"content":[],"output":[],"candidates":[]}`: llm.BadReply,
+		`{"choices":[7],"content":7,"output":"x","candidates":[7]}`: llm.BadReply, `{"choices":{},"content":{},"output":{},"candidates":{}}`: llm.BadReply,
+		`{"choices":[{"message":{"content":null}}]}`: llm.BadReply, `{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}`: llm.Declined,
+		`{"choices":[{"message":{"content":"a"}}]}`: llm.Declined,
+		`{"choices":[{"message":{"tool_calls":[` + calls + calls[:len(calls)/4096-1] + `]},"finish_reason":"tool_calls"}]}`: llm.TooLarge,
+	} {
+		for op := range llm.Operations {
+			if d := known.Of(op); d == nil || op != llm.Chat && want != llm.BadReply {
+				continue
+			}
+			for _, stream := range []bool{false, true} {
+				req := request(asked)
+				if req.Stream = stream; op == llm.Messages {
+					req.Op, req.Body = llm.Chat, []byte(`{"model":"m","messages":[{"role":"user","content":"Is it?"}]}`)
+				}
+				h := New(llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+					if err := out.Start(&llm.Head{Status: 200, Kind: llm.Unary, Length: int64(len(body))}); err != nil {
+						return err
+					}
+					return out.Send([]llm.Event{{Raw: []byte(body)}})
+				}), Options{To: op, MaxReply: 1 << 20})
+				err := h.Serve(t.Context(), req, new(testkit.Reply))
+				var e *llm.Error
+				if errors.As(err, &e); (e == nil) != (want == llm.Declined) || e != nil && e.Fault != want {
+					t.Errorf("%v, streamed %v, %.80s: %v", op, stream, body, err)
+				}
 			}
 		}
 	}

@@ -35,7 +35,9 @@ type reply struct {
 	started  bool       // the client's has begun
 	ended    bool       // nothing more is said
 	finished bool       // a choice has said why it ended
-	fault    *llm.Error // that the reply told of, nil for none
+	spoke    bool       // a choice has said something
+	fault    *llm.Error // what the reply failed of, nil for nothing
+	told     bool       // and the client is told of it, or was, by the writer
 	whole    []byte
 	reserved int64
 	gathered dialect.Said
@@ -145,7 +147,9 @@ func (c *call) Send(events []llm.Event) error {
 			}
 			continue
 		}
-		if err := c.reader.Event(raw, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
+		if err := c.reader.Event(raw, c.say); err == dialect.ErrBroken { //nolint:errorlint // which readers return so
+			c.broken(events[i].Failed)
+		} else if err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
 			return err
 		}
 		if c.fault != nil && !events[i].Failed {
@@ -162,19 +166,40 @@ func (c *call) Send(events []llm.Event) error {
 	return c.flush()
 }
 
-// failed is the error of a reply that told of one, where its client has been told or will be.
+// failed is the error of a reply that failed.
 func (c *call) failed() error {
-	c.fault.Ended = c.started
+	c.fault.Ended = c.told && c.started
 	return c.fault
+}
+
+// broken ends a reply with an event that cannot be read. The handler knows of those that
+// tell of an error, whatever is in them.
+func (c *call) broken(failed bool) {
+	if failed {
+		_ = c.event(&dialect.Event{Error: new(dialect.Failure)})
+		return
+	}
+	c.ended = true
+	c.fault = llm.UpstreamError(c.h.o.Name, llm.BadReply, 502, "upstream_bad_reply", "Upstream %s sent an event that is not JSON.", nil)
+}
+
+// noReply is the error of a reply that came whole and says nothing of what was asked.
+func (c *call) noReply() error {
+	return llm.UpstreamError(c.h.o.Name, llm.BadReply, 502, "upstream_bad_reply", "Upstream %s answered with something that is no reply of a model.", nil)
 }
 
 // event takes what the service says.
 func (c *call) event(e *dialect.Event) error {
 	for i := range e.Choices {
 		c.finished = c.finished || e.Choices[i].Finish != dialect.Going
+		c.spoke = c.spoke || c.finished || e.Choices[i].Says()
+	}
+	if e.Error == dialect.TooManyCalls {
+		c.ended, c.fault = true, c.larger(nil)
+		return errEnded
 	}
 	if e.Error != nil {
-		c.ended, c.fault = true, failure(e.Error, c.h.o.Name)
+		c.ended, c.told, c.fault = true, true, failure(e.Error, c.h.o.Name)
 		if c.stream && (c.started || len(c.buf) > 0) { // else it is the reply
 			c.buf = c.writer.Fail(c.buf, c.fault)
 		}
@@ -185,7 +210,7 @@ func (c *call) event(e *dialect.Event) error {
 	}
 	c.buf = c.writer.Event(c.buf, e)
 	if c.holder != nil && c.holder.Full() {
-		c.ended, c.fault = true, c.larger(nil) // which it has written
+		c.ended, c.told, c.fault = true, true, c.larger(nil) // which it has written
 		return errEnded
 	}
 	return nil
@@ -212,7 +237,7 @@ func (c *call) flush() error {
 		c.events = append(c.events, llm.Event{Raw: rest[:n:n]})
 		rest = rest[n:]
 	}
-	if c.fault != nil {
+	if c.fault != nil && c.told {
 		c.events[len(c.events)-1].Failed = true
 	}
 	err := c.out.Send(c.events)
@@ -275,6 +300,9 @@ func (c *call) finish() error {
 		if c.fault != nil {
 			return c.failed()
 		}
+		if !c.spoke {
+			return c.noReply()
+		}
 	}
 	body := c.writer.Whole(nil, &c.gathered)
 	if err := c.start(llm.Unary, int64(len(body))); err != nil {
@@ -291,6 +319,9 @@ func (c *call) asStream() error {
 	}
 	if c.fault != nil {
 		return c.failed()
+	}
+	if !c.spoke {
+		return c.noReply()
 	}
 	c.buf = c.writer.End(c.buf)
 	return c.flush()

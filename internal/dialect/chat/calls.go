@@ -112,7 +112,7 @@ func (r *reader) piece(to *dialect.Choice, p *dialect.ToolCall, whole bool) {
 			return
 		}
 		if len(l.list) == dialect.MaxCalls {
-			r.event.Error = &dialect.Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`)}
+			r.event.Error = dialect.TooManyCalls
 			return
 		}
 		c = l.add(to.Index, p.Index)

@@ -38,9 +38,11 @@ func (r *reader) Event(raw []byte, say func(*dialect.Event) error) error {
 	if sse.IsDone(data) {
 		return r.rest(say)
 	}
-	data = bytes.TrimSpace(data)
-	if jsonscan.Validate(data, maxDepth) != nil {
+	if data = bytes.TrimSpace(data); len(data) == 0 {
 		return nil
+	}
+	if jsonscan.Validate(data, maxDepth) != nil {
+		return dialect.ErrBroken
 	}
 	return r.say(data, streamed, say)
 }
@@ -215,6 +217,7 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 			n := 0
 			for call := range jsonscan.ElementsOf(v) {
 				if n == dialect.MaxCalls {
+					r.event.Error = dialect.TooManyCalls
 					break
 				}
 				r.toolCall(c, call, whole)

@@ -55,8 +55,11 @@ func (r *reader) Event(raw []byte, say func(*dialect.Event) error) error {
 		return nil
 	}
 	data = bytes.TrimSpace(data)
-	if jsonscan.Validate(data, maxDepth) != nil {
+	if len(data) == 0 || sse.IsDone(data) {
 		return nil
+	}
+	if jsonscan.Validate(data, maxDepth) != nil {
+		return dialect.ErrBroken
 	}
 	return r.say(data, true, say)
 }
@@ -289,7 +292,7 @@ func (c *candidate) part(v []byte) {
 func (c *candidate) call(v []byte) {
 	r := c.r
 	if c.s.calls == dialect.MaxCalls {
-		r.failure = &dialect.Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`)}
+		r.failure = dialect.TooManyCalls
 		return
 	}
 	t := dialect.ToolCall{Index: c.s.calls}

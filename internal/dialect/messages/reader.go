@@ -137,8 +137,11 @@ func (r *reader) Event(raw []byte, say func(*dialect.Event) error) error {
 		return nil
 	}
 	data = bytes.TrimSpace(data)
-	if jsonscan.Validate(data, 0) != nil {
+	if len(data) == 0 || sse.IsDone(data) {
 		return nil
+	}
+	if jsonscan.Validate(data, 0) != nil {
+		return dialect.ErrBroken
 	}
 	e := &r.event
 	e.Reset()
@@ -194,7 +197,7 @@ func (r *reader) begin(index int64, v []byte) bool {
 		c.Signature = textOf(b.data)
 	case `"tool_use"`:
 		if r.made == dialect.MaxCalls {
-			r.event.Error = &dialect.Failure{Message: []byte(`"The reply has too many calls of tools."`)}
+			r.event.Error = dialect.TooManyCalls
 			return true
 		}
 		one := openCall{index: index, call: r.made}
@@ -438,8 +441,10 @@ func (r *reader) Whole(body []byte, say func(*dialect.Event) error) error {
 	e.Reset()
 	r.usage.update(m.usage)
 	e.Usage = r.usage.usage()
-	c := e.Choice(0)
-	c.Finish, c.Stopped = finishOf(m.stopReason), m.stopped
+	if dialect.IsText(m.stopReason) { // which what is no message has not
+		c := e.Choice(0)
+		c.Finish, c.Stopped = finishOf(m.stopReason), m.stopped
+	}
 	return say(e)
 }
 
@@ -462,7 +467,8 @@ func (r *reader) whole(v []byte) bool {
 			r.args = dialect.AppendQuoted(r.args[:0], b.input)
 		}
 		if r.made == dialect.MaxCalls {
-			return false
+			r.event.Error = dialect.TooManyCalls
+			return true
 		}
 		c := r.other()
 		c.ToolCalls = append(c.ToolCalls, dialect.ToolCall{Index: r.made, ID: textOf(b.id), Name: orEmpty(b.name), Arguments: r.args})

@@ -82,7 +82,7 @@ func TestStream(t *testing.T) {
 		opens(6, `{"type":"tool_use","id":"b","name":"g","input":{}}`), closes(6),
 		opens(7, `{"type":"tool_use","id":"c","name":"h","input":{"y":"z"}}`), goes(7, `{"type":"input_json_delta","partial_json":"{}"}`), closes(7),
 		`{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"input_tokens":0,"output_tokens":50,"output_tokens_details":{"thinking_tokens":20}}}`,
-		`{"type":"message_stop"}`, `not json`, `[]`, `{"type":"content_block_delta"}`)
+		`{"type":"message_stop"}`, `[]`, `{"type":"content_block_delta"}`)
 	want := []string{
 		`id="msg_1", usage={1110 1 100 1000 0}`,
 		`thinking=""`, `thinking="hm"`, `signature="s1"`,

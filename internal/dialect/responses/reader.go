@@ -119,8 +119,11 @@ func (r *Reader) Event(raw []byte, say func(*dialect.Event) error) error {
 		r.buf = data
 	}
 	data = bytes.TrimSpace(data)
-	if !dialect.IsObject(data) || jsonscan.Validate(data, maxDepth) != nil {
+	if len(data) == 0 || sse.IsDone(data) {
 		return nil
+	}
+	if jsonscan.Validate(data, maxDepth) != nil {
+		return dialect.ErrBroken
 	}
 	f := fieldsOf(data)
 	kind := f.kind
@@ -516,7 +519,9 @@ func (r *Reader) end(response []byte, say func(*dialect.Event) error) error {
 			r.event.Usage = usage(v)
 		}
 	}
-	r.finish(status, details)
+	if r.counted || dialect.IsText(status) || r.event.Error != nil { // else it is no response
+		r.finish(status, details)
+	}
 	r.close()
 	return say(&r.event)
 }

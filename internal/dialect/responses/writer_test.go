@@ -3,6 +3,7 @@ package responses
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -423,7 +424,7 @@ func TestHostileStreams(t *testing.T) {
 	say := func(e *dialect.Event) error { failed = failed || e.Error != nil; return nil }
 	for i := range 2 * maxItems {
 		raw := fmt.Sprintf("data: {\"type\":\"response.output_item.added\",\"output_index\":%d,\"item\":{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\"}}\n\n", i*1_000_003)
-		if err := r.Event([]byte(raw), say); err != nil {
+		if err := r.Event([]byte(raw), say); err != nil && !errors.Is(err, dialect.ErrBroken) {
 			t.Fatal(err)
 		}
 	}
@@ -438,7 +439,7 @@ func TestHostileStreams(t *testing.T) {
 		"data: {\"type\":\"response.output_item.done\",\"item\":[]}\n\n", "data: {\"type\":\"response.output_text.annotation.added\",\"annotation\":7}\n\n",
 		"data: {\"type\":\"response.output_text.delta\",\ndata: \"delta\":\"two lines\"}\n\n",
 	} {
-		if err := r.Event([]byte(raw), say); err != nil {
+		if err := r.Event([]byte(raw), say); err != nil && !errors.Is(err, dialect.ErrBroken) {
 			t.Fatal(err)
 		}
 	}

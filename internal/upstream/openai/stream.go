@@ -189,7 +189,7 @@ func await(c *upstream.StreamConfig, body source, begun time.Time, started bool)
 // nevertheless.
 func (s *stream) send(out llm.Sink, name string, force bool) error {
 	for i := range s.events {
-		s.ended = s.ended || sse.Ends(s.op, s.events[i].Raw)
+		s.ended = s.ended || sse.Completes(s.op, s.events[i].Raw)
 		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
 			s.events[i].Failed = true
 			s.told = told(data, name, s.secrets)
@@ -282,7 +282,7 @@ func (s *stream) pace(body source) {
 func (s *stream) finish(out llm.Sink, name string) error {
 	tail := s.splitter.Tail()
 	s.events = s.events[:0]
-	if s.cut && sse.EndKnown(s.op) && !s.ended && s.told == nil && !sse.Ends(s.op, tail) {
+	if s.cut && sse.EndKnown(s.op) && !s.ended && s.told == nil && !sse.Completes(s.op, tail) {
 		return cutOff(name)
 	}
 	if !s.started && sse.IsComment(tail) && sse.EndKnown(s.op) {
