@@ -3,6 +3,7 @@ package translate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -119,6 +120,10 @@ func TestWhatCountsAsMissing(t *testing.T) {
 // TestStreamsThatEndTooEarly: what ends without saying why it ends was cut, whatever its
 // service's connection looks like.
 func TestStreamsThatEndTooEarly(t *testing.T) {
+	var calls strings.Builder
+	for i := range 4097 {
+		fmt.Fprintf(&calls, `%.*s{"index":%d,"id":"c%d","function":{"name":"f","arguments":"{}"}}`, min(i, 1), ",", i, i)
+	}
 	for name, c := range map[string]struct {
 		events []string
 		fault  llm.Fault
@@ -130,7 +135,7 @@ func TestStreamsThatEndTooEarly(t *testing.T) {
 		"cut":                  {[]string{begins}, llm.Cut, false},
 		"not JSON":             {[]string{begins, `data: {"choices":[{"ind`, stops, done}, llm.BadReply, false},
 		"not JSON at first":    {[]string{`data: <html>`, begins, stops, done}, llm.BadReply, false},
-		"too many calls":       {[]string{begins, `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":4096,"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}`, stops, done}, llm.TooLarge, false},
+		"too many calls":       {[]string{begins, `data: {"choices":[{"index":0,"delta":{"tool_calls":[` + calls.String() + `]}}]}`, stops, done}, llm.TooLarge, false},
 		"failed at once":       {[]string{`data: {"error":{"message":"No."}}`}, llm.Told, false},
 		"failed":               {[]string{begins, `data: {"error":{"message":"No."}}`}, llm.Told, true},
 	} {
