@@ -66,14 +66,20 @@ test("what runs in the background, and conversations, are refused", async () => 
 });
 
 // The AI SDK says what it knows to be kept by its id.
-test("a tool's result among references", async () => {
+test("a tool loop, and what is referred to", async () => {
   const cities = [], bodies = [];
   const openai = createOpenAI({ baseURL: process.env.OPENAI_BASE_URL, apiKey: "unused", fetch: (url, init) => { bodies.push(init.body); return fetch(url, init); } });
-  const got = await generateText({
-    model: openai.responses("sim-script"), prompt: script, stopWhen: stepCountIs(5),
+  const asked = {
+    model: openai.responses("sim-script"), stopWhen: stepCountIs(5),
     tools: { weather: tool({ description: "Tells the weather.", inputSchema: jsonSchema(parameters), execute: async ({ city }) => { cities.push(city); return "Rain."; } }) },
-  });
+  };
+  const first = await generateText({ ...asked, prompt: script });
   assert.deepEqual(cities, ["Bergen", "Oslo"]);
-  assert.equal(got.text, "Rain in both.");
+  assert.equal(first.text, "Rain in both.");
+  // Of its turns this SDK hands on the last, the text of which it refers to.
+  const next = await generateText({ ...asked, messages: [{ role: "user", content: script }, ...first.response.messages, { role: "user", content: "And now?" }] });
   assert.match(bodies.at(-1), /"item_reference"/);
+  const { data } = await client.responses.inputItems.list(next.response.id);
+  const said = data.filter((item) => item.type === "message").map((item) => item.content[0].text);
+  assert.deepEqual(said, ["And now?", "Rain in both.", script]);
 });
