@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"sluice/internal/dialect"
@@ -365,7 +366,8 @@ func members(m []byte) (s said, lost []string) {
 
 func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 	to.Role = dialect.Assistant
-	to.Parts = r.thoughts(to.Parts, s)
+	thoughts, before := r.before(s)
+	to.Parts = thoughts
 	var err error
 	if to.Parts, err = r.content(to.Parts, s.content, n); err != nil {
 		return err
@@ -378,7 +380,10 @@ func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 		if f == nil {
 			f = jsonscan.Member(call, "custom")
 		}
-		to.Parts = append(to.Parts, r.callOf(f, textOf(jsonscan.Member(call, "id"))))
+		id := textOf(jsonscan.Member(call, "id"))
+		to.Parts = append(to.Parts, before[string(id)]...)
+		delete(before, string(id))
+		to.Parts = append(to.Parts, r.callOf(f, id))
 	}
 	if s.call != nil {
 		to.Parts = append(to.Parts, r.callOf(s.call, textOf(jsonscan.Member(s.call, "name"))))
@@ -405,18 +410,48 @@ func (r *requestReader) callOf(f, id []byte) dialect.Part {
 	return p
 }
 
+// before reads what the model thought, and parts it by where it stands: before all else of the
+// message, or directly before the call of an id.
+func (r *requestReader) before(s *said) (all []dialect.Part, calls map[string][]dialect.Part) {
+	parts := r.thoughts(nil, s)
+	for i := range parts {
+		if parts[i].ID != nil && calls == nil {
+			calls = make(map[string][]dialect.Part)
+			for call := range jsonscan.ElementsOf(s.calls) {
+				if id := textOf(jsonscan.Member(call, "id")); id != nil {
+					calls[string(id)] = nil
+				}
+			}
+		}
+	}
+	if calls == nil {
+		return parts, nil
+	}
+	for _, p := range parts {
+		id := string(p.ID)
+		p.ID = nil
+		if _, is := calls[id]; is && id != "" {
+			calls[id] = append(calls[id], p)
+		} else { // of another kind of id
+			all = append(all, p)
+		}
+	}
+	return all, calls
+}
+
 // thoughts reads what the model thought: with its signatures where the message has
-// details of it, as OpenRouter's do.
+// details of it, as OpenRouter's do. One with an id has that.
 func (r *requestReader) thoughts(parts []dialect.Part, s *said) []dialect.Part {
 	n := len(parts)
 	for d := range r.c.Each(s.details) {
-		p := dialect.Part{Kind: dialect.Thinking, Text: textOf(jsonscan.Member(d, "text")), Signature: textOf(jsonscan.Member(d, "signature"))}
+		p := dialect.Part{Kind: dialect.Thinking, Text: textOf(jsonscan.Member(d, "text")), Signature: textOf(jsonscan.Member(d, "signature")), ID: textOf(jsonscan.Member(d, "id"))}
 		if data := textOf(jsonscan.Member(d, "data")); data != nil {
-			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data})
+			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data, ID: p.ID})
 			continue
 		}
 		if p.Text == nil && p.Signature != nil && len(parts) > n && parts[len(parts)-1].Signature == nil {
 			parts[len(parts)-1].Signature = p.Signature // of a stream, whose pieces a client has listed
+			parts[len(parts)-1].ID = p.ID
 			continue
 		}
 		if p.Text != nil || p.Signature != nil {
@@ -432,8 +467,8 @@ func (r *requestReader) thoughts(parts []dialect.Part, s *said) []dialect.Part {
 			return parts
 		}
 	}
-	if len(parts) == n {
-		parts = append(parts, dialect.Part{Kind: dialect.Thinking, Text: s.thought})
+	if !slices.ContainsFunc(parts[n:], func(p dialect.Part) bool { return p.Text != nil }) {
+		parts = slices.Insert(parts, n, dialect.Part{Kind: dialect.Thinking, Text: s.thought})
 	}
 	return parts
 }

@@ -25,6 +25,10 @@ type begun struct {
 	index, calls int
 	thought      bool // something was, that has no signature yet
 	finish       dialect.Finish
+
+	// A signature is told when it is known what comes after it: "" for none.
+	signature []byte
+	signed    bool // it is of what was thought before it
 }
 
 // Reset implements dialect.Writer.
@@ -68,7 +72,7 @@ func (w *writer) choice(index int) *begun {
 // a few services say more after that.
 func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	begins := b.calls < 0
-	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
+	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil && len(b.signature) > 0 || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
 		dst = w.open(dst, b.index)
 		dst = w.delta(dst, b, c, begins)
 		dst = dialect.AppendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
@@ -81,6 +85,10 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 }
 
 func (w *writer) finish(dst []byte, b *begun) []byte {
+	if len(b.signature) > 0 {
+		dst = b.detail(append(w.open(dst, b.index), `,"delta":{"reasoning_details":[`...), nil)
+		dst = w.close(append(dst, `]},"logprobs":null,"finish_reason":null`...))
+	}
 	dst = append(w.open(dst, b.index), `,"delta":{},"logprobs":null,"finish_reason":"`...)
 	return w.close(append(append(dst, finishName(b.finish, b.calls > 0)...), '"'))
 }
@@ -169,15 +177,7 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 		dst = member(dst, from, "reasoning_content", c.Thinking)
 		b.thought = true
 	}
-	if c.Signature != nil {
-		dst = append(member(dst, from, "reasoning_details", nil), '[')
-		var text []byte
-		if b.thought { // which stands in chunks before this one
-			text = []byte(`""`)
-		}
-		dst = append(appendDetails(dst, text, c.Signature), ']')
-		b.thought = false
-	}
+	dst = w.details(dst, from, b, c)
 	if c.Refusal != nil {
 		dst = member(dst, from, "refusal", c.Refusal)
 	}
@@ -197,13 +197,62 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 	return append(dst, '}')
 }
 
-// appendDetails appends reasoning with its signature, or that which only its service can
-// read, which has no text.
-func appendDetails(dst, text, signature []byte) []byte {
-	if text == nil {
-		return append(append(append(dst, `{"type":"reasoning.encrypted","data":`...), orEmpty(signature)...), '}')
+// details appends the signatures of which it is known by now what comes after them, to an
+// object that begins at from.
+func (w *writer) details(dst []byte, from int, b *begun, c *dialect.Choice) []byte {
+	list := dst
+	if len(b.signature) > 0 && (c.Thinking != nil || c.Signature != nil) {
+		list = b.detail(append(member(list, from, "reasoning_details", nil), '['), nil)
 	}
-	dst = append(append(dst, `{"type":"reasoning.text","text":`...), text...)
+	if c.Signature != nil {
+		b.signature, b.signed, b.thought = append(b.signature, c.Signature...), b.thought, false
+	}
+	says := c.Text != nil || c.Refusal != nil
+	calls := len(c.ToolCalls) > 0 && c.ToolCalls[0].Name != nil
+	if len(b.signature) > 0 && (says || calls) {
+		var id []byte
+		if t := c.ToolCalls; !says {
+			id = w.appendID(nil, t[0].ID, b.index, t[0].Index)
+		}
+		if len(list) > len(dst) {
+			list = append(list, ',')
+		} else {
+			list = append(member(list, from, "reasoning_details", nil), '[')
+		}
+		list = b.detail(list, id)
+	}
+	if says || calls {
+		b.thought = false // what is signed after this is something else
+	}
+	if len(list) > len(dst) {
+		list = append(list, ']')
+	}
+	return list
+}
+
+// detail appends the signature that waits, before the call of an id.
+func (b *begun) detail(dst, id []byte) []byte {
+	var text []byte
+	if b.signed { // which stands in chunks before this one
+		text = []byte(`""`)
+	}
+	dst = appendDetails(dst, text, b.signature, id)
+	b.signature = b.signature[:0]
+	return dst
+}
+
+// appendDetails appends reasoning with its signature, or that which only its service can
+// read, which has no text. That which stands directly before a call has its id, nil for none.
+func appendDetails(dst, text, signature, id []byte) []byte {
+	if id != nil {
+		dst = append(append(append(dst, `{"id":`...), id...), ',')
+	} else {
+		dst = append(dst, '{')
+	}
+	if text == nil {
+		return append(append(append(dst, `"type":"reasoning.encrypted","data":`...), orEmpty(signature)...), '}')
+	}
+	dst = append(append(dst, `"type":"reasoning.text","text":`...), text...)
 	if signature != nil {
 		dst = append(append(dst, `,"signature":`...), signature...)
 	}
@@ -333,7 +382,7 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 		dst = dialect.AppendJoined(append(dst, `,"reasoning_content":`...), thoughts, "")
 	}
 	if signed {
-		dst = appendAllDetails(dst, c.Parts)
+		dst = w.allDetails(dst, c)
 	}
 	if len(citations) > 0 {
 		dst = appendCitations(append(dst, `,"annotations":`...), citations)
@@ -346,16 +395,29 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 	return append(dst, `"}`...)
 }
 
-func appendAllDetails(dst []byte, parts []dialect.Part) []byte {
+func (w *writer) allDetails(dst []byte, c *dialect.SaidChoice) []byte {
 	dst = append(dst, `,"reasoning_details":[`...)
-	from := len(dst)
-	for i := range parts {
-		if p := &parts[i]; p.Kind == dialect.Thinking {
-			if len(dst) > from {
-				dst = append(dst, ',')
-			}
-			dst = appendDetails(dst, p.Text, p.Signature)
+	from, calls := len(dst), 0
+	for i := range c.Parts {
+		p := &c.Parts[i]
+		if p.Kind == dialect.ToolUse {
+			calls++
 		}
+		if p.Kind != dialect.Thinking {
+			continue
+		}
+		if len(dst) > from {
+			dst = append(dst, ',')
+		}
+		var id []byte
+		next := i + 1
+		for next < len(c.Parts) && c.Parts[next].Kind == dialect.Thinking {
+			next++
+		}
+		if next < len(c.Parts) && c.Parts[next].Kind == dialect.ToolUse {
+			id = w.appendID(nil, c.Parts[next].ID, c.Index, calls)
+		}
+		dst = appendDetails(dst, p.Text, p.Signature, id)
 	}
 	return append(dst, ']')
 }
