@@ -86,11 +86,15 @@ func (w *requestWriter) asUser() int {
 // system appends the prompts, wherever they stand: there is one place for them.
 func (w *requestWriter) system() {
 	not := w.asUser()
-	begun := false
+	begun, moved := false, false
 	for i := range w.c.Messages {
 		m := &w.c.Messages[i]
 		if !isPrompt(m) || i == not {
+			moved = true // is what comes after it
 			continue
+		}
+		if moved {
+			w.c.Lost.Add("system_position")
 		}
 		if !begun {
 			begun = true
