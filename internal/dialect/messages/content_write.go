@@ -278,12 +278,13 @@ func (w *requestWriter) thought(p *dialect.Part) {
 
 func (w *requestWriter) toolUse(p *dialect.Part) {
 	n := 0
-	if p.ID == nil {
+	if !isID(p.ID) {
 		w.calls++
 		n = w.calls
 		w.nameless = append(w.nameless, call{p.Name, n})
 	}
-	w.b = appendID(append(w.b, `{"type":"tool_use","id":`...), p.ID, n)
+	w.b = append(w.b, `{"type":"tool_use","id":`...)
+	w.appendID(p.ID, n)
 	w.member("name", orEmpty(p.Name))
 	ok := false
 	if w.b, ok = dialect.AppendObject(append(w.b, `,"input":`...), p.Arguments); !ok {
@@ -293,21 +294,61 @@ func (w *requestWriter) toolUse(p *dialect.Part) {
 
 // appendID appends an id with the characters that the API takes, or for none the one of
 // the nth call without.
-func appendID(dst, id []byte, n int) []byte {
-	if !dialect.IsText(id) {
-		return append(strconv.AppendInt(append(dst, `"call_`...), int64(n), 10), '"')
+func (w *requestWriter) appendID(id []byte, n int) {
+	switch {
+	case !isID(id):
+		w.b = jsonscan.AppendString(w.b, w.id("#"+strconv.Itoa(n), "call_"+strconv.Itoa(n)))
+	case !bytes.ContainsFunc(id[1:len(id)-1], notOfID):
+		w.b = append(w.b, id...)
+	default:
+		text := dialect.String(id)
+		w.b = jsonscan.AppendString(w.b, w.id("="+text, fitting(text)))
 	}
-	if !bytes.ContainsFunc(id[1:len(id)-1], notOfID) {
-		return append(dst, id...)
-	}
-	dst = append(dst, '"')
-	for _, c := range dialect.String(id) {
+}
+
+// isID reports whether there is an id: an empty one is none.
+func isID(id []byte) bool { return dialect.IsText(id) && !dialect.IsEmpty(id) }
+
+func fitting(id string) string {
+	return strings.Map(func(c rune) rune {
 		if notOfID(c) {
-			c = '_'
+			return '_'
 		}
-		dst = append(dst, byte(c))
+		return c
+	}, id)
+}
+
+// ids are the ids of calls where they cannot stay as they are. Each stands for one call and its
+// results: one that is there already gets a number at its end.
+type ids struct {
+	given map[string]string // by what they are of
+	taken map[string]int    // how often each was asked for
+}
+
+// id gives the id of what has a key, as wanted if that is free.
+func (w *requestWriter) id(key, want string) string {
+	if w.ids == nil {
+		w.ids = &ids{map[string]string{}, map[string]int{}}
+		for i := range w.c.Messages {
+			for k := range w.c.Messages[i].Parts {
+				p := &w.c.Messages[i].Parts[k]
+				if text := dialect.String(p.ID); text != "" && fitting(text) == text { // which stays as it is
+					w.ids.given["="+text] = text
+					w.ids.taken[text] = 1
+				}
+			}
+		}
 	}
-	return append(dst, '"')
+	got, is := w.ids.given[key]
+	if is {
+		return got
+	}
+	for got = want; w.ids.taken[got] > 0; got = want + "_" + strconv.Itoa(w.ids.taken[want]) {
+		w.ids.taken[want]++
+	}
+	w.ids.taken[got] = 1
+	w.ids.given[key] = got
+	return got
 }
 
 func notOfID(c rune) bool {
@@ -321,7 +362,7 @@ func notOfID(c rune) bool {
 // answered gives the call without an id that a result without one is of: the first of its
 // name, or of all.
 func (w *requestWriter) answered(p *dialect.Part) int {
-	if p.ID != nil || len(w.nameless) == 0 {
+	if isID(p.ID) || len(w.nameless) == 0 {
 		return 0
 	}
 	const look = 64 // at a time, there are hardly ever more
@@ -339,7 +380,8 @@ func (w *requestWriter) answered(p *dialect.Part) int {
 }
 
 func (w *requestWriter) toolResult(p *dialect.Part) {
-	w.b = appendID(append(w.b, `{"type":"tool_result","tool_use_id":`...), p.ID, w.answered(p))
+	w.b = append(w.b, `{"type":"tool_result","tool_use_id":`...)
+	w.appendID(p.ID, w.answered(p))
 	if len(p.Result) == 1 && p.Result[0].Kind == dialect.Text && p.Result[0].CacheControl == nil {
 		w.member("content", p.Result[0].Text)
 	} else if len(p.Result) > 0 {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -264,6 +265,48 @@ func TestNamelessCalls(t *testing.T) {
 	same(t, string(asked.Body), `{"model":"m","max_tokens":12,"messages":[
 		{"role":"assistant","content":[{"type":"tool_use","id":"call_1","name":"f","input":{}},{"type":"tool_use","id":"call_2","name":"g","input":{}},{"type":"tool_use","id":"call_3","name":"h","input":{}}]},
 		{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_2"},{"type":"tool_result","tool_use_id":"call_1"},{"type":"tool_result","tool_use_id":"call_3"}]}]}`)
+}
+
+// TestIDs: ids of calls are as the API takes them, each those of one call and its result, and
+// always the same.
+func TestIDs(t *testing.T) {
+	list := []string{`"f.x:0"`, `"f_x_0"`, `"f.x.0"`, `"f_x_0_1"`, `"call_1"`, `""`, `"f\u0078"`, `"fx"`, `"\u00e9"`}
+	var c dialect.Conversation
+	c.Model = "m"
+	c.Messages = make([]dialect.Message, 2)
+	c.Messages[0].Role = dialect.Assistant
+	for _, id := range list {
+		c.Messages[0].Parts = append(c.Messages[0].Parts, dialect.Part{Kind: dialect.ToolUse, ID: []byte(id), Name: []byte(`"f"`)})
+		c.Messages[1].Parts = append(c.Messages[1].Parts, dialect.Part{Kind: dialect.ToolResult, ID: []byte(id)})
+	}
+	var got []string
+	for range 2 {
+		asked, err := Dialect{}.WriteRequest(nil, &c, dialect.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct {
+			Messages []struct {
+				Content []struct {
+					ID  string `json:"id"`
+					For string `json:"tool_use_id"`
+				}
+			}
+		}
+		if err := json.Unmarshal(asked.Body, &body); err != nil {
+			t.Fatal(err)
+		}
+		for i, one := range body.Messages[0].Content {
+			got = append(got, one.ID)
+			if result := body.Messages[1].Content[i].For; result != one.ID {
+				t.Errorf("the result of %s is of %q, not %q", list[i], result, one.ID)
+			}
+		}
+	}
+	want := []string{"f_x_0_2", "f_x_0", "f_x_0_3", "f_x_0_1", "call_1", "call_1_2", "fx", "fx", "_"}
+	if want = append(want, want...); !slices.Equal(got, want) {
+		t.Errorf("ids are %q, want %q", got, want)
+	}
 }
 
 // TestToChat: what a client of this API asks, as a service of Chat Completions is asked.

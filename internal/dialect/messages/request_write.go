@@ -60,6 +60,7 @@ type requestWriter struct {
 	parts    []*dialect.Part // of what is written next, for use again
 	calls    int             // that got an id here
 	nameless []call
+	ids      *ids // of calls, where one is not as the API takes it
 }
 
 // member appends a member whose value is JSON, if there is one.
