@@ -89,8 +89,10 @@ func (w *requestWriter) settings(o dialect.Options) {
 		}
 		w.b = append(w.b, ']')
 	}
-	if effort := c.Reasoning.EffortText(); effort != nil {
-		w.member("reasoning_effort", effort)
+	effort, lost := c.Reasoning.OpenAIEffort(c.Model)
+	w.member("reasoning_effort", effort)
+	if lost {
+		c.Lost.Add("reasoning_effort")
 	}
 }
 

@@ -104,7 +104,7 @@ func TestToChat(t *testing.T) {
 		{"a count", `{"generateContentRequest":{"model":"models/x","contents":[{"parts":[{"text":"A"}]}]}}`, `{"model":"m","messages":[{"role":"user","content":"A"}]}`, ""},
 		{"nulls are absent", `{"contents":[{"role":null,"parts":[{"text":"A","functionCall":null,"thought":null}]}],"tools":null,"generationConfig":{"temperature":null}}`, `{"model":"m","messages":[{"role":"user","content":"A"}]}`, ""},
 		{"switches", `{"contents":[{"parts":[{"text":"A"}]}],"generationConfig":{"thinkingConfig":{"thinkingBudget":0}},"tools":[{"functionDeclarations":[{"name":"f"}]}],"toolConfig":{"functionCallingConfig":{"mode":"NONE"}}}`,
-			`{"model":"m","messages":[{"role":"user","content":"A"}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}`, ""},
+			`{"model":"m","messages":[{"role":"user","content":"A"}],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none"}`, "reasoning_effort"},
 	} {
 		asked, lost := ask(t, Dialect{}, chat.Dialect{}, "m", c.gemini)
 		equal(t, c.name, asked.Body, c.want)

@@ -10,6 +10,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/chat"
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
@@ -265,6 +266,35 @@ func TestNamelessCalls(t *testing.T) {
 	same(t, string(asked.Body), `{"model":"m","max_tokens":12,"messages":[
 		{"role":"assistant","content":[{"type":"tool_use","id":"call_1","name":"f","input":{}},{"type":"tool_use","id":"call_2","name":"g","input":{}},{"type":"tool_use","id":"call_3","name":"h","input":{}}]},
 		{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_2"},{"type":"tool_result","tool_use_id":"call_1"},{"type":"tool_result","tool_use_id":"call_3"}]}]}`)
+}
+
+// TestThinkingOfChat: how much to think is told as the model that is asked takes it, or named.
+func TestThinkingOfChat(t *testing.T) {
+	for _, c := range []struct{ model, says, effort, lost string }{
+		{"gpt-5.1", `"thinking":{"type":"disabled"}`, `"none"`, ""},
+		{"openai/gpt-5.10-mini", `"thinking":{"type":"disabled"},"output_config":{"effort":"high"}`, `"none"`, ""},
+		{"gpt-5", `"thinking":{"type":"disabled"}`, ``, "reasoning_effort"},
+		{"gpt-5.x", `"thinking":{"type":"disabled"}`, ``, "reasoning_effort"},
+		{"qwen-3", `"thinking":{"type":"disabled"},"output_config":{"effort":"high"}`, ``, "reasoning_effort"},
+		{"qwen-3", `"output_config":{"effort":"max"}`, `"high"`, ""},
+		{"gpt-5.1", `"output_config":{"effort":"max"}`, `"high"`, ""},
+		{"gpt-5.2-codex", `"output_config":{"effort":"max"}`, `"xhigh"`, ""},
+		{"glm-5.3", `"output_config":{"effort":"max"}`, `"max"`, ""},
+		{"qwen-3", `"output_config":{"effort":"low"}`, `"low"`, ""},
+		{"qwen-3", `"thinking":{"type":"adaptive"}`, ``, ""},
+	} {
+		from := dialect.Conversation{Model: c.model}
+		if err := (Dialect{}).ReadRequest(&from, []byte(`{"max_tokens":9,"messages":[{"role":"user","content":"hi"}],`+c.says+`}`)); err != nil {
+			t.Fatal(err)
+		}
+		asked, err := chat.Dialect{}.WriteRequest(nil, &from, dialect.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(jsonscan.Member(asked.Body, "reasoning_effort")); got != c.effort || from.Lost.String() != c.lost {
+			t.Errorf("%s with %s: %s, lost %s", c.model, c.says, got, from.Lost.String())
+		}
+	}
 }
 
 // TestIDs: ids of calls are as the API takes them, each those of one call and its result, and

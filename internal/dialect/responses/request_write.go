@@ -90,8 +90,8 @@ func (w *requestWriter) settings() {
 
 func (w *requestWriter) reasoning() {
 	r := &w.c.Reasoning
-	effort := r.EffortText()
-	if r.Mode == dialect.Off {
+	effort, _ := r.OpenAIEffort(w.c.Model)
+	if r.Mode == dialect.Off { // which services of this dialect all have a word for
 		effort = []byte(`"none"`)
 	}
 	signed := w.seals || r.Mode == dialect.On || r.Mode == dialect.Unset && (effort != nil || r.Summary != nil)
