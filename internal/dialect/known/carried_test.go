@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +129,14 @@ func features() []feature {
 		part("text", dialect.Part{Kind: dialect.Text, Text: b(`"caf\u00e9\n"`)}, func(p *dialect.Part) bool { return string(p.Text) == `"caf\u00e9\n"` }),
 		prompt("a prompt of the system", dialect.System, func(r dialect.Role) bool { return r == dialect.System }),
 		prompt("a prompt of the developer", dialect.Developer, func(r dialect.Role) bool { return r == dialect.Developer || r == dialect.System }),
+		{"a prompt further down", func(c *dialect.Conversation) {
+			said := func(role dialect.Role) dialect.Message {
+				return dialect.Message{Role: role, Parts: []dialect.Part{{Kind: dialect.Text, Text: b(`"Go on."`)}}}
+			}
+			c.Messages = append(c.Messages, said(dialect.Assistant), said(dialect.System), said(dialect.User))
+		}, func(c *dialect.Conversation) bool {
+			return slices.ContainsFunc(c.Messages[1:], func(m dialect.Message) bool { return m.Role == dialect.System })
+		}},
 		part("an image as bytes", dialect.Part{Kind: dialect.Image, Media: png}, func(p *dialect.Part) bool { return media(p).Type == png.Type && bytes.Equal(media(p).Data, png.Data) }),
 		part("an image by URL", dialect.Part{Kind: dialect.Image, Media: dialect.Media{URL: b(`"https://h/a.png"`)}}, func(p *dialect.Part) bool { return string(media(p).URL) == `"https://h/a.png"` }),
 		part("a document as bytes", dialect.Part{Kind: dialect.Document, Media: pdf}, func(p *dialect.Part) bool { return media(p).Type == pdf.Type && bytes.Equal(media(p).Data, pdf.Data) }),
@@ -168,6 +177,9 @@ func features() []feature {
 		{"how much to think", func(c *dialect.Conversation) { c.Reasoning.Effort = b(`"high"`) }, func(c *dialect.Conversation) bool {
 			return c.Reasoning.Effort != nil || c.Reasoning.Budget != nil
 		}},
+		{"not to think", func(c *dialect.Conversation) {
+			c.Reasoning = dialect.Reasoning{Mode: dialect.Off, Effort: b(`"none"`)}
+		}, func(c *dialect.Conversation) bool { return c.Reasoning.Mode == dialect.Off }},
 		setting("the user", `"u1"`, func(c *dialect.Conversation) *[]byte { return &c.User }),
 		setting("metadata", `{"k":"v"}`, func(c *dialect.Conversation) *[]byte { return &c.Metadata }),
 	}
