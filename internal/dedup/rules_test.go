@@ -291,7 +291,7 @@ func TestStage(t *testing.T) {
 			t.Errorf("%d bytes are held when nobody needs the body any more", budget.Used())
 		}
 		return out.Send(nil)
-	}), nil)
+	}), nil, nil)
 	for _, c := range []struct {
 		size    int64 // of the budget
 		shorter bool
@@ -320,7 +320,7 @@ func TestUnknownMode(t *testing.T) {
 		h := newDedup(t, cfg).Stage(llm.HandlerFunc(func(context.Context, *llm.Request, llm.Sink) error {
 			passed = true
 			return nil
-		}), nil)
+		}), nil, nil)
 		for op, read := range map[llm.Operation]bool{llm.Chat: true, llm.Response: true, llm.Completion: false, llm.Embedding: false} {
 			passed = false
 			req := request(op, body(op, []json.RawMessage{say("user", "a")}))

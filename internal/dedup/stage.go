@@ -12,13 +12,19 @@ import (
 type Names func(model string) (full, resolved string)
 
 // Stage puts the de-duplication in front of next. The modes by model (Config.Models) are looked
-// for by what names gives too.
-func (d *Dedup) Stage(next llm.Handler, names Names) llm.Handler { return &stage{d, next, names} }
+// for by what names gives too. Where translates says that a request may be written anew in another
+// dialect, blocks is safe: references number messages and lines, and a translation joins messages
+// and takes some out of their list. nil is never.
+func (d *Dedup) Stage(next llm.Handler, names Names, translates func(model string, op llm.Operation) bool) llm.Handler {
+	return &stage{d, next, names, translates}
+}
 
 type stage struct {
 	d     *Dedup
 	next  llm.Handler
 	names Names
+
+	translates func(model string, op llm.Operation) bool
 }
 
 // Serve implements llm.Handler. It has little on the stack, for a stream may go on for minutes.
@@ -43,8 +49,11 @@ func unknown() error {
 // rewritten gives a request as it is to be sent, nil where that is as it came.
 func (s *stage) rewritten(req *llm.Request, out llm.Sink) *work {
 	mode := s.d.rules.of(req, s.d.keys[req.Tenant], s.names)
-	if mode <= llm.DedupOff {
+	switch {
+	case mode <= llm.DedupOff:
 		return nil
+	case mode == llm.DedupBlocks && reads(req.Op) && s.translates != nil && s.translates(req.Model, req.Op):
+		mode = llm.DedupSafe
 	}
 	w, _ := s.d.rewrite(req, mode, nil)
 	if w != nil {

@@ -129,7 +129,7 @@ func TestLearning(t *testing.T) {
 	h := d.Stage(llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
 		h := head
 		return out.Start(&h)
-	}), nil)
+	}), nil, nil)
 	req.Dedup = llm.DedupBlocks
 	ask := func(h2 llm.Head) llm.Deduped {
 		head = h2

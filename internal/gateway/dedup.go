@@ -30,7 +30,9 @@ func dedupStage() stage {
 			}
 			return &part{
 				is: d, figures: []figures{{"dedup", d}},
-				stage: func(ch *chain, next llm.Handler) llm.Handler { return d.Stage(next, ch.router.Names) },
+				stage: func(ch *chain, next llm.Handler) llm.Handler {
+					return d.Stage(next, ch.router.Names, ch.router.Translates)
+				},
 			}, nil
 		},
 	}

@@ -159,3 +159,42 @@ func TestDedupOff(t *testing.T) {
 		}
 	}
 }
+
+// TestDedupTranslated: what names messages and lines by number is not put into a request that
+// may be written anew in another dialect, where they have others.
+func TestDedupTranslated(t *testing.T) {
+	var asked atomic.Value
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		asked.Store(string(b))
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer up.Close()
+	entry := func(name, protocol, more string) string {
+		return fmt.Sprintf("  - {name: %s, protocol: %s, base_url: %s/v1, api_key: k, models: [m-%s]%s}\n", name, protocol, up.URL, name, more)
+	}
+	_, url := run(t, loadYAML(t, "cache: {enabled: false}\ndedup: {mode: blocks}\nroute: {fallbacks: {far: [m-claude]}, aliases: {far: m-open}}\nupstreams:\n"+
+		entry("open", "openai", "")+entry("chats", "openai", ", responses: translate")+entry("claude", "anthropic", "")+entry("google", "gemini", "")), io.Discard)
+	var file strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&file, "line %d of a file\\n", i)
+	}
+	said := func(role, text string) string { return fmt.Sprintf(`{"role":%q,"content":"%s"}`, role, text) }
+	list := "[" + strings.Join([]string{said("system", "be short"), said("user", "a"), said("assistant", file.String()), said("user", "b"), said("assistant", file.String()), said("user", "c")}, ",") + "]"
+	for _, c := range []struct {
+		model, path, member string
+		refers              bool
+	}{
+		{"m-open", "chat/completions", "messages", true}, {"m-open", "responses", "input", true}, {"open/m-open", "chat/completions", "messages", true},
+		{"m-chats", "chat/completions", "messages", true}, {"m-chats", "responses", "input", false},
+		{"m-claude", "chat/completions", "messages", false}, {"m-google", "chat/completions", "messages", false}, {"claude/m-claude", "chat/completions", "messages", false},
+		{"far", "chat/completions", "messages", false}, // its fallback may answer
+	} {
+		asked.Store("")
+		posted(t, url, "/v1/"+c.path, fmt.Sprintf(`{"model":%q,%q:%s}`, c.model, c.member, list))
+		got, _ := asked.Load().(string)
+		if !strings.Contains(got, "line 59 of a file") || strings.Contains(got, "[[Sluice") != c.refers {
+			t.Errorf("%s, %s: want a reference %v: %s", c.model, c.path, c.refers, got)
+		}
+	}
+}

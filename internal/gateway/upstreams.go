@@ -193,7 +193,11 @@ func routeStage() stage {
 		routed := make([]route.Upstream, len(ups))
 		admits := use[*admission](a, "admit")
 		for i, m := range ups {
-			routed[i] = route.Upstream{Name: m.cfg.Name, Handler: admits.before(m.cfg.Name, m.serve), Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
+			up := route.Upstream{Name: m.cfg.Name, Handler: admits.before(m.cfg.Name, m.serve), Weight: m.cfg.Weight, Models: m.cfg.Models, Identity: m.identity}
+			if h, ok := m.serve.(*translate.Handler); ok {
+				up.Translates = h.Translates
+			}
+			routed[i] = up
 		}
 		o := route.Options{Logger: a.log, Before: predecessor[*route.Router](a, "route"), ModelsTTL: a.cfg.Cache.ModelsTTL, Spools: a.spools}
 		if c := use[*cached](a, "cache"); c != nil && a.before == nil {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"sluice/internal/llm"
 )
 
 // maxGroups bounds the names whose groups a table keeps: an upstream without a
@@ -56,6 +58,18 @@ func (r *Router) ResolveModel(name string) string {
 // resolved what ResolveModel gives.
 func (r *Router) Names(name string) (full, resolved string) {
 	return r.follow(name), r.ResolveModel(name)
+}
+
+// Translates reports whether a request for a model may be written anew in another dialect:
+// whether it is by any upstream that it may go to. It neither waits nor asks an upstream.
+func (r *Router) Translates(model string, op llm.Operation) bool {
+	var few [4]target
+	targets := append(few[:0], target{up: r.def})
+	if model != "" {
+		t, name := r.table.Load(), r.follow(model)
+		targets = r.addFallbacks(t.resolve(targets[:0], name, 0, true), t, model, name)
+	}
+	return slices.ContainsFunc(targets, func(t target) bool { return t.up.Translates != nil && t.up.Translates(op) })
 }
 
 // group finds the targets as find does for a request, but where that waits for

@@ -34,14 +34,19 @@ type Upstream struct {
 	// serve, other things being equal; less than 1 is 1. See Config.Balance.
 	Weight int
 
-	// Models are the models it serves, and no others, however they are named. One that ends in "*" stands for all
-	// that begin so. When there are none the upstream is asked for its list.
+	// Models are the models it serves, and no others, however they are named. One
+	// that ends in "*" stands for all that begin so. When there are none the upstream
+	// is asked for its list.
 	Models []string
 
 	// Identity is what stands behind the upstream as far as its answers go, such
 	// as a digest of its address and key. It is opaque and goes to disk with what
 	// is kept: two upstreams of equal Name and Identity answer alike.
 	Identity string
+
+	// Translates reports whether requests of an operation are written anew in another
+	// dialect for it; nil for none.
+	Translates func(llm.Operation) bool
 }
 
 // Options are what a Router needs besides its configuration. All may be zero.

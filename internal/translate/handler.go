@@ -81,6 +81,13 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	return h.other(ctx, req, out)
 }
 
+// Translates reports whether a request of an operation is written anew now. One that the
+// service may know is taken for one that it knows until it has said otherwise.
+func (h *Handler) Translates(op llm.Operation) bool {
+	op = op.Known()
+	return !h.o.Native[op] && known.Of(op) != nil && (!h.o.Perhaps[op] || h.gone[op].is(time.Now()))
+}
+
 // other answers a request of an operation that the service may not know.
 //
 //go:noinline
