@@ -25,7 +25,7 @@ import (
 const (
 	benchRounds = 6 // fewer have no interval of 95 %
 	benchSlice  = 3 * time.Second
-	quickSlice  = 300 * time.Millisecond
+	quickSlice  = 250 * time.Millisecond
 )
 
 // Variables that stand for flags which may hold secrets.

@@ -46,7 +46,7 @@ func (row Row) told(f Figure, off, on float64) string {
 		return fmt.Sprintf("The collector ran %s times for 1,000 requests before and runs %s times now; the longest pause of a round was %s and is %s.", row.at(2, 0), row.at(2, 1), row.at(1, 0), row.at(1, 1)) +
 			because(short, " Go's collector stops a program for microseconds at a time, before as now: there is little to save, and less than was claimed.")
 	case throughputRow:
-		return "New chats alone: " + row.parts(1, 2) + ", of which the pool, 200 connections for 100, explains +100 %." + because(short, " More would take more that is asked again, or a machine that is not at its end: gateway, simulator and clients share it here.")
+		return "Beside the mix: " + row.parts(1, 2) + ", of which the pool, 200 connections for 100, explains +100 %." + because(short, " More would take more that is asked again, or a machine that is not at its end: gateway, simulator and clients share it here.")
 	case memoryRow:
 		return fmt.Sprintf("Before the load %s and %s are resident, most of it the program's file; the load adds %s and %s.", row.at(1, 0), row.at(1, 1), Bytes.format(off-row.value(1, 0)), Bytes.format(on-row.value(1, 1))) +
 			because(short, " What is resident of the program's own file is the same on both sides and takes part in the ratio.")
@@ -113,11 +113,10 @@ func (f Figure) medians() (off, on float64) {
 
 // What a row on leaks may grow by for 1,000 requests and still be at rest: what the
 // gateway's own watch takes for material (internal/memory/leak), 0.2 % of the requests
-// and 5 bytes for each; of the heap more than twice what collections differ by besides.
+// and 5 bytes for each; in all besides more than what comes and goes.
 const (
-	leakedThings = 2.0
-	leakedBytes  = 5000.0
-	swing        = 1 << 20
+	leakedThings, someThings = 2.0, 8.0
+	leakedBytes, someBytes   = 5000.0, 1 << 20
 )
 
 // growth is by how much something grows for 1,000 requests: the median of the slopes
@@ -146,9 +145,9 @@ func (row Row) leaks() (Verdict, string) {
 		"It leaves out the first two minutes and takes six more to judge, so it is silent in a shorter run; this run shows leaks of what each of some hundred requests or fewer takes, and none that needs hours or another kind of request.",
 		goroutines, files, heap/1024, requests, row.Watch)
 	switch {
-	case row.Watch != "healthy", goroutines > leakedThings, files > leakedThings:
+	case row.Watch != "healthy", goroutines > leakedThings && goroutines*requests/1000 > someThings, files > leakedThings && files*requests/1000 > someThings:
 		return FallsShort, text
-	case heap > leakedBytes && heap*requests/1000 > swing: // what a short run finds of the heap swings by more
+	case heap > leakedBytes && heap*requests/1000 > someBytes: // what a short run finds of the heap swings by more
 		return Unclear, text
 	}
 	return Holds, text

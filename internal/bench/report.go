@@ -100,8 +100,8 @@ type Side struct {
 type Rest struct {
 	Requests   float64 `json:"requests"`
 	Goroutines float64 `json:"goroutines"`
-	Files      float64 `json:"files"`
-	Heap       float64 `json:"heap"` // bytes in use after a collection, less those of the cache
+	Files      float64 `json:"files"` // open, but for connections
+	Heap       float64 `json:"heap"`  // bytes in use after a collection, less those of the cache
 }
 
 // Value is NaN where nothing was measured.
