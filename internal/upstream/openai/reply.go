@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -52,8 +53,10 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	if err != nil {
 		return err
 	}
-	if r.CloseDelimited && answers(op) && jsonscan.Validate(body, 0) != nil {
-		return cutOff(h.name)
+	if r.CloseDelimited && answers(op) {
+		if err := jsonscan.Validate(body, 0); err != nil {
+			return h.unsound(body, err)
+		}
 	}
 	waited := time.Since(begun)
 	r.Close()
@@ -84,6 +87,15 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 		return e
 	}
 	return err
+}
+
+// unsound is the error of a reply that ended where the connection did and is no JSON: it was
+// cut, unless it ends as an object does and the fault is not that more had to follow.
+func (h *Handler) unsound(body []byte, err error) error {
+	if fault, ok := errors.AsType[*jsonscan.Error](err); ok && (fault.Limit || bracketed(body) && fault.Offset < len(body)) {
+		return llm.UpstreamError(h.name, llm.BadReply, 502, "upstream_bad_reply", "Upstream %s answered with status 200 and something that is not JSON.", err)
+	}
+	return cutOff(h.name)
 }
 
 // outlined reads a reply that is a model's. Vectors are long, and say no more of

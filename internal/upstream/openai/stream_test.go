@@ -93,6 +93,23 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestUnsoundReplies: what ends where the connection does and is no JSON was cut only where
+// something is missing at its end.
+func TestUnsoundReplies(t *testing.T) {
+	for body, code := range map[string]string{
+		`{"choices":[{"message":{"content":"so"`: "upstream_cut",
+		`{"choices":[{"message":{}}`:             "upstream_cut",
+		``:                                       "upstream_cut",
+		"{\"choices\":[{\"message\":{\"content\":\"\xff\xfe\"}}]}":            "upstream_bad_reply",
+		`{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`: "upstream_bad_reply",
+		`{"choices":[}]}`: "upstream_bad_reply",
+	} {
+		reply := "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + body
+		out, err := serve(t, newHandler(t, says(t, reply), nil), chat(`{}`, false))
+		wantError(t, out, err, 502, code)
+	}
+}
+
 func TestCommentsWaitForTheFirstEvent(t *testing.T) {
 	var atEvent bool
 	h := newHandler(t, script(t, func(c net.Conn, _ <-chan struct{}) {
