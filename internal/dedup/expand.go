@@ -135,7 +135,8 @@ func (x *expander) compare(t *text, first int, r reference, ref []byte) (said []
 		return nil, false
 	}
 	b := x.body
-	x.ref = x.wording.append(x.ref[:0], r, b[x.start(first):x.end(first)], b[x.start(last):x.end(last)])
+	from, to := x.quotable(first, last)
+	x.ref = x.wording.append(x.ref[:0], r, from, to)
 	if !bytes.Equal(x.ref, ref) {
 		return nil, false
 	}

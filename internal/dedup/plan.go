@@ -350,7 +350,8 @@ func (p *plan) refer(f find, i int) (b block, ok bool) {
 		ref.source = int(p.numbers[message])
 	}
 	b.from = len(p.marks)
-	p.marks = p.rules.wording.append(p.marks, ref, p.body[b.Start:p.end(first)], p.body[p.start(first+n-1):b.End])
+	from, to := p.quotable(first, first+n-1)
+	p.marks = p.rules.wording.append(p.marks, ref, from, to)
 	b.to = len(p.marks)
 	if b.spared() <= 0 {
 		p.marks = p.marks[:b.from]

@@ -659,3 +659,13 @@ func TestManyMessagesPass(t *testing.T) {
 		t.Errorf("%d bytes for 2 MiB of messages", n)
 	}
 }
+
+// TestQuotesSomething: a reference quotes lines in which something stands.
+func TestQuotesSomething(t *testing.T) {
+	text := "\n\n" + lines(1, 50) + "\n\n  \n"
+	d := newDedup(t, always())
+	got := d.Rewrite(request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", text), say("assistant", "a"), say("user", text), say("assistant", "b"), say("user", "end")})), llm.DedupBlocks, nil)
+	if b := got.Body; !bytes.Contains(b, []byte("[[Sluice")) || bytes.Contains(b, []byte(`\"\"`)) {
+		t.Errorf("%s", b)
+	}
+}

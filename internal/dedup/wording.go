@@ -255,6 +255,19 @@ func (r reference) appendSource(dst []byte) []byte {
 	}
 }
 
+// quotable gives the first and the last of some lines that a reference can quote from; the ones
+// at the ends where nothing stands in any.
+func (c *conversation) quotable(first, last int) (from, to []byte) {
+	line := func(i int) []byte { return c.body[c.start(i):c.end(i)] }
+	for first < last && len(beginning(line(first))) == 0 {
+		first++
+	}
+	for last > first && len(beginning(line(last))) == 0 {
+		last--
+	}
+	return line(first), line(last)
+}
+
 // beginning gives some of a line's beginning that has no escapes in it.
 func beginning(line []byte) []byte {
 	for len(line) > 0 {
