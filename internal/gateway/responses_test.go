@@ -103,6 +103,9 @@ func TestConversationsGoOn(t *testing.T) {
 				if status, got := fetch(t, "GET", url+"/v1/responses/"+first.ID); status != 200 || got != object {
 					t.Errorf("%d %s, want %s", status, got, object)
 				}
+				if status, got := fetch(t, "HEAD", url+"/v1/responses/"+first.ID); status != 200 || got != "" {
+					t.Errorf("%d %s", status, got)
+				}
 				second, _ := respond(t, url, "{"+stream+`"previous_response_id":"`+first.ID+`","model":"m","input":[{"role":"user","content":"And now?"}]}`)
 				if second.Previous != first.ID || second.ID == first.ID {
 					t.Errorf("%+v after %s", second, first.ID)

@@ -149,6 +149,9 @@ func (c *call) edit(previous string, a *asked, refers bool) error {
 	return c.apply()
 }
 
+// replace is not to become part of each caller.
+//
+//go:noinline
 func (c *call) replace(at llm.Span, text string) {
 	c.edits = append(c.edits, llm.Replacement{Span: at, With: []byte(text)})
 }
