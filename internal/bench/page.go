@@ -9,10 +9,13 @@ import (
 )
 
 // page is a page that is being written. All text goes through its methods, which escape
-// it; what is well-formed XML as well is easily checked.
+// it; what is well-formed XML as well is easily checked. Those that are called all over
+// are not copied to where they are called.
 type page struct{ strings.Builder }
 
 // tag writes an element with text in it. Attributes are a list of names and values.
+//
+//go:noinline
 func (p *page) tag(name, text string, attributes ...string) {
 	p.open(name, attributes...)
 	p.text(text)
@@ -27,11 +30,16 @@ func (p *page) open(name string, attributes ...string) {
 	p.WriteString(">")
 }
 
+//go:noinline
 func (p *page) close(name string) { p.WriteString("</" + name + ">") }
-func (p *page) text(s string)     { p.WriteString(html.EscapeString(s)) }
+
+//go:noinline
+func (p *page) text(s string) { p.WriteString(html.EscapeString(s)) }
 
 // figure writes a value that was computed from the samples, with the name by which it
 // can be computed again: the row's id, which of its figures it is, and what of it.
+//
+//go:noinline
 func (p *page) figure(name, text string) { p.tag("b", text, "data-figure", name) }
 
 const style = `:root{--bg:#fff;--ink:#1d2126;--soft:#5d6670;--line:#d9dee3;--card:#f6f8fa;--off:#8a94a0;--on:#0b6bcb;--band:#cfe6d4;--holds:#1a7f37;--short:#b3261e;--unclear:#8a6100}
