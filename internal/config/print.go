@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +59,7 @@ func (p *printer) table(v reflect.Value, key, indent string) {
 	}
 	p.out.WriteString("\n")
 	names := v.MapKeys()
-	slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	sort.Slice(names, func(i, j int) bool { return names[i].String() < names[j].String() })
 	for _, name := range names {
 		p.out.WriteString(indent + "  " + strconv.Quote(name.String()) + ":")
 		p.value(v.MapIndex(name), key, indent+"  ")

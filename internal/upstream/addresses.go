@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -70,7 +71,7 @@ func (a *addresses) lookUp(ctx context.Context) error {
 	if len(four) > 0 {
 		all = four
 	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
+	sort.Slice(all, func(i, j int) bool { return all[i].Compare(all[j]) < 0 })
 	all = slices.Compact(all)
 	if len(all) == 0 {
 		return errors.New("lookup " + a.host + ": no addresses")
@@ -106,15 +107,12 @@ func (a *addresses) inOrder(ctx context.Context) ([]netip.AddrPort, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := slices.Clone(a.list)
-	slices.SortStableFunc(list, func(x, y netip.AddrPort) int {
-		p, q := a.at(x), a.at(y)
+	sort.SliceStable(list, func(i, j int) bool {
+		p, q := a.at(list[i]), a.at(list[j])
 		if late := now.Before(p.avoid); late != now.Before(q.avoid) {
-			if late {
-				return 1
-			}
-			return -1
+			return !late
 		}
-		return p.open - q.open
+		return p.open < q.open
 	})
 	return list, nil
 }
