@@ -259,7 +259,7 @@ c.yaml:8: upstreams[0].limits.size_bytes: -1 is below 0
 c.yaml:12: upstreams[1]: unknown key "api_key"; known are name, protocol, base_url, token, service, limits, weight, models, http_client
 c.yaml:13: upstreams[1].limits: must be a section (key: value), is a single value
 c.yaml:14: upstreams[2]: unknown key "token"; known are name, protocol, base_url, api_key, headers, responses, messages, weight, models, http_client
-c.yaml:15: upstreams[3].protocol: "parot" is not known; there are "openai", "anthropic", "gemini", "grpc", "protobuf-http", "parrot"`
+c.yaml:15: upstreams[3].protocol: "parot" is not known; there are "openai", "responses", "anthropic", "gemini", "grpc", "protobuf-http", "parrot"`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -25,9 +25,17 @@ func EndKnown(op llm.Operation) bool {
 // Completes reports whether a stream of an operation may end after an event and be whole:
 // it is the one that ends it, or one after which only figures come.
 func Completes(op llm.Operation, raw []byte) bool {
-	if op != llm.GenerateContent {
-		return Ends(op, raw)
+	if op == llm.GenerateContent {
+		return completesContent(raw)
 	}
+	return Ends(op, raw)
+}
+
+// completesContent is Completes for Google's API. It is not to be on the stack of the streams
+// of all others.
+//
+//go:noinline
+func completesContent(raw []byte) bool {
 	if !bytes.Contains(raw, []byte("finishReason")) && !bytes.Contains(raw, []byte("blockReason")) {
 		return false
 	}
