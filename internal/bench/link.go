@@ -109,7 +109,7 @@ func (l *link) accept() {
 func (l *link) serve(c net.Conn) {
 	release := l.hold(c)
 	defer release()
-	var near net.Conn = c
+	near := c
 	if l.oneWay > 0 {
 		distant := &distant{Conn: c, link: l, wait: 3 * l.oneWay} // the handshake of TCP took a round trip
 		distant.start()

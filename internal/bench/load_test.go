@@ -32,7 +32,7 @@ func TestClient(t *testing.T) {
 		case r.Method == "GET":
 			_, _ = io.WriteString(w, "told")
 		case r.Header.Get("X-Sim-Fault") == "status":
-			http.Error(w, "busy", 503)
+			http.Error(w, "busy", http.StatusServiceUnavailable)
 		case r.Header.Get("X-Sim-Fault") == "cut":
 			_, _ = io.WriteString(w, "data: 1\n\n")
 			w.(http.Flusher).Flush()

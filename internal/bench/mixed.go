@@ -340,7 +340,7 @@ func (r *run) open(ctx context.Context, g *child, streams int) (samples []float6
 	defer func() {
 		leave()
 		for range left {
-			<-ended
+			_ = <-ended // they were cut
 		}
 	}()
 	late := time.NewTimer(ready)

@@ -25,7 +25,7 @@ func (p *page) tag(name, text string, attributes ...string) {
 func (p *page) open(name string, attributes ...string) {
 	p.WriteString("<" + name)
 	for i := 0; i < len(attributes); i += 2 {
-		fmt.Fprintf(p, ` %s="%s"`, attributes[i], html.EscapeString(attributes[i+1]))
+		_, _ = fmt.Fprintf(p, ` %s="%s"`, attributes[i], html.EscapeString(attributes[i+1]))
 	}
 	p.WriteString(">")
 }
@@ -269,14 +269,14 @@ func (p *page) plot(row Row) {
 		if high == 0 {
 			high = most
 		}
-		fmt.Fprintf(p, `<rect class="band" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, at(low), plotTop, at(high)-at(low), 2*plotLine)
+		_, _ = fmt.Fprintf(p, `<rect class="band" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, at(low), plotTop, at(high)-at(low), 2*plotLine)
 		p.label(at(low), plotTop-4, "claimed")
 	}
 	g := f.gain()
 	middle := plotTop + plotLine
-	fmt.Fprintf(p, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, plotRight, middle, middle)
-	fmt.Fprintf(p, `<line class="span" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, at(g.Low), at(g.High), middle, middle)
-	fmt.Fprintf(p, `<line class="span" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, at(g.Median), at(g.Median), middle-10, middle+10)
+	_, _ = fmt.Fprintf(p, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, plotRight, middle, middle)
+	_, _ = fmt.Fprintf(p, `<line class="span" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, at(g.Low), at(g.High), middle, middle)
+	_, _ = fmt.Fprintf(p, `<line class="span" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, at(g.Median), at(g.Median), middle-10, middle+10)
 	for _, gain := range gains {
 		p.dot("on", at(gain), middle)
 	}
@@ -306,7 +306,7 @@ func (p *page) sides(f Figure, y float64) {
 	at := axis(0, most)
 	for i, values := range [2][]float64{off, on} {
 		name, line := [...]string{"off", "on"}[i], y+float64(i)*plotLine
-		fmt.Fprintf(p, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, plotRight, line, line)
+		_, _ = fmt.Fprintf(p, `<line class="axis" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f"/>`, plotLeft, plotRight, line, line)
 		p.tag("text", name, "x", "0", "y", fmt.Sprintf("%.1f", line+4))
 		for _, v := range values {
 			if !math.IsNaN(v) {
@@ -326,7 +326,7 @@ func axis(low, high float64) func(float64) float64 {
 }
 
 func (p *page) dot(class string, x, y float64) {
-	fmt.Fprintf(p, `<circle class="%s" cx="%.1f" cy="%.1f" r="4" fill-opacity=".7"/>`, class, x, y)
+	_, _ = fmt.Fprintf(p, `<circle class="%s" cx="%.1f" cy="%.1f" r="4" fill-opacity=".7"/>`, class, x, y)
 }
 
 // label writes text that ends where the plot does, at the latest.

@@ -51,7 +51,7 @@ func machine() (cpu string, memory int64) {
 	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		memory = int64(uint64(info.Totalram) * uint64(info.Unit))
+		memory = int64(info.Totalram * uint64(info.Unit))
 	}
 	return cpu, memory
 }

@@ -21,9 +21,10 @@ const (
 	MaxCitations = 4096 // of an event
 )
 
-// TooManyCalls is the failure of a reply with more calls of tools than are kept apart. It is
-// the reader's and no word of the service.
-var TooManyCalls = &Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`)}
+// TooManyCalls is the failure of a reply with more calls of tools than are kept apart.
+func TooManyCalls() *Failure {
+	return &Failure{Message: []byte(`"The reply calls more tools than are kept apart."`), Code: []byte(`"too_many_tool_calls"`), TooLarge: true}
+}
 
 // ErrBroken says that an event is no JSON.
 var ErrBroken = errors.New("an event of the stream is not JSON")
@@ -120,4 +121,7 @@ func (u *Usage) Update(later Usage) {
 // Failure is an error that a reply tells of. Texts are nil where there is none.
 type Failure struct {
 	Message, Type, Code []byte
+
+	// TooLarge is that it is no word of the service: the reply has more than is read.
+	TooLarge bool
 }

@@ -45,7 +45,7 @@ func (s *Said) Add(e *Event) error {
 	}
 	s.Usage.Update(e.Usage)
 	if e.Error != nil && s.Error == nil {
-		s.Error = &Failure{s.join(nil, e.Error.Message), s.join(nil, e.Error.Type), s.join(nil, e.Error.Code)}
+		s.Error = &Failure{Message: s.join(nil, e.Error.Message), Type: s.join(nil, e.Error.Type), Code: s.join(nil, e.Error.Code), TooLarge: e.Error.TooLarge}
 	}
 	for i := range e.Choices {
 		if s.choice(&e.Choices[i]); s.many || s.Max > 0 && s.size > s.Max {

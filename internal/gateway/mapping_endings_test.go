@@ -362,13 +362,13 @@ func TestMappedCloseDelimited(t *testing.T) {
 		}{
 			{"cut", askWhole, ends, said, `"code":"upstream_cut"`},
 			{"whole", askWhole, ends, said + more, `"finish_reason":"stop"`},
-			{"of known length", askWhole, "Content-Length: LENGTH\r\n\r\n", said, `"finish_reason":"stop"`},
+			{"of known length", askWhole, "Connection: close\r\nContent-Length: LENGTH\r\n\r\n", said, `"finish_reason":"stop"`},
 			{"stream cut", askStream, ends, said, `"code":"upstream_cut"`},
 			{"stream whole", askStream, ends, said + more, "data: [DONE]"},
-			{"stream of known length", askStream, "Content-Length: LENGTH\r\n\r\n", said, "data: [DONE]"},
+			{"stream of known length", askStream, "Connection: close\r\nContent-Length: LENGTH\r\n\r\n", said, "data: [DONE]"},
 			{"vectors", embed, ends, vector, `"embedding":[1`},
-			{"empty", askWhole, "Content-Length: 0\r\n\r\n", "", `"code":"upstream_no_message"`},
-			{"empty stream", askStream, "Content-Length: 0\r\n\r\n", "", `"code":"upstream_empty"`},
+			{"empty", askWhole, "Connection: close\r\nContent-Length: 0\r\n\r\n", "", `"code":"upstream_no_message"`},
+			{"empty stream", askStream, "Connection: close\r\nContent-Length: 0\r\n\r\n", "", `"code":"upstream_empty"`},
 			{"empty and close-delimited", askWhole, ends, "", `"code":"upstream_no_message"`},
 		} {
 			message := c.message

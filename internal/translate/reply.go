@@ -194,7 +194,7 @@ func (c *call) event(e *dialect.Event) error {
 		c.finished = c.finished || e.Choices[i].Finish != dialect.Going
 		c.spoke = c.spoke || c.finished || e.Choices[i].Says()
 	}
-	if e.Error == dialect.TooManyCalls {
+	if e.Error != nil && e.Error.TooLarge {
 		c.ended, c.fault = true, c.larger(nil)
 		return errEnded
 	}

@@ -112,7 +112,7 @@ func (r *reader) piece(to *dialect.Choice, p *dialect.ToolCall, whole bool) {
 			return
 		}
 		if len(l.list) == dialect.MaxCalls {
-			r.event.Error = dialect.TooManyCalls
+			r.event.Error = dialect.TooManyCalls()
 			return
 		}
 		c = l.add(to.Index, p.Index)

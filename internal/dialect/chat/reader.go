@@ -217,7 +217,7 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 			n := 0
 			for call := range jsonscan.ElementsOf(v) {
 				if n == dialect.MaxCalls {
-					r.event.Error = dialect.TooManyCalls
+					r.event.Error = dialect.TooManyCalls()
 					break
 				}
 				r.toolCall(c, call, whole)

@@ -292,7 +292,7 @@ func (c *candidate) part(v []byte) {
 func (c *candidate) call(v []byte) {
 	r := c.r
 	if c.s.calls == dialect.MaxCalls {
-		r.failure = dialect.TooManyCalls
+		r.failure = dialect.TooManyCalls()
 		return
 	}
 	t := dialect.ToolCall{Index: c.s.calls}

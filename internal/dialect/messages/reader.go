@@ -197,7 +197,7 @@ func (r *reader) begin(index int64, v []byte) bool {
 		c.Signature = textOf(b.data)
 	case `"tool_use"`:
 		if r.made == dialect.MaxCalls {
-			r.event.Error = dialect.TooManyCalls
+			r.event.Error = dialect.TooManyCalls()
 			return true
 		}
 		one := openCall{index: index, call: r.made}
@@ -467,7 +467,7 @@ func (r *reader) whole(v []byte) bool {
 			r.args = dialect.AppendQuoted(r.args[:0], b.input)
 		}
 		if r.made == dialect.MaxCalls {
-			r.event.Error = dialect.TooManyCalls
+			r.event.Error = dialect.TooManyCalls()
 			return true
 		}
 		c := r.other()
