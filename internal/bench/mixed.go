@@ -340,7 +340,7 @@ func (r *run) open(ctx context.Context, g *child, streams int) (samples []float6
 	defer func() {
 		leave()
 		for range left {
-			_ = <-ended // they were cut
+			<-ended //nolint:errcheck // all of them were cut
 		}
 	}()
 	late := time.NewTimer(ready)
