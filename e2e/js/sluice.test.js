@@ -80,8 +80,11 @@ test("errors have the classes that the SDK gives OpenAI's", async () => {
 });
 
 test("a cut stream is an error", async () => {
-  const stream = await client.chat.completions.create(say("simulator/sim-chat?cut=3", "x", { stream: true }));
-  await assert.rejects(async () => { for await (const _ of stream); });
+  // Where a service is asked in another dialect its first events may say nothing yet: the error has a status then.
+  await assert.rejects(async () => {
+    const stream = await client.chat.completions.create(say("simulator/sim-chat?cut=3", "x", { stream: true }));
+    for await (const _ of stream);
+  });
 });
 
 test("abort", async () => {
