@@ -30,7 +30,6 @@ type hardening struct {
 	rate     float64
 	weather  float64
 	race     bool
-	slope    float64
 	limit    int // MiB that Sluice may use
 	dir      string
 
@@ -58,7 +57,6 @@ func Hardening(ctx context.Context, w io.Writer, args []string) (err error) {
 	set.Float64Var(&h.rate, "rate", 60, "requests a second")
 	set.Float64Var(&h.weather, "weather", 0.01, "part of the requests that services fail at by themselves; 20 times as many in bad spells")
 	set.BoolVar(&h.race, "race", false, "build with the race detector, and do not judge how much memory is resident")
-	set.Float64Var(&h.slope, "slope", 5*flatSlope, "growth of resident memory in the last two thirds that is still flat, in KiB a minute")
 	set.IntVar(&h.limit, "limit", 128, "memory that Sluice may use, in MiB")
 	set.StringVar(&h.dir, "dir", "", "folder of logs and configuration, which is kept; one that is removed when empty")
 	samples := set.String("samples", "", "file that all samples are written to, as CSV")
