@@ -96,7 +96,7 @@ func newEstimates(codec tokenizer.Codec) (*estimates, error) {
 	if e.plain, err = dedup.New(dedup.Default(), dedup.Options{}); err != nil {
 		return nil, err
 	}
-	e.gateway = learns.Stage(llm.HandlerFunc(e.service), nil)
+	e.gateway = learns.Stage(llm.HandlerFunc(e.service), nil, nil)
 	return e, nil
 }
 
