@@ -254,13 +254,7 @@ func (h *hardening) ask(ctx, enough context.Context) {
 			all = append(all, k)
 		}
 	}
-	for next := time.Now(); ; {
-		next = next.Add(time.Duration(rand.ExpFloat64() / h.rate * float64(time.Second)))
-		select {
-		case <-enough.Done():
-			return
-		case <-time.After(time.Until(next)):
-		}
+	for range arrivals(enough, h.rate) {
 		h.mu.Lock()
 		h.asked++
 		n := h.asked

@@ -248,6 +248,24 @@ func kindsOfTraffic() []traffic {
 	}
 }
 
+// arrivals comes round for each of the requests that come at random, so many a second
+// (Poisson's), until ctx is done.
+func arrivals(ctx context.Context, rate float64) func(yield func() bool) {
+	return func(yield func() bool) {
+		for next := time.Now(); ; {
+			next = next.Add(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Until(next)):
+			}
+			if !yield() {
+				return
+			}
+		}
+	}
+}
+
 // ask makes requests that come at random until ctx is done.
 func (s *soak) ask(ctx context.Context) {
 	var all []traffic
@@ -256,13 +274,7 @@ func (s *soak) ask(ctx context.Context) {
 			all = append(all, k)
 		}
 	}
-	for next := time.Now(); ; {
-		next = next.Add(time.Duration(rand.ExpFloat64() / s.rate * float64(time.Second)))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Until(next)):
-		}
+	for range arrivals(ctx, s.rate) {
 		s.mu.Lock()
 		s.asked++
 		n := s.asked
