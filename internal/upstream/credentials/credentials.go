@@ -40,6 +40,28 @@ func Validate(key llm.Secret, headers map[string]string) error {
 	return errors.Join(faults...)
 }
 
+// ValidateIn is Validate for services that take the key in a header field of their own.
+func ValidateIn(field string, key llm.Secret, headers map[string]string) error {
+	faults := []error{Validate(key, headers)}
+	for name := range headers {
+		if Canonical(name) == field && !key.IsZero() {
+			faults = append(faults, fmt.Errorf("headers: %s and api_key set the same header; give one of them", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// In are the headers with the key in a field of its own.
+func In(field string, key llm.Secret, headers map[string]string) map[string]string {
+	if key.IsZero() {
+		return headers
+	}
+	with := make(map[string]string, len(headers)+1)
+	maps.Copy(with, headers)
+	with[field] = key.Reveal()
+	return with
+}
+
 // Fields are the header fields of each request, in the order of their names, and the key
 // as "Authorization: Bearer".
 func Fields(key llm.Secret, headers map[string]string) (header []llm.Field) {

@@ -8,8 +8,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/url"
 	"strings"
 
@@ -54,25 +52,12 @@ const keyField = "X-Goog-Api-Key"
 // Validate implements upstream.Settings.
 func (c Config) Validate() error {
 	_, err := c.Base()
-	faults := []error{err, credentials.Validate(c.APIKey, c.Headers)}
-	for name := range c.Headers {
-		if credentials.Canonical(name) == keyField && !c.APIKey.IsZero() {
-			faults = append(faults, fmt.Errorf("headers: %s and api_key set the same header; give one of them", name))
-		}
-	}
-	return errors.Join(faults...)
+	return errors.Join(err, credentials.ValidateIn(keyField, c.APIKey, c.Headers))
 }
 
 // Handler implements upstream.Settings.
 func (c Config) Handler(s upstream.Setup) (llm.Handler, error) {
-	headers := maps.Clone(c.Headers)
-	if !c.APIKey.IsZero() {
-		if headers == nil {
-			headers = make(map[string]string)
-		}
-		headers[keyField] = c.APIKey.Reveal()
-	}
-	h, err := openai.New(openai.Config{BaseURL: c.BaseURL, Headers: headers}, s.Name, s.Client, s.Stream)
+	h, err := openai.New(openai.Config{BaseURL: c.BaseURL, Headers: credentials.In(keyField, c.APIKey, c.Headers)}, s.Name, s.Client, s.Stream)
 	if err != nil {
 		return nil, err
 	}
