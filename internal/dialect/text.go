@@ -132,6 +132,30 @@ func (t Type) String() string {
 	return strings.Join(names, " or ")
 }
 
+// TextOf is v where it is a text, else nil.
+func TextOf(v []byte) []byte {
+	if IsText(v) {
+		return v
+	}
+	return nil
+}
+
+// FilledText is v where it is a text that says something, else nil.
+func FilledText(v []byte) []byte {
+	if IsText(v) && !IsEmpty(v) {
+		return v
+	}
+	return nil
+}
+
+// OrEmpty is v, an empty text where there is none.
+func OrEmpty(v []byte) []byte {
+	if len(v) == 0 {
+		return []byte(`""`)
+	}
+	return v
+}
+
 // IsEmpty reports whether v is an empty string.
 func IsEmpty(v []byte) bool { return string(v) == `""` }
 

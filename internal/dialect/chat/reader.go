@@ -160,7 +160,7 @@ func (r *reader) choice(v []byte, inner string) {
 		case "finish_reason":
 			finish = finishOf(v)
 		case "stop_reason": // vLLM's: the sequence, or a token
-			stopped = textOf(v)
+			stopped = dialect.TextOf(v)
 		}
 	}
 	if r.calls.waiting > 0 && jsonscan.Member(says, "tool_calls") == nil && jsonscan.Member(says, "function_call") == nil {
@@ -198,7 +198,7 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 		case "content":
 			c.Text = content(v)
 		case "refusal":
-			c.Refusal = textOf(v)
+			c.Refusal = dialect.TextOf(v)
 		case "reasoning_content", "reasoning":
 			if dialect.IsText(v) {
 				c.Thinking = v
@@ -232,17 +232,10 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 	}
 }
 
-func textOf(v []byte) []byte {
-	if dialect.IsText(v) {
-		return v
-	}
-	return nil
-}
-
 // content is a text, or in replies of a few services (Mistral) a list with one.
 func content(v []byte) []byte {
 	if !dialect.IsList(v) {
-		return textOf(v)
+		return dialect.TextOf(v)
 	}
 	var texts [][]byte
 	for p := range jsonscan.ElementsOf(v) {
@@ -285,11 +278,11 @@ func annotation(c *dialect.Choice, v []byte) {
 	for name, v := range jsonscan.MembersOf(u) {
 		switch string(name) {
 		case "url":
-			one.URL = textOf(v)
+			one.URL = dialect.TextOf(v)
 		case "title":
-			one.Title = textOf(v)
+			one.Title = dialect.TextOf(v)
 		case "content":
-			one.Cited = textOf(v)
+			one.Cited = dialect.TextOf(v)
 		case "start_index":
 			one.Start = int(dialect.Int(v))
 		case "end_index":

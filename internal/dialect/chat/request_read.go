@@ -96,15 +96,15 @@ func (r *requestReader) setting(name string, v []byte) bool {
 	case "parallel_tool_calls":
 		c.Parallel = switchOf(v)
 	case "user", "safety_identifier":
-		c.User = textOf(v)
+		c.User = dialect.TextOf(v)
 	case "metadata":
 		c.Metadata = v
 	case "service_tier":
-		c.Tier = textOf(v)
+		c.Tier = dialect.TextOf(v)
 	case "prompt_cache_key":
-		c.CacheKey = textOf(v)
+		c.CacheKey = dialect.TextOf(v)
 	case "reasoning_effort":
-		c.Reasoning.Effort = textOf(v)
+		c.Reasoning.Effort = dialect.TextOf(v)
 		if dialect.Is(v, "none") {
 			c.Reasoning.Mode = dialect.Off
 		}
@@ -194,7 +194,7 @@ func (r *requestReader) tools(v []byte) error {
 			}
 			continue
 		}
-		r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: textOf(kind)})
+		r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: dialect.TextOf(kind)})
 	}
 	return nil
 }
@@ -205,9 +205,9 @@ func (r *requestReader) function(f, cache []byte) error {
 		v = dialect.OrNil(v)
 		switch string(name) {
 		case "name":
-			t.Name = textOf(v)
+			t.Name = dialect.TextOf(v)
 		case "description":
-			t.Description = textOf(v)
+			t.Description = dialect.TextOf(v)
 		case "parameters":
 			if t.Schema = dialect.ObjectOf(v); t.Schema == nil && v != nil {
 				r.c.Lost.Add("parameters")
@@ -237,7 +237,7 @@ func (r *requestReader) choice(v []byte) error {
 		if f := jsonscan.Member(v, "function"); f != nil {
 			name = jsonscan.Member(f, "name")
 		}
-		if name = textOf(name); name == nil {
+		if name = dialect.TextOf(name); name == nil {
 			r.c.Lost.Add("tool_choice")
 			return nil
 		}
@@ -260,9 +260,9 @@ func (r *requestReader) format() {
 			v = dialect.OrNil(v)
 			switch string(name) {
 			case "name":
-				to.Name = textOf(v)
+				to.Name = dialect.TextOf(v)
 			case "description":
-				to.Description = textOf(v)
+				to.Description = dialect.TextOf(v)
 			case "schema":
 				if to.Schema = dialect.ObjectOf(v); to.Schema == nil && v != nil {
 					r.c.Lost.Add("response_format")
@@ -340,17 +340,17 @@ func members(m []byte) (s said, lost []string) {
 		case "content":
 			s.content = v
 		case "name":
-			s.name = textOf(v)
+			s.name = dialect.TextOf(v)
 		case "refusal":
-			s.refusal = textOf(v)
+			s.refusal = dialect.TextOf(v)
 		case "tool_calls":
 			s.calls = v
 		case "function_call":
 			s.call = v
 		case "tool_call_id":
-			s.id = textOf(v)
+			s.id = dialect.TextOf(v)
 		case "reasoning_content", "reasoning":
-			s.thought = textOf(v)
+			s.thought = dialect.TextOf(v)
 		case "reasoning_details":
 			s.details = v
 		case "audio":
@@ -380,13 +380,13 @@ func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 		if f == nil {
 			f = jsonscan.Member(call, "custom")
 		}
-		id := textOf(jsonscan.Member(call, "id"))
+		id := dialect.TextOf(jsonscan.Member(call, "id"))
 		to.Parts = append(to.Parts, before[string(id)]...)
 		delete(before, string(id))
 		to.Parts = append(to.Parts, r.callOf(f, id))
 	}
 	if s.call != nil {
-		to.Parts = append(to.Parts, r.callOf(s.call, textOf(jsonscan.Member(s.call, "name"))))
+		to.Parts = append(to.Parts, r.callOf(s.call, dialect.TextOf(jsonscan.Member(s.call, "name"))))
 	}
 	r.c.Messages = append(r.c.Messages, to)
 	return nil
@@ -398,7 +398,7 @@ func (r *requestReader) callOf(f, id []byte) dialect.Part {
 		v = dialect.OrNil(v)
 		switch string(name) {
 		case "name":
-			p.Name = textOf(v)
+			p.Name = dialect.TextOf(v)
 		case "arguments", "input":
 			if dialect.IsText(v) || dialect.IsObject(v) {
 				p.Arguments = v
@@ -418,7 +418,7 @@ func (r *requestReader) before(s *said) (all []dialect.Part, calls map[string][]
 		if parts[i].ID != nil && calls == nil {
 			calls = make(map[string][]dialect.Part)
 			for call := range jsonscan.ElementsOf(s.calls) {
-				if id := textOf(jsonscan.Member(call, "id")); id != nil {
+				if id := dialect.TextOf(jsonscan.Member(call, "id")); id != nil {
 					calls[string(id)] = nil
 				}
 			}
@@ -444,8 +444,8 @@ func (r *requestReader) before(s *said) (all []dialect.Part, calls map[string][]
 func (r *requestReader) thoughts(parts []dialect.Part, s *said) []dialect.Part {
 	n := len(parts)
 	for d := range r.c.Each(s.details) {
-		p := dialect.Part{Kind: dialect.Thinking, Text: textOf(jsonscan.Member(d, "text")), Signature: textOf(jsonscan.Member(d, "signature")), ID: textOf(jsonscan.Member(d, "id"))}
-		if data := textOf(jsonscan.Member(d, "data")); data != nil {
+		p := dialect.Part{Kind: dialect.Thinking, Text: dialect.TextOf(jsonscan.Member(d, "text")), Signature: dialect.TextOf(jsonscan.Member(d, "signature")), ID: dialect.TextOf(jsonscan.Member(d, "id"))}
+		if data := dialect.TextOf(jsonscan.Member(d, "data")); data != nil {
 			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data, ID: p.ID})
 			continue
 		}
@@ -593,9 +593,9 @@ func bare(v []byte) []byte {
 func image(v []byte) dialect.Media {
 	m := dialect.Media{URL: v}
 	if dialect.IsObject(v) {
-		m.URL, m.Detail = jsonscan.Member(v, "url"), textOf(jsonscan.Member(v, "detail"))
+		m.URL, m.Detail = jsonscan.Member(v, "url"), dialect.TextOf(jsonscan.Member(v, "detail"))
 	}
-	m.URL = textOf(m.URL)
+	m.URL = dialect.TextOf(m.URL)
 	return inline(m)
 }
 
@@ -608,7 +608,7 @@ func inline(m dialect.Media) dialect.Media {
 }
 
 func file(v []byte) dialect.Media {
-	m := dialect.Media{URL: textOf(jsonscan.Member(v, "file_data")), FileID: textOf(jsonscan.Member(v, "file_id")), Name: textOf(jsonscan.Member(v, "filename"))}
+	m := dialect.Media{URL: dialect.TextOf(jsonscan.Member(v, "file_data")), FileID: dialect.TextOf(jsonscan.Member(v, "file_id")), Name: dialect.TextOf(jsonscan.Member(v, "filename"))}
 	if m = inline(m); m.URL != nil && !bytes.HasPrefix(m.URL, []byte(`"http`)) { // base64 without saying of what
 		m.Data, m.URL = bare(m.URL), nil
 	}

@@ -261,19 +261,12 @@ func (w *requestWriter) calls(parts []dialect.Part) {
 			w.b = append(w.b, ',')
 		}
 		w.b = append(w.b, `{"type":"function","id":`...)
-		w.b = append(w.b, orEmpty(p.ID)...)
-		w.b = append(append(w.b, `,"function":{"name":`...), orEmpty(p.Name)...)
+		w.b = append(w.b, dialect.OrEmpty(p.ID)...)
+		w.b = append(append(w.b, `,"function":{"name":`...), dialect.OrEmpty(p.Name)...)
 		w.b = append(w.b, `,"arguments":`...)
 		w.b = append(dialect.AppendArguments(w.b, p.Arguments), "}}"...)
 	}
 	w.b = append(w.b, ']')
-}
-
-func orEmpty(v []byte) []byte {
-	if v == nil {
-		return []byte(`""`)
-	}
-	return v
 }
 
 // user appends the results of tools, each as a message of its own, and then whatever
@@ -328,7 +321,7 @@ func (w *requestWriter) result(p *dialect.Part) {
 		w.c.Lost.Add("is_error")
 	}
 	w.open("tool")
-	w.member("tool_call_id", orEmpty(p.ID))
+	w.member("tool_call_id", dialect.OrEmpty(p.ID))
 	w.text()
 	w.b = append(w.b, '}')
 }

@@ -250,7 +250,7 @@ func appendDetails(dst, text, signature, id []byte) []byte {
 		dst = append(dst, '{')
 	}
 	if text == nil {
-		return append(append(append(dst, `"type":"reasoning.encrypted","data":`...), orEmpty(signature)...), '}')
+		return append(append(append(dst, `"type":"reasoning.encrypted","data":`...), dialect.OrEmpty(signature)...), '}')
 	}
 	dst = append(append(dst, `"type":"reasoning.text","text":`...), text...)
 	if signature != nil {
@@ -266,8 +266,8 @@ func appendCitations(dst []byte, list []dialect.Citation) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(append(dst, `{"type":"url_citation","url_citation":{"url":`...), orEmpty(c.URL)...)
-		dst = append(append(dst, `,"title":`...), orEmpty(c.Title)...)
+		dst = append(append(dst, `{"type":"url_citation","url_citation":{"url":`...), dialect.OrEmpty(c.URL)...)
+		dst = append(append(dst, `,"title":`...), dialect.OrEmpty(c.Title)...)
 		dst = strconv.AppendInt(append(dst, `,"start_index":`...), int64(c.Start), 10)
 		dst = strconv.AppendInt(append(dst, `,"end_index":`...), int64(c.End), 10)
 		if c.Cited != nil {
@@ -288,7 +288,7 @@ func (w *writer) call(dst []byte, b *begun, t *dialect.ToolCall) []byte {
 	} else {
 		dst = append(dst, `,"function":{`...)
 	}
-	return append(append(append(dst, `"arguments":`...), orEmpty(t.Arguments)...), "}}"...)
+	return append(append(append(dst, `"arguments":`...), dialect.OrEmpty(t.Arguments)...), "}}"...)
 }
 
 // appendID appends the id of a call, one of our own where its service has none.
@@ -352,10 +352,10 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 	for i := range c.Parts {
 		switch p := &c.Parts[i]; p.Kind {
 		case dialect.Text:
-			texts = append(texts, orEmpty(p.Text))
+			texts = append(texts, dialect.OrEmpty(p.Text))
 			citations = append(citations, p.Citations...)
 		case dialect.Refusal:
-			refusals = append(refusals, orEmpty(p.Text))
+			refusals = append(refusals, dialect.OrEmpty(p.Text))
 		case dialect.Thinking:
 			if p.Text != nil {
 				thoughts = append(thoughts, p.Text)
@@ -434,7 +434,7 @@ func (w *writer) calls(dst []byte, c *dialect.SaidChoice) []byte {
 		}
 		dst = w.appendID(append(dst, `{"id":`...), p.ID, c.Index, n)
 		n++
-		dst = append(append(dst, `,"type":"function","function":{"name":`...), orEmpty(p.Name)...)
+		dst = append(append(dst, `,"type":"function","function":{"name":`...), dialect.OrEmpty(p.Name)...)
 		dst = append(dialect.AppendArguments(append(dst, `,"arguments":`...), p.Arguments), "}}"...)
 	}
 	return append(dst, ']')

@@ -24,23 +24,15 @@ func (r *reader) cites(c *dialect.Choice, o *offsets, v []byte) {
 			for name, v := range jsonscan.MembersOf(v) {
 				switch string(name) {
 				case "uri":
-					one.URL = filled(v)
+					one.URL = dialect.FilledText(v)
 				case "title":
-					one.Title = filled(v)
+					one.Title = dialect.FilledText(v)
 				}
 			}
 			place(&one, o, v)
 			c.Citations = append(c.Citations, one)
 		}
 	}
-}
-
-// filled is a text that is not empty.
-func filled(v []byte) []byte {
-	if !dialect.IsText(v) || dialect.IsEmpty(v) {
-		return nil
-	}
-	return v
 }
 
 // place reads which part of the text it is about, where that is known.
@@ -84,7 +76,7 @@ func (r *reader) grounds(c *dialect.Choice, o *offsets, v []byte) {
 			}
 			one := r.sources[n]
 			if place(&one, o, segment); one.Cited == nil {
-				one.Cited = filled(jsonscan.Member(segment, "text"))
+				one.Cited = dialect.FilledText(jsonscan.Member(segment, "text"))
 			}
 			c.Citations = append(c.Citations, one)
 		}
@@ -100,12 +92,12 @@ func source(v []byte) (one dialect.Citation) {
 		for name, v := range jsonscan.MembersOf(v) {
 			switch string(name) {
 			case "uri":
-				one.URL = filled(v)
+				one.URL = dialect.FilledText(v)
 			case "title":
-				one.Title = filled(v)
+				one.Title = dialect.FilledText(v)
 			case "text":
 				if string(kind) == "retrievedContext" {
-					one.Cited = filled(v)
+					one.Cited = dialect.FilledText(v)
 				}
 			}
 		}
@@ -164,10 +156,10 @@ func (g *grounding) source(c *dialect.Citation) int {
 	start := len(b)
 	if c.URL != nil {
 		b = append(append(b, `{"web":{"uri":`...), c.URL...)
-		b = append(append(b, `,"title":`...), orEmpty(c.Title)...)
+		b = append(append(b, `,"title":`...), dialect.OrEmpty(c.Title)...)
 	} else {
-		b = append(append(b, `{"retrievedContext":{"title":`...), orEmpty(c.Title)...)
-		b = append(append(b, `,"text":`...), orEmpty(c.Cited)...)
+		b = append(append(b, `{"retrievedContext":{"title":`...), dialect.OrEmpty(c.Title)...)
+		b = append(append(b, `,"text":`...), dialect.OrEmpty(c.Cited)...)
 	}
 	b = append(b, "}}"...)
 	for i, s := range g.spans[max(0, len(g.spans)-maxSources):] {

@@ -48,9 +48,9 @@ func (r *requestReader) function(v []byte) error {
 		}
 		switch string(name) {
 		case "name":
-			t.Name = textOf(v)
+			t.Name = dialect.TextOf(v)
 		case "description":
-			t.Description = textOf(v)
+			t.Description = dialect.TextOf(v)
 		case "parameters":
 			if schema != nil {
 				continue
@@ -103,7 +103,7 @@ func (r *requestReader) choice(v []byte) error {
 			mode = v
 		case "allowedFunctionNames", "allowed_function_names":
 			for one := range r.c.Each(v) {
-				only = textOf(one)
+				only = dialect.TextOf(one)
 				allowed++
 			}
 		}

@@ -20,7 +20,7 @@ func (w *requestWriter) tools() {
 			w.append(",")
 		}
 		w.append(`{"name":`)
-		w.list.b = append(w.list.b, orEmpty(t.Name)...)
+		w.list.b = append(w.list.b, dialect.OrEmpty(t.Name)...)
 		w.member("description", t.Description)
 		if dialect.IsObject(t.Schema) {
 			w.member("parametersJsonSchema", t.Schema)
@@ -51,7 +51,7 @@ func (w *requestWriter) choice() {
 		w.append(config + `"ANY"}}`)
 	case dialect.OneTool:
 		w.append(config + `"ANY","allowedFunctionNames":[`)
-		w.list.b = append(w.list.b, orEmpty(choice.Name)...)
+		w.list.b = append(w.list.b, dialect.OrEmpty(choice.Name)...)
 		w.append(`]}}`)
 	}
 	if w.c.Parallel == dialect.Off {

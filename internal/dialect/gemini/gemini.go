@@ -132,20 +132,6 @@ func refuse(param, format string, args ...any) error {
 	return e
 }
 
-func textOf(v []byte) []byte {
-	if dialect.IsText(v) {
-		return v
-	}
-	return nil
-}
-
-func orEmpty(v []byte) []byte {
-	if len(v) == 0 {
-		return []byte(`""`)
-	}
-	return v
-}
-
 // numberOf is a number, which may be a text that holds one, as numbers of 64 bits are; nil
 // for what is none.
 func numberOf(v []byte) []byte {

@@ -38,7 +38,7 @@ func appendToken(dst, v []byte, likelihood string) []byte {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "token":
-			token = textOf(v)
+			token = dialect.TextOf(v)
 		case "logProbability", "logprob":
 			if dialect.IsNumber(v) {
 				value = v
@@ -48,7 +48,7 @@ func appendToken(dst, v []byte, likelihood string) []byte {
 	if value == nil {
 		value = []byte("0")
 	}
-	dst = append(append(append(append(dst, `{"token":`...), orEmpty(token)...), `,"`...), likelihood...)
+	dst = append(append(append(append(dst, `{"token":`...), dialect.OrEmpty(token)...), `,"`...), likelihood...)
 	dst = append(append(dst, `":`...), value...)
 	if likelihood == "logprob" {
 		dst = append(dst, `,"bytes":null`...)

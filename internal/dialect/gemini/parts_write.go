@@ -70,7 +70,7 @@ func (p *partList) flush() {
 // where they are neither, and stand for nothing: {} is in their place.
 func (p *partList) call(id, name, arguments []byte) (ok bool) {
 	p.open()
-	p.b = append(append(p.b, `"functionCall":{"name":`...), orEmpty(name)...)
+	p.b = append(append(p.b, `"functionCall":{"name":`...), dialect.OrEmpty(name)...)
 	if len(id) > 0 && !dialect.IsEmpty(id) {
 		p.b = append(append(p.b, `,"id":`...), id...)
 	}

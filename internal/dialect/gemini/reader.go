@@ -143,9 +143,9 @@ func failure(v []byte) *dialect.Failure {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "message":
-			f.Message = textOf(v)
+			f.Message = dialect.TextOf(v)
 		case "status":
-			f.Code = textOf(v)
+			f.Code = dialect.TextOf(v)
 		}
 	}
 	return f
@@ -209,7 +209,7 @@ func (r *reader) candidate(v []byte, index int) {
 		case "finishReason":
 			reason = v
 		case "finishMessage":
-			message = textOf(v)
+			message = dialect.TextOf(v)
 		case "citationMetadata":
 			cites = v
 		case "groundingMetadata":
@@ -264,13 +264,13 @@ func (c *candidate) part(v []byte) {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch v = dialect.OrNil(v); string(name) {
 		case "text":
-			text = filled(v)
+			text = dialect.FilledText(v)
 		case "functionCall":
 			call = v
 		case "thought":
 			thought = string(v) == "true"
 		case "thoughtSignature":
-			signature = filled(v)
+			signature = dialect.FilledText(v)
 		}
 	}
 	if thought && text != nil {
@@ -300,9 +300,9 @@ func (c *candidate) call(v []byte) {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "id":
-			t.ID = filled(v)
+			t.ID = dialect.FilledText(v)
 		case "name":
-			t.Name = filled(v)
+			t.Name = dialect.FilledText(v)
 		case "args":
 			if dialect.IsObject(v) {
 				args = v

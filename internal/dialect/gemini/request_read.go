@@ -208,7 +208,7 @@ func (r *requestReader) members(v []byte) (s said) {
 		case "thought":
 			s.thought = string(v) == "true"
 		case "thoughtSignature", "thought_signature":
-			s.signature = textOf(v)
+			s.signature = dialect.TextOf(v)
 		default:
 			r.c.Lost.AddName(name)
 		}
@@ -230,9 +230,9 @@ func (r *requestReader) call(m *dialect.Message, v []byte, n int) error {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch v = dialect.OrNil(v); string(name) {
 		case "id":
-			p.ID = textOf(v)
+			p.ID = dialect.TextOf(v)
 		case "name":
-			p.Name = textOf(v)
+			p.Name = dialect.TextOf(v)
 		case "args":
 			p.Arguments = v
 		}
@@ -296,10 +296,10 @@ func (r *requestReader) response(m *dialect.Message, v []byte, n int) error {
 		switch string(member) {
 		case "id":
 			if !dialect.IsEmpty(v) {
-				id = textOf(v)
+				id = dialect.TextOf(v)
 			}
 		case "name":
-			name = textOf(v)
+			name = dialect.TextOf(v)
 		case "response":
 			said = v
 		case "parts":
@@ -368,9 +368,9 @@ func media(v []byte) dialect.Part {
 				m.Data = standard(v[1 : len(v)-1])
 			}
 		case "fileUri", "file_uri":
-			m.URL = textOf(v)
+			m.URL = dialect.TextOf(v)
 		case "displayName", "display_name":
-			m.Name = textOf(v)
+			m.Name = dialect.TextOf(v)
 		}
 	}
 	return dialect.Part{Kind: kindOf(m.Type), Media: m}

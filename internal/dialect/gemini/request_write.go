@@ -306,7 +306,7 @@ func (w *requestWriter) response(p *dialect.Part) {
 	var texts [][]byte
 	for i := range p.Result {
 		if one := &p.Result[i]; one.Kind == dialect.Text {
-			texts = append(texts, orEmpty(one.Text))
+			texts = append(texts, dialect.OrEmpty(one.Text))
 			w.lose("cache_control", one.CacheControl)
 		}
 	}

@@ -292,7 +292,7 @@ func (w *writer) send(p *partList, b *begun, g *gathered) bool {
 	}
 	text := append(g.arguments, '"')
 	g.arguments = text[:len(text)-1]
-	ok := p.call(g.id, orEmpty(g.name), text)
+	ok := p.call(g.id, dialect.OrEmpty(g.name), text)
 	p.signature = signature
 	if !ok {
 		p.b = p.b[:before]

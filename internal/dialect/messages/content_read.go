@@ -144,13 +144,13 @@ func (r *requestReader) block(parts []dialect.Part, v []byte, at place) ([]diale
 	case `"search_result"`:
 		return r.searched(parts, &b, at)
 	case `"thinking"`:
-		p = dialect.Part{Kind: dialect.Thinking, Text: orEmpty(b.thinking), Signature: textOf(b.signature)}
+		p = dialect.Part{Kind: dialect.Thinking, Text: dialect.OrEmpty(b.thinking), Signature: dialect.FilledText(b.signature)}
 	case `"redacted_thinking"`:
-		p = dialect.Part{Kind: dialect.Thinking, Signature: textOf(b.data)}
+		p = dialect.Part{Kind: dialect.Thinking, Signature: dialect.FilledText(b.data)}
 	case `"tool_use"`:
-		p.Kind, p.ID, p.Name, p.Arguments = dialect.ToolUse, textOf(b.id), textOf(b.name), b.input
+		p.Kind, p.ID, p.Name, p.Arguments = dialect.ToolUse, dialect.FilledText(b.id), dialect.FilledText(b.name), b.input
 	case `"tool_result"`:
-		p.Kind, p.ID, p.Failed = dialect.ToolResult, textOf(b.id), string(b.failed) == "true"
+		p.Kind, p.ID, p.Failed = dialect.ToolResult, dialect.FilledText(b.id), string(b.failed) == "true"
 		if b.content != nil {
 			var err error
 			if p.Result, err = r.inner(nil, b.content, "content", at); err != nil {
@@ -207,7 +207,7 @@ func (r *requestReader) document(parts []dialect.Part, b *block, at place) ([]di
 	default:
 		p.Media = media(b.source)
 	}
-	p.Media.Name = textOf(b.title)
+	p.Media.Name = dialect.FilledText(b.title)
 	if b.context != nil {
 		r.c.Lost.Add("context")
 	}
@@ -240,7 +240,7 @@ func (r *requestReader) joined(parts []dialect.Part) (text []byte) {
 // others: no other dialect has a word for one.
 func (r *requestReader) searched(parts []dialect.Part, b *block, at place) ([]dialect.Part, error) {
 	for _, head := range [...][]byte{b.title, b.source} {
-		if head = textOf(head); head != nil {
+		if head = dialect.FilledText(head); head != nil {
 			parts = append(parts, dialect.Part{Kind: dialect.Text, Text: head})
 		}
 	}

@@ -285,7 +285,7 @@ func (w *requestWriter) toolUse(p *dialect.Part) {
 	}
 	w.b = append(w.b, `{"type":"tool_use","id":`...)
 	w.appendID(p.ID, n)
-	w.member("name", orEmpty(p.Name))
+	w.member("name", dialect.OrEmpty(p.Name))
 	ok := false
 	if w.b, ok = dialect.AppendObject(append(w.b, `,"input":`...), p.Arguments); !ok {
 		w.c.Lost.Add("arguments")

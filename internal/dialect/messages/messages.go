@@ -180,19 +180,3 @@ func slashes(s []byte) (n int) {
 
 // isBlank reports whether a text has no visible character, as one that is missing has not.
 func isBlank(text []byte) bool { return !dialect.IsText(text) || len(trimmed(text)) == 0 }
-
-// orEmpty is v, an empty text where there is none.
-func orEmpty(v []byte) []byte {
-	if v == nil {
-		return []byte(`""`)
-	}
-	return v
-}
-
-// textOf is v if it is a text that says something, else nil.
-func textOf(v []byte) []byte {
-	if dialect.IsText(v) && !dialect.IsEmpty(v) {
-		return v
-	}
-	return nil
-}

@@ -124,7 +124,7 @@ func membersOf(v []byte) (m message) {
 		case "stop_reason":
 			m.stopReason = v
 		case "stop_sequence":
-			m.stopped = textOf(v)
+			m.stopped = dialect.FilledText(v)
 		}
 	}
 	return m
@@ -171,7 +171,7 @@ func failure(v []byte) *dialect.Failure {
 	if dialect.IsText(v) {
 		return &dialect.Failure{Message: v}
 	}
-	return &dialect.Failure{Message: textOf(jsonscan.Member(v, "message")), Type: textOf(jsonscan.Member(v, "type"))}
+	return &dialect.Failure{Message: dialect.FilledText(jsonscan.Member(v, "message")), Type: dialect.FilledText(jsonscan.Member(v, "type"))}
 }
 
 func (r *reader) start(v []byte) bool {
@@ -188,20 +188,20 @@ func (r *reader) begin(index int64, v []byte) bool {
 	case `"text"`:
 		r.begun = r.chars
 		r.holdAll(b.citations)
-		return r.say(textOf(b.text))
+		return r.say(dialect.FilledText(b.text))
 	case `"thinking"`:
 		c := r.other()
-		c.Thinking, c.Signature = orEmpty(b.thinking), textOf(b.signature)
+		c.Thinking, c.Signature = dialect.OrEmpty(b.thinking), dialect.FilledText(b.signature)
 	case `"redacted_thinking"`:
 		c := r.other()
-		c.Signature = textOf(b.data)
+		c.Signature = dialect.FilledText(b.data)
 	case `"tool_use"`:
 		if r.made == dialect.MaxCalls {
 			r.event.Error = dialect.TooManyCalls()
 			return true
 		}
 		one := openCall{index: index, call: r.made}
-		t := dialect.ToolCall{Index: one.call, ID: textOf(b.id), Name: orEmpty(b.name)}
+		t := dialect.ToolCall{Index: one.call, ID: dialect.FilledText(b.id), Name: dialect.OrEmpty(b.name)}
 		for range jsonscan.MembersOf(b.input) {
 			r.args = dialect.AppendQuoted(r.args[:0], b.input)
 			t.Arguments, one.said, one.whole = r.args, true, true
@@ -274,13 +274,13 @@ func (r *reader) delta(index int64, v []byte) bool {
 		case "type":
 			kind = v
 		case "text":
-			text = textOf(v)
+			text = dialect.FilledText(v)
 		case "thinking":
-			thought = textOf(v)
+			thought = dialect.FilledText(v)
 		case "signature":
-			signature = textOf(v)
+			signature = dialect.FilledText(v)
 		case "partial_json":
-			arguments = textOf(v)
+			arguments = dialect.FilledText(v)
 		case "citation":
 			citation = v
 		}
@@ -454,14 +454,14 @@ func (r *reader) whole(v []byte) bool {
 	switch string(b.kind) {
 	case `"text"`:
 		r.begun = r.chars
-		says := r.say(textOf(b.text))
+		says := r.say(dialect.FilledText(b.text))
 		r.holdAll(b.citations)
 		return r.release() || says
 	case `"thinking"`:
 		c := r.other()
-		c.Thinking, c.Signature = orEmpty(b.thinking), textOf(b.signature)
+		c.Thinking, c.Signature = dialect.OrEmpty(b.thinking), dialect.FilledText(b.signature)
 	case `"redacted_thinking"`:
-		r.other().Signature = textOf(b.data)
+		r.other().Signature = dialect.FilledText(b.data)
 	case `"tool_use"`:
 		if r.args = append(r.args[:0], noArguments...); dialect.IsObject(b.input) {
 			r.args = dialect.AppendQuoted(r.args[:0], b.input)
@@ -471,7 +471,7 @@ func (r *reader) whole(v []byte) bool {
 			return true
 		}
 		c := r.other()
-		c.ToolCalls = append(c.ToolCalls, dialect.ToolCall{Index: r.made, ID: textOf(b.id), Name: orEmpty(b.name), Arguments: r.args})
+		c.ToolCalls = append(c.ToolCalls, dialect.ToolCall{Index: r.made, ID: dialect.FilledText(b.id), Name: dialect.OrEmpty(b.name), Arguments: r.args})
 		r.made++
 	default:
 		return false

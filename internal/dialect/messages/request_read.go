@@ -115,7 +115,7 @@ func (r *requestReader) metadata(v []byte) {
 		switch v = dialect.OrNil(v); {
 		case v == nil:
 		case string(name) == "user_id":
-			r.c.User = textOf(v)
+			r.c.User = dialect.FilledText(v)
 		default:
 			r.c.Lost.Add("metadata")
 		}
@@ -153,7 +153,7 @@ func (r *requestReader) output(v []byte) {
 		}
 		switch string(name) {
 		case "effort":
-			r.c.Reasoning.Effort = textOf(v)
+			r.c.Reasoning.Effort = dialect.FilledText(v)
 		case "format":
 			r.format(v)
 		default:
@@ -168,7 +168,7 @@ func (r *requestReader) format(v []byte) {
 		r.c.Lost.Add("response_format")
 		return
 	}
-	r.c.Format = dialect.Format{Mode: dialect.SchemaFormat, Schema: schema, Name: textOf(jsonscan.Member(v, "name"))}
+	r.c.Format = dialect.Format{Mode: dialect.SchemaFormat, Schema: schema, Name: dialect.FilledText(jsonscan.Member(v, "name"))}
 }
 
 func (r *requestReader) stop(v []byte) error {
@@ -196,7 +196,7 @@ func (r *requestReader) tools(v []byte) error {
 		}
 		n++
 		if kind := jsonscan.Member(t, "type"); kind != nil && !dialect.Is(kind, "custom") {
-			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: textOf(kind)})
+			r.c.Tools = append(r.c.Tools, dialect.Tool{Raw: t, Name: dialect.FilledText(kind)})
 			continue
 		}
 		tool := r.tool(t)
@@ -216,9 +216,9 @@ func (r *requestReader) tool(v []byte) (t dialect.Tool) {
 		switch string(name) {
 		case "type":
 		case "name":
-			t.Name = textOf(v)
+			t.Name = dialect.FilledText(v)
 		case "description":
-			t.Description = textOf(v)
+			t.Description = dialect.FilledText(v)
 		case "input_schema":
 			if t.Schema = dialect.ObjectOf(v); t.Schema == nil {
 				r.c.Lost.AddName(name)
@@ -252,7 +252,7 @@ func (r *requestReader) choice(v []byte) error {
 	case dialect.Is(kind, "none"):
 		to.Mode = dialect.ToolsNone
 	case dialect.Is(kind, "tool"):
-		if to.Name = textOf(jsonscan.Member(v, "name")); to.Name == nil {
+		if to.Name = dialect.FilledText(jsonscan.Member(v, "name")); to.Name == nil {
 			return refuse("tool_choice.name", `"tool_choice" names no tool.`)
 		}
 		to.Mode = dialect.OneTool

@@ -111,7 +111,7 @@ func (w *requestWriter) tools() {
 }
 
 func (w *requestWriter) tool(t *dialect.Tool) {
-	w.b = append(append(w.b, `{"name":`...), orEmpty(t.Name)...)
+	w.b = append(append(w.b, `{"name":`...), dialect.OrEmpty(t.Name)...)
 	w.member("description", t.Description)
 	w.b = appendSchema(append(w.b, `,"input_schema":`...), t.Schema)
 	if t.Strict == dialect.On {
@@ -161,7 +161,7 @@ func (w *requestWriter) choice() {
 	case dialect.ToolsRequired:
 		w.b = append(w.b, `"any"`...)
 	case dialect.OneTool:
-		w.b = append(append(w.b, `"tool","name":`...), orEmpty(c.ToolChoice.Name)...)
+		w.b = append(append(w.b, `"tool","name":`...), dialect.OrEmpty(c.ToolChoice.Name)...)
 	default:
 		w.b = append(w.b, `"auto"`...)
 	}

@@ -113,10 +113,10 @@ func (w *writer) choice(dst []byte, c *dialect.Choice) []byte {
 	if c.Signature != nil {
 		dst = w.sign(dst, c.Signature)
 	}
-	if textOf(c.Text) != nil {
+	if dialect.FilledText(c.Text) != nil {
 		dst = w.say(dst, c.Text)
 	}
-	if textOf(c.Refusal) != nil {
+	if dialect.FilledText(c.Refusal) != nil {
 		w.refused = true
 		dst = w.say(dst, c.Refusal)
 	}
@@ -213,8 +213,8 @@ func (w *writer) cite(dst []byte, c *dialect.Citation) []byte {
 // the request's documents they are from.
 func appendCitation(dst []byte, c *dialect.Citation) []byte {
 	dst = append(append(dst, `{"type":"web_search_result_location","url":`...), c.URL...)
-	dst = append(append(dst, `,"title":`...), orEmpty(c.Title)...)
-	dst = append(append(dst, `,"cited_text":`...), orEmpty(c.Cited)...)
+	dst = append(append(dst, `,"title":`...), dialect.OrEmpty(c.Title)...)
+	dst = append(append(dst, `,"cited_text":`...), dialect.OrEmpty(c.Cited)...)
 	return append(dst, `,"encrypted_index":""}`...)
 }
 
@@ -229,10 +229,10 @@ func (w *writer) call(dst []byte, t *dialect.ToolCall) []byte {
 		w.calls = append(w.calls, callState{call: t.Index, index: w.blocks})
 		c = &w.calls[len(w.calls)-1]
 		dst = w.appendID(append(w.begin(dst), `tool_use","id":`...), t.ID, len(w.calls))
-		dst = append(append(dst, `,"name":`...), orEmpty(t.Name)...)
+		dst = append(append(dst, `,"name":`...), dialect.OrEmpty(t.Name)...)
 		dst = append(dst, ",\"input\":{}}}\n\n"...)
 	}
-	if textOf(t.Arguments) == nil || c.closed {
+	if dialect.FilledText(t.Arguments) == nil || c.closed {
 		return dst
 	}
 	w.follow(c, t.Arguments)
@@ -250,7 +250,7 @@ func (w *writer) find(call int) *callState {
 
 // appendID appends the id of a call, one of our own for the nth where its service has none.
 func (w *writer) appendID(dst, id []byte, n int) []byte {
-	if textOf(id) != nil {
+	if dialect.FilledText(id) != nil {
 		return append(dst, id...)
 	}
 	return jsonscan.AppendString(dst, "toolu_"+w.r.ID+"_"+strconv.Itoa(n))
@@ -310,7 +310,7 @@ func appendReason(dst []byte, why dialect.Finish, stopped []byte, calls, refused
 		reason = "tool_use"
 	case refused:
 		reason = "refusal"
-	case textOf(stopped) != nil:
+	case dialect.FilledText(stopped) != nil:
 		reason = "stop_sequence"
 	}
 	dst = append(append(append(dst, `"stop_reason":"`...), reason...), `","stop_sequence":`...)
@@ -350,7 +350,7 @@ func (w *writer) Whole(dst []byte, s *dialect.Said) []byte {
 		case dialect.Thinking:
 			dst = appendThought(dst, p)
 		default:
-			if textOf(p.Text) == nil && len(p.Citations) == 0 {
+			if dialect.FilledText(p.Text) == nil && len(p.Citations) == 0 {
 				dst = dst[:before]
 				continue
 			}
@@ -364,21 +364,21 @@ func (w *writer) Whole(dst []byte, s *dialect.Said) []byte {
 
 func (w *writer) wholeCall(dst []byte, p *dialect.Part, n int) []byte {
 	dst = w.appendID(append(dst, `{"type":"tool_use","id":`...), p.ID, n)
-	dst = append(append(dst, `,"name":`...), orEmpty(p.Name)...)
+	dst = append(append(dst, `,"name":`...), dialect.OrEmpty(p.Name)...)
 	dst, _ = dialect.AppendObject(append(dst, `,"input":`...), p.Arguments)
 	return append(dst, '}')
 }
 
 func appendThought(dst []byte, p *dialect.Part) []byte {
 	if p.Text == nil {
-		return append(append(append(dst, `{"type":"redacted_thinking","data":`...), orEmpty(p.Signature)...), '}')
+		return append(append(append(dst, `{"type":"redacted_thinking","data":`...), dialect.OrEmpty(p.Signature)...), '}')
 	}
 	dst = append(append(dst, `{"type":"thinking","thinking":`...), p.Text...)
-	return append(append(append(dst, `,"signature":`...), orEmpty(p.Signature)...), '}')
+	return append(append(append(dst, `,"signature":`...), dialect.OrEmpty(p.Signature)...), '}')
 }
 
 func appendText(dst []byte, p *dialect.Part) []byte {
-	dst = append(append(dst, `{"type":"text","text":`...), orEmpty(p.Text)...)
+	dst = append(append(dst, `{"type":"text","text":`...), dialect.OrEmpty(p.Text)...)
 	n := 0
 	for i := range p.Citations {
 		c := &p.Citations[i]

@@ -127,7 +127,7 @@ func otherTools(to []otherTool, list []byte) []otherTool {
 	for t := range jsonscan.ElementsOf(list) {
 		switch kind := jsonscan.Member(t, "type"); {
 		case dialect.Is(kind, "custom"):
-			if name := textOf(jsonscan.Member(t, "name")); name != nil {
+			if name := dialect.TextOf(jsonscan.Member(t, "name")); name != nil {
 				to = append(to, otherTool{bytes.Clone(name), customItem})
 			}
 		case dialect.Is(kind, localShell):

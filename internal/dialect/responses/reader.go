@@ -83,7 +83,7 @@ func fieldsOf(data []byte) (f fields) {
 		case "type":
 			f.kind = v
 		case "delta":
-			f.delta = textOf(v)
+			f.delta = dialect.TextOf(v)
 		case "item":
 			f.item = v
 		case "response":
@@ -99,9 +99,9 @@ func fieldsOf(data []byte) (f fields) {
 		case "summary_index":
 			f.index, f.summary = dialect.Int(v), true
 		case "code":
-			f.code = textOf(v)
+			f.code = dialect.TextOf(v)
 		case "message":
-			f.message = textOf(v)
+			f.message = dialect.TextOf(v)
 		case "error":
 			f.fault = dialect.OrNil(v)
 		}
@@ -183,11 +183,11 @@ func failure(v []byte) *dialect.Failure {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "message":
-			f.Message = textOf(v)
+			f.Message = dialect.TextOf(v)
 		case "type":
-			f.Type = textOf(v)
+			f.Type = dialect.TextOf(v)
 		case "code":
-			f.Code = textOf(v)
+			f.Code = dialect.TextOf(v)
 		}
 	}
 	return f
@@ -370,7 +370,7 @@ func callOf(item []byte) (id, name []byte) {
 				id = filled(v)
 			}
 		case "name":
-			name = textOf(v)
+			name = dialect.TextOf(v)
 		}
 	}
 	return id, name

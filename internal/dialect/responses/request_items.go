@@ -43,11 +43,11 @@ func membersOf(v []byte) (i inputItem) {
 		case "type":
 			i.kind = v
 		case "id":
-			i.id = textOf(v)
+			i.id = dialect.TextOf(v)
 		case "call_id":
-			i.call = textOf(v)
+			i.call = dialect.TextOf(v)
 		case "name":
-			i.name = textOf(v)
+			i.name = dialect.TextOf(v)
 		case "role":
 			i.role = v
 		case "content":
@@ -57,7 +57,7 @@ func membersOf(v []byte) (i inputItem) {
 				i.arguments = v
 			}
 		case "input":
-			i.input = textOf(v)
+			i.input = dialect.TextOf(v)
 		case "action":
 			i.action = dialect.ObjectOf(v)
 		case "output":
@@ -65,7 +65,7 @@ func membersOf(v []byte) (i inputItem) {
 		case "summary":
 			i.summary = v
 		case "encrypted_content":
-			i.signature = textOf(v)
+			i.signature = dialect.TextOf(v)
 		case "namespace":
 			i.namespace = v
 		}
@@ -189,7 +189,7 @@ func paragraphs(lists ...[]byte) []byte {
 	var texts [][]byte
 	for _, list := range lists {
 		for p := range jsonscan.ElementsOf(list) {
-			if t := textOf(jsonscan.Member(p, "text")); t != nil && !dialect.IsEmpty(t) {
+			if t := dialect.TextOf(jsonscan.Member(p, "text")); t != nil && !dialect.IsEmpty(t) {
 				texts = append(texts, t)
 			}
 		}
@@ -290,17 +290,17 @@ func (r *requestReader) part(v []byte, member string) (p dialect.Part, lost stri
 		case "type":
 			kind = v
 		case "text", "refusal":
-			text = textOf(v)
+			text = dialect.TextOf(v)
 		case "image_url", "file_url":
-			m.URL = textOf(v)
+			m.URL = dialect.TextOf(v)
 		case "file_data":
 			fileData(m, v)
 		case "file_id":
-			m.FileID = textOf(v)
+			m.FileID = dialect.TextOf(v)
 		case "filename":
-			m.Name = textOf(v)
+			m.Name = dialect.TextOf(v)
 		case "detail":
-			m.Detail = textOf(v)
+			m.Detail = dialect.TextOf(v)
 		case "input_audio":
 			audio = v
 		case "annotations":
@@ -384,9 +384,9 @@ func citation(to []dialect.Citation, v []byte) []dialect.Citation {
 	for name, v := range jsonscan.MembersOf(v) {
 		switch string(name) {
 		case "url":
-			one.URL = textOf(v)
+			one.URL = dialect.TextOf(v)
 		case "title", "filename":
-			one.Title = textOf(v)
+			one.Title = dialect.TextOf(v)
 		case "start_index":
 			one.Start = int(max(dialect.Int(v), 0))
 		case "end_index":

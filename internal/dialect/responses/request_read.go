@@ -92,19 +92,19 @@ func (r *requestReader) setting(name string, v []byte) bool {
 	case "parallel_tool_calls":
 		c.Parallel = switchOf(v)
 	case "user", "safety_identifier":
-		c.User = textOf(v)
+		c.User = dialect.TextOf(v)
 	case "metadata":
 		if !emptyObject(v) {
 			c.Metadata = v
 		}
 	case "service_tier":
-		c.Tier = textOf(v)
+		c.Tier = dialect.TextOf(v)
 	case "prompt_cache_key":
-		c.CacheKey = textOf(v)
+		c.CacheKey = dialect.TextOf(v)
 	case "input":
 		r.input = v
 	case "instructions":
-		r.instructions = textOf(v)
+		r.instructions = dialect.TextOf(v)
 	case "tool_choice":
 		r.choice = v
 	default:
@@ -200,10 +200,10 @@ func (r *requestReader) reasoning(v []byte) {
 		}
 		switch string(name) {
 		case "effort":
-			to.Effort = textOf(v)
+			to.Effort = dialect.TextOf(v)
 			to.Mode = dialect.SwitchOf(!dialect.Is(v, "none"))
 		case "summary", "generate_summary":
-			to.Summary = textOf(v)
+			to.Summary = dialect.TextOf(v)
 		default:
 			r.c.Lost.Add("reasoning." + string(name))
 		}
@@ -238,9 +238,9 @@ func (r *requestReader) format(v []byte) {
 				r.c.Lost.Add("response_format")
 			}
 		case "name":
-			to.Name = textOf(v)
+			to.Name = dialect.TextOf(v)
 		case "description":
-			to.Description = textOf(v)
+			to.Description = dialect.TextOf(v)
 		case "schema":
 			if to.Schema = dialect.ObjectOf(v); to.Schema == nil && v != nil {
 				r.c.Lost.Add("response_format")
@@ -275,11 +275,11 @@ func (r *requestReader) tool(v []byte, n int) error {
 		}
 		switch string(name) {
 		case "type":
-			kind = textOf(v)
+			kind = dialect.TextOf(v)
 		case "name":
-			t.Name = textOf(v)
+			t.Name = dialect.TextOf(v)
 		case "description":
-			t.Description = textOf(v)
+			t.Description = dialect.TextOf(v)
 		case "parameters":
 			if t.Schema = dialect.ObjectOf(v); t.Schema == nil {
 				lost = append(lost, name)
@@ -324,7 +324,7 @@ func grammarDescription(description, format []byte) []byte {
 	if !dialect.Is(jsonscan.Member(format, "type"), "grammar") {
 		return description
 	}
-	syntax, definition := textOf(jsonscan.Member(format, "syntax")), textOf(jsonscan.Member(format, "definition"))
+	syntax, definition := dialect.TextOf(jsonscan.Member(format, "syntax")), dialect.TextOf(jsonscan.Member(format, "definition"))
 	if syntax == nil || definition == nil {
 		return description
 	}
@@ -346,7 +346,7 @@ func (r *requestReader) choose() error {
 	case dialect.IsObject(v):
 		switch kind := jsonscan.Member(v, "type"); {
 		case dialect.Is(kind, "function"), dialect.Is(kind, "custom"):
-			if to.Name = textOf(jsonscan.Member(v, "name")); to.Name == nil {
+			if to.Name = dialect.TextOf(jsonscan.Member(v, "name")); to.Name == nil {
 				return refuse("missing_required_parameter", "tool_choice.name", "Missing required parameter: 'tool_choice.name'.")
 			}
 			to.Mode = dialect.OneTool

@@ -288,16 +288,9 @@ func (w *requestWriter) thought(p *dialect.Part) {
 
 func (w *requestWriter) call(p *dialect.Part) {
 	w.next()
-	w.b = append(append(w.b, `{"type":"function_call","call_id":`...), orEmpty(p.ID)...)
-	w.b = append(append(w.b, `,"name":`...), orEmpty(p.Name)...)
+	w.b = append(append(w.b, `{"type":"function_call","call_id":`...), dialect.OrEmpty(p.ID)...)
+	w.b = append(append(w.b, `,"name":`...), dialect.OrEmpty(p.Name)...)
 	w.b = append(dialect.AppendArguments(append(w.b, `,"arguments":`...), p.Arguments), '}')
-}
-
-func orEmpty(v []byte) []byte {
-	if v == nil {
-		return []byte(`""`)
-	}
-	return v
 }
 
 // spoke appends a message of the model's, whose parts are others than those of anybody else.
@@ -367,7 +360,7 @@ func (w *requestWriter) result(p *dialect.Part) {
 		w.c.Lost.Add("is_error")
 	}
 	w.next()
-	w.b = append(append(w.b, `{"type":"function_call_output","call_id":`...), orEmpty(p.ID)...)
+	w.b = append(append(w.b, `{"type":"function_call_output","call_id":`...), dialect.OrEmpty(p.ID)...)
 	w.b = append(w.b, `,"output":`...)
 	w.content(p.Result)
 	w.b = append(w.b, '}')
@@ -509,5 +502,5 @@ func appendAnnotation(dst []byte, c *dialect.Citation) []byte {
 	dst = append(append(dst, `{"type":"url_citation","start_index":`...), strconv.Itoa(c.Start)...)
 	dst = append(append(dst, `,"end_index":`...), strconv.Itoa(c.End)...)
 	dst = append(append(dst, `,"url":`...), c.URL...)
-	return append(append(append(dst, `,"title":`...), orEmpty(c.Title)...), '}')
+	return append(append(append(dst, `,"title":`...), dialect.OrEmpty(c.Title)...), '}')
 }

@@ -157,14 +157,6 @@ func appendBytes(dst, text []byte) []byte {
 	return append(dst, ']')
 }
 
-// textOf is v where that is a text, else nil.
-func textOf(v []byte) []byte {
-	if dialect.IsText(v) {
-		return v
-	}
-	return nil
-}
-
 // bare is what stands between the quotes of a text.
 func bare(v []byte) []byte { return v[1 : len(v)-1] }
 

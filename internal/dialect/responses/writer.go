@@ -543,7 +543,7 @@ func (w *Writer) callItem(dst []byte, c *call, status string, whole bool) []byte
 // or all of them where they do not.
 func (w *Writer) customInput(dst []byte, c *call) []byte {
 	if text := w.argumentsOf(c); jsonscan.Validate(text, maxDepth) == nil {
-		if input := textOf(jsonscan.Member(text, "input")); input != nil {
+		if input := dialect.TextOf(jsonscan.Member(text, "input")); input != nil {
 			return append(dst, input...)
 		}
 	}
