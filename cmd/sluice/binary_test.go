@@ -290,31 +290,51 @@ func TestFewDescriptors(t *testing.T) {
 	p := launch(t, exec.Command("sh", "-c", `ulimit -n 64 && exec "$0" serve --config "$1"`, binary, file), "HOME=/nonexistent", "PATH="+os.Getenv("PATH"))
 	await(t, p.stderr, `fewer client connections.*max_connections=10000 taken=16 open_files=64`)
 
-	// What was kept for upstreams goes to something else.
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	// All calls are connected before one is sent: what is lacking is then lacking for
+	// upstreams and not for clients, which would wait unaccepted.
 	const calls, spare = 16, 4
-	limit := fmt.Sprintf("--nofile=%d:64", len(open)+calls+spare)
+	address := strings.TrimPrefix(p.base, "http://")
+	files := func() int {
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(open)
+	}
+	before := files()
+	var clients [calls]net.Conn
+	var err error
+	for i := range clients {
+		if clients[i], err = net.Dial("tcp", address); err != nil {
+			t.Fatal(err)
+		}
+		defer clients[i].Close()
+	}
+	for deadline := time.Now().Add(patience); files() < before+calls; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files are open, %d before %d clients connected", files(), before, calls)
+		}
+	}
+	// What was kept for upstreams goes to something else.
+	limit := fmt.Sprintf("--nofile=%d:64", before+calls+spare)
 	if out, err := exec.Command("prlimit", "--pid", fmt.Sprint(p.cmd.Process.Pid), limit).CombinedOutput(); err != nil {
 		t.Fatalf("prlimit: %v %s", err, out)
 	}
 
-	call := func(text string) (status int, body string) {
-		client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	call := func(text string, dial func(context.Context, string, string) (net.Conn, error)) (status int, body string) {
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 		resp, err := client.Post(p.base+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"`+text+`"}]}`))
 		if err != nil {
-			return 0, err.Error() // beyond the limit of connections it may be reset
+			return 0, err.Error()
 		}
 		defer resp.Body.Close()
 		b, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(b)
 	}
 	answers := make(chan string, calls)
-	for range calls {
+	for _, client := range clients {
 		go func() {
-			status, body := call("slow")
+			status, body := call("slow", func(context.Context, string, string) (net.Conn, error) { return client, nil })
 			if m := regexp.MustCompile(`"code":"(\w+)"`).FindStringSubmatch(body); m != nil {
 				body = m[1]
 			}
@@ -337,7 +357,7 @@ func TestFewDescriptors(t *testing.T) {
 	}
 	await(t, p.stderr, `the gateway cannot connect for want of its own resources.*lack="too many open files"`)
 	for range 5 {
-		if status, body := call("quick"); status != 200 {
+		if status, body := call("quick", nil); status != 200 {
 			t.Errorf("with descriptors free again: %d %s", status, body)
 		}
 	}
