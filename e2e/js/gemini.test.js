@@ -35,6 +35,18 @@ test("stream", async () => {
   assert.equal(last.usageMetadata.totalTokenCount, want.usageMetadata.totalTokenCount);
 });
 
+// The client always asks for events; other programs do not.
+test("a stream as an array", async () => {
+  const want = await client.models.generateContent(say("sim-chat", "Tell me something"));
+  const ask = (model) => fetch(`${process.env.GEMINI_URL}/v1beta/models/${model}:streamGenerateContent`, { method: "POST",
+    headers: { "Content-Type": "application/json", "x-goog-api-key": "unused" }, body: JSON.stringify({ contents: [{ parts: [{ text: "Tell me something" }] }] }) });
+  const list = await (await ask("sim-chat")).json();
+  assert.ok(list.length > 1);
+  assert.equal(list.map((chunk) => chunk.candidates[0].content?.parts?.map((p) => p.text).join("") ?? "").join(""), want.text);
+  const [{ error }] = await (await ask("none")).json();
+  assert.equal(error.code, 404);
+});
+
 test("the limit of tokens", async () => {
   const got = await client.models.generateContent(say("sim-chat", "x", { maxOutputTokens: 5 }));
   assert.equal(got.candidates[0].finishReason, "MAX_TOKENS");

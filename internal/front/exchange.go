@@ -177,7 +177,7 @@ func (x *exchange) told(e *llm.Error, left bool) engine.Ending {
 	x.rec.logFailure(e)
 	x.rec.noteLate(e, x.out.status)
 	switch {
-	case left:
+	case left || x.out.endArray() != nil:
 		return x.clientLeft()
 	case e.Ended:
 		return engine.Whole
@@ -198,6 +198,9 @@ func (x *exchange) complete() engine.Ending {
 		return x.fail(llm.AsError(errors.New("the handler returned without the reply's body")))
 	default:
 		out.begin(-1)
+	}
+	if out.unsent = out.endArray(); out.unsent != nil {
+		return x.clientLeft()
 	}
 	return engine.Whole
 }
@@ -233,6 +236,9 @@ func (x *exchange) fail(e *llm.Error) engine.Ending {
 // takes for its end. Many know no error events, or stop reading at the first thing
 // that they do not know.
 func (x *exchange) broken() engine.Ending {
+	if x.in.form == arrayForm { // its end may not have left
+		_ = x.out.e.Flush()
+	}
 	if x.q.Length != 0 && !x.in.body.whole.Load() {
 		return engine.Broken
 	}

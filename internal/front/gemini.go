@@ -96,23 +96,56 @@ func (in *request) onlyRead() error {
 	return nil
 }
 
-// isPost checks a request to a method of a model. A stream without alt=sse would be a JSON array,
-// which grows: no SDK asks for it.
+// isPost checks a request to a method of a model.
 func (in *request) isPost() error {
 	if in.q.Method != "POST" {
 		return in.wrongMethod("POST")
 	}
-	if in.req.Stream && !asksEvents(in.q.RawQuery) {
-		return errParam("invalid_value", "alt", "Streams are sent as server-sent events alone. Ask for them with ?alt=sse.")
+	if in.req.Stream && in.form == unknownForm {
+		return errParam("invalid_value", "alt", "A stream is sent as server-sent events, with ?alt=sse, or as a JSON array, with ?alt=json, which is the default.")
 	}
 	return nil
 }
 
-func asksEvents(query string) bool {
-	values, _ := url.ParseQuery(query) // what of it can be read
-	alt := values["alt"]
-	if len(alt) == 0 {
-		alt = values["$alt"]
+// streamForm is how a stream is written to the client.
+type streamForm uint8
+
+const (
+	eventForm   streamForm = iota
+	arrayForm              // its events are the elements of a JSON array
+	unknownForm            // one that the client wants and that there is not
+)
+
+// readForm finds how a client wants its stream, which it takes out of the query where that is
+// an array: whoever comes behind is asked for events. It is known before the request can be
+// refused, since that is told in the same form.
+func (in *request) readForm() {
+	if in.q.Method != "POST" || !in.isGemini() || !strings.HasSuffix(in.q.Path, ":"+gemini.GenerateStream) {
+		return
 	}
-	return len(alt) == 1 && alt[0] == "sse"
+	in.form = arrayForm
+	var rest []string
+	twice := false
+	for part := range strings.SplitSeq(in.q.RawQuery, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		if name, err := url.QueryUnescape(name); err != nil || name != "alt" && name != "$alt" {
+			rest = append(rest, part)
+			continue
+		}
+		value, err := url.QueryUnescape(value)
+		switch value, _, _ = strings.Cut(value, ";"); { // what follows says how enumerations are written
+		case err != nil || twice || value != "sse" && value != "json":
+			in.form = unknownForm
+		case value == "sse":
+			in.form = eventForm
+		}
+		twice = true
+	}
+	if in.form != arrayForm {
+		return
+	}
+	if len(rest) == 1 && rest[0] == "" {
+		rest = rest[:0]
+	}
+	in.q.RawQuery = strings.Join(append(rest, "alt=sse"), "&")
 }

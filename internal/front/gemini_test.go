@@ -42,8 +42,7 @@ func TestGeminiRoutes(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"POST", "/v1beta/models/m:streamGenerateContent", body, 400, `"status":"INVALID_ARGUMENT"`},
-		{"POST", "/v1beta/models/m:streamGenerateContent?alt=json", body, 400, "alt=sse"},
+		{"POST", "/v1beta/models/m:streamGenerateContent?alt=media", body, 400, "alt=sse"},
 		{"POST", "/v1beta/models/m:asyncBatchEmbedContent", body, 404, `"status":"NOT_FOUND"`},
 		{"POST", "/v1beta/models/:generateContent", body, 404, `"status":"NOT_FOUND"`},
 		{"POST", "/v1beta/models/../m:generateContent", body, 404, `"status":"NOT_FOUND"`},

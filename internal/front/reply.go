@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/hex"
 	"errors"
@@ -96,7 +97,7 @@ func (out *reply) Start(h *llm.Head) error {
 	if h.Sent && h.Kind == llm.EventStream && !out.rec.wantsBodies() {
 		out.in.dropBody()
 	}
-	if committed {
+	if committed || h.Kind == llm.Pieces && out.in.form == arrayForm {
 		return out.startCommitted(h)
 	}
 	out.status = h.Status
@@ -128,9 +129,9 @@ func (out *reply) Start(h *llm.Head) error {
 		theirs, typed := fields.Get("Content-Type")
 		out.streamHeader()
 		switch {
-		case !typed:
+		case !typed && out.in.form != arrayForm:
 			fields.Del("Content-Type")
-		case !hasFold(theirs, eventStream):
+		case !hasFold(theirs, eventStream) && out.in.form != arrayForm:
 			fields.Set("Content-Type", theirs)
 		}
 		out.openStream()
@@ -208,7 +209,8 @@ func (out *reply) cacheHeader(h *llm.Head) {
 	}
 }
 
-// startCommitted begins a reply after a heartbeat has begun the stream.
+// startCommitted begins a reply after a heartbeat has begun the stream, or one that has to be in
+// a form which it cannot be given.
 func (out *reply) startCommitted(h *llm.Head) error {
 	if h.Kind == llm.Pieces || h.Status != 200 {
 		return llm.Errorf(502, "unexpected_reply", "The model service answered with something that is not an event stream.")
@@ -230,8 +232,8 @@ func (out *reply) Send(events []llm.Event) error {
 		switch {
 		case out.status == 101:
 			err = out.tunnel.send(events[i].Raw)
-		case out.stream.open:
-			// A whole reply to a client to which a heartbeat has promised events.
+		case out.stream.open || out.startArray(events[i].Raw):
+			// A whole reply to a client to which events were promised.
 			err = out.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw), Failed: events[i].Failed}})
 		case out.kind == llm.Unary:
 			err = out.sendWhole(events[i].Raw)
@@ -333,6 +335,9 @@ func (out *reply) replyError(e *llm.Error) {
 	} else {
 		body = append(known.ErrorsOf(out.in.req.Op, out.q.Path).AppendError(nil, e), '\n')
 	}
+	if out.in.form == arrayForm && isObject(body) { // their clients read errors as lists too
+		body = append(append([]byte("["), bytes.TrimSpace(body)...), ']')
+	}
 	out.rec.noteError(e, body)
 	out.timingHeader(0)
 	if e.Reply != nil {
@@ -376,8 +381,36 @@ func (out *reply) sendError(e *llm.Error) {
 	q := &out.stream
 	q.mu.Lock()
 	// Where there is no memory for it the way the stream ends says so too.
-	_ = out.append(appendErrorEvent(nil, out.in.req.Op, e, q.count))
+	err := out.append(appendErrorEvent(nil, out.in.req.Op, e, q.count))
 	out.wake()
 	q.mu.Unlock()
 	out.settle()
+	if err == nil {
+		_ = out.endArray()
+	}
+}
+
+// isObject reports whether JSON is an object.
+func isObject(b []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) }
+
+// startArray reports whether a whole reply is to be the one element of an array, which it then
+// begins.
+func (out *reply) startArray(b []byte) bool {
+	if out.in.form != arrayForm || out.kind != llm.Unary || !isObject(b) {
+		return false
+	}
+	out.openStream()
+	return true
+}
+
+// endArray ends a stream that is an array, all of which has been written.
+func (out *reply) endArray() error {
+	if out.in.form != arrayForm || !out.stream.open {
+		return nil
+	}
+	out.rec.mayEnd()
+	out.begin(-1)
+	n, err := out.e.Write([]byte(out.stream.array.End()))
+	out.wroteBody(n)
+	return err
 }

@@ -34,6 +34,7 @@ type request struct {
 	tenant     *tenant        // whose key it is; nil before that is known
 	own        *Route         // answers instead of the handlers
 	key        string         // that stood in the query
+	form       streamForm
 	trace      perf.Trace
 }
 
@@ -42,7 +43,7 @@ func (in *request) reset() {
 	clear(in.fields[:])
 	in.turn.Reset()
 	in.req, in.body, in.trace = llm.Request{}, body{}, perf.Trace{}
-	in.buf, in.spool, in.tenant, in.own, in.streamSeen, in.key = nil, nil, nil, nil, false, ""
+	in.buf, in.spool, in.tenant, in.own, in.streamSeen, in.key, in.form = nil, nil, nil, nil, false, "", eventForm
 	in.reserved, in.shared, in.bodyRoom = 0, 0, memory.Claim{}
 }
 

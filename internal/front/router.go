@@ -39,6 +39,7 @@ func (x *exchange) serve() error {
 func (x *exchange) prepare() error {
 	in := &x.in
 	in.takeKey()
+	in.readForm()
 	if err := x.st.admit(x.q); err != nil {
 		return err
 	}

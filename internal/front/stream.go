@@ -26,6 +26,7 @@ type stream struct {
 	err     error          // why a write failed; nothing is written after it
 	count   uint64         // events taken
 	ended   bool           // the event that ends a stream is among them
+	array   sse.Array      // what it is for a client that wants one
 	last    time.Time
 
 	// moved has room for one sign that the goroutine took pending or ended.
@@ -41,7 +42,7 @@ func (q *stream) reset() {
 	if cap(q.ends) > 1024 {
 		q.ends = nil
 	}
-	q.beat = nil
+	q.beat, q.array = nil, sse.Array{}
 }
 
 const eventStream = "text/event-stream"
@@ -49,6 +50,9 @@ const eventStream = "text/event-stream"
 func (out *reply) streamHeader() {
 	h := &out.head.Fields
 	h.Set("Content-Type", eventStream)
+	if out.in.form == arrayForm {
+		h.Set("Content-Type", "application/json; charset=UTF-8")
+	}
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 }
@@ -231,6 +235,9 @@ func (out *reply) drain() {
 		q.pending, q.joined, q.ends = nil, 0, q.ends[:0]
 		out.sign()
 		q.mu.Unlock()
+		if out.in.form == arrayForm {
+			b.B = q.array.Frame(b.B)
+		}
 		err := out.write(b.B)
 		out.s.buffers.Put(b)
 		q.mu.Lock()

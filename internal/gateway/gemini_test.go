@@ -120,9 +120,13 @@ func TestGeminiIsUntouched(t *testing.T) {
 	url := gatewayTo(t, s, "gemini", "/v1beta", "server: {api_keys: [{name: a, hash: '"+front.HashKey("secret")+"'}]}\n")
 	const body = `{"contents" : [{"parts":[{"text":"Is it?"}]}], "future": {} }`
 	for _, model := range []string{"gemini-2.5-flash", "up/gemini-2.5-flash", "other"} {
-		for method, want := range map[string]string{"generateContent?key=secret": contentReply, "countTokens?key=secret": s.replies[methodsOf+"countTokens"], "streamGenerateContent?alt=sse&key=secret": contentStream} {
+		for method, want := range map[string]string{"generateContent?key=secret": contentReply, "countTokens?key=secret": s.replies[methodsOf+"countTokens"], "streamGenerateContent?alt=sse&key=secret": contentStream,
+			"streamGenerateContent?key=secret": arrayOf(contentStream)} {
 			resp, text := send(t, "POST", url+"/v1beta/models/"+model+":"+method, body)
 			method, query, _ := strings.Cut(method, "?")
+			if method == "streamGenerateContent" {
+				query = "alt=sse"
+			}
 			got, asked := s.last(methodsOf + method)
 			if resp.StatusCode != 200 || text != want || asked != body || resp.Header.Get("X-Sluice-Lossy") != "" {
 				t.Errorf("%s of %s: %d %s, asked with %s", method, model, resp.StatusCode, text, asked)
@@ -137,6 +141,12 @@ func TestGeminiIsUntouched(t *testing.T) {
 	if resp.StatusCode != 404 || !strings.Contains(text, `"status":"NOT_FOUND"`) {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
+}
+
+// arrayOf is a stream as the array that it is without alt=sse.
+func arrayOf(stream string) string {
+	events := strings.Split(strings.TrimSpace(strings.ReplaceAll(stream, "\r\n", "\n")), "\n\n")
+	return "[" + strings.TrimPrefix(strings.ReplaceAll(strings.Join(events, "\n,\r\n"), "\ndata: ", "\n")+"\n]", "data: ")
 }
 
 // TestGeminiModels: the lists are there in both forms, whoever they come from.
@@ -227,6 +237,12 @@ func TestGeminiOverChat(t *testing.T) {
 		`data: {"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishReason":"MAX_TOKENS","index":0}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":4,"totalTokenCount":11},"modelVersion":"m-1","responseId":"c1"}` + "\n\n"
 	if text != want || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		t.Errorf("%v %s", resp.Header, text)
+	}
+	if resp, text = send(t, "POST", url+"/v1beta/models/m:streamGenerateContent", body); text != arrayOf(want) || resp.Header.Get("Content-Type") != "application/json; charset=UTF-8" {
+		t.Errorf("%v %s", resp.Header, text)
+	}
+	if resp, text := send(t, "POST", url+"/v1beta/models/none:streamGenerateContent", body); resp.StatusCode != 404 || !strings.HasPrefix(text, `[{"error":{"code":404,`) {
+		t.Errorf("%d %s", resp.StatusCode, text)
 	}
 	if resp, text := send(t, "POST", url+"/v1beta/models/m:generateContent", `{"contents":7}`); resp.StatusCode != 400 || !strings.Contains(text, `"status":"INVALID_ARGUMENT"`) {
 		t.Errorf("%d %s", resp.StatusCode, text)

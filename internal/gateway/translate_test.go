@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -440,6 +441,13 @@ func TestContentIsCached(t *testing.T) {
 	if first := ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":1},`), "MISS"); ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":1},`), "HIT") != first {
 		t.Error("another stream")
 	}
+	// Whether a stream is an array is how it is written, and no other reply.
+	if got, want := ask("streamGenerateContent", asked(exact), "HIT"), "["+contentReply+"\n]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if first := ask("streamGenerateContent", asked(`"generation_config":{"seed":2},`), "MISS"); first != arrayOf(contentStream) || ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":2},`), "HIT") != contentStream {
+		t.Error("another array")
+	}
 	for _, method := range []string{"embedContent", "batchEmbedContents"} {
 		ask(method, body, "MISS")
 		ask(method, body, "HIT")
@@ -477,6 +485,15 @@ func TestCutContent(t *testing.T) {
 		_, text := tell(t, url+"/v1beta/models/m:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"Is it?"}]}]}`)
 		if failed := strings.Contains(text, `"error"`); failed == whole {
 			t.Errorf("of %q a client gets %q", stream, text)
+		}
+		resp, err := http.Post(url+"/v1beta/models/m:streamGenerateContent", "application/json", strings.NewReader(`{"contents":[{"parts":[{"text":"Is it?"}]}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		array, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if failed := strings.Contains(string(array), `"error"`); failed == whole || (err != nil) == whole || !json.Valid(array) {
+			t.Errorf("of %q a client gets %q, %v", stream, array, err)
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // Package gemini is Google's Gemini API (v1beta) as a dialect: generateContent,
-// streamGenerateContent with alt=sse, countTokens, embedContent and batchEmbedContents.
+// streamGenerateContent, countTokens, embedContent and batchEmbedContents. Streams are those of
+// alt=sse; what a client gets that wants an array is made of them where it is written.
 //
 // What differs most from others: the model's name is in the path; calls of tools need no ids,
 // so that one is made for those without, and their results are matched by name and order;
