@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/front/merge"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
@@ -82,7 +83,7 @@ func (out *reply) queue(events []llm.Event) error {
 	for i := range events {
 		out.rec.Told = out.rec.Told || events[i].Failed
 	}
-	q.ended = q.ended || sse.MayEnd(events[len(events)-1].Raw)
+	q.ended = q.ended || known.MayEnd(out.in.req.Op, events[len(events)-1].Raw)
 	if out.rec.Told || q.ended {
 		out.rec.mayEnd()
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/internal/dialect"
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
@@ -156,7 +157,7 @@ func (c *call) Send(events []llm.Event) error {
 			// The handler knows nothing of it.
 			return cmp.Or(c.flush(), c.failed())
 		}
-		if !c.ended && sse.Ends(c.req.Op, raw) {
+		if ends := known.StreamOf(c.req.Op); !c.ended && ends != nil && ends.Ends(raw) {
 			c.ended = true
 			if c.stream {
 				c.buf = c.writer.End(c.buf)

@@ -1,4 +1,5 @@
-// Package known lists the dialects that there are, by the operations that are theirs.
+// Package known lists the dialects that there are, by the operations that are theirs. A
+// dialect that is to be known has its line here and nowhere else.
 package known
 
 import (
@@ -12,35 +13,47 @@ import (
 	"sluice/internal/llm"
 )
 
-// Of gives the dialect of an operation, nil for one that is of none, or that can only be
-// handed on.
-func Of(op llm.Operation) dialect.Dialect {
-	switch op {
-	case llm.Chat:
-		return chat.Dialect{}
-	case llm.Response:
-		return responses.Dialect{}
-	case llm.Messages:
-		return messages.Dialect{}
-	case llm.GenerateContent:
-		return gemini.Dialect{}
-	default:
-		return nil
+// byOperation has the operations of all dialects, nothing in the places of others.
+var byOperation = [llm.Operations]dialect.API(listed(
+	chat.APIs(),
+	responses.APIs(),
+	messages.APIs(),
+	gemini.APIs(),
+))
+
+func listed(dialects ...[]dialect.API) []dialect.API {
+	all := make([]dialect.API, llm.Operations)
+	for _, apis := range dialects {
+		for _, a := range apis {
+			all[a.Op] = a
+		}
 	}
+	return all
 }
 
+// Of gives the dialect of an operation, nil for one that is of none, or that can only be
+// handed on.
+func Of(op llm.Operation) dialect.Dialect { return byOperation[op.Known()].Dialect }
+
 // EmbedderOf gives the API for embeddings that an operation is of, nil for none.
-func EmbedderOf(op llm.Operation) dialect.Embedder {
-	switch op {
-	case llm.Embedding:
-		return chat.Embeddings{}
-	case llm.EmbedContent:
-		return gemini.Embeddings{One: true}
-	case llm.BatchEmbedContents:
-		return gemini.Embeddings{}
-	default:
-		return nil
+func EmbedderOf(op llm.Operation) dialect.Embedder { return byOperation[op.Known()].Embedder }
+
+// StreamOf gives how the streams of an operation are understood, nil where nobody knows how
+// they end.
+func StreamOf(op llm.Operation) dialect.Streamed { return byOperation[op.Known()].Stream }
+
+// MayEnd reports whether clients take an event for the last one of a stream of an operation,
+// and may read no further. What was passed on may be a stream of any dialect.
+func MayEnd(op llm.Operation, raw []byte) bool {
+	if s := StreamOf(op); s != nil {
+		return s.MayEnd(raw)
 	}
+	for i := range byOperation {
+		if s := byOperation[i].Stream; s != nil && s.MayEnd(raw) {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrorsOf gives the dialect in which a client is told of errors: that of the operation, or

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 	"sluice/internal/testkit"
@@ -125,7 +126,7 @@ func TestRecordedStreamsByByte(t *testing.T) { testkit.Each(t, testStreamsByByte
 
 func testStreamsByByte(t *testing.T, in testkit.Inputs) {
 	for _, rec := range recordings(t, in) {
-		s, out := &stream{op: rec.op, secrets: new(credentials.Secrets)}, new(sink)
+		s, out := &stream{api: known.StreamOf(rec.op), secrets: new(credentials.Secrets)}, new(sink)
 		if err := s.run(&bytewise{rec.body}, out, "up"); !sound(err) || out.text() != string(rec.body) {
 			t.Errorf("%s: bytes differ, %v", rec.file, err)
 		}

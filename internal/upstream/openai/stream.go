@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"sluice/internal/dialect"
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/sse"
@@ -25,7 +27,7 @@ type source interface {
 // stream is the state of one event stream on its way, kept for use again.
 type stream struct {
 	cfg   upstream.StreamConfig
-	op    llm.Operation
+	api   dialect.Streamed // nil where it is not known how it ends
 	head  llm.Head
 	cut   bool // its end has to be told from a cut by its last event
 	begun time.Time
@@ -58,7 +60,7 @@ func (h *Handler) relay(op llm.Operation, r *upstream.Reply, read []byte, out ll
 // stream waits for events, for which reason nothing of it is where one does.
 func (h *Handler) begin(op llm.Operation, r *upstream.Reply, begun time.Time) *stream {
 	s := h.streams.Get().(*stream) // all zero but for what has room
-	s.cfg, s.op, s.cut, s.begun, s.fast, s.secrets = h.stream, op, r.CloseDelimited, begun, true, h.secrets
+	s.cfg, s.api, s.cut, s.begun, s.fast, s.secrets = h.stream, known.StreamOf(op), r.CloseDelimited, begun, true, h.secrets
 	s.splitter.MaxEvent = h.stream.MaxEventBytes
 	if s.grows == nil {
 		s.grows = s.grow
@@ -189,7 +191,7 @@ func await(c *upstream.StreamConfig, body source, begun time.Time, started bool)
 // nevertheless.
 func (s *stream) send(out llm.Sink, name string, force bool) error {
 	for i := range s.events {
-		s.ended = s.ended || sse.Completes(s.op, s.events[i].Raw)
+		s.ended = s.ended || s.api != nil && s.api.Completes(s.events[i].Raw)
 		if data, failed := sse.Failure(s.events[i].Raw); failed && s.told == nil {
 			s.events[i].Failed = true
 			s.told = told(data, name, s.secrets)
@@ -282,10 +284,10 @@ func (s *stream) pace(body source) {
 func (s *stream) finish(out llm.Sink, name string) error {
 	tail := s.splitter.Tail()
 	s.events = s.events[:0]
-	if s.cut && sse.EndKnown(s.op) && !s.ended && s.told == nil && !sse.Completes(s.op, tail) {
+	if s.cut && s.api != nil && !s.ended && s.told == nil && !s.api.Completes(tail) {
 		return cutOff(name)
 	}
-	if !s.started && sse.IsComment(tail) && sse.EndKnown(s.op) {
+	if !s.started && sse.IsComment(tail) && s.api != nil {
 		return llm.UpstreamError(name, llm.Unusable, 502, "upstream_empty", "Upstream %s ended its stream without an event.", nil)
 	}
 	if len(tail) > 0 {

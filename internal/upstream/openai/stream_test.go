@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
 )
@@ -277,7 +278,7 @@ func TestPacing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pipe{begun: time.Now(), at: test.at, piece: event}
-				s := &stream{op: llm.Chat, cfg: upstream.StreamConfig{FlushInterval: test.flush}, fast: true}
+				s := &stream{api: known.StreamOf(llm.Chat), cfg: upstream.StreamConfig{FlushInterval: test.flush}, fast: true}
 				out, seen := new(sink), 0
 				out.onSend = func(int) error {
 					for ; seen < len(out.events); seen++ {

@@ -1,0 +1,36 @@
+package dialect
+
+import "sluice/internal/llm"
+
+// API is one operation of a dialect: what the parts of the gateway have to know of its
+// requests and replies, each of them through a small interface that is nil where there is
+// nothing to know. A dialect's folder gives them (its function APIs), package known lists
+// them, and nothing else has to be told of a new one.
+type API struct {
+	Op llm.Operation
+
+	// Dialect is what its conversations are translated by.
+	Dialect Dialect
+
+	// Embedder is what its embeddings are translated by.
+	Embedder Embedder
+
+	// Stream is how its streams of events are understood.
+	Stream Streamed
+}
+
+// Streamed is an API of whose streams of server-sent events the end is known. Its methods
+// are called for each event, as llm.Event has it; it may be anything. They allocate
+// nothing for one that is sound.
+type Streamed interface {
+	// Ends reports whether an event is the one that ends a stream, after which none comes.
+	Ends(raw []byte) bool
+
+	// Completes reports whether a stream may end after an event and be whole: it is the one
+	// that ends it, or one after which only figures come.
+	Completes(raw []byte) bool
+
+	// MayEnd reports whether clients take an event for the last one, and may read no
+	// further. It looks at the event's beginning only.
+	MayEnd(raw []byte) bool
+}

@@ -1,0 +1,25 @@
+package messages
+
+import (
+	"sluice/internal/dialect"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+)
+
+// APIs are the operations of the dialect.
+func APIs() []dialect.API {
+	return []dialect.API{
+		{Op: llm.Messages, Dialect: Dialect{}, Stream: streams{}},
+	}
+}
+
+// streams implements dialect.Streamed.
+type streams struct{}
+
+const stop = "message_stop"
+
+func (streams) Ends(raw []byte) bool { return string(sse.Kind(raw)) == stop }
+
+func (s streams) Completes(raw []byte) bool { return s.Ends(raw) }
+
+func (streams) MayEnd(raw []byte) bool { return string(sse.Heading(raw)) == stop }

@@ -1,0 +1,30 @@
+package responses
+
+import (
+	"sluice/internal/dialect"
+	"sluice/internal/llm"
+	"sluice/internal/sse"
+)
+
+// APIs are the operations of the dialect.
+func APIs() []dialect.API {
+	return []dialect.API{{Op: llm.Response, Dialect: Dialect{}, Stream: streams{}}}
+}
+
+// streams implements dialect.Streamed.
+type streams struct{}
+
+func (streams) Ends(raw []byte) bool { return ends(sse.Kind(raw)) }
+
+func (s streams) Completes(raw []byte) bool { return s.Ends(raw) }
+
+func (streams) MayEnd(raw []byte) bool { return ends(sse.Heading(raw)) }
+
+// ends reports whether an event of a name ends a stream.
+func ends(event []byte) bool {
+	switch string(event) {
+	case "response.completed", "response.failed", "response.incomplete":
+		return true
+	}
+	return false
+}
