@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -316,7 +317,7 @@ func FuzzEmbeddingReply(f *testing.F) {
 		if c = fix.ask(t, req); c.head.Cache != llm.CacheHit {
 			return
 		}
-		if string(c.body) != reply && !repeats(llm.Embedding, []byte(reply)) {
+		if string(c.body) != reply && !repeats(known.StoredOf(llm.Embedding), []byte(reply)) {
 			t.Fatalf("got %s", c)
 		}
 		// Put together from its parts.

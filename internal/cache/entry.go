@@ -6,6 +6,8 @@ import (
 	"time"
 	"unique"
 
+	"sluice/internal/dialect"
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 )
 
@@ -90,12 +92,13 @@ func makeHead(h *llm.Head, op llm.Operation, model string) head {
 // lossesOf gives what was lost of whatever has a request's key. Of members that are in no
 // key another request with it may have others, or none.
 func lossesOf(op llm.Operation, lossy string) string {
-	if lossy == "" || op == llm.Response {
+	api := known.StoredOf(op)
+	if lossy == "" || api == nil {
 		return lossy
 	}
 	var rest []string
 	for name := range strings.SplitSeq(lossy, ", ") {
-		if asker([]byte(name)) == 0 && name != "stream_options" {
+		if api.Member([]byte(name))&dialect.LeftOut == 0 {
 			rest = append(rest, name)
 		}
 	}

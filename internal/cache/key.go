@@ -1,13 +1,14 @@
 package cache
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
 	"slices"
 	"strings"
 
+	"sluice/internal/dialect"
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -23,51 +24,9 @@ type keyer struct {
 	sum       Key    // that comes out; a local one would be allocated
 	header    []llm.Field
 	skip      func(key []byte) bool // k.leaveOut, made once
-	op        llm.Operation
-	seen      members
+	api       dialect.Storable
+	seen      dialect.Members
 	twice     bool // one of those stands there twice: an upstream may take either
-}
-
-// members are members of a request that need a look of their own.
-type members uint16
-
-const (
-	withStreamOptions members = 1 << iota // in the key of a stream's events
-	withInput                             // of an embedding; in the keys of the items
-	withStore
-	withBackground
-	withConversation
-	withPrevious
-	withPrompt
-	withTools
-	withServers
-	withContent
-	withContainer
-	withUser
-	withSafetyIdentifier
-	withPromptCacheKey
-	withPromptCacheRetention
-
-	// withAsker are those that say who asks. Replies do not repeat them, but for
-	// Responses.
-	withAsker = withUser | withSafetyIdentifier | withPromptCacheKey | withPromptCacheRetention
-	leftOut   = withStreamOptions | withInput | withAsker
-)
-
-// asker tells the member of withAsker, 0 for any other.
-func asker(key []byte) members {
-	switch string(key) {
-	case "user":
-		return withUser
-	case "safety_identifier":
-		return withSafetyIdentifier
-	case "prompt_cache_key":
-		return withPromptCacheKey
-	case "prompt_cache_retention":
-		return withPromptCacheRetention
-	default:
-		return 0
-	}
 }
 
 func newKeyer() *keyer {
@@ -81,60 +40,10 @@ func newKeyer() *keyer {
 // in the key as the group that answers for it. docs/caching.md has the list. What
 // is null is left out besides: to the API it is as if it were absent.
 func (k *keyer) leaveOut(key []byte) bool {
-	var m members
-	response, messages := k.op == llm.Response, k.op == llm.Messages
-	switch string(key) {
-	case "model", "stream":
-		return true
-	case "stream_options":
-		m = withStreamOptions
-	case "input":
-		if k.op == llm.Embedding {
-			m = withInput
-		}
-	case "store":
-		m = withStore
-	case "background":
-		m = withBackground
-	case "conversation":
-		m = withConversation
-	case "previous_response_id":
-		m = withPrevious
-	case "prompt":
-		if response { // elsewhere it is the text
-			m = withPrompt
-		}
-	case "tools":
-		m = withTools
-	case "mcp_servers":
-		if messages {
-			m = withServers
-		}
-	case "container":
-		if messages {
-			m = withContainer
-		}
-	case "cachedContent", "cached_content":
-		m = withContent
-	default:
-		if !response {
-			m = asker(key)
-		}
-	}
-	k.twice = k.twice || k.seen&m != 0
+	m := k.api.Member(key)
+	k.twice = k.twice || k.seen&m&^dialect.Delivery != 0
 	k.seen |= m
-	return m&leftOut != 0
-}
-
-// cacheable reports whether an answer to an operation may be kept at all. The
-// model lists are the router's to keep.
-func cacheable(op llm.Operation) bool {
-	switch op {
-	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.Embedding, llm.GenerateContent, llm.EmbedContent, llm.BatchEmbedContents:
-		return true
-	default:
-		return false
-	}
+	return m&dialect.LeftOut != 0
 }
 
 // key digests all that an answer depends on, and what it repeats. For an
@@ -142,12 +51,12 @@ func cacheable(op llm.Operation) bool {
 // that is answered from memory; stored says whether replies that the upstream
 // keeps are.
 func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool) (key Key, ok bool) {
-	k.op, k.seen, k.twice = req.Op, 0, false
+	k.api, k.seen, k.twice = known.StoredOf(req.Op), 0, false
 	if req.Thread != nil {
 		return Key{}, false // the reply is this conversation's alone
 	}
-	if req.Op == llm.Response && !stored && !said(req.Body, "store", "false") {
-		return Key{}, false // the upstream keeps it unless the request says no
+	if !stored && k.api.Keeps() && !said(req.Body, "store", "false") {
+		return Key{}, false
 	}
 	k.digest.Reset()
 	k.part = append(k.part[:0], keyVersion...)
@@ -170,7 +79,7 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool)
 		return Key{}, false
 	}
 	k.digest.Sum(k.sum[:0])
-	return k.sum, !k.twice && !k.stateful(req.Body) && (stored || !k.kept(req.Body))
+	return k.sum, !k.twice && !k.api.Stateful(req.Body, k.seen) && (stored || !k.kept(req.Body))
 }
 
 // withoutAlt is a query of Google's API without what says how the answer is delivered.
@@ -276,7 +185,7 @@ func (k *keyer) wholeKey(key Key, items []input) Key {
 // its reply. Those who say otherwise who they are share no call: nobody knows
 // yet whether its reply will repeat that.
 func (k *keyer) sharedKey(key Key, body []byte) Key {
-	if k.seen&withAsker == 0 {
+	if k.seen&dialect.Asker == 0 {
 		return key
 	}
 	k.digest.Reset()
@@ -299,168 +208,10 @@ func (k *keyer) sharedKey(key Key, body []byte) Key {
 	return k.sum
 }
 
-// stateful reports whether the same request may be answered otherwise, or have
-// another effect, though nothing in it has changed: it goes on from what the
-// upstream keeps, which may be changed or deleted meanwhile, or is worked on later.
-func (k *keyer) stateful(body []byte) bool {
-	switch k.op {
-	case llm.Response:
-		return k.continues(body) || k.seen&withTools != 0 && acts(body, runBesideResponse) || refers(body)
-	case llm.Chat:
-		return k.seen&withTools != 0 && acts(body, runBesideChat)
-	case llm.Messages:
-		return k.seen&withServers != 0 && has(body, "mcp_servers") || k.seen&withContainer != 0 && has(body, "container") ||
-			k.seen&withTools != 0 && acts(body, runBesideMessage)
-	case llm.GenerateContent:
-		return k.seen&withContent != 0 || k.seen&withTools != 0 && contentActs(body)
-	default:
-		return false
-	}
-}
-
-// continues reports whether a Response goes on from what the upstream keeps, or is
-// worked on later.
-func (k *keyer) continues(body []byte) bool {
-	if k.seen&withBackground != 0 && has(body, "background") && !said(body, "background", "false") {
-		return true
-	}
-	if k.seen&withConversation != 0 && has(body, "conversation") || k.seen&withPrevious != 0 && has(body, "previous_response_id") {
-		return true
-	}
-	// A template without its version is whatever it is by then.
-	if k.seen&withPrompt != 0 && has(body, "prompt") {
-		if v, ok := jsonscan.Get(body, "prompt", "version"); !ok || null(body, v) {
-			return true
-		}
-	}
-	return false
-}
-
-// acts reports whether a request may have its upstream do something outside of the
-// reply, as code and the tools of an MCP server do. Some tools only read, and of
-// some it is the client that acts; harmless tells of the type of one, "" for none,
-// whether it is of those. Whatever else there is may act.
-func acts(body []byte, harmless func(kind string) bool) (yes bool) {
-	v, ok := jsonscan.Get(body, "tools")
-	if !ok || null(body, v) {
-		return false
-	}
-	tools := body[v.Start:v.End]
-	if tools[0] != '[' {
-		return true
-	}
-	jsonscan.Elements(tools, func(v llm.Span) bool {
-		tool := tools[v.Start:v.End]
-		yes = twice(tool, "type") || !harmless(text(tool, "type"))
-		return !yes
-	})
-	return yes
-}
-
-// twice reports whether a member stands more than once in an object: an upstream may
-// take either.
-func twice(object []byte, name string) bool {
-	n := 0
-	_ = jsonscan.Members(object, maxReplyDepth, func(key []byte, _ llm.Span) error {
-		if string(key) == name {
-			n++
-		}
-		return nil
-	})
-	return n > 1
-}
-
-// runBesideResponse reports whether a tool of a Response, by its type, is run by the
-// client or only reads.
-func runBesideResponse(kind string) bool {
-	switch kind {
-	case "function", "custom", "namespace", "apply_patch", "local_shell", "computer", "computer_use_preview", // the client's
-		"web_search", "web_search_preview", "file_search", "image_generation", "tool_search":
-		return true
-	default:
-		// A later version of one, as web_search_2025_08_26, reads as well.
-		return strings.HasPrefix(kind, "web_search_") || strings.HasPrefix(kind, "computer_use_preview_")
-	}
-}
-
-// runBesideChat is the same of a tool of a chat completion. OpenAI's are the client's alone;
-// other services have some of their own, which may be whatever they like.
-func runBesideChat(kind string) bool {
-	switch kind {
-	case "", "function", "custom", // the client's
-		"web_search", "browser_search", "file_search", "retrieval":
-		return true
-	default:
-		return strings.HasPrefix(kind, "web_search_")
-	}
-}
-
-// runBesideMessage is the same of a tool of a message. One without a type is the
-// client's; all others have their version in it, as bash_20250124.
-func runBesideMessage(kind string) bool {
-	if kind == "" || kind == "custom" {
-		return true
-	}
-	for _, p := range [...]string{"bash_", "text_editor_", "computer_", "memory_", // the client's
-		"web_search_", "web_fetch_", "tool_search_tool_"} {
-		if strings.HasPrefix(kind, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// contentActs is acts for a request of Google's API, whose tools have their kind as the
-// name of a member.
-func contentActs(body []byte) bool {
-	tools := jsonscan.Member(body, "tools")
-	if tools == nil {
-		return false
-	}
-	if tools[0] != '[' {
-		return true
-	}
-	for tool := range jsonscan.ElementsOf(tools) {
-		if tool[0] != '{' {
-			return true
-		}
-		for kind := range jsonscan.MembersOf(tool) {
-			switch string(kind) {
-			case "functionDeclarations", "function_declarations", "computerUse", "computer_use", // the client's
-				"googleSearch", "google_search", "googleSearchRetrieval", "google_search_retrieval", "googleMaps", "google_maps",
-				"urlContext", "url_context", "fileSearch", "file_search", "enterpriseWebSearch", "retrieval":
-			default:
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// refers reports whether the input may have an item that stands for one that the
-// upstream keeps. Its type may be left out, and then it has an id and no role. The
-// same words in a text cost a miss.
-func refers(body []byte) (yes bool) {
-	if bytes.Contains(body, []byte("item_reference")) {
-		return true
-	}
-	if !bytes.Contains(body, []byte(`"id"`)) {
-		return false
-	}
-	v, _ := jsonscan.Get(body, "input")
-	items := body[v.Start:v.End]
-	jsonscan.Elements(items, func(v llm.Span) bool {
-		item := items[v.Start:v.End]
-		yes = has(item, "id") && !has(item, "type") && !has(item, "role")
-		return !yes
-	})
-	return yes
-}
-
-// kept reports whether a chat completion says that the upstream is to keep its
-// reply under the id, for the client to change and to delete.
+// kept reports whether a request says that the upstream is to keep its reply, which it
+// would not do otherwise.
 func (k *keyer) kept(body []byte) bool {
-	return k.op == llm.Chat && k.seen&withStore != 0 && has(body, "store") && !said(body, "store", "false")
+	return k.seen&dialect.Store != 0 && jsonscan.Member(body, "store") != nil && !said(body, "store", "false")
 }
 
 // said reports whether a member is spelled as given.
@@ -471,46 +222,12 @@ func said(body []byte, name, value string) bool {
 
 // repeats reports whether a reply has one of the members at its top that are
 // left out of its key: another request with that key has to get another reply.
-func repeats(op llm.Operation, reply []byte) (yes bool) {
-	if op == llm.Response || op == llm.GenerateContent {
-		return false // none is left out
-	}
+func repeats(api dialect.Storable, reply []byte) (yes bool) {
 	_ = jsonscan.Members(reply, maxReplyDepth, func(key []byte, v llm.Span) error {
-		yes = yes || asker(key) != 0 && !null(reply, v)
+		yes = yes || api.Member(key)&dialect.Asker != 0 && !null(reply, v)
 		return nil
 	})
 	return yes
-}
-
-// deterministic reports whether a request asks for the same answer each time.
-func deterministic(req *llm.Request) bool {
-	asked := req.Body
-	switch req.Op {
-	case llm.Embedding, llm.EmbedContent, llm.BatchEmbedContents:
-		return true
-	case llm.GenerateContent:
-		if asked = jsonscan.Member(req.Body, "generationConfig"); asked == nil {
-			asked = jsonscan.Member(req.Body, "generation_config")
-		}
-	}
-	if v, ok := jsonscan.Get(asked, "seed"); ok && !null(asked, v) {
-		return true
-	}
-	v, ok := jsonscan.Get(asked, "temperature")
-	return ok && zero(asked[v.Start:v.End])
-}
-
-// zero reports whether a JSON number is 0, however it is spelled.
-func zero(number []byte) bool {
-	for i, c := range number {
-		switch {
-		case c == 'e' || c == 'E':
-			return i > 0
-		case '1' <= c && c <= '9' || c == '"' || c > '9':
-			return false
-		}
-	}
-	return len(number) > 0
 }
 
 func null(body []byte, v llm.Span) bool { return string(body[v.Start:v.End]) == "null" }

@@ -20,9 +20,9 @@ import (
 // described are the members of an operation's request and of its reply.
 type described struct{ request, reply []string }
 
-// known is what OpenAI's description says of each operation, for machines that
+// listedMembers is what OpenAI's description says of each operation, for machines that
 // have no copy of it; TestMembers compares them.
-func known() map[llm.Operation]described {
+func listedMembers() map[llm.Operation]described {
 	words := strings.Fields
 	return map[llm.Operation]described{
 		llm.Chat: {
@@ -168,12 +168,12 @@ func TestMembers(t *testing.T) {
 			}
 		}
 	}
-	t.Run("known", func(t *testing.T) { check(t, known()) })
+	t.Run("known", func(t *testing.T) { check(t, listedMembers()) })
 	t.Run("described", func(t *testing.T) {
 		all := description(t)
 		check(t, all)
 		for op, want := range all {
-			if got := known()[op]; !slices.Equal(got.request, want.request) || !slices.Equal(got.reply, want.reply) {
+			if got := listedMembers()[op]; !slices.Equal(got.request, want.request) || !slices.Equal(got.reply, want.reply) {
 				t.Errorf("%v: known are %q, described %q", op, got, want)
 			}
 		}

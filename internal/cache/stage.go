@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/cache/replay"
 	"sluice/internal/cache/successor"
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/outline"
@@ -22,7 +23,7 @@ type stage struct {
 
 // Serve implements llm.Handler.
 func (s *stage) Serve(ctx context.Context, req *llm.Request, out llm.Sink) error {
-	if !cacheable(req.Op) {
+	if known.StoredOf(req.Op) == nil { // lists of models are the router's to keep
 		s.forget(ctx, req)
 		return s.next.Serve(ctx, req, out)
 	}
@@ -166,7 +167,7 @@ func (l *lookup) dropKeyer() {
 // a request that the cache takes no part in.
 func (l *lookup) identify() (ok bool) {
 	c, req := l.c, l.req
-	if c.cfg.When == WhenDeterministic && !deterministic(req) {
+	if c.cfg.When == WhenDeterministic && !known.StoredOf(req.Op).Deterministic(req.Body) {
 		return false
 	}
 	if l.group, l.model, ok = l.stage.groups.Group(req.Model); !ok {

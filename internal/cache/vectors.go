@@ -4,6 +4,7 @@ import (
 	"time"
 	"unique"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -135,7 +136,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 		}
 	}
 	// What else stands in the reply is given again to whoever asks for the same.
-	again := c.out != nil && !repeats(llm.Embedding, c.body)
+	again := c.out != nil && !repeats(known.StoredOf(llm.Embedding), c.body)
 	for i := range n {
 		it := &m.items[item(i)]
 		e := made(shares[i].Tokens)

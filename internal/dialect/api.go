@@ -17,6 +17,9 @@ type API struct {
 
 	// Stream is how its streams of events are understood.
 	Stream Streamed
+
+	// Stored is how its replies are kept, to be given again.
+	Stored Storable
 }
 
 // Streamed is an API of whose streams of server-sent events the end is known. Its methods

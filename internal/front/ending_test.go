@@ -75,7 +75,11 @@ func TestEndings(t *testing.T) {
 		asker := e.client(t, s)
 		for model, end := range ends {
 			for _, path := range []string{ownPath, "/metrics"} {
-				req := newRequest(t, t.Context(), "POST", s.url(chatPath), `{"model":"`+model+`","stream":true}`)
+				api := chatPath
+				if model == "response" {
+					api = "/v1/responses"
+				}
+				req := newRequest(t, t.Context(), "POST", s.url(api), `{"model":"`+model+`","stream":true}`)
 				req.Header.Set("Authorization", "Bearer key-team")
 				resp, err := client.Do(req)
 				if err != nil {

@@ -12,9 +12,9 @@ import (
 // dialect has anything like them.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.Chat, Dialect: Dialect{}, Stream: streams{}},
-		{Op: llm.Completion, Stream: streams{}},
-		{Op: llm.Embedding, Embedder: Embeddings{}},
+		{Op: llm.Chat, Dialect: Dialect{}, Stream: streams{}, Stored: stored{chat: true}},
+		{Op: llm.Completion, Stream: streams{}, Stored: stored{}},
+		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: storedVectors{}},
 	}
 }
 

@@ -42,6 +42,9 @@ func EmbedderOf(op llm.Operation) dialect.Embedder { return byOperation[op.Known
 // they end.
 func StreamOf(op llm.Operation) dialect.Streamed { return byOperation[op.Known()].Stream }
 
+// StoredOf gives how replies to an operation are kept, nil where none is.
+func StoredOf(op llm.Operation) dialect.Storable { return byOperation[op.Known()].Stored }
+
 // MayEnd reports whether clients take an event for the last one of a stream of an operation,
 // and may read no further. What was passed on may be a stream of any dialect.
 func MayEnd(op llm.Operation, raw []byte) bool {

@@ -1,17 +1,19 @@
-package replay
+package responses
 
-// response makes the events of the Responses API.
-type response struct {
-	writer
+import "sluice/internal/dialect"
+
+// replay makes the events of the Responses API.
+type replay struct {
+	dialect.Replay
 	sequence int    // of the next event
 	output   int    // which item is told
 	id       []byte // of that item
 }
 
 // reply makes the events of a response.
-func (r *response) reply(body []byte) bool {
+func (r *replay) reply(body []byte) bool {
 	var status, output, fault []byte
-	if !members(body, func(key, value []byte) bool {
+	if !dialect.EachMember(body, func(key, value []byte) bool {
 		switch string(key) {
 		case "status":
 			status = value
@@ -21,7 +23,7 @@ func (r *response) reply(body []byte) bool {
 			fault = value
 		}
 		return true
-	}) || !null(fault) {
+	}) || dialect.OrNil(fault) != nil {
 		return false
 	}
 	var last string
@@ -38,27 +40,27 @@ func (r *response) reply(body []byte) bool {
 		r.changed("response", body, begunResponse)
 		r.end()
 	}
-	if !elements(output, r.tell) {
+	if !dialect.EachElement(output, r.tell) {
 		return false
 	}
 	r.begin(last, "")
-	r.field("response", body)
+	r.Field("response", body)
 	r.end()
 	return true
 }
 
 // tell makes the events of item n of the output. Those of a type that it does
 // not know come without their parts.
-func (r *response) tell(n int, raw []byte) bool {
-	r.output, r.id = n, find(raw, "id")
-	kind := find(raw, "type")
-	if !isString(kind) {
+func (r *replay) tell(n int, raw []byte) bool {
+	r.output, r.id = n, dialect.Find(raw, "id")
+	kind := dialect.Find(raw, "type")
+	if !dialect.IsText(kind) {
 		return false
 	}
 	begun := begunItem
 	switch string(kind) {
 	case `"message"`, `"reasoning"`, `"function_call"`:
-		if !isString(r.id) {
+		if !dialect.IsText(r.id) {
 			return false
 		}
 	default:
@@ -71,66 +73,66 @@ func (r *response) tell(n int, raw []byte) bool {
 	ok := true
 	switch string(kind) {
 	case `"message"`:
-		ok = r.parts("content_index", find(raw, "content"))
+		ok = r.parts("content_index", dialect.Find(raw, "content"))
 	case `"reasoning"`:
-		ok = r.parts("summary_index", find(raw, "summary")) && r.parts("content_index", find(raw, "content"))
+		ok = r.parts("summary_index", dialect.Find(raw, "summary")) && r.parts("content_index", dialect.Find(raw, "content"))
 	case `"function_call"`:
-		ok = r.arguments(find(raw, "arguments"), find(raw, "name"))
+		ok = r.arguments(dialect.Find(raw, "arguments"), dialect.Find(raw, "name"))
 	}
 	r.begin("output_item", ".done")
 	r.at("output_index", n)
-	r.field("item", raw)
+	r.Field("item", raw)
 	r.end()
 	return ok
 }
 
 // begin begins an event, whose type is given in two halves.
-func (r *response) begin(kind, step string) {
+func (r *replay) begin(kind, step string) {
 	for _, s := range [...]string{"event: response.", kind, step, "\ndata: {\"type\":\"response.", kind, step, `","sequence_number":`} {
-		r.text(s)
+		r.Text(s)
 	}
-	r.number(r.sequence)
+	r.Number(r.sequence)
 	r.sequence++
 }
 
 // beginPart begins an event about part n of the item.
-func (r *response) beginPart(kind, step, index string, n int) {
+func (r *replay) beginPart(kind, step, index string, n int) {
 	r.begin(kind, step)
-	r.field("item_id", r.id)
+	r.Field("item_id", r.id)
 	r.at("output_index", r.output)
 	r.at(index, n)
 }
 
 // at appends a member that says where something stands.
-func (r *response) at(name string, n int) {
-	r.dst = append(append(append(r.dst, `,"`...), name...), `":`...)
-	r.number(n)
+func (r *replay) at(name string, n int) {
+	r.Dst = append(append(append(r.Dst, `,"`...), name...), `":`...)
+	r.Number(n)
 }
 
-func (r *response) end() {
-	r.text("}")
-	r.endEvent()
+func (r *replay) end() {
+	r.Text("}")
+	r.EndEvent()
 }
 
 // changed appends a member that is an object as it was in the beginning: with
 // those of its members changed that begun gives a text for.
-func (r *response) changed(name string, object []byte, begun func(key []byte) string) {
-	r.field(name, nil)
-	start := len(r.dst)
-	members(object, func(key, value []byte) bool {
+func (r *replay) changed(name string, object []byte, begun func(key []byte) string) {
+	r.Field(name, nil)
+	start := len(r.Dst)
+	dialect.EachMember(object, func(key, value []byte) bool {
 		if text := begun(key); text != "" {
-			r.member(key, nil)
-			r.text(text)
+			r.Member(key, nil)
+			r.Text(text)
 		} else {
-			r.member(key, value)
+			r.Member(key, value)
 		}
 		return true
 	})
-	if len(r.dst) == start {
-		r.text("{")
+	if len(r.Dst) == start {
+		r.Text("{")
 	}
-	r.dst[start] = '{' // for a comma
-	r.text("}")
+	r.Dst[start] = '{' // for a comma
+	r.Text("}")
 }
 
 func begunResponse(key []byte) string {

@@ -1,41 +1,43 @@
-package replay
+package responses
+
+import "sluice/internal/dialect"
 
 // arguments makes the events of a function call.
-func (r *response) arguments(arguments, name []byte) bool {
-	if !isString(arguments) {
+func (r *replay) arguments(arguments, name []byte) bool {
+	if !dialect.IsText(arguments) {
 		return false
 	}
 	const kind = "function_call_arguments"
 	r.begin(kind, ".delta")
-	r.field("item_id", r.id)
+	r.Field("item_id", r.id)
 	r.at("output_index", r.output)
-	r.field("delta", arguments)
+	r.Field("delta", arguments)
 	r.end()
 	r.begin(kind, ".done")
-	r.field("item_id", r.id)
+	r.Field("item_id", r.id)
 	r.at("output_index", r.output)
-	if isString(name) {
-		r.field("name", name)
+	if dialect.IsText(name) {
+		r.Field("name", name)
 	}
-	r.field("arguments", arguments)
+	r.Field("arguments", arguments)
 	r.end()
 	return true
 }
 
 // parts makes the events of the parts of an item, which events place by index.
 // No parts at all are as good as none.
-func (r *response) parts(index string, list []byte) bool {
-	return null(list) || elements(list, func(n int, part []byte) bool { return r.part(index, n, part) })
+func (r *replay) parts(index string, list []byte) bool {
+	return dialect.OrNil(list) == nil || dialect.EachElement(list, func(n int, part []byte) bool { return r.part(index, n, part) })
 }
 
-func (r *response) part(index string, n int, part []byte) bool {
+func (r *replay) part(index string, n int, part []byte) bool {
 	frame := "content_part"
 	if index == "summary_index" {
 		frame = "reasoning_summary_part"
 	}
 	var kind, name string // of the events that tell the text, and where that is
-	t := find(part, "type")
-	if !isString(t) {
+	t := dialect.Find(part, "type")
+	if !dialect.IsText(t) {
 		return false
 	}
 	switch string(t) {
@@ -50,7 +52,7 @@ func (r *response) part(index string, n int, part []byte) bool {
 	}
 	r.beginPart(frame, ".added", index, n)
 	if kind == "" {
-		r.field("part", part)
+		r.Field("part", part)
 	} else {
 		r.changed("part", part, begunPart)
 	}
@@ -59,26 +61,26 @@ func (r *response) part(index string, n int, part []byte) bool {
 		return false
 	}
 	r.beginPart(frame, ".done", index, n)
-	r.field("part", part)
+	r.Field("part", part)
 	r.end()
 	return true
 }
 
 // told makes the events that tell the text of a part.
-func (r *response) told(kind, name, index string, n int, part []byte) bool {
-	text, logprobs := find(part, name), find(part, "logprobs")
-	if !isString(text) {
+func (r *replay) told(kind, name, index string, n int, part []byte) bool {
+	text, logprobs := dialect.Find(part, name), dialect.Find(part, "logprobs")
+	if !dialect.IsText(text) {
 		return false
 	}
 	r.beginPart(kind, ".delta", index, n)
-	r.field("delta", text)
+	r.Field("delta", text)
 	r.logprobs(kind, logprobs)
 	r.end()
-	if annotations := find(part, "annotations"); kind == "output_text" && !null(annotations) {
-		if !elements(annotations, func(i int, annotation []byte) bool {
+	if annotations := dialect.Find(part, "annotations"); kind == "output_text" && dialect.OrNil(annotations) != nil {
+		if !dialect.EachElement(annotations, func(i int, annotation []byte) bool {
 			r.beginPart(kind, ".annotation.added", index, n)
 			r.at("annotation_index", i)
-			r.field("annotation", annotation)
+			r.Field("annotation", annotation)
 			r.end()
 			return true
 		}) {
@@ -86,17 +88,17 @@ func (r *response) told(kind, name, index string, n int, part []byte) bool {
 		}
 	}
 	r.beginPart(kind, ".done", index, n)
-	r.field(name, text)
+	r.Field(name, text)
 	r.logprobs(kind, logprobs)
 	r.end()
 	return true
 }
 
 // logprobs appends a member that only events of output text have.
-func (r *response) logprobs(kind string, list []byte) {
+func (r *replay) logprobs(kind string, list []byte) {
 	if kind == "output_text" {
-		r.text(`,"logprobs":`)
-		r.jsonOr(list, "[]")
+		r.Text(`,"logprobs":`)
+		r.JSONOr(list, "[]")
 	}
 }
 

@@ -1,4 +1,4 @@
-package replay
+package messages
 
 import (
 	"bytes"
@@ -7,31 +7,30 @@ import (
 	"sluice/internal/jsonscan"
 )
 
-// said appends a reply of a dialect that tells what it says in blocks, by reading it and
-// writing it as a stream. It is false for one with a block that the vocabulary of dialects
-// does not have all of.
-func said(w writer, d dialect.Dialect, body []byte) (writer, bool) {
+// Replay implements dialect.Storable, by reading the reply and writing it as a stream. It is
+// false for one with a block that the vocabulary of dialects does not have all of.
+func (stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
 	body = bytes.TrimSpace(body)
 	if jsonscan.Member(body, "stop_reason") == nil || !plainBlocks(jsonscan.Member(body, "content")) {
 		return w, false
 	}
-	reader, out := d.NewReader(), d.NewWriter()
+	in, out := new(reader), new(writer)
 	out.Reset(dialect.Reply{})
-	from := len(w.dst)
-	if reader.Whole(body, func(e *dialect.Event) error {
-		w.dst = out.Event(w.dst, e)
+	from := len(w.Dst)
+	if in.Whole(body, func(e *dialect.Event) error {
+		w.Dst = out.Event(w.Dst, e)
 		return nil
 	}) != nil {
 		return w, false
 	}
-	w.dst = out.End(w.dst)
-	for rest := w.dst[from:]; len(rest) > 0; {
+	w.Dst = out.End(w.Dst)
+	for rest := w.Dst[from:]; len(rest) > 0; {
 		n := bytes.Index(rest, []byte("\n\n")) + len("\n\n")
 		if n < len("\n\n") {
 			return w, false
 		}
 		from += n
-		w.ends = append(w.ends, uint32(from))
+		w.Ends = append(w.Ends, uint32(from))
 		rest = rest[n:]
 	}
 	return w, true
