@@ -113,7 +113,9 @@ func (c *choiceSummary) add(m *message) {
 		c.Thinking += m.Reasoning
 	}
 	if m.Thought+m.Reasoning == "" && len(m.Details) > 0 {
-		c.Thinking += m.Details[0].Text + m.Details[0].Summary
+		for _, d := range m.Details {
+			c.Thinking += d.Text + d.Summary
+		}
 	}
 	for n, t := range m.Calls {
 		if t.Index != nil {

@@ -14,6 +14,8 @@ type reader struct {
 	buf    []byte // of data in several fields
 	opened bool   // the reply's id is known
 	calls  calls
+
+	thoughts []thought // of the choice that is being read
 }
 
 // keptRoom is how much room in bytes is kept for use again.
@@ -24,6 +26,9 @@ func (r *reader) Reset() {
 	r.opened = false
 	r.calls.reset()
 	r.event.Reset()
+	if clear(r.thoughts[:cap(r.thoughts)]); cap(r.thoughts) > keptCalls {
+		r.thoughts = nil
+	}
 	if cap(r.buf) > keptRoom {
 		r.buf = nil
 	}
@@ -78,7 +83,7 @@ func (r *reader) say(v []byte, inner string, say func(*dialect.Event) error) err
 			}
 		case "choices":
 			for c := range jsonscan.ElementsOf(v) {
-				if len(e.Choices) == dialect.MaxChoices {
+				if len(e.Choices) >= dialect.MaxChoices {
 					break
 				}
 				r.choice(c, inner)
@@ -168,7 +173,7 @@ func (r *reader) choice(v []byte, inner string) {
 	}
 	c := r.event.Choice(index)
 	c.Logprobs, c.Finish, c.Stopped = logprobs, finish, stopped
-	r.said(c, says, inner == whole)
+	c = r.said(c, says, inner == whole)
 	if finish != dialect.Going {
 		r.calls.tell(c, nil, true)
 	}
@@ -189,7 +194,8 @@ func finishOf(v []byte) dialect.Finish {
 	}
 }
 
-func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
+// said reads what a choice says, and returns where the rest of it is to be told.
+func (r *reader) said(c *dialect.Choice, v []byte, whole bool) *dialect.Choice {
 	for name, v := range jsonscan.MembersOf(v) {
 		if v = dialect.OrNil(v); v == nil || dialect.IsEmpty(v) {
 			continue
@@ -205,7 +211,7 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 			}
 		case "reasoning_details":
 			for d := range jsonscan.ElementsOf(v) {
-				details(c, d)
+				r.thought(d)
 			}
 		case "annotations":
 			for a := range jsonscan.ElementsOf(v) {
@@ -230,6 +236,7 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) {
 			r.piece(c, &t, whole)
 		}
 	}
+	return r.think(c)
 }
 
 // content is a text, or in replies of a few services (Mistral) a list with one.
@@ -250,23 +257,6 @@ func content(v []byte) []byte {
 		return texts[0]
 	}
 	return dialect.AppendJoined(nil, texts, "")
-}
-
-// details reads what OpenRouter tells of reasoning, of which the text stands elsewhere too.
-func details(c *dialect.Choice, v []byte) {
-	for name, v := range jsonscan.MembersOf(v) {
-		if !dialect.IsText(v) || dialect.IsEmpty(v) {
-			continue
-		}
-		switch string(name) {
-		case "signature", "data":
-			c.Signature = v
-		case "text", "summary":
-			if c.Thinking == nil {
-				c.Thinking = v
-			}
-		}
-	}
 }
 
 func annotation(c *dialect.Choice, v []byte) {

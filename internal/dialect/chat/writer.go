@@ -77,6 +77,8 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 		dst = w.delta(dst, b, c, begins)
 		dst = dialect.AppendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
 		dst = w.close(append(dst, `,"finish_reason":null`...))
+	} else if c.Signature != nil {
+		b.sign(c.Signature)
 	}
 	if c.Finish != dialect.Going {
 		b.finish = c.Finish
@@ -205,7 +207,7 @@ func (w *writer) details(dst []byte, from int, b *begun, c *dialect.Choice) []by
 		list = b.detail(append(member(list, from, "reasoning_details", nil), '['), nil)
 	}
 	if c.Signature != nil {
-		b.signature, b.signed, b.thought = append(b.signature, c.Signature...), b.thought, false
+		b.sign(c.Signature)
 	}
 	says := c.Text != nil || c.Refusal != nil
 	calls := len(c.ToolCalls) > 0 && c.ToolCalls[0].Name != nil
@@ -228,6 +230,11 @@ func (w *writer) details(dst []byte, from int, b *begun, c *dialect.Choice) []by
 		list = append(list, ']')
 	}
 	return list
+}
+
+// sign has a signature wait until it is known what comes after it.
+func (b *begun) sign(signature []byte) {
+	b.signature, b.signed, b.thought = append(b.signature, signature...), b.thought, false
 }
 
 // detail appends the signature that waits, before the call of an id.
