@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"sluice/internal/config"
+	"sluice/internal/llm"
+	"sluice/internal/translate"
+	"sluice/internal/upstream"
 )
 
 // identity sums up what decides on an upstream's answers: the protocol, the
@@ -26,6 +29,17 @@ func identity(u config.Upstream) string {
 	d.put(reflect.ValueOf(u), "", 0)
 	sum := sha256.Sum256(d.b)
 	return hex.EncodeToString(sum[:])
+}
+
+// identityWith is identity, with what of the translation decides on the answers: a service that
+// requires a limit of them cuts them at ours where a client set none. With the limit that is the
+// default it is identity alone.
+func identityWith(u config.Upstream, cfg translate.Config) string {
+	id := identity(u)
+	if limit := cfg.MaxTokens; limit != translate.Default().MaxTokens && upstream.SpeechOf(u.Settings).Asks == llm.Messages {
+		id += fmt.Sprintf("/%d", limit)
+	}
+	return id
 }
 
 // digest puts values one behind the other, such that two configurations of one

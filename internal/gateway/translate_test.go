@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"sluice/internal/config"
 	"sluice/internal/front"
 	"sluice/internal/testkit"
 )
@@ -414,6 +415,48 @@ func TestMessagesAreCached(t *testing.T) {
 	failing := strings.Replace(other, "Was it?", "Will it?", 1)
 	ask("/v1/messages", failing, "MISS")
 	ask("/v1/messages", failing, "MISS")
+}
+
+// TestLimitIsInTheKey: a service that requires a limit of its replies cuts them at the configured
+// one where the client sets none, so that a reply of another limit is another reply. Where no
+// service requires one nothing that is stored is lost.
+func TestLimitIsInTheKey(t *testing.T) {
+	for protocol, counts := range map[string]bool{"anthropic": true, "openai": false} {
+		s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/messages": replies(messageReply), "/v1/chat/completions": replies(chatReply)}}
+		srv := httptest.NewServer(s)
+		t.Cleanup(srv.Close)
+		with := func(more string) *config.Config {
+			return loadYAML(t, "upstreams:\n- {name: up, protocol: "+protocol+", base_url: '"+srv.URL+"/v1', api_key: sk-up, models: [m]}\n"+more)
+		}
+		g, url := run(t, with(""), io.Discard)
+		ask := func(want string) {
+			t.Helper()
+			resp, text := tell(t, url+"/v1/chat/completions", `{"model":"m","temperature":0,"messages":[{"role":"user","content":"Is it?"}]}`)
+			if got := resp.Header.Get("X-Cache"); got != want || resp.StatusCode != 200 {
+				t.Errorf("%s: %d %s: %q, want %q", protocol, resp.StatusCode, text, got, want)
+			}
+		}
+		reload := func(more string) {
+			t.Helper()
+			if err := g.Reload(with(more)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask("MISS")
+		ask("HIT")
+		reload("translate: {max_tokens: 9}\n")
+		if counts {
+			ask("MISS")
+			if last, _ := s.last(); !strings.Contains(last.body, `"max_tokens":9`) {
+				t.Errorf("asked with %s", last.body)
+			}
+		}
+		ask("HIT")
+		reload("translate: {max_tokens: 4096}\n")
+		ask("HIT")
+		reload("translate: {strict: true, max_tokens: 9}\n")
+		ask("HIT")
+	}
 }
 
 // TestContentIsCached: replies in Google's API are stored as others are, whole and streamed, a

@@ -121,7 +121,7 @@ func (g *Gateway) connect(u config.Upstream, cfg *config.Config) (*member, error
 		return nil, err
 	}
 	serve := translate.New(protocol, g.translation(u, cfg.Translate))
-	return &member{cfg: u, identity: identity(u), client: client, protocol: protocol, serve: serve}, nil
+	return &member{cfg: u, identity: identityWith(u, cfg.Translate), client: client, protocol: protocol, serve: serve}, nil
 }
 
 // maxTranslated bounds a whole reply that is translated, in bytes.
