@@ -83,7 +83,8 @@ func startBy(t *testing.T, command []string, yaml string, env ...string) *instan
 		args = append(args, "--config", file)
 	}
 	cmd := exec.Command(command[0], args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
+	// With the race detector a process waits a second at its end for reports of other threads.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=atexit_sleep_ms=50"}
 	if engine := os.Getenv("SLUICE_TEST_ENGINE"); engine != "" {
 		cmd.Env = append(cmd.Env, "SLUICE_ENGINE="+engine)
 	}

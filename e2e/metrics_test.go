@@ -18,7 +18,7 @@ import (
 	"sluice/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/metrics.md")
+var update = flag.Bool("update", false, "write the tables of docs/metrics.md and docs/dialects.md")
 
 const (
 	metricsPage = "../docs/metrics.md"
