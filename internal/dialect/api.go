@@ -36,4 +36,9 @@ type Streamed interface {
 	// MayEnd reports whether clients take an event for the last one, and may read no
 	// further. It looks at the event's beginning only.
 	MayEnd(raw []byte) bool
+
+	// Fragment reads an event that tells a piece of a text, and nothing besides that a
+	// client would miss if it got the next one with both pieces in its place. It is false
+	// for any other.
+	Fragment(raw []byte) (f Fragment, ok bool)
 }

@@ -357,7 +357,7 @@ func (out *reply) merge() {
 	}
 	to.B = append(to.B, q.pending.B[:q.joined]...)
 	var left int
-	to.B, left = merge.Events(to.B, events)
+	to.B, left = merge.Events(to.B, known.TextsOf(out.in.req.Op), events)
 	out.s.stats.merged.Add(uint64(len(events) - left))
 	out.s.buffers.Put(q.pending)
 	q.pending, q.joined, q.ends = to, len(to.B), q.ends[:0]

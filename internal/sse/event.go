@@ -61,6 +61,17 @@ func OneField(raw []byte) (value llm.Span, ok bool) {
 	return llm.Span{Start: len(prefix), End: len(text)}, true
 }
 
+// OneData is OneField for an event that may have its type in the line before.
+func OneData(raw []byte) (value llm.Span, ok bool) {
+	from := 0
+	if bytes.HasPrefix(raw, []byte("event:")) {
+		_, rest := cutLine(raw)
+		from = len(raw) - len(rest)
+	}
+	value, ok = OneField(raw[from:])
+	return llm.Span{Start: from + value.Start, End: from + value.End}, ok
+}
+
 // Name returns the event's type, the value of its last event field, as a part
 // of raw. It is empty where there is none, which readers take as "message".
 func Name(raw []byte) (name []byte) {

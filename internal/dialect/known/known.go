@@ -42,6 +42,15 @@ func EmbedderOf(op llm.Operation) dialect.Embedder { return byOperation[op.Known
 // they end.
 func StreamOf(op llm.Operation) dialect.Streamed { return byOperation[op.Known()].Stream }
 
+// TextsOf gives what reads the streams of an operation whose events may be joined. What was
+// passed on is taken for what most services speak.
+func TextsOf(op llm.Operation) dialect.Streamed {
+	if s := StreamOf(op); s != nil {
+		return s
+	}
+	return StreamOf(llm.Chat)
+}
+
 // StoredOf gives how replies to an operation are kept, nil where none is.
 func StoredOf(op llm.Operation) dialect.Storable { return byOperation[op.Known()].Stored }
 

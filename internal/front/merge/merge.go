@@ -1,130 +1,156 @@
-// Package merge joins queued chunks of a streamed chat or text completion, for
-// a client that reads more slowly than the model writes.
+// Package merge joins queued events of a stream, for a client that reads more slowly than the
+// model writes.
 //
-// It promises to lose nothing: two events are joined only where they are equal
-// byte for byte but for one piece of text, and that text is joined as it
-// stands, escapes included. Text, tool arguments, usage and finish reasons
+// It promises to lose nothing: two events are joined only where their dialect says that each
+// tells a piece of a text (dialect.Fragment) and they are equal byte for byte but for that, and
+// for what is worth nothing once the next event has come, such as its number. The text is joined
+// as it stands, escapes included. Text, tool arguments, usage and finish reasons
 // come out as they went in, in fewer events. Whatever it does not recognise
 // it leaves as it was.
 package merge
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+
+	"sluice/internal/dialect"
+	"sluice/internal/llm"
+)
 
 // maxEvent is how long, in bytes, a joined event may become. Readers of
 // streams that take lines up to 64 KiB are common.
 const maxEvent = 32 << 10
 
-// Append joins two consecutive events of a stream, each with its blank line,
-// and appends the result to dst. Where they cannot be joined, ok is false and
-// dst is returned as it was.
-//
-// They can be joined where both are a chunk with one choice and no finish
-// reason, usage or log probabilities, and differ in nothing but the text of one
-// of the delta's content, reasoning_content, reasoning or refusal, of the
-// choice's text, or of the arguments of the only tool call, which must not be
-// the one that opens the call by naming its function. The obfuscation that
-// OpenAI pads chunks with may differ too; the first one is kept.
-//
-// To join many events use Events, which reads each of them once.
-func Append(dst, a, b []byte) (out []byte, ok bool) {
-	first, ok := parse(a)
-	if !ok {
-		return dst, false
-	}
-	second, ok := parse(b)
-	if !ok {
-		return dst, false
-	}
-	r := run{chunk: first, field: first.field}
-	if dst, ok = r.join(dst, &second); !ok {
-		return dst, false
-	}
-	return r.end(dst), true
-}
-
-// Events appends consecutive events of a stream to dst, joined as Append joins
-// them, and returns how many they have become. It reads each event once.
-func Events(dst []byte, events [][]byte) (out []byte, n int) {
+// Events appends consecutive events of a stream to dst, each with its blank line and joined
+// where they can be, and returns how many they have become. It reads each event once.
+func Events(dst []byte, api dialect.Streamed, events [][]byte) (out []byte, n int) {
 	var r run
 	for _, raw := range events {
-		c, ok := parse(raw)
+		f, ok := api.Fragment(raw)
 		if ok {
-			if dst, ok = r.join(dst, &c); ok {
+			if dst, ok = r.join(dst, &f); ok {
 				continue
 			}
+		} else {
+			f = dialect.Fragment{Raw: raw} // a run that nothing can join
 		}
 		dst = r.end(dst)
-		// An event that is no chunk is a run that nothing can join.
-		r = run{chunk: c, field: c.field}
+		r = run{Fragment: f, full: f.Full}
 		n++
 	}
 	return r.end(dst), n
 }
 
-// run is a series of chunks on its way into one event. The text of the first
-// and all that follows is written when the second chunk comes.
+// run is a series of fragments on its way into one event, which is the last of them with the
+// text of all. What stands in front of the text, and the text, is written when the second one
+// comes.
 type run struct {
-	chunk
-	field   field // where the text is; none while all the text was empty
-	written int   // bytes in dst, 0 while there is one chunk
+	dialect.Fragment      // the last one
+	full             int8 // where the text is, as in it; 0 while all the text was empty
+	joined           bool // there is more than one
+	start, head      int  // where the event begins in dst, and how long it is up to the text
 }
 
-// join adds c to the run where it fits.
-func (r *run) join(dst []byte, c *chunk) (out []byte, ok bool) {
-	f := r.field
-	if f == none {
-		f = c.field
+// join adds f to the run where it fits.
+func (r *run) join(dst []byte, f *dialect.Fragment) (out []byte, ok bool) {
+	full := r.full
+	if full == 0 {
+		full = f.Full
 	}
-	if f == none || (c.field != none && c.field != f) || !r.equal(c, f) {
+	place := int(full) - 1
+	if full == 0 || f.Full != 0 && f.Full != full || !alike(&r.Fragment, f, place) {
 		return dst, false
 	}
-	text := c.text[f]
-	head := r.raw[:r.text[f].End]
-	rest := len(r.raw) - len(head)
-	before := max(r.written, len(head))
-	if before+text.End-text.Start+rest > maxEvent {
+	own, text := r.Text[place], f.Text[place]
+	before := own.End - own.Start
+	if r.joined {
+		before = len(dst) - r.start - r.head
+	}
+	if before+len(f.Raw) > maxEvent {
 		return dst, false
 	}
-	if r.written == 0 {
-		dst = append(dst, head...)
+	if !r.joined {
+		r.joined, r.start, r.head = true, len(dst), own.Start
+		dst = append(dst, r.Raw[:own.End]...)
 	}
-	r.field, r.written = f, before+text.End-text.Start
-	return append(dst, c.raw[text.Start:text.End]...), true
+	r.Fragment, r.full = *f, full
+	return append(dst, f.Raw[text.Start:text.End]...), true
 }
 
 // end writes what is missing of the run's event.
 func (r *run) end(dst []byte) []byte {
-	if r.written == 0 {
-		return append(dst, r.raw...)
+	if !r.joined {
+		return append(dst, r.Raw...)
 	}
-	return append(dst, r.raw[r.text[r.field].End:]...)
+	text := r.Text[r.full-1]
+	if head := r.Raw[:text.Start]; len(head) == r.head {
+		copy(dst[r.start:], head)
+	} else {
+		dst = slices.Replace(dst, r.start, r.start+r.head, head...)
+	}
+	return append(dst, r.Raw[text.End:]...)
 }
 
-// equal reports whether two chunks differ at most in the text of f and in their
-// obfuscation.
-func (c *chunk) equal(d *chunk, f field) bool {
-	if !c.has(f) || !d.has(f) {
+// alike reports whether two fragments differ at most in the text of a place and in what
+// varies. An object that varies may differ in its numbers: a reader may keep a member that the
+// later one has not.
+func alike(a, b *dialect.Fragment, place int) bool {
+	if !a.Has(place) || !b.Has(place) {
 		return false
 	}
-	a, b := c.without(f), d.without(f)
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) {
+	for i := range a.Varies {
+		if v, w := a.Varies[i], b.Varies[i]; v.End > 0 && w.End > 0 && a.Raw[v.Start] == '{' && !sameButNumbers(a.Value(v), b.Value(w)) {
+			return false
+		}
+	}
+	first, second := without(a, place), without(b, place)
+	for i := range first {
+		if !bytes.Equal(first[i], second[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-// without gives the parts of the chunk around the text of f and the
-// obfuscation. The text leaves its quotes behind and the obfuscation does not,
-// so chunks that have the two in a different order have different parts.
-func (c *chunk) without(f field) [3][]byte {
-	first, second := c.text[f], c.padding
-	if second.End == 0 {
-		second.Start, second.End = len(c.raw), len(c.raw)
+// without gives the parts of an event around the text of a place and what varies. The text
+// leaves its quotes behind and what varies does not leave its name, so events that have them in
+// a different order have different parts.
+func without(f *dialect.Fragment, place int) (parts [dialect.Varied + 2][]byte) {
+	cuts := [dialect.Varied + 1]llm.Span{f.Text[place]}
+	for i, v := range f.Varies {
+		if v.End == 0 {
+			v.Start, v.End = len(f.Raw), len(f.Raw)
+		}
+		at := i + 1
+		for ; at > 0 && v.Start < cuts[at-1].Start; at-- {
+			cuts[at] = cuts[at-1]
+		}
+		cuts[at] = v
 	}
-	if second.Start < first.Start {
-		first, second = second, first
+	from := 0
+	for i, cut := range cuts {
+		parts[i], from = f.Raw[from:cut.Start], cut.End
 	}
-	return [3][]byte{c.raw[:first.Start], c.raw[first.End:second.Start], c.raw[second.End:]}
+	parts[len(cuts)] = f.Raw[from:]
+	return parts
 }
+
+// sameButNumbers reports whether two values of JSON differ in digits alone.
+func sameButNumbers(a, b []byte) bool {
+	for {
+		for len(a) > 0 && len(b) > 0 && a[0] == b[0] && !digit(a[0]) {
+			a, b = a[1:], b[1:]
+		}
+		if len(a) == 0 || len(b) == 0 || !digit(a[0]) || !digit(b[0]) {
+			return len(a) == 0 && len(b) == 0
+		}
+		for len(a) > 0 && digit(a[0]) {
+			a = a[1:]
+		}
+		for len(b) > 0 && digit(b[0]) {
+			b = b[1:]
+		}
+	}
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }

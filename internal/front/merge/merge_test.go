@@ -5,14 +5,25 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"sluice/internal/dialect/known"
+	"sluice/internal/llm"
 )
+
+var chats = known.TextsOf(llm.Chat)
 
 func chatChunk(delta string) string {
 	return `data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":` +
 		delta + `,"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
 }
 
-func TestAppend(t *testing.T) {
+// join joins two events, if they can be joined.
+func join(dst []byte, op llm.Operation, a, b []byte) (out []byte, ok bool) {
+	out, n := Events(dst, known.TextsOf(op), [][]byte{a, b})
+	return out, n == 1
+}
+
+func TestChunks(t *testing.T) {
 	event := func(object string) string { return "data: " + object + "\n\n" }
 	tests := []struct{ name, a, b, want string }{
 		{"content", chatChunk(`{"content":"a"}`), chatChunk(`{"content":"b"}`), chatChunk(`{"content":"ab"}`)},
@@ -34,8 +45,8 @@ func TestAppend(t *testing.T) {
 		{"twice the same key", chatChunk(`{"content":"a","content":"x"}`), chatChunk(`{"content":"b","content":"x"}`), ""},
 		{"not a string", chatChunk(`{"content":[1]}`), chatChunk(`{"content":[1]}`), ""},
 		{"completion", event(`{"choices":[{"text":"a","index":0}]}`), event(`{"choices":[{"text":"b","index":0}]}`), event(`{"choices":[{"text":"ab","index":0}]}`)},
-		{"obfuscation", event(`{"choices":[{"text":"a"}],"obfuscation":"xxx"}`), event(`{"choices":[{"text":"b"}],"obfuscation":"y"}`), event(`{"choices":[{"text":"ab"}],"obfuscation":"xxx"}`)},
-		{"obfuscation first", event(`{"obfuscation":"xxx","choices":[{"text":"a"}]}`), event(`{"obfuscation":"y","choices":[{"text":"b"}]}`), event(`{"obfuscation":"xxx","choices":[{"text":"ab"}]}`)},
+		{"obfuscation", event(`{"choices":[{"text":"a"}],"obfuscation":"xxx"}`), event(`{"choices":[{"text":"b"}],"obfuscation":"y"}`), event(`{"choices":[{"text":"ab"}],"obfuscation":"y"}`)},
+		{"obfuscation first", event(`{"obfuscation":"xxx","choices":[{"text":"a"}]}`), event(`{"obfuscation":"y","choices":[{"text":"b"}]}`), event(`{"obfuscation":"y","choices":[{"text":"ab"}]}`)},
 		{"obfuscation once", event(`{"choices":[{"text":"a"}],"obfuscation":"xxx"}`), event(`{"choices":[{"text":"b"}]}`), ""},
 		{"finish reason", event(`{"choices":[{"text":"a","finish_reason":"stop"}]}`), event(`{"choices":[{"text":"b","finish_reason":"stop"}]}`), ""},
 		{"usage", event(`{"choices":[{"text":"a"}],"usage":{"total_tokens":1}}`), event(`{"choices":[{"text":"b"}],"usage":{"total_tokens":1}}`), ""},
@@ -56,17 +67,12 @@ func TestAppend(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := Append([]byte("kept"), []byte(tt.a), []byte(tt.b))
-			if string(got) != "kept"+tt.want || ok != (tt.want != "") {
-				t.Errorf("got %v, %.300s", ok, got)
-			}
-			got, n := Events(nil, [][]byte{[]byte(tt.a), []byte(tt.b)})
-			want, wantN := tt.want, 1
+			want := tt.want
 			if want == "" {
-				want, wantN = tt.a+tt.b, 2
+				want = tt.a + tt.b
 			}
-			if string(got) != want || n != wantN {
-				t.Errorf("Events gave %d, %.300s", n, got)
+			if got, ok := join([]byte("kept"), llm.Chat, []byte(tt.a), []byte(tt.b)); string(got) != "kept"+want || ok != (tt.want != "") {
+				t.Errorf("got %v, %.300s", ok, got)
 			}
 		})
 	}
@@ -83,7 +89,7 @@ func small(n int) [][]byte {
 
 func TestLongRun(t *testing.T) {
 	list := small(10_000)
-	out, n := Events(nil, list)
+	out, n := Events(nil, chats, list)
 	if n > 5 {
 		t.Errorf("10,000 small events became %d", n)
 	}
@@ -92,22 +98,22 @@ func TestLongRun(t *testing.T) {
 
 func BenchmarkEvents(b *testing.B) {
 	list := small(10_000)
-	buf, _ := Events(nil, list)
+	buf, _ := Events(nil, chats, list)
 	b.SetBytes(int64(len(bytes.Join(list, nil))))
 	b.ReportAllocs()
 	for b.Loop() {
-		buf, _ = Events(buf[:0], list)
+		buf, _ = Events(buf[:0], chats, list)
 	}
 }
 
-func FuzzAppend(f *testing.F) {
+func FuzzChunks(f *testing.F) {
 	f.Add([]byte(chatChunk(`{"content":"a"}`)), []byte(chatChunk(`{"content":"\"b"}`)))
 	f.Add([]byte(chatChunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{\""}}]}`)), []byte(chatChunk(`{"tool_calls":[{"index":0,"function":{"arguments":"a"}}]}`)))
 	f.Add([]byte("data: {\"choices\":[{\"text\":\"a\"}],\"obfuscation\":\"x\"}\r\n\r\n"), []byte("data: {\"choices\":[{\"text\":\"b\"}],\"obfuscation\":\"\"}\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		out, ok := Append(nil, a, b)
+		out, ok := join(nil, llm.Chat, a, b)
 		if !ok {
-			if len(out) > 0 {
+			if string(out) != string(a)+string(b) {
 				t.Fatalf("refused and wrote %q", out)
 			}
 			return

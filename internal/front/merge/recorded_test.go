@@ -115,7 +115,7 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 	before, after := 0, 0
 	for name, list := range recorded(t, in) {
 		t.Run(name, func(t *testing.T) {
-			out, n := Events(nil, list)
+			out, n := Events(nil, chats, list)
 			joined := events(t, out)
 			if len(joined) != n {
 				t.Errorf("said %d events, wrote %d", n, len(joined))
