@@ -163,7 +163,7 @@ func TestEndlessEvents(t *testing.T) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, "data: {\"choices\":[]}\n\ndata: ")
 		piece := []byte(strings.Repeat("x", 64<<10))
-		for range 7 << 4 { // 7 MiB: less than an event may have
+		for range 2 << 4 { // 2 MiB: less than an event may have of the memory
 			if _, err := w.Write(piece); err != nil {
 				return
 			}
@@ -182,9 +182,9 @@ func TestEndlessEvents(t *testing.T) {
 	defer cancel()
 	var wg sync.WaitGroup
 	var lacking atomic.Int64
-	for range 60 {
+	for i := range 60 { // no two of them are equal, which would share one stream
 		wg.Go(func() {
-			req, _ := http.NewRequestWithContext(ctx, "POST", url+"/v1/chat/completions", strings.NewReader(`{"model":"endless","stream":true,"messages":[]}`))
+			req, _ := http.NewRequestWithContext(ctx, "POST", url+"/v1/chat/completions", strings.NewReader(fmt.Sprintf(`{"model":"endless","seed":%d,"stream":true,"messages":[]}`, i)))
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				return
@@ -208,6 +208,37 @@ func TestEndlessEvents(t *testing.T) {
 	cancel()
 	wg.Wait()
 	testkit.Until(t, "all is given back", func() bool { return events.Held() == 0 })
+}
+
+// TestEventThatFitsNowhere: an event that is larger than what events may have of a small memory is
+// its upstream's fault, also where it is not larger than what the configuration lets an event be.
+func TestEventThatFitsNowhere(t *testing.T) {
+	up := upstreamThat(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[]}\n\ndata: ")
+		piece := []byte(strings.Repeat("x", 64<<10))
+		for {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	g, err := New(load(t, "SLUICE_MEMORY_LIMIT=48MiB", "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up+"/v1"), Options{Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := serve(t, g)
+	if events := g.memory.Budget.Account("events"); events.Fits(8 << 20) {
+		t.Fatalf("events may have %d bytes and more", 8<<20)
+	}
+	resp, text := tell(t, url+"/v1/chat/completions", `{"model":"m","stream":true,"messages":[]}`)
+	if !strings.Contains(text, `"code":"upstream_event_too_large"`) || resp.StatusCode != 200 {
+		t.Errorf("%d %q", resp.StatusCode, text)
+	}
+	if held := g.memory.Budget.Account("events").Held(); held != 0 {
+		t.Errorf("%d bytes are left", held)
+	}
 }
 
 // upstreamThat answers as h does.

@@ -158,6 +158,11 @@ func (a *Account) Continue(n int64) error {
 	return lacking(n)
 }
 
+// Fits reports whether there is room for n bytes when nobody else has any.
+func (a *Account) Fits(n int64) bool {
+	return a == nil || n <= a.budget.most(1) && (a.most == 0 || n <= a.budget.most(a.most))
+}
+
 func (a *Account) reserve(n int64, share float64) bool {
 	if a == nil {
 		return true

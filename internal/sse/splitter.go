@@ -43,7 +43,8 @@ type Splitter struct {
 	MaxEvent int // cap on one event in bytes; 0 is DefaultMaxEvent
 
 	// Grow, where it is set, is asked to have room for n bytes more in what is carried
-	// over, which it may refuse, or leave to append. Feed ends with its error.
+	// over, which it may refuse, or leave to append. Feed ends with its error, unless the
+	// event is too large by then.
 	Grow func(carried []byte, n int) ([]byte, error)
 
 	buf  []byte // what the last Feed handed out of it, then what is carried over
@@ -67,6 +68,9 @@ func (s *Splitter) Feed(piece []byte, dst []llm.Event) ([]llm.Event, error) {
 		again := min(n, max(s.maxEvent()-n, 0)) // as much as there is
 		var err error
 		if s.buf, err = s.Grow(s.buf, max(len(piece), again)); err != nil {
+			if s.exceeds(piece) { // then it is not for want of room
+				err = ErrTooLarge
+			}
 			return dst, err
 		}
 	}
@@ -91,6 +95,21 @@ func (s *Splitter) Feed(piece []byte, dst []llm.Event) ([]llm.Event, error) {
 		s.buf = append(s.buf, piece[start:]...)
 	}
 	return dst, nil
+}
+
+// exceeds reports whether the event that is carried over is too large with what piece has of
+// it. The stream cannot be read on after it.
+func (s *Splitter) exceeds(piece []byte) bool {
+	for i := 0; i < len(piece); {
+		n, complete := s.scan(piece[i:])
+		if i += n; s.len()+i > s.maxEvent() {
+			return true
+		}
+		if complete {
+			return false
+		}
+	}
+	return false
 }
 
 // Tail returns the bytes after the last whole event. At the end of a stream

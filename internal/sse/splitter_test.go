@@ -2,6 +2,9 @@ package sse
 
 import (
 	"bytes"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"sluice/internal/llm"
@@ -69,5 +72,28 @@ func TestLateLF(t *testing.T) {
 	want := []string{"data: 1\r\n\r", "\ndata: 2\r\n\r\n"}
 	if len(events) != 2 || string(events[0]) != want[0] || string(events[1]) != want[1] || len(tail) != 0 {
 		t.Errorf("got %q and %q", events, tail)
+	}
+}
+
+// TestTooLargeBeforeLack: an event that is too large is so whether or not there is room for more of it.
+func TestTooLargeBeforeLack(t *testing.T) {
+	lack := errors.New("no room")
+	for _, c := range []struct {
+		piece string
+		want  error
+	}{
+		{strings.Repeat("x", 100), ErrTooLarge},
+		{strings.Repeat("x", 10), lack},
+		{"x\n\ndata: " + strings.Repeat("y", 100), lack},
+		{strings.Repeat("x", 100) + "\n\n", ErrTooLarge},
+	} {
+		s := Splitter{MaxEvent: 100, Grow: func(b []byte, _ int) ([]byte, error) { return b, lack }}
+		if _, err := s.Feed([]byte("data: a"), nil); err != nil {
+			t.Fatal(err)
+		}
+		s.buf = slices.Clip(s.buf)
+		if _, err := s.Feed([]byte(c.piece), nil); !errors.Is(err, c.want) {
+			t.Errorf("%q: %v, want %v", c.piece, err, c.want)
+		}
 	}
 }

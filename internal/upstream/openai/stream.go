@@ -151,6 +151,9 @@ func (s *stream) grow(carried []byte, n int) ([]byte, error) {
 	size := memory.Room(len(carried) + n)
 	if more := int64(size) - s.reserved; size > smallEvent && more > 0 {
 		// Old and new are there until the one is copied.
+		if !s.account.Fits(more + 2*s.reserved) {
+			return carried, sse.ErrTooLarge // whatever others have: it is the event's fault
+		}
 		if err := s.account.Continue(more + s.reserved); err != nil {
 			return carried, err
 		}
