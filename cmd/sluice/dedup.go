@@ -12,8 +12,8 @@ func (c *cli) dedupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dedup [--mode off|safe|blocks]",
 		Short: "Show what de-duplication makes of a request",
-		Long: `Dedup reads the JSON of a chat completion or of a response from standard input and
-writes it to standard output as it would be sent. To standard error it writes what
+		Long: `Dedup reads the JSON of a request of a conversation, of any of the APIs that there are,
+from standard input and writes it to standard output as it would be sent. To standard error it writes what
 was changed, with - before what was taken out and + before what stands there now.
 With --expand it puts back what references in a request stand for.`,
 		Example: `  sluice dedup --mode blocks < request.json > shorter.json
@@ -25,6 +25,8 @@ With --expand it puts back what references in a request stand for.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Mode, "mode", "", "`mode`: off, safe, blocks (dedup.mode)")
 	complete(cmd, "mode", cobra.ShellCompDirectiveNoFileComp, "off", "safe", "blocks")
+	f.StringVar(&o.Dialect, "dialect", "", "`API` of the request: chat, responses, messages, gemini (told by its members)")
+	complete(cmd, "dialect", cobra.ShellCompDirectiveNoFileComp, "chat", "responses", "messages", "gemini")
 	cache := f.Bool("prompt-cache", true, "whether the service keeps prompts that it has read (dedup.prompt_cache)")
 	f.Float64Var(&o.BytesPerToken, "bytes-per-token", 0, "`number` by which tokens are estimated, from 1 to 8 (3.8: what OpenAI's services count on average)")
 	f.BoolVar(&o.Explain, "explain", false, "tell of every message, and why it is kept")

@@ -195,9 +195,10 @@ const CacheWrite, CacheRead = 125, 10
 // either case. To read it as it is costs 0.1 of the price of its bytes, to write what becomes
 // of it 1.25, once; each later turn then saves 0.1 of what is not there any more. How many there
 // will be nobody knows: one that has had n turns is taken to have n/4 more.
-// Decision 29 says how that was chosen.
-func (r *rules) pays(size, saved, turns int) bool {
-	return !r.PromptCache || CacheWrite*(size-saved) <= CacheRead*(size+saved*turns/4)
+// Decision 29 says how that was chosen. A rich message has what is no text, such as an image, which
+// would be written anew too: nobody knows at what price.
+func (r *rules) pays(size, saved, turns int, rich bool) bool {
+	return !r.PromptCache || !rich && CacheWrite*(size-saved) <= CacheRead*(size+saved*turns/4)
 }
 
 // loose reports whether something of prompts is not to count.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
 )
@@ -93,7 +94,7 @@ const (
 )
 
 // reads reports whether requests of an operation have messages.
-func reads(op llm.Operation) bool { return op == llm.Chat || op == llm.Response }
+func reads(op llm.Operation) bool { return known.ShapeOf(op) != nil }
 
 // rewrite gives a request as it is to be sent, in work that is to be released when the request
 // is not used any more; nil where that is as it came.
@@ -208,7 +209,7 @@ func (w *work) dropBody() {
 
 // room is what a plan holds, in bytes.
 func (p *plan) room() int {
-	return p.reserved() + held(p.messages) + held(p.texts) + held(p.numbers) + held(p.blocks) + held(p.marks) + held(p.edits) + held(p.replacements)
+	return p.reserved() + held(p.messages) + held(p.texts) + held(p.prompted) + held(p.first) + held(p.numbers) + held(p.blocks) + held(p.marks) + held(p.edits) + held(p.replacements)
 }
 
 // reserved is what of that planSize counts.

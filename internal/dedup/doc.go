@@ -13,7 +13,7 @@
 //
 // It promises, of every request:
 //   - the last message is kept byte for byte, and so is everything that is no text of a message:
-//     tool calls, their results' ids, images, schemas, cache_control;
+//     tool calls, their results' ids, images, schemas, thoughts, cache_control;
 //   - the only copy of a text is never taken: references name text that is kept;
 //   - Expand puts back what a reference stands for, exactly;
 //   - to rewrite what is rewritten changes nothing;
@@ -23,5 +23,6 @@
 //   - with such a cache no message is rewritten where that costs more than it saves
 //     (Config.PromptCache).
 //
-// What it is not sure of passes unchanged. docs/dedup.md says it to users.
+// Where a request has its texts each dialect says (dialect.Shape). What it is not sure of passes
+// unchanged. docs/dedup.md says it to users.
 package dedup

@@ -72,10 +72,11 @@ type expander struct {
 	wording      *wording
 	replacements []llm.Replacement
 
-	looks  []int // the lines that look like references: only what is kept is referred to
-	left   int   // how many of them stand before the last message
-	before []int // for each text, how many lines of its message stand before it
-	ref    []byte
+	looks          []int // the lines that look like references: only what is kept is referred to
+	left           int   // how many of them stand before the last message
+	before         []int // for each text, how many lines of its message stand before it
+	beforeOfPrompt []int // the same of the prompt beside them
+	ref            []byte
 }
 
 // prepare finds the lines that look like references.
@@ -98,33 +99,42 @@ func (x *expander) prepare() {
 			lines += t.lines
 		}
 	}
-	note(&x.instructions) // which may stand anywhere
+	lines := 0
+	for i := range x.prompted { // which may stand anywhere
+		t := &x.prompted[i]
+		note(t)
+		x.beforeOfPrompt = append(x.beforeOfPrompt, lines)
+		lines += t.lines
+	}
 	slices.Sort(x.looks)
 }
 
 // resolve gives what a line of message i, which is that number of it, stands for, if it is a
 // reference.
 func (x *expander) resolve(i, number int, ref []byte) (said []byte, ok bool) {
-	r, ok := x.wording.parse(ref, x.items)
+	r, ok := x.wording.parse(ref, x.shape)
 	if !ok {
 		return nil, false
 	}
 	m := &x.messages[i]
+	texts, before := x.prompted, x.beforeOfPrompt
 	switch {
-	case r.source == sourceInstructions:
-		return x.compare(&x.instructions, x.instructions.first+r.first-1, r, ref)
+	case r.source == sourcePrompt:
+		m = &x.prompt
 	case r.source == sourceHere && r.last <= number:
+		texts, before = x.of(m), x.before[m.from:m.to]
 	case r.source > 0 && r.source <= i && x.mayRefer(i, r.source-1):
 		m = &x.messages[r.source-1]
+		texts, before = x.of(m), x.before[m.from:m.to]
 	default:
 		return nil, false
 	}
-	if m.unread || m.from == m.to {
+	if m.unread || len(texts) == 0 {
 		return nil, false
 	}
-	before := x.before[m.from:m.to] // the last text that begins before the line
+	// The last text that begins before the line.
 	n := sort.Search(len(before), func(n int) bool { return before[n] >= r.first }) - 1
-	t := &x.texts[m.from+n]
+	t := &texts[n]
 	return x.compare(t, t.first+r.first-1-before[n], r, ref)
 }
 

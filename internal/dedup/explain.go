@@ -1,6 +1,11 @@
 package dedup
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+
+	"sluice/internal/dialect"
+)
 
 // Decision is what becomes of a message, and why.
 type Decision struct {
@@ -48,7 +53,7 @@ func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	}
 	p.told = i
 	m := &p.messages[i]
-	d := Decision{Message: i, Sent: int(p.sent), Role: m.role.String(), Action: a, Why: why, Size: p.size(m)}
+	d := Decision{Message: i, Sent: int(p.sent), Role: cmp.Or(m.role.String(), "other"), Action: a, Why: why, Size: p.size(m)}
 	if a == Removed {
 		d.Sent = 0
 	}
@@ -79,12 +84,12 @@ func (p *plan) tellKept(i int) {
 	}
 	why := "nothing in it is said further up"
 	switch m := &p.messages[i]; {
-	case m.role == other:
+	case m.role == dialect.Nobody:
 		why = "it is of a form that is left alone"
 	case p.barred:
 		why = barred
 	case m.fixed:
-		why = "it has annotations or logprobs, which tell of its characters"
+		why = "it has what tells of its characters, or signs what was thought: annotations, logprobs, citations, signatures"
 	case p.size(m) < shortest:
 		why = "it is short"
 	case m.from == m.to:

@@ -86,7 +86,7 @@ func TestGenerated(t *testing.T) {
 	changed := 0
 	each(t, func(v *verifier) {
 		for seed := range n {
-			n, _ := v.replay(t, llm.Chat, generated(rand.New(rand.NewPCG(uint64(seed), 1))))
+			n, _ := v.replay(t, llm.Chat, talk{messages: generated(rand.New(rand.NewPCG(uint64(seed), 1)))})
 			changed += n
 		}
 	})

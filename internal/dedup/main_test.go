@@ -44,10 +44,14 @@ func body(op llm.Operation, messages []json.RawMessage) []byte {
 const rest = `],"temperature":0.5}`
 
 func listOf(op llm.Operation) string {
-	if op == llm.Response {
+	switch op {
+	case llm.Response:
 		return "input"
+	case llm.GenerateContent:
+		return "contents"
+	default:
+		return "messages"
 	}
-	return "messages"
 }
 
 func request(op llm.Operation, body []byte) *llm.Request {
@@ -219,18 +223,18 @@ func (v *verifier) compare(t testing.TB, op llm.Operation, before, after []json.
 // superfluous checks that a message that was taken out is said by one that stays.
 func (v *verifier) superfluous(t testing.TB, before []json.RawMessage, removed []int, i int) {
 	t.Helper()
-	var m struct{ Role, Content string }
-	if err := json.Unmarshal(before[i], &m); err != nil || len(before[i]) < shortest || m.Role == "tool" || bytes.Contains(before[i], []byte("tool_calls")) {
+	m, ok := wordsOf(before[i])
+	if !ok || len(m.text) < shortest || m.role == "tool" || m.role == "function" {
 		t.Fatalf("taken out: %s", before[i])
 	}
 	same := func(n int) bool {
-		var other struct{ Role, Content string }
-		return json.Unmarshal(before[n], &other) == nil && other == m
+		other, ok := wordsOf(before[n])
+		return ok && other.role == m.role && other.text == m.text && (other.marked || !m.marked)
 	}
 	if same(i + 1) { // and the last of a row stays
 		return
 	}
-	if m.Role == "system" || m.Role == "developer" {
+	if m.role == "system" || m.role == "developer" {
 		for n := i - 1; n >= 0; n-- {
 			if _, gone := slices.BinarySearch(removed, n); !gone && same(n) {
 				return
@@ -238,6 +242,43 @@ func (v *verifier) superfluous(t testing.TB, before []json.RawMessage, removed [
 		}
 	}
 	t.Fatalf("taken out without another copy: %.200s", before[i])
+}
+
+// words are what a message says that has nothing but a role and a text.
+type words struct {
+	role, text string
+	marked     bool
+}
+
+func wordsOf(raw json.RawMessage) (w words, ok bool) {
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil || m["role"] != nil && json.Unmarshal(m["role"], &w.role) != nil || m["content"] != nil && m["parts"] != nil {
+		return w, false
+	}
+	content := m["content"]
+	if content == nil {
+		content = m["parts"]
+	}
+	for key := range m {
+		if !slices.Contains([]string{"role", "content", "parts", "type"}, key) {
+			return w, false
+		}
+	}
+	if json.Unmarshal(content, &w.text) == nil {
+		return w, true
+	}
+	var parts []map[string]any
+	if json.Unmarshal(content, &parts) != nil || len(parts) != 1 {
+		return w, false
+	}
+	for key := range parts[0] {
+		if !slices.Contains([]string{"type", "text", "cache_control"}, key) {
+			return w, false
+		}
+	}
+	w.text, ok = parts[0]["text"].(string)
+	w.marked = parts[0]["cache_control"] != nil
+	return w, ok
 }
 
 // bare gives a message with all texts that may be rewritten replaced by nothing.
@@ -251,21 +292,54 @@ func bare(t testing.TB, raw []byte) string {
 	if !ok {
 		t.Fatalf("changed: %s", raw)
 	}
-	for _, key := range []string{"content", "output"} {
-		switch c := m[key].(type) {
-		case string:
-			m[key] = ""
-		case []any:
-			for _, part := range c {
-				if p, ok := part.(map[string]any); ok {
-					if _, ok := p["text"].(string); ok {
-						p["text"] = ""
-					}
+	for _, key := range []string{"content", "output", "parts"} {
+		m[key] = silent(m[key])
+	}
+	return fmt.Sprint(m)
+}
+
+// silent gives a content with its texts replaced by nothing, but for those that something is
+// bound to.
+func silent(content any) any {
+	list, ok := content.([]any)
+	if !ok {
+		if _, ok := content.(string); ok {
+			return ""
+		}
+		return content
+	}
+	for _, one := range list {
+		p, ok := one.(map[string]any)
+		if !ok {
+			continue
+		}
+		bound := false
+		for _, key := range []string{"annotations", "logprobs", "citations", "thought", "thoughtSignature"} {
+			switch b := p[key].(type) {
+			case []any:
+				bound = bound || len(b) > 0
+			case map[string]any:
+				bound = bound || len(b) > 0
+			default:
+				bound = bound || b != nil && b != false
+			}
+		}
+		if _, ok := p["text"].(string); ok && !bound {
+			p["text"] = ""
+		}
+		if p["type"] == "tool_result" {
+			p["content"] = silent(p["content"])
+		}
+		if result, ok := p["functionResponse"].(map[string]any); ok {
+			said, _ := result["response"].(map[string]any)
+			for _, key := range []string{"output", "result", "error"} {
+				if _, ok := said[key].(string); ok {
+					said[key] = ""
 				}
 			}
 		}
 	}
-	return fmt.Sprint(m)
+	return list
 }
 
 // difference shows where two texts begin to differ.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 
+	"sluice/internal/dialect"
 	"sluice/internal/llm"
 )
 
@@ -31,7 +32,7 @@ type plan struct {
 
 	index   index
 	pieces  []piece // of the text that is kept and may be referred to, in the order of the body
-	first   piece   // of the instructions, which may stand anywhere
+	first   []piece // of the prompt beside the messages, which may stand anywhere
 	numbers []int32 // of the messages as they are sent, from 1
 	sent    int32
 	turns   int  // of the model, so far
@@ -64,7 +65,7 @@ type saving struct {
 type piece struct {
 	from, to int // lines
 	end      int // where the last one ends
-	message  int // -1 for the instructions
+	message  int // -1 for the prompt beside them
 	shift    int // from a line to its number in the message as that is sent, from 1
 }
 
@@ -75,7 +76,7 @@ type edit struct {
 }
 
 // find is a run of lines that stands further up too, source is the first one there, of a message
-// or, -1, the instructions. Once they are chosen, those that are taken are in their order.
+// or, -1, the prompt beside them. Once they are chosen, those that are taken are in their order.
 type find struct{ first, lines, source, message int32 }
 
 // block is a find with the reference that is to replace it.
@@ -90,7 +91,7 @@ func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 // make finds out what is to be changed. It is false for nothing.
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
 	p.rules, p.mode, p.notes = rules, mode, notes
-	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], piece{}, p.numbers[:0], 0, 0, false, 0, -1
+	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], p.first[:0], p.numbers[:0], 0, 0, false, 0, -1
 	p.inForce, p.plainOf, p.plain, p.marks, p.edits, p.saved = 0, 0, nil, p.marks[:0], p.edits[:0], saving{}
 	last := len(p.messages) - 1
 	blocks := mode == llm.DedupBlocks
@@ -135,7 +136,7 @@ func (p *plan) save(bytes int) {
 
 // before is how much text there is that may be repeated or referred to, in bytes.
 func (p *plan) before(last int) int {
-	n := p.instructions.End - p.instructions.Start
+	n := size(p.prompted)
 	for i := range max(last, 0) {
 		n += p.size(&p.messages[i])
 	}
@@ -146,15 +147,16 @@ func (p *plan) before(last int) int {
 func (p *plan) again(i int) bool {
 	m, next := &p.messages[i], &p.messages[i+1]
 	long := p.size(m) >= shortest
-	// Of results of tools there is one for each call, whatever they say.
-	if long && m.role != tool && p.repeats(m, next) {
+	// Of results of tools there is one for each call, whatever they say. A mark is not taken
+	// away; but since clients move them from turn to turn, nothing else goes by them.
+	if long && m.role != dialect.ByTool && (!m.marked || next.marked) && p.repeats(m, next) {
 		p.tell(i, Removed, "the next message says the same", nil)
 		return true
 	}
 	switch m.role {
-	case system, developer:
-	case other:
-		if !p.items { // it may be a prompt
+	case dialect.BySystem, dialect.ByDeveloper:
+	case dialect.Nobody:
+		if !p.shape.Items { // it may be a prompt
 			p.inForce = 0
 		}
 		return false
@@ -163,7 +165,7 @@ func (p *plan) again(i int) bool {
 	}
 	before := p.inForce
 	p.inForce = i + 1 // whatever it says, and in whatever form: it is what holds from here on
-	if before == 0 || !long || !m.bare {
+	if before == 0 || !long || !m.bare || m.marked {
 		return false
 	}
 	old := &p.messages[before-1]
@@ -200,16 +202,25 @@ func (p *plan) alike(inForce int, m *message) bool {
 	return ok && bytes.Equal(p.plain, plain)
 }
 
-// begin notes the instructions, which come before all messages.
+// begin notes the prompt that stands beside all messages, and before them.
 func (p *plan) begin() {
-	p.first, p.found, p.number = piece{}, p.found[:0], 0
-	if p.instructions.unread {
-		p.stopped = p.rules.wording.within(p.body[p.instructions.Start:p.instructions.End])
+	p.found, p.number = p.found[:0], 0
+	for i := range p.prompted {
+		if p.enter(&p.prompted[i], &p.prompt, -1, false); p.stopped {
+			break
+		}
+	}
+	p.first, p.pieces = append(p.first, p.pieces...), p.pieces[:0]
+}
+
+// enter goes through a text of a message. Where its lines are not known it looks only whether
+// one looks like a reference.
+func (p *plan) enter(t *text, m *message, i int, replace bool) {
+	if m.unread {
+		p.stopped = p.rules.wording.within(p.body[t.Start:t.End])
 		return
 	}
-	if p.walk(&p.instructions, -1, false); len(p.pieces) > 0 {
-		p.first, p.pieces = p.pieces[0], p.pieces[:0]
-	}
+	p.walk(t, i, replace)
 }
 
 // look looks for repeats in a message that is kept, and decides about them.
@@ -219,12 +230,7 @@ func (p *plan) look(i int) {
 	pieces, marks := len(p.pieces), len(p.marks)
 	texts := p.of(m)
 	for n := range texts {
-		if t := &texts[n]; m.unread {
-			p.stopped = p.rules.wording.within(p.body[t.Start:t.End])
-		} else {
-			p.walk(t, i, !m.fixed)
-		}
-		if p.stopped {
+		if p.enter(&texts[n], m, i, !m.fixed); p.stopped {
 			p.tell(i, Kept, "it looks as if it had references already: it and what follows is left alone", nil)
 			return
 		}
@@ -244,7 +250,7 @@ func (p *plan) look(i int) {
 		why = "references would be longer than what it repeats"
 	case crowded:
 		why = "its other lines are too short to be looked through again"
-	case p.wasLast(i) && !p.rules.pays(size, saved, p.turns):
+	case p.wasLast(i) && !p.rules.pays(size, saved, p.turns, m.rich):
 		why = "services have cached it as it is: to write it anew costs more than it saves"
 	}
 	if why != "" {
@@ -281,7 +287,7 @@ func (p *plan) choose() int {
 func (p *plan) wasLast(i int) bool {
 	m, next := &p.messages[i], &p.messages[i+1]
 	// An item of the model's came with those beside it; of messages there is one a turn.
-	return next.output && !(p.items && m.output)
+	return next.output && !(p.shape.Items && m.output)
 }
 
 // settle makes the references for the first taken finds of a message, which are in their order,
@@ -339,11 +345,11 @@ func (p *plan) refer(f find, i int) (b block, ok bool) {
 	first, source, n := int(f.first), int(f.source), int(f.lines)
 	b = block{first: first, lines: n}
 	b.Span = llm.Span{Start: p.start(first), End: p.end(first + n - 1)}
-	ref := reference{items: p.items, first: source + p.pieceOf(source).shift}
+	ref := reference{shape: p.shape, first: source + p.pieceOf(source).shift}
 	ref.last = ref.first + n - 1
 	switch message := int(f.message); {
 	case message < 0:
-		ref.source = sourceInstructions
+		ref.source = sourcePrompt
 	case message == i:
 		ref.source = sourceHere
 	default:
@@ -491,14 +497,15 @@ func (p *plan) sameLine(a, b int) bool {
 
 // pieceOf gives the piece that a line is in, nil for one that is not kept.
 func (p *plan) pieceOf(line int) *piece {
-	if line >= p.first.from && line < p.first.to {
-		return &p.first
+	list := p.pieces
+	if n := len(p.first); n > 0 && line >= p.first[0].from && line < p.first[n-1].to {
+		list = p.first
 	}
-	n := sort.Search(len(p.pieces), func(n int) bool { return p.pieces[n].to > line })
-	if n == len(p.pieces) || line < p.pieces[n].from {
+	n := sort.Search(len(list), func(n int) bool { return list[n].to > line })
+	if n == len(list) || line < list[n].from {
 		return nil
 	}
-	return &p.pieces[n]
+	return &list[n]
 }
 
 // common is how many bytes a and b have in common from their beginnings on.

@@ -12,6 +12,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
 )
 
@@ -19,8 +20,8 @@ import (
 // It is a line of its own, in JSON's escapes as the texts around it are.
 //
 // A reference names lines of a message as that is sent, so that whoever reads it finds them:
-// lines are counted from 1 over all texts of a message, messages (items, of /v1/responses)
-// from 1 over those that are sent.
+// lines are counted from 1 over all texts of a message, messages (which dialect.Shape.Noun has
+// another name for) from 1 over those that are sent.
 type wording struct {
 	literals []string // before, between and after the blanks, escaped
 	blanks   []string
@@ -34,7 +35,7 @@ type wording struct {
 // The blanks of a wording.
 const (
 	blankLines  = "{lines}"  // lines 12-88, or line 12
-	blankSource = "{source}" // message 7, item 7, the instructions, this message, this item
+	blankSource = "{source}" // message 7, this message, the system prompt: dialect.Shape names them
 	blankFirst  = "{first}"  // how the first line begins
 	blankLast   = "{last}"
 )
@@ -201,15 +202,15 @@ func unit(b []byte) rune {
 
 // The sources that have no number of a message. That of a reference to its own message is here.
 const (
-	sourceInstructions = 0
-	sourceHere         = -1
+	sourcePrompt = 0
+	sourceHere   = -1
 )
 
 // reference is what a reference says.
 type reference struct {
-	source      int // number of the message, sourceInstructions, sourceHere
+	source      int // number of the message, sourcePrompt, sourceHere
 	first, last int // lines, from 1
-	items       bool
+	shape       *dialect.Shape
 }
 
 // append puts a reference, of which first and last are lines of the source.
@@ -237,21 +238,14 @@ func (w *wording) append(dst []byte, r reference, first, last []byte) []byte {
 	return append(dst, w.literals[len(w.blanks)]...)
 }
 
-func (r reference) noun() string {
-	if r.items {
-		return "item"
-	}
-	return "message"
-}
-
 func (r reference) appendSource(dst []byte) []byte {
 	switch r.source {
-	case sourceInstructions:
-		return append(dst, "the instructions"...)
+	case sourcePrompt:
+		return append(dst, r.shape.Prompt...)
 	case sourceHere:
-		return append(append(dst, "this "...), r.noun()...)
+		return append(append(dst, "this "...), r.shape.Noun...)
 	default:
-		return strconv.AppendInt(append(append(dst, r.noun()...), ' '), int64(r.source), 10)
+		return strconv.AppendInt(append(append(dst, r.shape.Noun...), ' '), int64(r.source), 10)
 	}
 }
 
@@ -298,8 +292,8 @@ func beginning(line []byte) []byte {
 
 // parse reads what a line says that may be a reference. Whether it is one only a comparison
 // with what append makes of that can tell.
-func (w *wording) parse(line []byte, items bool) (r reference, ok bool) {
-	r.items = items
+func (w *wording) parse(line []byte, shape *dialect.Shape) (r reference, ok bool) {
+	r.shape = shape
 	for i, blank := range w.blanks[:2] {
 		if line, ok = bytes.CutPrefix(line, []byte(w.literals[i])); !ok {
 			return r, false
@@ -333,15 +327,15 @@ func (r *reference) cutLines(line []byte) (rest []byte, ok bool) {
 }
 
 func (r *reference) cutSource(line []byte) (rest []byte, ok bool) {
-	if rest, ok = bytes.CutPrefix(line, []byte("the instructions")); ok {
-		r.source = sourceInstructions
-		return rest, r.items
+	if rest, ok = bytes.CutPrefix(line, []byte(r.shape.Prompt)); ok && r.shape.Prompt != "" {
+		r.source = sourcePrompt
+		return rest, true
 	}
-	if rest, ok = bytes.CutPrefix(line, []byte("this "+r.noun())); ok {
+	if rest, ok = bytes.CutPrefix(line, []byte("this "+r.shape.Noun)); ok {
 		r.source = sourceHere
 		return rest, true
 	}
-	if rest, ok = bytes.CutPrefix(line, []byte(r.noun()+" ")); ok {
+	if rest, ok = bytes.CutPrefix(line, []byte(r.shape.Noun+" ")); ok {
 		r.source, rest, ok = cutNumber(rest)
 	}
 	return rest, ok

@@ -15,6 +15,9 @@ type API struct {
 	// Embedder is what its embeddings are translated by.
 	Embedder Embedder
 
+	// Shape is where the texts of its conversations stand.
+	Shape *Shape
+
 	// Stream is how its streams of events are understood.
 	Stream Streamed
 

@@ -11,6 +11,8 @@ import (
 
 	"sluice/internal/config"
 	"sluice/internal/dedup"
+	"sluice/internal/dialect"
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -18,6 +20,7 @@ import (
 // Deduplication is what `sluice dedup` is asked for.
 type Deduplication struct {
 	Mode    string // "" is the configuration's
+	Dialect string // of the request, by its name; "" has it told by the request's members
 	Expand  bool   // put back what references stand for, instead
 	Explain bool   // tell of every message
 
@@ -25,8 +28,9 @@ type Deduplication struct {
 }
 
 // Deduplicate reads a request, writes what would be sent, or what references in it stand for,
-// and tells people in words what was done. It is a response's where it has "input" and no
-// "messages", else a chat completion's.
+// and tells people in words what was done. Where nobody says whose it is, one with "contents" is
+// Gemini's, with "input" a response's, with "messages" and "system" one of Messages, and with
+// "messages" alone a chat completion's.
 func Deduplicate(cfg *config.Config, o Deduplication, in io.Reader, out, people io.Writer) error {
 	body, err := io.ReadAll(in)
 	if err != nil {
@@ -35,12 +39,9 @@ func Deduplicate(cfg *config.Config, o Deduplication, in io.Reader, out, people 
 	if err := jsonscan.Validate(body, 0); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
-	req := llm.Request{Op: llm.Chat, Method: "POST", Body: body}
-	if _, ok := jsonscan.Get(body, "messages"); !ok {
-		if _, ok := jsonscan.Get(body, "input"); !ok {
-			return errors.New(`the request has neither "messages" nor "input"`)
-		}
-		req.Op = llm.Response
+	req := llm.Request{Method: "POST", Body: body}
+	if req.Op, err = dialectOf(o.Dialect, body); err != nil {
+		return err
 	}
 	report := &bytes.Buffer{}
 	if o.Expand {
@@ -97,13 +98,37 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 	return r.Body, nil
 }
 
+// dialectOf tells of which API a request is.
+func dialectOf(name string, body []byte) (found llm.Operation, err error) {
+	has := func(shape *dialect.Shape, w dialect.Word) bool {
+		_, ok := jsonscan.Get(body, shape.Name(w))
+		return ok
+	}
+	for op := range llm.Operations {
+		shape := known.ShapeOf(op)
+		switch {
+		case shape == nil:
+		case name != "":
+			if known.Of(op).Name() == name {
+				return op, nil
+			}
+		case has(shape, dialect.ListMember) && (found == llm.Passthrough || has(shape, dialect.PromptMember)):
+			found = op
+		}
+	}
+	switch {
+	case found != llm.Passthrough:
+		return found, nil
+	case name != "":
+		return 0, fmt.Errorf("there is no dialect %q", name)
+	default:
+		return 0, errors.New(`the request has none of "messages", "input" and "contents"`)
+	}
+}
+
 // count is how many messages, or items, there are.
 func count(req *llm.Request) (n int) {
-	list := "messages"
-	if req.Op == llm.Response {
-		list = "input"
-	}
-	if s, ok := jsonscan.Get(req.Body, list); ok {
+	if s, ok := jsonscan.Get(req.Body, known.ShapeOf(req.Op).Name(dialect.ListMember)); ok {
 		jsonscan.Elements(req.Body[s.Start:s.End], func(llm.Span) bool {
 			n++
 			return true

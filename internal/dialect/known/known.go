@@ -38,6 +38,10 @@ func Of(op llm.Operation) dialect.Dialect { return byOperation[op.Known()].Diale
 // EmbedderOf gives the API for embeddings that an operation is of, nil for none.
 func EmbedderOf(op llm.Operation) dialect.Embedder { return byOperation[op.Known()].Embedder }
 
+// ShapeOf gives where the texts of an operation's requests stand, nil where it has no
+// conversations.
+func ShapeOf(op llm.Operation) *dialect.Shape { return byOperation[op.Known()].Shape }
+
 // StreamOf gives how the streams of an operation are understood, nil where nobody knows how
 // they end.
 func StreamOf(op llm.Operation) dialect.Streamed { return byOperation[op.Known()].Stream }

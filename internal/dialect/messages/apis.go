@@ -9,7 +9,7 @@ import (
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.Messages, Dialect: Dialect{}, Stream: streams{}, Stored: stored{}},
+		{Op: llm.Messages, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
 	}
 }
 
