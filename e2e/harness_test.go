@@ -31,11 +31,14 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary = filepath.Join(dir, "sluice")
-	build := exec.Command("go", "build", "-race", "-tags", "poison", "-o", binary, "../cmd/sluice")
+	// Nobody debugs it: without symbols it is linked in less time.
+	build := exec.Command("go", "build", "-race", "-tags", "poison", "-ldflags=-s -w", "-o", binary, "../cmd/sluice")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build sluice: %v\n%s", err, out)
 		os.Exit(1)
 	}
+	// With the race detector a process waits a second at its end for reports of other threads.
+	os.Setenv("GORACE", "atexit_sleep_ms=50")
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -83,8 +86,7 @@ func startBy(t *testing.T, command []string, yaml string, env ...string) *instan
 		args = append(args, "--config", file)
 	}
 	cmd := exec.Command(command[0], args...)
-	// With the race detector a process waits a second at its end for reports of other threads.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=atexit_sleep_ms=50"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=" + os.Getenv("GORACE")}
 	if engine := os.Getenv("SLUICE_TEST_ENGINE"); engine != "" {
 		cmd.Env = append(cmd.Env, "SLUICE_ENGINE="+engine)
 	}
