@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -16,14 +17,15 @@ import (
 	"sluice/internal/testkit"
 )
 
-// load has clients send requests for models until the test ends. Each is the
-// body's model; every third asks for a stream.
+// load has clients send requests for models until the test ends, 50 a second each at
+// most. Each is the body's model; every third asks for a stream.
 func (in *instance) load(t *testing.T, clients int, models ...string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
+				time.Sleep(20 * time.Millisecond)
 				send(ctx, in, fmt.Sprintf(`{"model":%q,"stream":%t,"messages":[{"role":"user","content":"%d says hello %d"}]}`,
 					models[i%len(models)], i%3 == 2, c, i/(2*len(models))))
 			}
