@@ -133,7 +133,7 @@ func (r *readme) answers(t *testing.T, cmd *exec.Cmd) {
 func (r *readme) goProgram(t *testing.T, code string) {
 	file := filepath.Join(t.TempDir(), "main.go")
 	put(t, file, code)
-	r.answers(t, exec.CommandContext(t.Context(), "go", "run", file)) // with the modules of ours
+	r.answers(t, exec.CommandContext(t.Context(), "go", "run", "-ldflags=-s -w", file)) // with the modules of ours
 }
 
 func (r *readme) node(t *testing.T, code string) {
@@ -218,7 +218,7 @@ func (r *readme) command(t *testing.T, line string) {
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", bare)
 	cmd.Dir = r.folder
 	home := t.TempDir()
-	cmd.Env = []string{"PATH=" + r.path, "HOME=" + home, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"}
+	cmd.Env = []string{"PATH=" + r.path, "HOME=" + home, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "GEMINI_CLI_NO_RELAUNCH=true", "GORACE=" + os.Getenv("GORACE")}
 	if program[1] == "gemini" { // which has to sign in by a key, as docs/dialects.md says
 		put(t, filepath.Join(home, ".gemini", "settings.json"), `{"security":{"auth":{"selectedType":"gemini-api-key"}}}`)
 	}
