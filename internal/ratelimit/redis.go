@@ -108,7 +108,7 @@ func arguments(k *Key, cost, owed amounts) []any {
 // has.
 func (s *redisStore) take(k *Key, cost, owed amounts) (answer, error) {
 	var told answer // of no use where it was not waited for
-	err := s.client.Do(context.Background(), func(ctx context.Context, server goredis.UniversalClient) error {
+	err := s.client.Do(context.Background(), func(ctx context.Context, server redis.Server) error {
 		began := time.Now()
 		reply, err := s.script.Run(ctx, server, []string{k.place}, arguments(k, cost, owed)...).Int64Slice()
 		s.took.Observe(time.Since(began))
@@ -143,8 +143,8 @@ func read(reply []int64) (a answer, err error) {
 // settle implements store, in one round trip. What it cannot tell is lost to the
 // other machines: it is what calls were estimated wrongly by.
 func (s *redisStore) settle(list []owing) {
-	_ = s.client.Work(func(ctx context.Context, server goredis.UniversalClient) error { // the client has counted it
-		pipe := server.Pipeline()
+	_ = s.client.Work(func(ctx context.Context, server redis.Server) error { // the client has counted it
+		pipe := redis.Pipeline(server)
 		for _, o := range list {
 			pipe.Eval(ctx, script, []string{o.key.place}, arguments(o.key, amounts{}, o.owed)...)
 		}

@@ -26,7 +26,7 @@ var (
 
 // Commands is what a call does: it sends commands and reads what they give,
 // and ends with ctx. Its error is that of the call.
-type Commands func(ctx context.Context, redis goredis.UniversalClient) error
+type Commands func(ctx context.Context, redis Server) error
 
 // Options is what a Client needs beside the URL.
 type Options struct {
@@ -61,7 +61,7 @@ type Client struct {
 
 	patience time.Duration
 
-	redis   goredis.UniversalClient
+	redis   Server
 	release func() // gives the connections back
 
 	breaker breaker
@@ -220,7 +220,7 @@ func (c *Client) Try(ctx context.Context, f Commands) error {
 
 // Nodes runs f for each server that holds keys: the masters of a cluster, at
 // the same time, or the one that there is. It is called within Commands.
-func Nodes(ctx context.Context, redis goredis.UniversalClient, f Commands) error {
+func Nodes(ctx context.Context, redis Server, f Commands) error {
 	cluster, ok := redis.(*goredis.ClusterClient)
 	if !ok {
 		return f(ctx, redis)
@@ -261,7 +261,7 @@ func (c *Client) probe() {
 func (c *Client) ask() error {
 	for _, limit := range []time.Duration{c.patience, c.timeout} {
 		ctx, cancel := context.WithTimeout(c.ctx, limit)
-		err := guard(ctx, c.redis, func(ctx context.Context, redis goredis.UniversalClient) error {
+		err := guard(ctx, c.redis, func(ctx context.Context, redis Server) error {
 			return redis.Get(ctx, c.key).Err()
 		})
 		cancel()

@@ -47,7 +47,7 @@ func TestShared(t *testing.T) {
 	is(t, "servers", len(all.all), 1)
 
 	for range Failures {
-		_ = a.Do(t.Context(), func(context.Context, goredis.UniversalClient) error { return errors.New("of a's alone") })
+		_ = a.Do(t.Context(), func(context.Context, Server) error { return errors.New("of a's alone") })
 	}
 	is(t, "b stays up", b.Up(), true)
 	is(t, "b's failures", b.Failed(Protocol), 0)
@@ -74,9 +74,9 @@ func TestListenerLeaves(t *testing.T) {
 	listen := func(c *Client, heard chan<- string) {
 		c.Listen(Listener{
 			Channel: "c",
-			Subscribed: func(ctx context.Context, r goredis.UniversalClient) error {
+			Subscribed: func(ctx context.Context, r Server) error {
 				subscribed <- true
-				return r.Ping(ctx).Err()
+				return r.(*goredis.Client).Ping(ctx).Err()
 			},
 			Heard:  func(text string) { heard <- text },
 			Failed: func(err error) { broke <- err },
@@ -122,7 +122,7 @@ func TestFrozen(t *testing.T) {
 		do(t, c, "PING")
 	}
 	testkit.Until(t, "counted", func() bool { return c.Failed(Timeout) >= Failures })
-	unasked := func(context.Context, goredis.UniversalClient) error {
+	unasked := func(context.Context, Server) error {
 		t.Error("asked while it is left alone")
 		return nil
 	}
@@ -210,7 +210,7 @@ func TestNonsense(t *testing.T) {
 		})
 	}
 	c := up(t, nil, redistest.Start(t).URL())
-	err := c.Do(t.Context(), func(context.Context, goredis.UniversalClient) error { panic("at the disco") })
+	err := c.Do(t.Context(), func(context.Context, Server) error { panic("at the disco") })
 	if err == nil || !strings.Contains(err.Error(), "at the disco") {
 		t.Error(err)
 	}

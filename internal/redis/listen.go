@@ -52,12 +52,12 @@ func (c *Client) subscribe(l Listener, well func()) error {
 	defer end()
 	// Others may hold the server's connections open when this client is closed.
 	defer context.AfterFunc(c.ctx, end)()
-	if err := c.patiently(func(ctx context.Context, _ goredis.UniversalClient) error { return sub.Subscribe(ctx, l.Channel) }); err != nil {
+	if err := c.patiently(func(ctx context.Context, _ Server) error { return sub.Subscribe(ctx, l.Channel) }); err != nil {
 		return err
 	}
 	for asked := false; ; {
 		var got any
-		err := guard(c.ctx, c.redis, func(ctx context.Context, _ goredis.UniversalClient) (err error) {
+		err := guard(c.ctx, c.redis, func(ctx context.Context, _ Server) (err error) {
 			got, err = sub.ReceiveTimeout(ctx, c.pace.Silence)
 			return err
 		})
@@ -67,7 +67,7 @@ func (c *Client) subscribe(l Listener, well func()) error {
 			asked = false
 		case errors.As(err, &slow) && slow.Timeout() && !asked:
 			asked = true
-			if err := c.patiently(func(ctx context.Context, _ goredis.UniversalClient) error { return sub.Ping(ctx) }); err != nil {
+			if err := c.patiently(func(ctx context.Context, _ Server) error { return sub.Ping(ctx) }); err != nil {
 				return err
 			}
 			continue

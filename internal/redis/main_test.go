@@ -70,8 +70,8 @@ func up(t testing.TB, s *Servers, url string) *Client {
 
 // send gives a command that puts its reply into a variable.
 func send(reply *string, args ...any) Commands {
-	return func(ctx context.Context, r goredis.UniversalClient) error {
-		got, err := r.Do(ctx, args...).Result()
+	return func(ctx context.Context, r Server) error {
+		got, err := r.(*goredis.Client).Do(ctx, args...).Result()
 		*reply = fmt.Sprint(got)
 		return err
 	}

@@ -23,7 +23,7 @@ type Servers struct {
 
 // server is the connections to what a URL names.
 type server struct {
-	redis    goredis.UniversalClient
+	redis    Server
 	dialer   *dialer
 	patience time.Duration
 	cancel   context.CancelFunc // of what dials
@@ -86,7 +86,6 @@ func connect(o *goredis.UniversalOptions, patience time.Duration) *server {
 	o.ContextTimeoutEnabled = true
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = patience, patience, patience, patience
 	o.MaxRetries, o.DialerRetries = -1, 1
-	o.PipelinePoolSize = -1 // all is pipelined: one pool
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	client := goredis.NewUniversalClient(o)
@@ -107,7 +106,7 @@ func (s *server) close() {
 
 // guard runs f and makes an error of a panic: go-redis panics at some replies
 // that no Redis would give.
-func guard(ctx context.Context, redis goredis.UniversalClient, f Commands) (err error) {
+func guard(ctx context.Context, redis Server, f Commands) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("nonsense came from the server: %v", r)

@@ -57,7 +57,7 @@ func (l *level) place(k key) string { return l.prefix + hex.EncodeToString(k[:])
 // do has f run within the time-out, whatever becomes of the request: what it tells the server
 // is to be told.
 func (l *level) do(f redis.Commands) error {
-	return l.client.Do(context.Background(), func(ctx context.Context, server goredis.UniversalClient) error {
+	return l.client.Do(context.Background(), func(ctx context.Context, server redis.Server) error {
 		began := time.Now()
 		err := f(ctx, server)
 		l.took.Observe(time.Since(began))
@@ -68,7 +68,7 @@ func (l *level) do(f redis.Commands) error {
 // read gives the first n bytes of what a key has, nil for nothing.
 func (l *level) read(k key, n int64) ([]byte, error) {
 	var value []byte // of no use where it was not waited for
-	err := l.do(func(ctx context.Context, server goredis.UniversalClient) (err error) {
+	err := l.do(func(ctx context.Context, server redis.Server) (err error) {
 		value, err = server.GetRange(ctx, l.place(k), 0, n-1).Bytes()
 		if goredis.HasErrorPrefix(err, "WRONGTYPE") { // which is not from here
 			value, err = nil, nil
@@ -83,7 +83,7 @@ func (l *level) read(k key, n int64) ([]byte, error) {
 
 // put stores a value.
 func (l *level) put(k key, value []byte, life time.Duration) error {
-	return l.do(func(ctx context.Context, server goredis.UniversalClient) error {
+	return l.do(func(ctx context.Context, server redis.Server) error {
 		return server.Set(ctx, l.place(k), value, life).Err()
 	})
 }
@@ -94,7 +94,7 @@ func (l *level) bury(k key, life time.Duration) (found bool, err error) {
 	if err != nil || len(first) == 0 || string(first) == buried {
 		return false, err
 	}
-	err = l.do(func(ctx context.Context, server goredis.UniversalClient) error {
+	err = l.do(func(ctx context.Context, server redis.Server) error {
 		err := server.SetXX(ctx, l.place(k), buried, life).Err()
 		if errors.Is(err, goredis.Nil) { // it has expired
 			err = nil

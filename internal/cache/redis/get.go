@@ -7,6 +7,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"sluice/internal/cache"
+	"sluice/internal/redis"
 )
 
 // read is the commands for one place.
@@ -20,7 +21,7 @@ type read struct {
 func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Found) error {
 	clear(found)
 	reads := make([]read, len(places))
-	err := l.client.Do(ctx, func(ctx context.Context, server goredis.UniversalClient) error {
+	err := l.client.Do(ctx, func(ctx context.Context, server redis.Server) error {
 		return l.fetch(ctx, server, places, reads)
 	})
 	if err != nil {
@@ -33,7 +34,7 @@ func (l *Level) Get(ctx context.Context, places []cache.Place, found []cache.Fou
 }
 
 // fetch reads places, in one round trip. It may go on when the wait is over.
-func (l *Level) fetch(ctx context.Context, server goredis.UniversalClient, places []cache.Place, reads []read) error {
+func (l *Level) fetch(ctx context.Context, server redis.Server, places []cache.Place, reads []read) error {
 	commands := make([]goredis.Cmder, 0, 2*len(places))
 	for i, p := range places {
 		// Made by hand, these allocate half as much.
@@ -41,7 +42,7 @@ func (l *Level) fetch(ctx context.Context, server goredis.UniversalClient, place
 		r := read{goredis.NewStringCmd(ctx, "getrange", key, "0", l.end), goredis.NewDurationCmd(ctx, time.Millisecond, "pttl", key)}
 		reads[i], commands = r, append(commands, r.value, r.left)
 	}
-	pipe := server.Pipeline()
+	pipe := redis.Pipeline(server)
 	_ = pipe.BatchProcess(ctx, commands...)
 	began := time.Now()
 	defer func() { l.figures.get.Observe(time.Since(began)) }()

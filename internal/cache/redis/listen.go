@@ -53,7 +53,7 @@ func (s *listener) see(epoch int64) {
 }
 
 // compare purges everything if the server counted other purges than were heard.
-func (s *listener) compare(ctx context.Context, server goredis.UniversalClient) error {
+func (s *listener) compare(ctx context.Context, server redis.Server) error {
 	epoch, err := server.Get(ctx, s.names.epoch).Int64()
 	if err != nil && !errors.Is(err, goredis.Nil) {
 		return fmt.Errorf("read epoch: %w", err)

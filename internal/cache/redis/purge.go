@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"sluice/internal/cache"
 	"sluice/internal/redis"
 )
@@ -24,7 +22,7 @@ const scanCount = 1000
 //
 // A reply that another machine is storing at this very moment may stay.
 func (l *Level) Purge(ctx context.Context, p cache.Purge) error {
-	return l.purge(ctx, l.queue.forget(p), func(ctx context.Context, server goredis.UniversalClient) error {
+	return l.purge(ctx, l.queue.forget(p), func(ctx context.Context, server redis.Server) error {
 		return l.remove(ctx, server, p)
 	}, p)
 }
@@ -38,8 +36,8 @@ func (l *Level) Forget(ctx context.Context, id cache.Key, places []cache.Place) 
 	for _, p := range places {
 		stored = l.queue.forget(cache.Purge{Model: p.Model, Key: p.Key})
 	}
-	return l.purge(ctx, stored, func(ctx context.Context, server goredis.UniversalClient) error {
-		pipe := server.Pipeline()
+	return l.purge(ctx, stored, func(ctx context.Context, server redis.Server) error {
+		pipe := redis.Pipeline(server)
 		for _, p := range places {
 			pipe.Unlink(ctx, l.names.place(p))
 		}
@@ -60,33 +58,33 @@ func (l *Level) purge(ctx context.Context, stored []*batch, remove redis.Command
 	// The others are told even if something could not be removed here: they
 	// forget what they have in memory.
 	removed := l.client.Try(ctx, remove)
-	told := l.client.Try(ctx, func(ctx context.Context, server goredis.UniversalClient) error { return l.announce(ctx, server, p) })
+	told := l.client.Try(ctx, func(ctx context.Context, server redis.Server) error { return l.announce(ctx, server, p) })
 	if err := errors.Join(removed, told); err != nil {
 		return fmt.Errorf("purge second level: %w", err)
 	}
 	return nil
 }
 
-func (l *Level) remove(ctx context.Context, server goredis.UniversalClient, p cache.Purge) error {
+func (l *Level) remove(ctx context.Context, server redis.Server, p cache.Purge) error {
 	if p.Model != "" && p.Key != (cache.Key{}) {
 		return server.Unlink(ctx, l.names.place(cache.Place{Model: p.Model, Key: p.Key})).Err()
 	}
 	pattern := l.names.pattern(p)
-	return redis.Nodes(ctx, server, func(ctx context.Context, node goredis.UniversalClient) error {
+	return redis.Nodes(ctx, server, func(ctx context.Context, node redis.Server) error {
 		return sweep(ctx, server, node, pattern)
 	})
 }
 
 // sweep removes the keys of a node that match a pattern: one by one, since
 // those of a cluster may belong to several nodes by now.
-func sweep(ctx context.Context, server, node goredis.UniversalClient, pattern string) error {
+func sweep(ctx context.Context, server, node redis.Server, pattern string) error {
 	for cursor := uint64(0); ; {
 		keys, next, err := node.Scan(ctx, cursor, pattern, scanCount).Result()
 		if err != nil {
 			return err
 		}
 		if len(keys) > 0 {
-			pipe := server.Pipeline()
+			pipe := redis.Pipeline(server)
 			for _, key := range keys {
 				pipe.Unlink(ctx, key)
 			}
@@ -110,8 +108,8 @@ func sweep(ctx context.Context, server, node goredis.UniversalClient, pattern st
 const countMask = 1<<32 - 1
 
 // announce counts a purge and tells the others of it.
-func (l *Level) announce(ctx context.Context, server goredis.UniversalClient, p cache.Purge) error {
-	pipe := server.Pipeline()
+func (l *Level) announce(ctx context.Context, server redis.Server, p cache.Purge) error {
+	pipe := redis.Pipeline(server)
 	pipe.SetNX(ctx, l.names.epoch, (1+rand.Int64N(1<<30))<<32, 0)
 	epoch := pipe.Incr(ctx, l.names.epoch)
 	if _, err := pipe.Exec(ctx); err != nil {

@@ -37,10 +37,10 @@ func (l *Level) write() {
 // a replica, tells nothing about reads.
 func (l *Level) store(puts []put) {
 	var done []goredis.Cmder
-	err := l.client.Work(func(ctx context.Context, server goredis.UniversalClient) (failure error) {
+	err := l.client.Work(func(ctx context.Context, server redis.Server) (failure error) {
 		began := time.Now()
 		defer func() { l.figures.put.Observe(time.Since(began)) }()
-		pipe := server.Pipeline()
+		pipe := redis.Pipeline(server)
 		for _, p := range puts {
 			if life := p.end.Sub(began).Truncate(time.Millisecond); life > 0 {
 				pipe.Set(ctx, l.names.place(p.place), p.value, life)
