@@ -217,7 +217,7 @@ func appendText(dst []byte, s string) []byte {
 // several may be one though theirs differ, and that has the first one's.
 func passing(name string) bool {
 	switch name {
-	case "Accept", "Content-Type", "User-Agent", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id":
+	case "Accept", "Content-Type", "User-Agent", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField:
 		return true
 	default:
 		return false

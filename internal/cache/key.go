@@ -125,7 +125,7 @@ func (k *keyer) fields(header []llm.Field) {
 // passing reports whether a header field only names or traces a call.
 func passing(name string) bool {
 	switch name {
-	case "Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id":
+	case "Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField:
 		return true
 	default:
 		return false

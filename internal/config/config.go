@@ -200,6 +200,9 @@ func (c Config) Validate() error {
 	}
 	for i, u := range c.Upstreams {
 		faults = append(faults, within(entry(i), u.validate(global == nil)))
+		if c.leadsBack(u) {
+			faults = append(faults, within(entry(i), errors.New("base_url: is the address that this gateway itself listens on, so that its requests would come back to it: give the address of the service")))
+		}
 	}
 	if len(c.Upstreams) > 0 { // with none the simulator answers
 		faults = append(faults, c.Route.ValidateUpstreams(c.routed()), c.Route.ValidateModels(c.routed()))

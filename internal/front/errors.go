@@ -21,6 +21,13 @@ func errDraining() error {
 	return e
 }
 
+// errLoop answers a request that the gateway has sent itself. Sending it again leads nowhere else.
+func errLoop() error {
+	e := llm.Errorf(508, "loop_detected", "The request has come back to the gateway that sent it: the base_url of one of its upstreams leads to the gateway itself.")
+	e.Advice = llm.DoNotRetry
+	return e
+}
+
 func (in *request) unknownURL() error {
 	return llm.Errorf(404, "unknown_url", "Unknown request URL: %s %s. The API's routes begin with /v1/, once: "+
 		"the base URL to give a client is %s, with no slash at its end.", shown(in.q.Method), shown(in.q.EscapedPath()), baseURL(in.q))

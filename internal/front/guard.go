@@ -44,7 +44,9 @@ func senderOf(q *engine.Request) sender {
 		}
 		return behindProxy
 	}
-	if !q.Header.Each(func(name string, _ []string) bool { return !ofProxy(name) }) {
+	if !q.Header.Each(func(name string, values []string) bool {
+		return !ofProxy(name) || name == llm.LoopField && llm.HopsAlone(values)
+	}) {
 		return behindProxy
 	}
 	peer, err := netip.ParseAddrPort(q.Remote)
@@ -72,7 +74,7 @@ func ownOrigin(q *engine.Request, origin string) bool {
 func ofProxy(name string) bool {
 	switch name {
 	case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Host", "X-Original-Forwarded-For",
-		"True-Client-Ip", "Cf-Connecting-Ip", "Cdn-Loop":
+		"True-Client-Ip", "Cf-Connecting-Ip", llm.LoopField:
 		return true
 	}
 	return strings.HasPrefix(name, "X-Forwarded")

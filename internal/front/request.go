@@ -205,7 +205,7 @@ func newForwarding(list []string) forwarding {
 func forwarded() []string {
 	return []string{
 		"Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Openai-Beta",
-		"Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id",
+		"Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField,
 	}
 }
 

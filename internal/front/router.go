@@ -40,6 +40,9 @@ func (x *exchange) prepare() error {
 	in := &x.in
 	in.takeKey()
 	in.readForm()
+	if llm.Passed(x.q.Header.Values(llm.LoopField), x.s.hop) {
+		return errLoop()
+	}
 	if err := x.st.admit(x.q); err != nil {
 		return err
 	}

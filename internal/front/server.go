@@ -61,6 +61,10 @@ type Options struct {
 	// key. Nil: there is no such page.
 	Pages llm.Handler
 
+	// Hop is the gateway's name in llm.LoopField: requests that have it are refused. Empty
+	// for none.
+	Hop string
+
 	// Routes are requests for administrators. Among them every pair of method
 	// and path is there once.
 	Routes []Route
@@ -113,6 +117,7 @@ type Server struct {
 	rendering          chan struct{} // has room for one
 
 	forwarded []string // request fields that upstreams always see
+	hop       string   // see Options
 	pools
 	stats stats
 }
@@ -204,7 +209,7 @@ func New(cfg Config, sc StreamConfig, h llm.Handler, o Options) (*Server, error)
 		log: o.Logger, metrics: o.Metrics, ready: o.Ready, pages: o.Pages, tracer: o.Tracer,
 		observers: o.Observers, keepReplies: o.KeepReplies,
 		endings: newEndings(), rendering: make(chan struct{}, 1),
-		server: "sluice", routes: routesByPath(o.Routes), forwarded: forwarded(),
+		server: "sluice", routes: routesByPath(o.Routes), forwarded: forwarded(), hop: o.Hop,
 	}
 	s.gatewayTime.prefix, s.upstreamTime.prefix, s.queueTime.prefix = "gateway;dur=", "upstream;dur=", "queue;dur="
 	if s.memory = o.Memory; s.memory == nil {

@@ -23,6 +23,7 @@ import (
 	"sluice/internal/config"
 	"sluice/internal/dashboard"
 	"sluice/internal/front"
+	"sluice/internal/llm"
 	"sluice/internal/memory"
 	"sluice/internal/memory/leak"
 	"sluice/internal/perf"
@@ -58,6 +59,7 @@ type Gateway struct {
 	live    atomic.Pointer[chain] // for requests that Close may wait for
 
 	stages []stage
+	hop    string // by which it knows requests that come back
 
 	mu     sync.Mutex // guards what Reload changes
 	cfg    *config.Config
@@ -73,7 +75,7 @@ type Gateway struct {
 func New(cfg *config.Config, o Options) (*Gateway, error) { return newGateway(cfg, o, stages()) }
 
 func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error) {
-	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New(), started: time.Now(), stages: stages}
+	g := &Gateway{opts: o, log: o.Logger, cfg: cfg, figures: perf.New(), started: time.Now(), stages: stages, hop: llm.NewHop()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -121,6 +123,7 @@ func (g *Gateway) build(cfg *config.Config) (err error) {
 		Logger:  g.log,
 		Metrics: g.figures,
 		Version: g.opts.Version,
+		Hop:     g.hop,
 		Ready:   g.ready,
 		Routes: slices.Concat(g.schemaRoutes(int64(cfg.Protobuf.Catalog.MaxSchemaBytes)), g.monitor.routes(), []front.Route{
 			{Method: "DELETE", Path: "/v1/cache", Handler: front.JSON(g.purge)},

@@ -111,7 +111,7 @@ func (g *Gateway) connect(u config.Upstream, cfg *config.Config) (*member, error
 	if err != nil {
 		return nil, err
 	}
-	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log, Buffers: &g.memory.Buffers})
+	client, err := upstream.New(u.HTTPClient, upstream.Options{Name: u.Name, BaseURL: base, Logger: g.log, Buffers: &g.memory.Buffers, Hop: g.hop})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ type Options struct {
 	BaseURL *url.URL       // scheme (http or https) and host; the path is the caller's business
 	RootCAs *x509.CertPool // nil: the system's
 	Logger  *slog.Logger   // nil: no logs
+	Hop     string         // the gateway's name in llm.LoopField of what is sent; empty for none
 
 	// Buffers lends buffers; nil makes the Client its own.
 	Buffers *memory.Buffers

@@ -107,7 +107,7 @@ func (c *Client) sendH1(ctx context.Context, cn *conn, call *Call, now time.Time
 	q := &cn.scratch.request
 	q.Method, q.Target, q.Host, q.Upgrade = call.Method, call.Target, c.host, call.Upgrade
 	q.Trailers = call.Trailers
-	q.Header = appendRequestHeader(q.Header[:0], call)
+	q.Header = appendRequestHeader(q.Header[:0], call, c.opts.Hop)
 	if cn.proxy != nil {
 		c.addressProxy(cn, q)
 	}

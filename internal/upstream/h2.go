@@ -155,7 +155,7 @@ func checkH2(call *Call) error {
 // requestH2 makes the library's form of a call.
 func (c *Client) requestH2(ctx context.Context, call *Call, out *outgoing) *http.Request {
 	header := make(http.Header, len(call.Header)+2)
-	for _, f := range appendRequestHeader(nil, call) {
+	for _, f := range appendRequestHeader(nil, call, c.opts.Hop) {
 		header[f.Name] = append(header[f.Name], f.Value)
 	}
 	if _, ok := header["User-Agent"]; !ok {

@@ -8,13 +8,17 @@ import (
 	"sluice/internal/llm"
 )
 
-// appendRequestHeader appends the fields of a call as they go out.
-func appendRequestHeader(dst []llm.Field, call *Call) []llm.Field {
+// appendRequestHeader appends the fields of a call as they go out. hop is the gateway's name
+// among those whom a request has passed, empty for none.
+func appendRequestHeader(dst []llm.Field, call *Call, hop string) []llm.Field {
 	options := llm.ConnectionOptions(call.Header)
 	for _, f := range call.Header {
 		if !llm.OfTransport(f.Name) && !llm.ForProxy(f.Name) && !llm.Nominates(options, f.Name) {
 			dst = append(dst, f)
 		}
+	}
+	if hop != "" {
+		dst = append(dst, llm.Field{Name: llm.LoopField, Value: hop})
 	}
 	return append(dst, llm.Field{Name: "Accept-Encoding", Value: acceptEncoding(call)})
 }
