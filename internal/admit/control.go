@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 )
 
@@ -69,7 +70,7 @@ type model struct {
 }
 
 // baselines are of one model: by operation, size, and whether a stream is asked for.
-type baselines [6 * 2 * sizes]baseline
+type baselines [llm.Operations * 2 * sizes]baseline
 
 // baseline is how long first events of a kind take while there is little to do: about
 // the 90th percentile, in seconds. Beside it stands how long they take now, whatever
@@ -134,26 +135,14 @@ func (b *baseline) answered(now time.Duration) time.Duration {
 // kindOf gives the kind of a request; ok is false for one that says nothing of
 // overload, as it may be anything.
 func kindOf(req *llm.Request) (kind int, ok bool) {
-	switch req.Op {
-	case llm.Chat:
-	case llm.Completion:
-		kind = 1
-	case llm.Embedding:
-		kind = 2
-	case llm.Response:
-		kind = 3
-	case llm.Messages:
-		kind = 4
-	case llm.GenerateContent:
-		kind = 5
-	default:
+	if !known.Answers(req.Op) {
 		return 0, false
 	}
 	size := 0
 	for n := req.BodyLen >> 12; n > 0 && size < sizes-1; n >>= 2 {
 		size++
 	}
-	kind = 2*kind*sizes + size
+	kind = 2*int(req.Op)*sizes + size
 	if req.Stream {
 		kind += sizes
 	}

@@ -82,6 +82,12 @@ func TestBeginsBusy(t *testing.T) {
 	}
 }
 
+// chats is the kind of small chats.
+func chats(stream bool) int {
+	kind, _ := kindOf(&llm.Request{Op: llm.Chat, Stream: stream})
+	return kind
+}
+
 // TestSome503 has a fifth of the calls fail, whatever the load.
 func TestSome503(t *testing.T) {
 	testkit.Simulation(t)
@@ -94,7 +100,7 @@ func TestSome503(t *testing.T) {
 			v.set(func() { v.fails = 0.2 })
 			all.run(t.Context(), l.Stage(v), r, 8000, 50*time.Millisecond, 5)
 			all.wg.Wait()
-			b := l.control.of("m").baselines[4].seconds
+			b := l.control.of("m").baselines[chats(true)].seconds
 			t.Logf("%d refused, limit %d, baseline %.1f s, %d cuts", all.refused(), l.control.limit, b, l.control.cuts)
 			if n := all.refused(); n > 8000*5/100 || b < 3 || b > 9 {
 				t.Errorf("seed %d: %d refused, limit %d, baseline %.1f s", seed, n, l.control.limit, b)
@@ -215,7 +221,7 @@ func TestImportant(t *testing.T) {
 			over := run(30*time.Second, 3*capacity)
 			after := begins.answered() - before + over.answered()
 			wg.Wait()
-			b := l.control.of("m").baselines[0].seconds
+			b := l.control.of("m").baselines[chats(false)].seconds
 			times := float64(over.p99(8)) / float64(calm.p99(8))
 			mean += times / seeds
 			t.Logf("seed %d: %d and %d of %d answered; p99 of high priority %.2f times %v; limit %d, baseline %.2f s", seed, before, after, 30*capacity, times, calm.p99(8), l.control.limit, b)

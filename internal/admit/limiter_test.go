@@ -637,7 +637,7 @@ func TestForgets(t *testing.T) {
 		for range few {
 			ask(1, time.Minute)
 		}
-		if b := l.control.of("m").baselines[4]; b.answered(l.clock.Now()) > time.Second {
+		if b := l.control.of("m").baselines[chats(true)]; b.answered(l.clock.Now()) > time.Second {
 			t.Errorf("they are expected to take %v", b.answered(l.clock.Now()))
 		}
 	})

@@ -9,6 +9,21 @@ import "sluice/internal/llm"
 type API struct {
 	Op llm.Operation
 
+	// Lists is that GET and HEAD of its path list what the service has kept, and are handed
+	// on.
+	Lists bool
+
+	// Names is the member of a request that may have the model's name in it, where the
+	// request itself names none; "" for none.
+	Names string
+
+	// Limited is that requests have to say how long a reply may be (Options.MaxTokens).
+	Limited bool
+
+	// Header are the fields of requests that mean something in it alone, by their canonical
+	// names: upstreams see them.
+	Header []string
+
 	// Dialect is what its conversations are translated by.
 	Dialect Dialect
 
@@ -21,8 +36,14 @@ type API struct {
 	// Stream is how its streams of events are understood.
 	Stream Streamed
 
-	// Stored is how its replies are kept, to be given again.
+	// Stored is how its replies are kept, to be given again. Replies of an operation that has
+	// it are a model's.
 	Stored Storable
+
+	// Counts is the operation of whose requests it tells how many tokens they have, and Count
+	// the beginning of its reply, up to the number; 0 for none.
+	Counts llm.Operation
+	Count  string
 }
 
 // Streamed is an API of whose streams of server-sent events the end is known. Its methods

@@ -60,19 +60,7 @@ func (in *request) routeGemini() error {
 	}
 	model := rest[1:]
 	if at := strings.LastIndexByte(model, ':'); at > 0 {
-		switch model[at+1:] {
-		case gemini.Generate:
-			in.req.Op = llm.GenerateContent
-		case gemini.GenerateStream:
-			in.req.Op, in.req.Stream = llm.GenerateContent, true
-		case gemini.CountTokens:
-			in.req.Op = llm.CountContentTokens
-		case gemini.Embed:
-			in.req.Op = llm.EmbedContent
-		case gemini.BatchEmbed:
-			in.req.Op = llm.BatchEmbedContents
-		}
-		if in.req.Op != llm.Passthrough {
+		if in.req.Op, in.req.Stream = gemini.Called(model[at+1:]); in.req.Op != llm.Passthrough {
 			in.req.Model = model[:at]
 			return in.isPost()
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
@@ -98,7 +99,7 @@ func (in *request) refuseBody(err error) error {
 // scan validates the body and finds the members that decide where it goes.
 func (in *request) scan() error {
 	body := in.req.Body
-	prompt := false // /v1/responses: a stored prompt names its own model
+	names, named := known.NamesOf(in.req.Op), false // by a member that the model may be in
 	inPath := in.req.Op.NamesInPath()
 	err := jsonscan.Members(body, in.st.cfg.MaxJSONDepth, func(key []byte, value llm.Span) error {
 		if inPath {
@@ -109,8 +110,8 @@ func (in *request) scan() error {
 			return in.setModel(body, value)
 		case "stream":
 			return in.setStream(body[value.Start:value.End])
-		case "prompt":
-			prompt = true
+		default:
+			named = named || names != "" && string(key) == names
 		}
 		return nil
 	})
@@ -120,7 +121,7 @@ func (in *request) scan() error {
 	if err != nil {
 		return err
 	}
-	if in.req.Model == "" && !(in.req.Op == llm.Response && prompt) {
+	if in.req.Model == "" && !named {
 		return errParam("missing_required_parameter", "model", "The request names no model. Give one as \"model\".")
 	}
 	return nil
@@ -147,7 +148,7 @@ func (in *request) setStream(value []byte) error {
 	if !ok && string(value) != "null" {
 		return errParam("invalid_type", "stream", "\"stream\" is neither true nor false.")
 	}
-	in.req.Stream = on && in.req.Op != llm.Embedding && in.req.Op != llm.CountTokens
+	in.req.Stream = on && known.Generates(in.req.Op)
 	return nil
 }
 
@@ -229,10 +230,8 @@ func (in *request) forwardHeader() {
 	for _, name := range in.s.forwarded {
 		in.forwardField(h, name)
 	}
-	switch in.req.Op {
-	case llm.Messages, llm.CountTokens, llm.ListModels, llm.GetModel, llm.Passthrough: // batches and files too
-		in.forwardField(h, "Anthropic-Version")
-		in.forwardField(h, "Anthropic-Beta")
+	for _, name := range known.HeaderOf(in.req.Op) {
+		in.forwardField(h, name)
 	}
 	if in.req.Op == llm.Passthrough {
 		in.forwardField(h, "Content-Encoding")

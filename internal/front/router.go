@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 )
 
@@ -90,33 +91,19 @@ func (x *exchange) prepare() error {
 // route finds the operation.
 func (in *request) route() error {
 	path := in.q.Path
-	post, get := in.q.Method == "POST", reads(in.q.Method)
-	var (
-		op    llm.Operation
-		allow string
-	)
-	switch path {
-	case "/v1/chat/completions":
-		// GET lists stored completions.
-		if op, allow = llm.Chat, "GET, HEAD, POST"; get {
-			op, post = llm.Passthrough, true
-		}
-	case "/v1/completions":
-		op, allow = llm.Completion, "POST"
-	case "/v1/embeddings":
-		op, allow = llm.Embedding, "POST"
-	case "/v1/responses":
-		op, allow = llm.Response, "POST"
-	case "/v1/messages":
-		op, allow = llm.Messages, "POST"
-	case "/v1/messages/count_tokens":
-		op, allow = llm.CountTokens, "POST"
-	case "/v1/models":
-		op, allow, post = llm.ListModels, "GET, HEAD", get
-	default:
+	op, lists := known.At(path)
+	fits, allow := in.q.Method == "POST", "POST"
+	switch {
+	case path == llm.ListModels.Route():
+		op, fits, allow = llm.ListModels, reads(in.q.Method), "GET, HEAD"
+	case op == llm.Passthrough:
 		return in.routeOther()
+	case lists:
+		if allow = "GET, HEAD, POST"; reads(in.q.Method) {
+			op, fits = llm.Passthrough, true
+		}
 	}
-	if !post {
+	if !fits {
 		return in.wrongMethod(allow)
 	}
 	in.req.Op, in.req.Path = op, path

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"sluice/internal/config"
-	"sluice/internal/llm"
+	"sluice/internal/dialect/known"
 	"sluice/internal/translate"
 	"sluice/internal/upstream"
 )
@@ -36,7 +36,7 @@ func identity(u config.Upstream) string {
 // default it is identity alone.
 func identityWith(u config.Upstream, cfg translate.Config) string {
 	id := identity(u)
-	if limit := cfg.MaxTokens; limit != translate.Default().MaxTokens && upstream.SpeechOf(u.Settings).Asks == llm.Messages {
+	if limit := cfg.MaxTokens; limit != translate.Default().MaxTokens && known.Limited(upstream.SpeechOf(u.Settings).Asks) {
 		id += fmt.Sprintf("/%d", limit)
 	}
 	return id

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -28,7 +29,7 @@ func estimate(req *llm.Request, most int64) (in, out int64) {
 		return 0, 0
 	}
 	in = inputOf(req.Body)
-	if req.Op == llm.Embedding || most == 0 {
+	if known.EmbedderOf(req.Op) != nil || most == 0 {
 		return in, 0
 	}
 	choices := int64(1)
@@ -141,11 +142,6 @@ func count(raw []byte, most int64) (n int64) {
 		n = min(n*10+int64(c-'0'), most)
 	}
 	return n
-}
-
-// generates reports whether replies to a request are text that a model writes.
-func generates(op llm.Operation) bool {
-	return op == llm.Chat || op == llm.Completion || op == llm.Response || op == llm.Messages || op == llm.GenerateContent
 }
 
 // speaksJSON reports whether a reply of a type may say how many tokens it took.

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/perf"
 	"sluice/internal/perf/usage"
@@ -52,7 +53,10 @@ func begin(ctx context.Context, req *llm.Request, out llm.Sink) (c *call, err er
 }
 
 // counts reports whether a reply says how many tokens a request would take. To ask takes none.
-func counts(op llm.Operation) bool { return op == llm.CountTokens || op == llm.CountContentTokens }
+func counts(op llm.Operation) bool {
+	of, _ := known.CountsOf(op)
+	return of != llm.Passthrough
+}
 
 // call is one of a key whose tokens are counted. It is the sink of its reply.
 type call struct {
@@ -90,7 +94,7 @@ func (c *call) used(err error) int64 {
 		return c.usage.Input + c.usage.Output
 	case c.status >= 400 || c.status == 0 && !worked(err):
 		return 0
-	case generates(c.op):
+	case known.Generates(c.op):
 		return c.input + c.seen // a reply that was cut short, or that does not say
 	case err != nil:
 		return c.input

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 )
 
@@ -12,8 +13,8 @@ import (
 func (r *Router) find(ctx context.Context, c *call) error {
 	model := c.req.Model
 	if model == "" {
-		// A stored prompt can name the model of a response.
-		if c.req.Op != llm.Passthrough && c.req.Op != llm.Response {
+		// It may be named elsewhere.
+		if c.req.Op != llm.Passthrough && known.NamesOf(c.req.Op) == "" {
 			e := llm.Errorf(400, "missing_required_parameter", "The request names no model. Give one as `model`.")
 			e.Param = "model"
 			return e

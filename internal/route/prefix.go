@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -51,9 +52,7 @@ type prefix struct {
 
 // read finds the beginning of req's conversation. ok is false where there is none.
 func (p *prefix) read(req *llm.Request, model string) (ok bool) {
-	switch req.Op {
-	case llm.Chat, llm.Completion, llm.Response, llm.Messages, llm.GenerateContent:
-	default:
+	if !known.Generates(req.Op) {
 		return false // nothing is kept of its prompts
 	}
 	p.hash = xxhash.Sum64String(model)

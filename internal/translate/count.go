@@ -12,13 +12,9 @@ import (
 
 // count answers how many tokens a request in a dialect has that has a way to ask. Services
 // that do not speak it have none, or another, so it is an estimate, which Lossy says.
-func (h *Handler) count(ctx context.Context, op llm.Operation, req *llm.Request, out llm.Sink) error {
-	of, head := llm.Messages, `{"input_tokens":`
-	if op == llm.CountContentTokens {
-		of, head = llm.GenerateContent, `{"totalTokens":`
-	}
+func (h *Handler) count(ctx context.Context, of llm.Operation, head string, req *llm.Request, out llm.Sink) error {
 	// A 404 may mean the model: whether the service has the dialect its conversations tell.
-	if h.o.Perhaps[op] && !h.gone[of].is(time.Now()) {
+	if h.o.Perhaps[req.Op.Known()] && !h.gone[of].is(time.Now()) {
 		if err := h.next.Serve(ctx, req, out); !noRoute(err) {
 			return err
 		}

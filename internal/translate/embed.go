@@ -12,9 +12,11 @@ import (
 // embed answers a request for embeddings of an API that the service does not have by the one
 // that it has.
 func (h *Handler) embed(ctx context.Context, op llm.Operation, from dialect.Embedder, req *llm.Request, out llm.Sink) error {
-	asks := llm.Embedding
-	if h.o.Native[llm.BatchEmbedContents] {
-		asks = llm.BatchEmbedContents
+	asks := llm.Embedding // of a service that has none it is refused by its handler
+	for other := range llm.Operations {
+		if h.o.Native[other] && known.EmbedderOf(other) != nil {
+			asks = other // the last one, which takes several inputs
+		}
 	}
 	if op == asks {
 		return h.next.Serve(ctx, req, out) // which knows what it has not

@@ -93,8 +93,8 @@ func (h *Handler) Translates(op llm.Operation) bool {
 //go:noinline
 func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) error {
 	op := req.Op.Known()
-	if (op == llm.CountTokens || op == llm.CountContentTokens) && req.BodyReader == nil {
-		return h.count(ctx, op, req, out)
+	if of, head := known.CountsOf(op); of != llm.Passthrough && req.BodyReader == nil {
+		return h.count(ctx, of, head, req, out)
 	}
 	if e := known.EmbedderOf(op); e != nil && req.BodyReader == nil {
 		return h.embed(ctx, op, e, req, out)

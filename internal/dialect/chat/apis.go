@@ -12,7 +12,7 @@ import (
 // dialect has anything like them.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.Chat, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{chat: true}},
+		{Op: llm.Chat, Lists: true, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{chat: true}},
 		{Op: llm.Completion, Stream: streams{}, Stored: stored{}},
 		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: storedVectors{}},
 	}

@@ -91,6 +91,25 @@ const (
 	BatchEmbed     = "batchEmbedContents"
 )
 
+// Called gives the operation that a method of a model is, and whether it asks for a stream;
+// Passthrough for none.
+func Called(method string) (op llm.Operation, stream bool) {
+	switch method {
+	case Generate:
+		return llm.GenerateContent, false
+	case GenerateStream:
+		return llm.GenerateContent, true
+	case CountTokens:
+		return llm.CountContentTokens, false
+	case Embed:
+		return llm.EmbedContent, false
+	case BatchEmbed:
+		return llm.BatchEmbedContents, false
+	default:
+		return llm.Passthrough, false
+	}
+}
+
 // Prefix begins the paths of the API.
 const Prefix = "/v1beta/"
 

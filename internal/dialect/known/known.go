@@ -3,6 +3,7 @@
 package known
 
 import (
+	"slices"
 	"strings"
 
 	"sluice/internal/dialect"
@@ -22,13 +23,13 @@ var byOperation = [llm.Operations]dialect.API(listed(
 ))
 
 func listed(dialects ...[]dialect.API) []dialect.API {
-	all := make([]dialect.API, llm.Operations)
+	var all [llm.Operations]dialect.API
 	for _, apis := range dialects {
 		for _, a := range apis {
 			all[a.Op] = a
 		}
 	}
-	return all
+	return all[:]
 }
 
 // Of gives the dialect of an operation, nil for one that is of none, or that can only be
@@ -70,6 +71,63 @@ func MayEnd(op llm.Operation, raw []byte) bool {
 		}
 	}
 	return false
+}
+
+// Answers reports whether replies to an operation are a model's.
+func Answers(op llm.Operation) bool { return StoredOf(op) != nil }
+
+// Generates reports whether replies to an operation are text that a model writes, which may
+// come as a stream.
+func Generates(op llm.Operation) bool { return StreamOf(op) != nil }
+
+// CountsOf gives the operation whose requests an operation counts the tokens of, and how its
+// reply begins; Passthrough for none.
+func CountsOf(op llm.Operation) (of llm.Operation, head string) {
+	a := &byOperation[op.Known()]
+	return a.Counts, a.Count
+}
+
+// NamesOf gives the member that may have the model's name in it, of requests that name none;
+// "" for none.
+func NamesOf(op llm.Operation) string { return byOperation[op.Known()].Names }
+
+// Limited reports whether requests of an operation have to say how long a reply may be.
+func Limited(op llm.Operation) bool { return byOperation[op.Known()].Limited }
+
+// HeaderOf gives the fields of requests that mean something to services of an operation alone.
+// What is of no dialect may be for a service of any.
+func HeaderOf(op llm.Operation) []string { return headers[op.Known()] }
+
+var headers = [llm.Operations][]string(fields())
+
+func fields() [][]string {
+	var list [llm.Operations][]string
+	var all []string
+	for i := range byOperation {
+		for _, name := range byOperation[i].Header {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	for i := range byOperation {
+		if list[i] = byOperation[i].Header; byOperation[i].Op == llm.Passthrough {
+			list[i] = all
+		}
+	}
+	return list[:]
+}
+
+// At gives the operation whose requests are posted to a path, Passthrough for none: those that
+// name their model in the path are none of these. lists is that others may be for what it has
+// kept.
+func At(path string) (op llm.Operation, lists bool) {
+	for i := range byOperation {
+		if a := &byOperation[i]; path == a.Op.Route() && !a.Op.NamesInPath() {
+			return a.Op, a.Lists
+		}
+	}
+	return llm.Passthrough, false
 }
 
 // ErrorsOf gives the dialect in which a client is told of errors: that of the operation, or

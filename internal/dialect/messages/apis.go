@@ -8,8 +8,10 @@ import (
 
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
+	header := []string{"Anthropic-Version", "Anthropic-Beta"}
 	return []dialect.API{
-		{Op: llm.Messages, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
+		{Op: llm.Messages, Limited: true, Header: header, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
+		{Op: llm.CountTokens, Header: header, Counts: llm.Messages, Count: `{"input_tokens":`},
 	}
 }
 

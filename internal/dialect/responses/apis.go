@@ -8,7 +8,7 @@ import (
 
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
-	return []dialect.API{{Op: llm.Response, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}}}
+	return []dialect.API{{Op: llm.Response, Names: "prompt", Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}}}
 }
 
 // streams implements dialect.Streamed.

@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"sluice/internal/llm"
+	"sluice/internal/dialect/known"
 	"sluice/internal/perf"
 )
 
@@ -80,7 +80,7 @@ func appendClient(b []byte, x *perf.Exchange) []byte {
 	from, to := call(x)
 	b = appendTime(b, spanStart, x.Begun.Add(from))
 	b = appendTime(b, spanEnd, x.Begun.Add(to))
-	if generates(x.Op) {
+	if known.Answers(x.Op) {
 		op := x.Op.String()
 		b = appendName(b, op, x.Model)
 		b = appendText(b, "gen_ai.operation.name", op)
@@ -195,16 +195,6 @@ func route(x *perf.Exchange) string {
 		return ""
 	}
 	return x.Op.Route()
-}
-
-// generates reports whether an operation is one to a model.
-func generates(op llm.Operation) bool {
-	switch op {
-	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent:
-		return true
-	default:
-		return false
-	}
 }
 
 // host is an address without its port.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
 	"sluice/internal/upstream"
 )
@@ -40,7 +41,7 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 	case is != other && json:
 		return h.unary(req.Op, r, read, out, begun)
 	default:
-		unfit := isPage(req.Op, r) || json && answers(req.Op) && r.Status == 200 && kindOf(read) == other
+		unfit := isPage(req.Op, r) || json && known.Answers(req.Op) && r.Status == 200 && kindOf(read) == other
 		return h.pieces(r, read, out, begun, unfit)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/internal/dialect/known"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/memory"
@@ -53,7 +54,7 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	if err != nil {
 		return err
 	}
-	if r.CloseDelimited && answers(op) {
+	if r.CloseDelimited && known.Answers(op) {
 		if err := jsonscan.Validate(body, 0); err != nil {
 			return h.unsound(body, err)
 		}
@@ -75,7 +76,7 @@ func (h *Handler) unary(op llm.Operation, r *upstream.Reply, read []byte, out ll
 	if err := out.Start(&w.head); err != nil {
 		return err
 	}
-	unfit := answers(op) && r.Status == 200 && !said.Failed && !bracketed(body)
+	unfit := known.Answers(op) && r.Status == 200 && !said.Failed && !bracketed(body)
 	w.event[0] = llm.Event{Raw: body, Failed: said.Failed || unfit}
 	err = out.Send(w.event[:])
 	switch {
@@ -101,15 +102,8 @@ func (h *Handler) unsound(body []byte, err error) error {
 // outlined reads a reply that is a model's. Vectors are long, and say no more of
 // themselves than whether they are an error.
 func outlined(op llm.Operation, body []byte) llm.Outline {
-	switch op {
-	case llm.Embedding, llm.EmbedContent, llm.BatchEmbedContents:
-		if !outline.Fails(body) {
-			return llm.Outline{}
-		}
-	default:
-		if !answers(op) {
-			return llm.Outline{}
-		}
+	if !known.Answers(op) || known.EmbedderOf(op) != nil && !outline.Fails(body) {
+		return llm.Outline{}
 	}
 	return outline.Read(body)
 }
@@ -131,16 +125,6 @@ func unreadable(name string) *llm.Error {
 	e := llm.UpstreamError(name, llm.Told, 502, "upstream_bad_reply", "Upstream %s answered with status 200 and something that is not JSON.", nil)
 	e.Advice, e.Ended = llm.DoNotRetry, true
 	return e
-}
-
-// answers reports whether the replies to an operation are a model's.
-func answers(op llm.Operation) bool {
-	switch op {
-	case llm.Chat, llm.Completion, llm.Embedding, llm.Response, llm.Messages, llm.GenerateContent, llm.EmbedContent, llm.BatchEmbedContents:
-		return true
-	default:
-		return false
-	}
 }
 
 // errLarger says that a body is larger than the limit; what came was collected.
@@ -205,7 +189,7 @@ func collect(r *upstream.Reply, dst []byte, limit int) ([]byte, error) {
 // isPage reports whether a page, such as a proxy's, stands in the place of a model's
 // answer.
 func isPage(op llm.Operation, r *upstream.Reply) bool {
-	return answers(op) && r.Status == 200 && mediaType(r.Get("Content-Type"), "text/html")
+	return known.Answers(op) && r.Status == 200 && mediaType(r.Get("Content-Type"), "text/html")
 }
 
 // pieces hands a body on as it comes, after the part that was already read. One that
