@@ -3,6 +3,9 @@ package dedup
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"sluice/internal/dialect"
@@ -64,4 +67,69 @@ func translated(t testing.TB, op llm.Operation, messages []json.RawMessage) talk
 		t.Fatalf("nothing was written: %s", asked.Body)
 	}
 	return c2
+}
+
+// native makes a conversation of repetitive texts in what only Messages, or Gemini's API, have; nil
+// for other dialects.
+func native(r *rand.Rand, op llm.Operation) (list []json.RawMessage) {
+	if op != llm.Messages && op != llm.GenerateContent {
+		return nil
+	}
+	repeat := repetitive(r)
+	text := func() string { return string(quote(repeat())) }
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	block := func() string { // of Messages
+		return `{"type":"text","text":` + text() + pick("", "", `,"cache_control":{"type":"ephemeral"}`, `,"citations":[]`, `,"citations":[{"type":"char_location","cited_text":"a"}]`) + `}`
+	}
+	part := func() string { // of Gemini's
+		return `{` + pick("", `"x":1,`) + `"text":` + text() + pick("", "", "", `,"thought":true`, `,"thoughtSignature":"c2ln"`) + `}`
+	}
+	for n := range 3 + r.IntN(10) {
+		call := fmt.Sprintf("toolu_%d", n)
+		switch {
+		case op == llm.Messages:
+			switch r.IntN(6) {
+			case 0:
+				list = append(list, say("user", repeat()), say("assistant", repeat()))
+			case 1:
+				list = append(list, json.RawMessage(`{"role":"user","content":[`+block()+`,{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}},`+block()+`]}`))
+			case 2:
+				list = append(list, json.RawMessage(`{"role":"assistant","content":[{"type":"thinking","thinking":`+text()+`,"signature":"c2ln"},`+block()+`]}`))
+			case 3, 4:
+				results := []string{`{"type":"tool_result","tool_use_id":"` + call + `","content":` + text() + `}`}
+				for range r.IntN(3) {
+					results = append(results, `{"content":[`+block()+`],"is_error":false,"tool_use_id":"`+call+`","type":"tool_result"}`)
+				}
+				list = append(list, json.RawMessage(`{"role":"assistant","content":[`+pick("", block()+`,`)+`{"type":"tool_use","id":"`+call+`","name":"f","input":{"text":`+text()+`}}]}`),
+					json.RawMessage(`{"role":"user","content":[`+strings.Join(results, ",")+pick("", `,`+block())+`]}`))
+			case 5:
+				list = append(list, json.RawMessage(`{"role":"`+pick("user", "system", "assistant")+`","content":[`+block()+`]}`))
+			}
+		default:
+			switch r.IntN(5) {
+			case 0:
+				list = append(list, json.RawMessage(`{"parts":[`+part()+`]}`), json.RawMessage(`{"role":"model","parts":[`+part()+`]}`))
+			case 1:
+				list = append(list, json.RawMessage(`{"role":"user","parts":[`+part()+`,{"inlineData":{"mimeType":"image/png","data":"AAAA"}},`+part()+`]}`))
+			case 2, 3:
+				result := `{"functionResponse":{"name":"f","response":{"` + pick("output", "result", "error", "text") + `":` + text() + `,"code":0}}}`
+				list = append(list, json.RawMessage(`{"role":"model","parts":[`+pick("", part()+`,`)+`{"functionCall":{"name":"f","args":{"text":`+text()+`}},"thoughtSignature":"c2ln"}]}`),
+					json.RawMessage(`{"role":"`+pick("user", "function")+`","parts":[`+result+pick("", `,`+result)+`]}`))
+			case 4:
+				list = append(list, json.RawMessage(`{"role":"model","parts":[`+part()+`,`+part()+`]}`))
+			}
+		}
+		if r.IntN(4) == 0 {
+			list = append(list, list[r.IntN(len(list))])
+		}
+	}
+	return list
+}
+
+func quote(s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

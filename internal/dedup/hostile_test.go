@@ -24,10 +24,10 @@ func each(t testing.TB, check func(v *verifier)) {
 	}
 }
 
-// generated makes a conversation of pieces that it repeats, whole, in part, and nearly.
-func generated(r *rand.Rand) (list []json.RawMessage) {
+// repetitive makes texts of pieces that it repeats, whole, in part, and nearly.
+func repetitive(r *rand.Rand) func() string {
 	var known []string
-	text := func() string {
+	return func() string {
 		var s strings.Builder
 		for range r.IntN(5) {
 			switch {
@@ -51,6 +51,11 @@ func generated(r *rand.Rand) (list []json.RawMessage) {
 		known = append(known, s.String())
 		return s.String()
 	}
+}
+
+// generated makes a conversation of such texts, as messages of a chat completion.
+func generated(r *rand.Rand) (list []json.RawMessage) {
+	text := repetitive(r)
 	for n := range 3 + r.IntN(12) {
 		switch r.IntN(7) {
 		case 0:
@@ -79,15 +84,23 @@ func generated(r *rand.Rand) (list []json.RawMessage) {
 
 // TestGenerated replays conversations that are made to be repetitive.
 func TestGenerated(t *testing.T) {
-	n := 150
+	n := 100
 	if testkit.Race {
-		n = 20
+		n = 15
 	}
 	changed := 0
 	each(t, func(v *verifier) {
 		for seed := range n {
-			n, _ := v.replay(t, llm.Chat, talk{messages: generated(rand.New(rand.NewPCG(uint64(seed), 1)))})
-			changed += n
+			r := rand.New(rand.NewPCG(uint64(seed), 1))
+			list := generated(r)
+			for _, op := range dialects() {
+				said := talk{messages: native(r, op)}
+				if said.messages == nil {
+					said = translated(t, op, list)
+				}
+				n, _ := v.replay(t, op, said)
+				changed += n
+			}
 		}
 	})
 	if changed < n {
@@ -140,6 +153,9 @@ func TestHostile(t *testing.T) {
 			each(t, func(v *verifier) {
 				b := body(llm.Chat, list)
 				v.check(t, llm.Chat, b)
+				// Messages has the same form but for parts; in Gemini's the list has another name.
+				v.check(t, llm.Messages, b)
+				v.check(t, llm.GenerateContent, bytes.ReplaceAll(bytes.ReplaceAll(bytes.Replace(b, []byte(`"messages":[`), []byte(`"contents":[`), 1), []byte(`"content":"`), []byte(`"parts":[{"text":"`)), []byte(`"}, {`), []byte(`"}]}, {`)))
 				p := new(plan)
 				if p.read(llm.Chat, b, v.mode == llm.DedupBlocks) {
 					p.make(v.mode, v.d.rules, nil)
@@ -177,6 +193,13 @@ func TestUnsure(t *testing.T) {
 		{"input is a text", llm.Response, `{"input":` + string(long) + `}`},
 		{"two roles", llm.Chat, `{"messages":[{"role":"user","role":"system","content":` + string(long) + `},` + message("user") + `]}`},
 		{"two contents", llm.Chat, `{"messages":[{"role":"user","content":` + string(long) + `,"content":` + string(long) + `},` + message("user") + `]}`},
+		{"a mark of what goes before", llm.GenerateContent, `{"cachedContent":"cachedContents/1","contents":[{"parts":[{"text":` + string(long) + `}]},{"parts":[{"text":` + string(long) + `}]}]}`},
+		{"no list of contents", llm.GenerateContent, `{"contents":{"parts":[{"text":` + string(long) + `},{"text":` + string(long) + `}]}}`},
+		{"two instructions by two names", llm.GenerateContent, `{"systemInstruction":{"parts":[]},"system_instruction":{"parts":[]},"contents":[{"parts":[{"text":` + string(long) + `}]},{"parts":[{"text":` + string(long) + `}]}]}`},
+		{"a part that is no list", llm.GenerateContent, `{"contents":[{"parts":{"text":` + string(long) + `}},{"parts":{"text":` + string(long) + `}},{"parts":[]}]}`},
+		{"it may be edited", llm.Messages, `{"context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]},"messages":[` + pair + `]}`},
+		{"two prompts", llm.Messages, `{"system":"a","system":"b","messages":[` + pair + `]}`},
+		{"only counted", llm.CountTokens, `{"messages":[` + pair + `]}`},
 		{"an unknown role", llm.Chat, `{"messages":[` + message("critic") + `,` + message("critic") + `]}`},
 		{"an unknown part", llm.Chat, `{"messages":[` + message("user") + `,{"role":"assistant","content":"b"},{"role":"user","content":[{"type":"text","text":` + string(long) + `},{"type":"hologram"}]},` + message("assistant") + `]}`},
 		{"with a name", llm.Chat, `{"messages":[{"name":"a","role":"user","content":` + string(long) + `},{"name":"a","role":"user","content":` + string(long) + `}]}`},
@@ -197,20 +220,26 @@ func TestUnsure(t *testing.T) {
 // FuzzRewrite: whatever comes, what is promised holds or it passes as it came.
 func FuzzRewrite(f *testing.F) {
 	for seed := range uint64(20) {
-		list := generated(rand.New(rand.NewPCG(seed, 2)))
-		f.Add(body(llm.Chat, list), false)
-		f.Add(body(llm.Response, items(list)), true)
+		r := rand.New(rand.NewPCG(seed, 2))
+		list := generated(r)
+		for i, op := range dialects() {
+			if said := native(r, op); said != nil {
+				f.Add(body(op, said), uint8(i))
+			} else {
+				f.Add(translated(f, op, list).body(op), uint8(i))
+			}
+		}
 	}
-	f.Add([]byte(`{"messages":[{"role":"user","content":"a\n[[Sluice: the same text as line 1 of message 1, from \"a\" to \"a\"]]"},{"role":"user","content":""}]}`), false)
-	f.Add([]byte(`{"instructions":"`+strings.Repeat(`a\n`, 300)+`","input":[{"role":"user","content":"`+strings.Repeat(`a\n`, 300)+`"},{"type":"reasoning"}]}`), true)
+	f.Add([]byte(`{"messages":[{"role":"user","content":"a\n[[Sluice: the same text as line 1 of message 1, from \"a\" to \"a\"]]"},{"role":"user","content":""}]}`), uint8(0))
+	again := strings.Repeat(`a\n`, 300)
+	f.Add([]byte(`{"messages":[{"content":[{"content":[{"text":"`+again+`","type":"text"},{"type":"search_result","content":[]}],"type":"tool_result"}],"role":"user"},{"role":"assistant","content":[{"type":"thinking","thinking":"a"},{"type":"text","text":"`+again+`","citations":null}]},{"role":"user","content":"`+again+`"},{"role":"user","content":""}],"system":[{"type":"text","text":"`+again+`"}]}`), uint8(2))
+	f.Add([]byte(`{"contents":[{"parts":[{"text":"`+again+`","thought":true},{"functionResponse":{"response":{"result":"`+again+`","output":1}}}]},{"role":"model","parts":[{"text":"`+again+`"},{"inline_data":{}}]},{"parts":[]}],"system_instruction":{"parts":[{"text":"`+again+`"}]}}`), uint8(3))
+	f.Add([]byte(`{"instructions":"`+again+`","input":[{"role":"user","content":"`+again+`"},{"type":"reasoning"}]}`), uint8(1))
 	cfg := always()
 	cfg.MinBlock = leastBlock
 	modes := [...]*verifier{newVerifier(f, cfg, llm.DedupSafe), newVerifier(f, cfg, llm.DedupBlocks)}
-	f.Fuzz(func(t *testing.T, b []byte, response bool) {
-		op := llm.Chat
-		if response {
-			op = llm.Response
-		}
+	f.Fuzz(func(t *testing.T, b []byte, which uint8) {
+		op := dialects()[int(which)%len(dialects())]
 		for _, v := range modes {
 			r := v.d.Rewrite(request(op, b), v.mode, nil)
 			if bytes.Equal(r.Body, b) {

@@ -2,6 +2,7 @@ package dedup
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -258,6 +259,7 @@ func wordsOf(raw json.RawMessage) (w words, ok bool) {
 	content := m["content"]
 	if content == nil {
 		content = m["parts"]
+		w.role = cmp.Or(w.role, "user")
 	}
 	for key := range m {
 		if !slices.Contains([]string{"role", "content", "parts", "type"}, key) {
@@ -314,7 +316,7 @@ func silent(content any) any {
 			continue
 		}
 		bound := false
-		for _, key := range []string{"annotations", "logprobs", "citations", "thought", "thoughtSignature"} {
+		for _, key := range []string{"annotations", "logprobs", "citations", "thought", "thoughtSignature", "thought_signature"} {
 			switch b := p[key].(type) {
 			case []any:
 				bound = bound || len(b) > 0
@@ -330,7 +332,8 @@ func silent(content any) any {
 		if p["type"] == "tool_result" {
 			p["content"] = silent(p["content"])
 		}
-		if result, ok := p["functionResponse"].(map[string]any); ok {
+		for _, key := range []string{"functionResponse", "function_response"} {
+			result, _ := p[key].(map[string]any)
 			said, _ := result["response"].(map[string]any)
 			for _, key := range []string{"output", "result", "error"} {
 				if _, ok := said[key].(string); ok {

@@ -81,7 +81,7 @@ func (c *conversation) readPart(i int, m *message, inner bool) int {
 // element gives what a part is: by its type, or where its dialect has none by the one member
 // that it is.
 func (c *conversation) element(p *part) dialect.Word {
-	if p.seen.has(dialect.TypeMember) {
+	if c.shape.Typed() {
 		return c.shape.IsText(dialect.PartTypes, c.body[p.kind.Start:p.kind.End])
 	}
 	switch said := p.seen & (1<<dialect.TextMember | 1<<dialect.ResultMember | 1<<dialect.CallMember | 1<<dialect.MediaMember); bits.OnesCount32(uint32(said)) {

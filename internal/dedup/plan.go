@@ -317,7 +317,8 @@ func (p *plan) settle(i, pieces, taken int) (crowded bool) {
 		}
 		p.add(from, t.first+t.lines, i)
 		p.number += t.first + t.lines - from
-		crowded = crowded || p.number-lines > crowd(t.End-t.Start-saved)
+		// What ends in a line break counts for a line more.
+		crowded = crowded || p.number-lines >= crowd(t.End-t.Start-saved)
 	}
 	return crowded
 }

@@ -106,6 +106,9 @@ func TestSpoken(t *testing.T) {
 		{"a message of no known kind", llm.Chat, `,{"role":"critic","content":"a"}`, ``, -1},
 		{"items", llm.Response, `,{"type":"function_call","name":"f","arguments":"{}","call_id":"c"},{"type":"function_call_output","call_id":"c","output":"four"}`, `,"instructions":"seven77"`, 3 + 4 + 4 + 7},
 		{"reasoning", llm.Response, `,{"type":"reasoning","encrypted_content":"abc"}`, ``, -1},
+		{"a call in blocks", llm.Messages, `,{"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"text","text":"four"}]}]}`, `,"system":[{"type":"text","text":"seven77"}],"tools":[{"a":1}]`, 3 + 2 + 4 + 7 + 9},
+		{"a picture in a result", llm.Messages, `,{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":[{"type":"image","source":{}}]}]}`, ``, -1},
+		{"thoughts", llm.Messages, `,{"role":"assistant","content":[{"type":"thinking","thinking":"a"}]}`, ``, -1},
 	} {
 		b := fmt.Appendf(nil, `{"model":"m","%s":[{"role":"user","content":%s},{"role":"assistant","content":%s}%s,{"role":"user","content":"end"}]%s}`, listOf(c.op), repeated, repeated, c.rest, c.tail)
 		r := newDedup(t, always()).Rewrite(request(c.op, b), llm.DedupBlocks, nil)
@@ -115,6 +118,21 @@ func TestSpoken(t *testing.T) {
 		}
 		if r.Saved.Bytes == 0 || r.Saved.Text != want-r.Saved.Bytes {
 			t.Errorf("%s: %d bytes are text, not %d", c.name, r.Saved.Text, want-r.Saved.Bytes)
+		}
+	}
+}
+
+// TestSpokenGemini: the same of requests of the Gemini API.
+func TestSpokenGemini(t *testing.T) {
+	long := string(quote(lines(1, 40)))
+	for rest, want := range map[string]int{
+		``: 0, `,{"role":"model","parts":[{"functionCall":{"name":"f","args":{"a":1}}}]},{"parts":[{"functionResponse":{"id":"x","name":"f","response":{"output":"four","code":10}}}]}`: 3 + 7 + 3 + 4 + 2,
+		`,{"parts":[{"inlineData":{}}]}`: -1, `,{"parts":[{"text":"a","thought":true}]}`: -1, `,{"parts":[{}]}`: -1,
+	} {
+		b := fmt.Appendf(nil, `{"systemInstruction":{"parts":[{"text":"seven77"}]},"contents":[{"parts":[{"text":%s}]},{"role":"model","parts":[{"text":%s}]}%s,{"parts":[{"text":"end"}]}],"tools":[{"a":1}]}`, long, long, rest)
+		r := newDedup(t, always()).Rewrite(request(llm.GenerateContent, b), llm.DedupBlocks, nil)
+		if text := int64(2*(len(long)-2)+3+7+9+want) - r.Saved.Bytes; r.Saved.Bytes == 0 || want >= 0 && r.Saved.Text != text || want < 0 && r.Saved.Text != 0 {
+			t.Errorf("%s: %d bytes are text, not %d", rest, r.Saved.Text, text)
 		}
 	}
 }

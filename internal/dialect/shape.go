@@ -131,6 +131,9 @@ func (s *Shape) IsText(at Place, v []byte) Word {
 	return s.Is(at, v)
 }
 
+// Typed reports whether parts of contents have a type each.
+func (s *Shape) Typed() bool { return len(s.names[PartTypes]) > 0 }
+
 // Name gives the first name of a request's member that says a word, "" for none.
 func (s *Shape) Name(w Word) string {
 	for _, n := range s.names[InRequest] {
