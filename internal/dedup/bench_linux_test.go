@@ -29,7 +29,7 @@ func program(seed, n int) string {
 
 // conversationOf is a request of some bytes: an agent's, whose tools answer with programs, of
 // which every repeated one is one that was there.
-func conversationOf(size, repeated int) *llm.Request {
+func conversationOf(t testing.TB, op llm.Operation, size, repeated int) *llm.Request {
 	list := []json.RawMessage{say("system", program(0, 100)), say("user", "Look at it.")}
 	for n, seed := 0, 1; n < size; {
 		text := program(seed, 200)
@@ -41,7 +41,7 @@ func conversationOf(size, repeated int) *llm.Request {
 		list = append(list, b, fmt.Appendf(nil, `{"role":"tool","tool_call_id":"call_%d","content":%s}`, seed, content))
 		n += len(content) + len(b)
 	}
-	return request(llm.Chat, body(llm.Chat, list))
+	return request(op, translated(t, op, list).body(op))
 }
 
 func BenchmarkRewrite(b *testing.B) {
@@ -53,13 +53,16 @@ func BenchmarkRewrite(b *testing.B) {
 	}{
 		{"ordinary/safe", ordinary, llm.DedupSafe},
 		{"ordinary/blocks", ordinary, llm.DedupBlocks},
-		{"plain/1MB/safe", conversationOf(1<<20, 0), llm.DedupSafe},
-		{"plain/100kB/blocks", conversationOf(100<<10, 0), llm.DedupBlocks},
-		{"plain/1MB/blocks", conversationOf(1<<20, 0), llm.DedupBlocks},
-		{"plain/10MB/blocks", conversationOf(10<<20, 0), llm.DedupBlocks},
-		{"repeats/100kB/blocks", conversationOf(100<<10, 3), llm.DedupBlocks},
-		{"repeats/1MB/blocks", conversationOf(1<<20, 3), llm.DedupBlocks},
-		{"repeats/10MB/blocks", conversationOf(10<<20, 3), llm.DedupBlocks},
+		{"plain/1MB/safe", conversationOf(b, llm.Chat, 1<<20, 0), llm.DedupSafe},
+		{"plain/100kB/blocks", conversationOf(b, llm.Chat, 100<<10, 0), llm.DedupBlocks},
+		{"plain/1MB/blocks", conversationOf(b, llm.Chat, 1<<20, 0), llm.DedupBlocks},
+		{"plain/10MB/blocks", conversationOf(b, llm.Chat, 10<<20, 0), llm.DedupBlocks},
+		{"plain/10MB/blocks/responses", conversationOf(b, llm.Response, 10<<20, 0), llm.DedupBlocks},
+		{"plain/10MB/blocks/messages", conversationOf(b, llm.Messages, 10<<20, 0), llm.DedupBlocks},
+		{"plain/10MB/blocks/gemini", conversationOf(b, llm.GenerateContent, 10<<20, 0), llm.DedupBlocks},
+		{"repeats/100kB/blocks", conversationOf(b, llm.Chat, 100<<10, 3), llm.DedupBlocks},
+		{"repeats/1MB/blocks", conversationOf(b, llm.Chat, 1<<20, 3), llm.DedupBlocks},
+		{"repeats/10MB/blocks", conversationOf(b, llm.Chat, 10<<20, 3), llm.DedupBlocks},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			d, err := New(Default(), Options{Buffers: buffers()})
@@ -100,25 +103,24 @@ func TestAllocations(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
-	for _, c := range []struct {
-		name string
-		req  *llm.Request
-		mode llm.DedupMode
-	}{
-		{"safe", conversationOf(50<<10, 3), llm.DedupSafe},
-		{"nothing to do", conversationOf(50<<10, 0), llm.DedupBlocks},
-		{"blocks", conversationOf(50<<10, 3), llm.DedupBlocks},
-	} {
-		d, err := New(always(), Options{Buffers: buffers()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := testing.AllocsPerRun(100, func() {
-			if w, _ := d.rewrite(c.req, c.mode, nil); w != nil {
-				w.release()
+	for _, op := range dialects() {
+		for _, c := range []struct {
+			name     string
+			repeated int
+			mode     llm.DedupMode
+		}{{"safe", 3, llm.DedupSafe}, {"nothing to do", 0, llm.DedupBlocks}, {"blocks", 3, llm.DedupBlocks}} {
+			d, err := New(always(), Options{Buffers: buffers()})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}); n > 0 {
-			t.Errorf("%s: %v allocations", c.name, n)
+			req := conversationOf(t, op, 50<<10, c.repeated)
+			if n := testing.AllocsPerRun(100, func() {
+				if w, _ := d.rewrite(req, c.mode, nil); w != nil {
+					w.release()
+				}
+			}); n > 0 {
+				t.Errorf("%v, %s: %v allocations", op, c.name, n)
+			}
 		}
 	}
 }
