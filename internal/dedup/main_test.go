@@ -214,7 +214,7 @@ func (v *verifier) compare(t testing.TB, op llm.Operation, before, after []json.
 			if v.mode != llm.DedupBlocks {
 				t.Fatalf("message %d was rewritten", i)
 			}
-			if a, b := bare(t, m), bare(t, after[n-1]); a != b {
+			if a, b := bare(t, op, m), bare(t, op, after[n-1]); a != b {
 				t.Fatalf("message %d is another one but for its texts:\n%s\n%s", i, a, b)
 			}
 		}
@@ -284,7 +284,7 @@ func wordsOf(raw json.RawMessage) (w words, ok bool) {
 }
 
 // bare gives a message with all texts that may be rewritten replaced by nothing.
-func bare(t testing.TB, raw []byte) string {
+func bare(t testing.TB, op llm.Operation, raw []byte) string {
 	t.Helper()
 	var v any
 	if err := json.Unmarshal(raw, &v); err != nil {
@@ -295,14 +295,14 @@ func bare(t testing.TB, raw []byte) string {
 		t.Fatalf("changed: %s", raw)
 	}
 	for _, key := range []string{"content", "output", "parts"} {
-		m[key] = silent(m[key])
+		m[key] = silent(op, m[key])
 	}
 	return fmt.Sprint(m)
 }
 
 // silent gives a content with its texts replaced by nothing, but for those that something is
 // bound to.
-func silent(content any) any {
+func silent(op llm.Operation, content any) any {
 	list, ok := content.([]any)
 	if !ok {
 		if _, ok := content.(string); ok {
@@ -316,7 +316,14 @@ func silent(content any) any {
 			continue
 		}
 		bound := false
-		for _, key := range []string{"annotations", "logprobs", "citations", "thought", "thoughtSignature", "thought_signature"} {
+		binding := []string{"annotations", "logprobs"}
+		switch op {
+		case llm.Messages:
+			binding = []string{"citations"}
+		case llm.GenerateContent:
+			binding = []string{"thought", "thoughtSignature", "thought_signature"}
+		}
+		for _, key := range binding {
 			switch b := p[key].(type) {
 			case []any:
 				bound = bound || len(b) > 0
@@ -330,7 +337,7 @@ func silent(content any) any {
 			p["text"] = ""
 		}
 		if p["type"] == "tool_result" {
-			p["content"] = silent(p["content"])
+			p["content"] = silent(op, p["content"])
 		}
 		for _, key := range []string{"functionResponse", "function_response"} {
 			result, _ := p[key].(map[string]any)
