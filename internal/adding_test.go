@@ -47,7 +47,7 @@ func TestHowToAdd(t *testing.T) {
 	if files < 15 || len(tests) < 8 {
 		t.Errorf("only %d files and %d tests are named", files, len(tests))
 	}
-	for _, what := range []string{"A stage", "An upstream protocol", "A figure", "A configuration key", "An operation"} {
+	for _, what := range []string{"A stage", "An upstream protocol", "A figure", "A configuration key", "A dialect", "An operation"} {
 		if !strings.Contains(string(page), "\n## "+what) {
 			t.Errorf("docs/adding.md does not say how to add: %s", what)
 		}

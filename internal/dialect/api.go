@@ -9,6 +9,10 @@ import "sluice/internal/llm"
 type API struct {
 	Op llm.Operation
 
+	// Paths begins the paths at which clients are told of errors in its dialect, whatever they
+	// asked for there; "" for those of its own requests alone.
+	Paths string
+
 	// Lists is that GET and HEAD of its path list what the service has kept, and are handed
 	// on.
 	Lists bool

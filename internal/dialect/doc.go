@@ -2,7 +2,8 @@
 // through: a Conversation is what a request says, a sequence of Events what a reply does,
 // whichever API it was said in. Each dialect is a folder below this one that reads its own
 // requests and replies into the vocabulary and writes them from it, so that N dialects take
-// N readers and writers and no pair is written anywhere.
+// N readers and writers and no pair is written anywhere. The folder says too what else the
+// gateway has to know of the API: see API.
 //
 // It promises that texts keep their bytes: they travel as the JSON strings that they were,
 // escapes included, since those are the same in all dialects. And nothing is lost in

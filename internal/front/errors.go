@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"sluice/internal/dialect/chat"
 	"sluice/internal/dialect/known"
 	"sluice/internal/front/engine"
 	"sluice/internal/jsonscan"
@@ -94,11 +93,7 @@ func errParam(code, param, format string, args ...any) error {
 
 // appendErrorEvent appends the event that ends a broken stream, of which so many went before.
 func appendErrorEvent(dst []byte, op llm.Operation, e *llm.Error, before uint64) []byte {
-	d := known.Of(op)
-	if d == nil {
-		d = chat.Dialect{}
-	}
-	return d.AppendErrorEvent(dst, e, before)
+	return known.ErrorsOf(op, "").AppendErrorEvent(dst, e, before)
 }
 
 // forget lets go of a request that is refused to a client that has shown no key.

@@ -12,7 +12,7 @@ import (
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.GenerateContent, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
+		{Op: llm.GenerateContent, Paths: Prefix, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
 		{Op: llm.CountContentTokens, Counts: llm.GenerateContent, Count: `{"totalTokens":`},
 		{Op: llm.EmbedContent, Embedder: Embeddings{One: true}, Stored: storedVectors{member: "embedding"}},
 		{Op: llm.BatchEmbedContents, Embedder: Embeddings{}, Stored: storedVectors{member: "embeddings"}},

@@ -131,16 +131,15 @@ func At(path string) (op llm.Operation, lists bool) {
 }
 
 // ErrorsOf gives the dialect in which a client is told of errors: that of the operation, or
-// where it has none, or is not known yet, of the path.
+// where it has none, or is not known yet, of the path; else that of most clients.
 func ErrorsOf(op llm.Operation, path string) dialect.Dialect {
 	if d := Of(op); d != nil {
 		return d
 	}
-	if strings.HasPrefix(path, llm.Messages.Route()) {
-		return messages.Dialect{}
+	for i := range byOperation {
+		if a := &byOperation[i]; a.Paths != "" && strings.HasPrefix(path, a.Paths) {
+			return a.Dialect
+		}
 	}
-	if gemini.Is(path) {
-		return gemini.Dialect{}
-	}
-	return chat.Dialect{}
+	return Of(llm.Chat)
 }

@@ -10,7 +10,7 @@ import (
 func APIs() []dialect.API {
 	header := []string{"Anthropic-Version", "Anthropic-Beta"}
 	return []dialect.API{
-		{Op: llm.Messages, Limited: true, Header: header, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
+		{Op: llm.Messages, Paths: llm.Messages.Route(), Limited: true, Header: header, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
 		{Op: llm.CountTokens, Header: header, Counts: llm.Messages, Count: `{"input_tokens":`},
 	}
 }
