@@ -5,6 +5,8 @@ FUZZTIME ?= 1000x
 # A fixed version: a newer one finds something new, which should not fail a build.
 GOLANGCI ?= v2.15.0
 export CGO_ENABLED ?= 1
+# With the race detector a process waits a second at its end for reports of other threads.
+export GORACE ?= atexit_sleep_ms=50
 # Where tests note that they were skipped for want of recordings: a name that is
 # new each time, or go test would take a kept result and note nothing.
 ifndef SLUICE_SKIPPED
