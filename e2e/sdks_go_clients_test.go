@@ -100,6 +100,18 @@ func anthropicGo(in *instance) goSDKUnder {
 			}
 			return n.InputTokens, nil
 		},
+		run: func(ctx context.Context, model, text string) (answer string, cities []string, err error) {
+			c, tool := of("sk-right"), new(weather)
+			params := anthropic.BetaMessageNewParams{Model: model, MaxTokens: 500, Messages: []anthropic.BetaMessageParam{anthropic.NewBetaUserMessage(anthropic.NewBetaTextBlock(text))}}
+			m, err := c.Beta.Messages.NewToolRunner([]anthropic.BetaTool{tool}, anthropic.BetaToolRunnerParams{BetaMessageNewParams: params}).RunToCompletion(ctx)
+			if err != nil {
+				return "", nil, err
+			}
+			for _, b := range m.Content {
+				answer += b.Text
+			}
+			return answer, tool.cities, nil
+		},
 		model: func(ctx context.Context, model string) (string, error) {
 			c := of("sk-right")
 			m, err := c.Models.Get(ctx, model, anthropic.ModelGetParams{})
@@ -109,6 +121,25 @@ func anthropicGo(in *instance) goSDKUnder {
 			return m.ID, nil
 		},
 	}
+}
+
+// weather is a tool that knows of which cities it was asked.
+type weather struct{ cities []string }
+
+func (*weather) Name() string        { return "get_weather" }
+func (*weather) Description() string { return "Tells it" }
+
+func (*weather) InputSchema() anthropic.BetaToolInputSchemaParam {
+	return anthropic.BetaToolInputSchemaParam{Properties: citySchema()["properties"], Required: []string{"city"}}
+}
+
+func (w *weather) Execute(_ context.Context, input json.RawMessage) ([]anthropic.BetaToolResultBlockParamContentUnion, error) {
+	var asked struct{ City string }
+	if err := json.Unmarshal(input, &asked); err != nil {
+		return nil, err
+	}
+	w.cities = append(w.cities, asked.City)
+	return []anthropic.BetaToolResultBlockParamContentUnion{{OfText: &anthropic.BetaTextBlockParam{Text: "Rain."}}}, nil
 }
 
 func openAIGo(in *instance, key string) openai.Client {

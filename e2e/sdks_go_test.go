@@ -58,6 +58,7 @@ type goSDKUnder struct {
 	count func(ctx context.Context, model, text string) (int64, error)
 	embed func(ctx context.Context, model string, texts []string) ([][]float64, error)
 	model func(ctx context.Context, model string) (id string, err error)
+	run   func(ctx context.Context, model, text string) (answer string, cities []string, err error)
 }
 
 const pixel = "iVBORw0KGgo="
@@ -83,6 +84,9 @@ func sdksOfGo(t *testing.T, in *instance, o *origin, all *deeds) {
 				}
 				if s.model != nil {
 					list = append(list, named{"models", u.models})
+				}
+				if s.run != nil {
+					list = append(list, named{"tool runner", u.toolRunner})
 				}
 				if s.embed != nil {
 					list = append(list, named{"embeddings", u.embeddings})
@@ -200,6 +204,14 @@ func (u *goDeeds) tools(t *testing.T, names ...string) {
 		if asked := u.origin.last(u.upstream); !strings.Contains(asked, c.result()) {
 			t.Errorf("no %q in %s", c.result(), asked)
 		}
+	}
+}
+
+func (u *goDeeds) toolRunner(t *testing.T) {
+	const script = `script: [{"call":"get_weather","arguments":{"city":"Oslo"}},{"call":"get_weather","arguments":{"city":"Bergen"}},{"say":"Rain in both."}]`
+	answer, cities, err := u.run(t.Context(), u.upstream+"-script", script)
+	if err != nil || answer != "Rain in both." || !slices.Equal(cities, []string{"Oslo", "Bergen"}) {
+		t.Errorf("%q, %q, %v", answer, cities, err)
 	}
 }
 

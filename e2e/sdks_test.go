@@ -140,7 +140,7 @@ func sdkGateway(t *testing.T) (in *instance, o *origin, at string) {
 			}
 			fmt.Fprintf(&ups, "  - {name: %s%s, %s, base_url: '%s', models: [sim-*, simulator/*]%s}\n", name, hasty, protocol, base, timeouts)
 			for does, model := range map[string]string{
-				"echo": "sim-echo", "chat": "sim-chat", "embed": "sim-embed", "reasoner": "sim-reasoner",
+				"echo": "sim-echo", "chat": "sim-chat", "embed": "sim-embed", "reasoner": "sim-reasoner", "script": "sim-script",
 				"400": "simulator/sim-chat?status=400", "401": "simulator/sim-chat?status=401", "404": "simulator/sim-chat?status=404",
 				"429": "simulator/sim-chat?status=429", "500": "simulator/sim-chat?status=500",
 				"cut": "simulator/sim-chat?cut=3&tokens=100", "endless": "simulator/sim-chat?pace=20ms&tokens=10000",

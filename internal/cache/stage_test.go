@@ -369,6 +369,7 @@ func TestBypass(t *testing.T) {
 		"tools, Messages":    {messages(`"tools":[],"tools":[{"type":"code_execution_20250825"}]`), llm.CacheBypass},
 		"servers, Messages":  {messages(`"mcp_servers":[{"type":"url","url":"https://a.example","name":"n"}]`), llm.CacheBypass},
 		"spelled, Messages":  {messages(`"mcp\u005fservers":[{"type":"url"}]`), llm.CacheBypass},
+		"a thread":           {messages(`"thread":{"type":"create"}`), llm.CacheBypass},
 		"container":          {messages(`"container":"container_1"`), llm.CacheBypass},
 		"containers":         {messages(`"container":null,"container":"container_1"`), llm.CacheBypass},
 		"code, chat": {func(r *llm.Request) {
@@ -413,7 +414,7 @@ func (f *fixture) unlike(t *testing.T) {
 		}
 	}
 	for _, more := range []string{
-		`"mcp_servers":null,"container":null,"tools":null`, `"tools":[{"name":"mcp_servers","input_schema":{}},{"type":"custom","name":"container"}]`,
+		`"mcp_servers":null,"container":null,"thread":null,"tools":null`, `"tools":[{"name":"mcp_servers","input_schema":{}},{"type":"custom","name":"container"}]`,
 		`"tools":[{"type":"bash_20250124"},{"type":"text_editor_20250728"},{"type":"computer_20250124"},{"type":"memory_20250818"}]`,
 		`"tools":[{"type":"web_search_20250305"},{"type":"web_fetch_20250910"},{"type":"tool_search_tool_regex_20251119"}]`,
 	} {

@@ -263,7 +263,7 @@ func TestErrorsAreTranslated(t *testing.T) {
 		s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": limited}}
 		url := speaking(t, s, "openai, messages: translate", "route: {retry: {max_attempts: 1}}\n")
 		resp, text := tell(t, url+"/v1/messages", "{"+stream+messageAsked[1:])
-		if resp.StatusCode != 429 || strings.TrimSpace(text) != `{"type":"error","error":{"type":"rate_limit_error","message":"Too many."}}` || resp.Header.Get("Retry-After") != "7" {
+		if resp.StatusCode != 429 || strings.TrimSpace(text) != `{"type":"error","error":{"type":"rate_limit_error","message":"Too many.","details":{"error_code":"slow"}}}` || resp.Header.Get("Retry-After") != "7" {
 			t.Errorf("%d %v %s", resp.StatusCode, resp.Header, text)
 		}
 	}

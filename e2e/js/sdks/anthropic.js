@@ -1,7 +1,7 @@
 // Anthropic's own client, set up by ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY.
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
-import { drained, errors, number, parameters, picture } from "./common.js";
+import { drained, errors, number, parameters, picture, script } from "./common.js";
 
 const client = new Anthropic({ maxRetries: 0 });
 const say = (model, content, more = {}) => ({ model, max_tokens: 500, messages: [{ role: "user", content }], ...more });
@@ -48,6 +48,17 @@ export const sdks = {
     },
     tools: (model, origin) => tools(model, origin, ["get_weather"]),
     "parallel calls": (model, origin) => tools(model, origin, ["get_weather", "get_time"]),
+    // Its turns go on from what the service has kept, until one is told that there is nothing.
+    async "tool runner"(model) {
+      const cities = [];
+      const run = async ({ city }) => { cities.push(city); return [{ type: "text", text: "A picture" }, { type: "image", source: { type: "base64", media_type: "image/png", data: picture } }]; };
+      for (const stream of [false, true]) {
+        const runner = client.beta.messages.toolRunner(say(model("script"), script,
+          { tools: [{ ...tool("get_weather"), run, parse: (input) => input }], stream }));
+        assert.equal(text(await runner.runUntilDone()), "Rain in both.");
+      }
+      assert.deepEqual(cities, ["Oslo", "Bergen", "Oslo", "Bergen"]);
+    },
     async "a forced call"(model) {
       const got = await whole(say(model("chat"), "Hello", { tools: [tool("get_weather")], tool_choice: { type: "tool", name: "get_weather" } }));
       assert.equal(got.content.at(-1).name, "get_weather");

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 
 export const picture = "iVBORw0KGgo=";
 export const parameters = { type: "object", required: ["city"], properties: { city: { type: "string" } }, additionalProperties: false };
+// What a model does that is told to: it calls twice, and then answers.
+export const script = 'script: [{"call":"get_weather","arguments":{"city":"Oslo"}},{"call":"get_weather","arguments":{"city":"Bergen"}},{"say":"Rain in both."}]';
 export const number = { type: "object", additionalProperties: false, required: ["n"], properties: { n: { type: "integer" } } };
 
 // What the upstream says with each status has to reach the program, in an error of the

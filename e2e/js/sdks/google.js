@@ -1,7 +1,7 @@
 // Google's own client, set up by its base URL and a key.
 import assert from "node:assert/strict";
 import { ApiError, GoogleGenAI } from "@google/genai";
-import { drained, errors, number, parameters, picture } from "./common.js";
+import { drained, errors, number, parameters, picture, script } from "./common.js";
 
 const baseUrl = process.env.GEMINI_URL;
 const client = new GoogleGenAI({ apiKey: process.env.GEMINI_API_KEY, httpOptions: { baseUrl } });
@@ -62,6 +62,17 @@ export const sdks = {
     },
     tools: (model, origin) => tools(model, origin, ["get_weather"]),
     "parallel calls": (model, origin) => tools(model, origin, ["get_weather", "get_time"]),
+    async "tool runner"(model) {
+      const cities = [];
+      const callable = {
+        tool: async () => tool(["get_weather"]),
+        callTool: async (calls) => calls.map(({ id, name, args }) => { cities.push(args.city); return { functionResponse: { id, name, response: { output: "Rain." } } }; }),
+      };
+      const request = say(model("script"), script, { tools: [callable] });
+      assert.equal((await whole(request)).text, "Rain in both.");
+      assert.equal((await streamed(request)).text, "Rain in both.");
+      assert.deepEqual(cities, ["Oslo", "Bergen", "Oslo", "Bergen"]);
+    },
     async "a forced call"(model) {
       const got = await whole(say(model("chat"), "Hello", { tools: [tool(["get_weather"])], toolConfig: { functionCallingConfig: { mode: "ANY", allowedFunctionNames: ["get_weather"] } } }));
       assert.equal(got.functionCalls[0].name, "get_weather");

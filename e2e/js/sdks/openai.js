@@ -1,7 +1,7 @@
 // OpenAI's own client, set up by OPENAI_BASE_URL and OPENAI_API_KEY, by both of its APIs.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { drained, errors, number, parameters, picture } from "./common.js";
+import { drained, errors, number, parameters, picture, script } from "./common.js";
 
 const client = new OpenAI({ maxRetries: 0 });
 const classes = { 400: OpenAI.BadRequestError, 401: OpenAI.AuthenticationError, 404: OpenAI.NotFoundError, 429: OpenAI.RateLimitError, 500: OpenAI.InternalServerError };
@@ -132,6 +132,16 @@ function deeds(api) {
 
 export const sdks = {
   "`openai`, chat": { ...deeds(chat),
+    async "tool runner"(model) {
+      const cities = [];
+      const get_weather = async ({ city }) => { cities.push(city); return "Rain."; };
+      for (const stream of [false, true]) {
+        const runner = client.chat.completions.runTools(chat.say(model("script"), script,
+          { tools: [{ type: "function", function: { name: "get_weather", function: get_weather, parse: JSON.parse, parameters } }], stream }));
+        assert.equal(await runner.finalContent(), "Rain in both.");
+      }
+      assert.deepEqual(cities, ["Oslo", "Bergen", "Oslo", "Bergen"]);
+    },
     async embeddings(model) {
       const ask = (more) => client.embeddings.create({ model: model("embed"), input: ["one", "two"], dimensions: 8, ...more });
       const floats = await ask({ encoding_format: "float" }).catch((e) => e);

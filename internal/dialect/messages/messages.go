@@ -46,10 +46,14 @@ func (Dialect) NewReader() dialect.Reader { return new(reader) }
 // NewWriter implements dialect.Dialect.
 func (Dialect) NewWriter() dialect.Writer { return new(writer) }
 
-// AppendError implements dialect.Dialect.
+// AppendError implements dialect.Dialect. Where the API has a code it is among the details.
 func (Dialect) AppendError(dst []byte, e *llm.Error) []byte {
 	dst = append(append(append(dst, `{"type":"error","error":{"type":"`...), errorType(e.Status)...), `","message":`...)
-	return append(jsonscan.AppendString(dst, e.Message), "}}"...)
+	dst = jsonscan.AppendString(dst, e.Message)
+	if e.Code != "" {
+		dst = append(jsonscan.AppendString(append(dst, `,"details":{"error_code":`...), e.Code), '}')
+	}
+	return append(dst, "}}"...)
 }
 
 // AppendErrorEvent implements dialect.Dialect.

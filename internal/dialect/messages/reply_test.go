@@ -248,7 +248,7 @@ func TestErrors(t *testing.T) {
 		429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
 	} {
 		e := llm.Errorf(status, "c", "a \"message\"")
-		body := `{"type":"error","error":{"type":"` + want + `","message":"a \"message\""}}`
+		body := `{"type":"error","error":{"type":"` + want + `","message":"a \"message\"","details":{"error_code":"c"}}}`
 		if got := string(Dialect{}.AppendError(nil, e)); got != body {
 			t.Errorf("%d: %s", status, got)
 		}
@@ -256,6 +256,11 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%d: %q", status, got)
 		}
 	}
+}
+
+// TestErrorWithoutCode has no details.
+func TestErrorWithoutCode(t *testing.T) {
+	same(t, string(Dialect{}.AppendError(nil, &llm.Error{Status: 400, Message: "a"})), `{"type":"error","error":{"type":"invalid_request_error","message":"a"}}`)
 }
 
 // TestReaderIsBounded: calls without end are an error, blocks that are never closed are not

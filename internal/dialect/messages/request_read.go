@@ -6,6 +6,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
+	"sluice/internal/llm"
 )
 
 // ReadRequest implements dialect.Dialect.
@@ -103,10 +104,24 @@ func (r *requestReader) member(name, v []byte) error {
 		return r.tools(v)
 	case "tool_choice":
 		return r.choice(v)
+	case "thread":
+		return r.thread(v)
 	}
 	if s := string(v); s != "[]" && s != "{}" && s != "false" {
 		r.c.Lost.AddName(name)
 	}
+	return nil
+}
+
+// thread reads whether the service is to keep the conversation. One that goes on from what is
+// kept has its last messages alone: who is told that there is no such thread sends them all.
+func (r *requestReader) thread(v []byte) error {
+	if dialect.Is(jsonscan.Member(v, "type"), "continue") {
+		e := llm.Errorf(404, "thread_not_found", `For this model no threads are kept: send the whole conversation as "messages".`)
+		e.Param = "thread"
+		return e
+	}
+	r.c.Lost.Add("thread")
 	return nil
 }
 

@@ -184,6 +184,24 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestThreads: of a conversation that goes on from what a service has kept the rest is not
+// there, whatever the order of its members is; one that it may keep is asked for all the same.
+func TestThreads(t *testing.T) {
+	const said = `"messages":[{"role":"user","content":"a"}]`
+	for _, body := range []string{`{"thread":{"type":"continue","previous_message_id":"msg_1"},` + said + `}`, `{` + said + `,"thread":{"previous_message_id":"msg_1","type":"continue"}}`, `{"messages":[],"thread":{"type":"continue"}}`} {
+		e, ok := errors.AsType[*llm.Error](Dialect{}.ReadRequest(new(dialect.Conversation), []byte(body)))
+		if !ok || e.Status != 404 || e.Code != "thread_not_found" || e.Param != "thread" {
+			t.Errorf("%s: %+v", body, e)
+		}
+	}
+	for body, lost := range map[string]string{`{"thread":{"type":"create"},` + said + `}`: "thread", `{"thread":null,` + said + `}`: ""} {
+		var c dialect.Conversation
+		if err := (Dialect{}).ReadRequest(&c, []byte(body)); err != nil || c.Lost.String() != lost {
+			t.Errorf("%s: %v, lost %q", body, err, c.Lost.String())
+		}
+	}
+}
+
 // TestFromChat: what a Chat Completions client asks, as this API is asked.
 func TestFromChat(t *testing.T) {
 	const hi = `"messages":[{"role":"user","content":"hi"}]`

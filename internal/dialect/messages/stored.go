@@ -14,6 +14,7 @@ const (
 	withTools dialect.Members = dialect.Own << iota
 	withServers
 	withContainer
+	withThread
 )
 
 func (stored) Member(name []byte) dialect.Members {
@@ -24,6 +25,8 @@ func (stored) Member(name []byte) dialect.Members {
 		return withServers
 	case "container":
 		return withContainer
+	case "thread":
+		return withThread
 	default:
 		return dialect.MemberOf(name)
 	}
@@ -36,6 +39,7 @@ func (stored) Keeps() bool { return false }
 func (stored) Stateful(body []byte, seen dialect.Members) bool {
 	return seen&withServers != 0 && jsonscan.Member(body, "mcp_servers") != nil ||
 		seen&withContainer != 0 && jsonscan.Member(body, "container") != nil ||
+		seen&withThread != 0 && jsonscan.Member(body, "thread") != nil || // which goes on from a reply once
 		seen&withTools != 0 && dialect.Acts(body, []string{"", "custom"},
 			[]string{"bash_", "text_editor_", "computer_", "memory_", // the client's
 				"web_search_", "web_fetch_", "tool_search_tool_"})
