@@ -18,7 +18,7 @@ export SLUICE_SKIPPED
 # one piece, and a failure of any is one of the whole.
 TOGETHER = $(MAKE) --no-print-directory -j3 --output-sync=target
 
-.PHONY: help build test check race norace e2e e2e-all e2e-nethttp bench-build deps npm compile lint bench release release-test vuln fuzz
+.PHONY: help build test check vet race norace e2e e2e-all e2e-nethttp bench-build deps npm compile lint bench release release-test vuln fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -28,9 +28,10 @@ build: ## build ./sluice, static
 
 # First what needs no other's work, then what would compile the same once more if
 # it did not find it done: for that, too, bench-build begins when another has ended.
+# The linter is no test, and compiling it takes as long as half of all tests: make check.
 test: ## run every test, installing what they need
 	@./scripts/deps debian
-	@$(TOGETHER) check compile npm
+	@$(TOGETHER) vet compile npm
 	@echo "race, e2e, norace, bench-build and release-test, side by side: each says at its end what it did"
 	@$(TOGETHER) race e2e-all norace e2e-nethttp bench-build release-test
 	@./scripts/skipped
@@ -45,7 +46,9 @@ npm:
 compile:
 	$(GO) build -race -tags poison ./internal/... ./cmd/...
 
-check: lint ## formatting, vet and lint
+check: vet lint ## formatting, vet and lint: before a change is sent, and before a release
+
+vet:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
 
@@ -82,7 +85,7 @@ lint: ## golangci-lint with the reasons in .golangci.yml
 bench: ## CPU, memory and latency beside nginx (Debian packages nginx-light, wrk)
 	cd bench && $(GO) run .
 
-release: ## archives, images, bills of materials and the chart of this commit in ./dist: docs/release.md
+release: check ## archives, images, bills of materials and the chart of this commit in ./dist: docs/release.md
 	cd release && $(GO) run . -out ../dist
 
 vuln: ## look for known vulnerabilities in what the binary calls

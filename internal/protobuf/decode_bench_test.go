@@ -112,6 +112,7 @@ func vectorJSON(n int) []byte {
 }
 
 func TestShapesDecode(t *testing.T) {
+	testkit.Simulation(t)
 	for _, s := range shapes(t) {
 		out := agree(t, s.plan, s.desc, s.types, s.wire, Options{})
 		t.Logf("%s: %d bytes of wire, %d of JSON", s.name, len(s.wire), len(out))

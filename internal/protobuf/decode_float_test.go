@@ -5,11 +5,14 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 // appendFloat32 writes what strconv does. All from 1e-5 to 1e9 were compared once; a
 // test takes those near powers of two and of ten, and some by chance.
 func TestAppendFloat32(t *testing.T) {
+	testkit.Simulation(t)
 	var got, want []byte
 	compare := func(bits uint32) {
 		v := math.Float32frombits(bits)

@@ -19,7 +19,10 @@ func wrapped(text string) []string {
 	}
 }
 
-func TestEncodeTexts(t *testing.T) { testkit.Each(t, testEncodeTexts) }
+func TestEncodeTexts(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testEncodeTexts)
+}
 
 func testEncodeTexts(t *testing.T, inputs testkit.Inputs) {
 	p := encodePlan(t, "test.three.All")

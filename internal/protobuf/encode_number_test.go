@@ -6,10 +6,13 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"sluice/internal/testkit"
 )
 
 // What is computed without strconv is what strconv computes, to the last bit.
 func TestNumberFloat(t *testing.T) {
+	testkit.Simulation(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 100_000 {
 		f := math.Float64frombits(r.Uint64())

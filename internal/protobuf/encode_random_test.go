@@ -9,6 +9,8 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"sluice/internal/testkit"
 )
 
 // jsonMaker writes JSON for a message type that is mostly right, with what
@@ -235,6 +237,7 @@ func makeJSON(t testing.TB, seed uint64, md protoreflect.MessageDescriptor) []by
 }
 
 func TestEncodeRandom(t *testing.T) {
+	testkit.Simulation(t)
 	taken, n := 0, 3000
 	for seed := range uint64(n) {
 		for _, name := range encodeNames[:6] {

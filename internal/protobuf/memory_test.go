@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"sluice/internal/testkit"
 )
 
 var errNone = errors.New("no memory")
@@ -45,6 +47,7 @@ func (c *stingy) Scratch(n int) error {
 // With a Memory messages become what they do without, and no large output grows by
 // itself. What is refused ends the call at once, and scratch is given back.
 func TestMemory(t *testing.T) {
+	testkit.Simulation(t)
 	for _, name := range []protoreflect.FullName{"test.three.All", "test.two.Old", "test.edition.New", "wide.Wide", "shapes.Chat", "shapes.Tree", "google.protobuf.Struct"} {
 		p, md, types := testPlan(t, name)
 		var wire []byte

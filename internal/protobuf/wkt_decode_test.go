@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"sluice/internal/testkit"
 )
 
 // The JSON of each well-known type; "" where it has none.
@@ -146,6 +148,7 @@ func TestAnyManyURLs(t *testing.T) {
 
 // Where null is a value, where it is none, and what unset fields look like.
 func TestDecodeEmitUnpopulated(t *testing.T) {
+	testkit.Simulation(t)
 	for _, name := range []protoreflect.FullName{"test.three.All", "test.edition.New", "odd.Grouped", "wide.Wide", "shapes.Chat"} {
 		p, md, types := testPlan(t, name)
 		w := newWireMaker(t, 1, types)

@@ -94,7 +94,10 @@ func refuses(s *dialect.Said) bool {
 
 // TestRecordedPairs: what a recorded stream says, it says in every other dialect, as a
 // stream and as a whole reply.
-func TestRecordedPairs(t *testing.T) { testkit.Each(t, testPairs) }
+func TestRecordedPairs(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testPairs)
+}
 
 func testPairs(t *testing.T, in testkit.Inputs) {
 	known := apis()
