@@ -83,7 +83,7 @@ func (rec *record) noteHead(h *llm.Head) {
 func (rec *record) noteWhole(b []byte) {
 	rec.answered(time.Since(rec.begun))
 	if rec.tells() {
-		rec.noteUsage(usage.Of(b, &rec.outline))
+		rec.Usage.Update(usage.Of(b, &rec.outline))
 	}
 	if rec.in.own == nil && len(b) <= maxKeptReply && rec.wantsBodies() {
 		kept, err := rec.s.buffers.Get(len(b))
@@ -104,20 +104,13 @@ func (rec *record) tells() bool {
 	return len(rec.s.observers) > 0 && rec.in.own == nil && rec.q.Method == "POST"
 }
 
-// noteUsage takes note of what a reply says it took. The last that says so counts.
-func (rec *record) noteUsage(u perf.Usage) {
-	if u.Known {
-		rec.Usage = u
-	}
-}
-
 // noteEvents is told of events of a stream, before they are written.
 func (rec *record) noteEvents(events []llm.Event) {
 	if !rec.tells() {
 		return
 	}
 	for i := range events {
-		rec.noteUsage(usage.Event(events[i].Raw))
+		rec.Usage.Update(usage.Event(events[i].Raw))
 	}
 }
 

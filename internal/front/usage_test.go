@@ -46,6 +46,8 @@ func TestUsage(t *testing.T) {
 		"pieces, a file":     {send(head(llm.Pieces, "application/jsonl"), `{`+said+`}`), "POST", perf.Usage{}},
 		"stream": {send(head(llm.EventStream, "text/event-stream"), "data: {"+strings.Replace(said, "10.0", "3", 1)+"}\n\n", "data: {"+said+",\"a\":\""+long+"\"}\n\n",
 			"data: {\"usage\":null}\n\n", "data: [DONE]\n\n"), "POST", known},
+		"stream of a message": {send(head(llm.EventStream, "text/event-stream"), "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"cache_read_input_tokens\":9,\"output_tokens\":1}}}\n\n",
+			"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":20}}\n\n"), "POST", perf.Usage{Known: true, Input: 10, Output: 20, Cached: 9}},
 		"stream of a response": {send(head(llm.EventStream, "text/event-stream"), "event: response.completed\r\ndata: {\"response\":{"+said+",\"metadata\":{\"a\":\""+long+"\"}}}\r\n\r\n"), "POST", known},
 	} {
 		t.Run(name, func(t *testing.T) {

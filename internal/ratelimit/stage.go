@@ -143,20 +143,14 @@ func (c *call) look(events []llm.Event) {
 		switch {
 		case c.kind == llm.EventStream:
 			c.seen++ // most services send about a token in each
-			c.note(usage.Event(raw))
+			c.usage.Update(usage.Event(raw))
 		case c.kind == llm.Unary:
 			c.seen += int64(len(raw) / bytesPerToken)
-			c.note(usage.Of(raw, &c.outline))
+			c.usage.Update(usage.Of(raw, &c.outline))
 		case c.pieces != nil:
 			c.seen += int64(len(raw) / bytesPerToken)
 			c.pieces.Feed(raw)
 			c.usage = c.pieces.Usage()
 		}
-	}
-}
-
-func (c *call) note(u perf.Usage) {
-	if u.Known {
-		c.usage = u
 	}
 }

@@ -66,9 +66,11 @@ const (
 	toolInput // beside prompt
 	cachedPrompt
 	cachedInput
+	cacheRead // beside input, of Messages: prompts that its cache had, and that it took
+	cacheWritten
 
 	wrappers = int(groq-response) + 1
-	counted  = int(cachedInput-prompt) + 1
+	counted  = int(cacheWritten-prompt) + 1
 )
 
 // longest bounds names and numbers, in bytes: one that is longer is of no use.
@@ -237,6 +239,10 @@ func (r *Reader) fieldOf(name []byte) field {
 			return toolInput
 		case "cachedContentTokenCount":
 			return cachedPrompt
+		case "cache_read_input_tokens":
+			return cacheRead
+		case "cache_creation_input_tokens":
+			return cacheWritten
 		}
 	case promptDetails, inputDetails:
 		switch {
@@ -324,6 +330,11 @@ func (r *Reader) sum() perf.Usage {
 		return perf.Usage{}
 	}
 	in = max(in, 0) + max(r.counts[toolInput-prompt], 0)
+	cached := max(of(cachedPrompt, cachedInput), 0)
+	if r.counts[prompt-prompt] < 0 && cached == 0 { // as Messages have it; others count them in
+		cached = max(r.counts[cacheRead-prompt], 0)
+		in += cached + max(r.counts[cacheWritten-prompt], 0)
+	}
 	out = max(out, 0) + max(r.counts[thoughts-prompt], 0)
-	return perf.Usage{Known: true, Input: in, Output: out, Cached: min(max(of(cachedPrompt, cachedInput), 0), in)}
+	return perf.Usage{Known: true, Input: in, Output: out, Cached: min(cached, in)}
 }

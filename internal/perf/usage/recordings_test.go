@@ -60,6 +60,8 @@ func decodeUsage(raw []byte) (u perf.Usage) {
 		Out          *int64  `json:"completion_tokens"`
 		Input        *int64  `json:"input_tokens"`
 		Output       *int64  `json:"output_tokens"`
+		Read         int64   `json:"cache_read_input_tokens"`
+		Written      int64   `json:"cache_creation_input_tokens"`
 		InDetails    details `json:"prompt_tokens_details"`
 		InputDetails details `json:"input_tokens_details"`
 	}
@@ -97,7 +99,12 @@ func decodeUsage(raw []byte) (u perf.Usage) {
 				u.Known, u.Output = true, *n
 			}
 		}
-		u.Cached = min(v.InDetails.Cached+v.InputDetails.Cached, u.Input)
+		u.Cached = v.InDetails.Cached + v.InputDetails.Cached
+		if v.In == nil && u.Cached == 0 {
+			u.Cached = v.Read
+			u.Input += v.Read + v.Written
+		}
+		u.Cached = min(u.Cached, u.Input)
 	}
 	return u
 }

@@ -51,6 +51,12 @@ func replies() map[string]perf.Usage {
 		// Both names, as some services have them.
 		`{"usage":{"prompt_tokens":13,"completion_tokens":10,"input_tokens":0,"output_tokens":0,"input_tokens_details":null}}`: {Known: true, Input: 13, Output: 10},
 
+		// What a cache has, beside the rest.
+		`{"usage":{"input_tokens":3,"cache_creation_input_tokens":20,"cache_read_input_tokens":100,"cache_creation":{"ephemeral_5m_input_tokens":20},"output_tokens":4}}`: {Known: true, Input: 123, Output: 4, Cached: 100},
+		`{"usage":{"input_tokens":3,"cache_creation_input_tokens":null,"cache_read_input_tokens":0,"output_tokens":4}}`:                                                   {Known: true, Input: 3, Output: 4},
+		`{"usage":{"prompt_tokens":123,"completion_tokens":4,"cache_creation_input_tokens":20,"cache_read_input_tokens":100}}`:                                            {Known: true, Input: 123, Output: 4},
+		`{"usage":{"input_tokens":123,"input_tokens_details":{"cached_tokens":100},"cache_read_input_tokens":100}}`:                                                       {Known: true, Input: 123, Cached: 100},
+
 		// What is no usage.
 		`{"usage":null}`: {}, `{"usage":{}}`: {}, `{"usage":[1]}`: {}, `{"usage":"prompt_tokens"}`: {}, `{"usage":5}`: {}, `{"Usage":{"prompt_tokens":5}}`: {},
 		`{"usage":{"prompt_tokens":5`: {}, `"usage"`: {}, `"usage":`: {}, "": {}, "{": {}, "audio": {}, `{"usage"`: {}, `{"usage":]`: {},
@@ -205,7 +211,12 @@ func decoded(b []byte) (u perf.Usage, ok bool) {
 	if in < 0 && out < 0 {
 		return perf.Usage{}, ok
 	}
-	return perf.Usage{Known: true, Input: max(in, 0), Output: max(out, 0), Cached: min(cached, max(in, 0))}, ok
+	in = max(in, 0)
+	if count(v["prompt_tokens"]) < 0 && cached == 0 {
+		cached = max(count(v["cache_read_input_tokens"]), 0)
+		in += cached + max(count(v["cache_creation_input_tokens"]), 0)
+	}
+	return perf.Usage{Known: true, Input: in, Output: max(out, 0), Cached: min(cached, in)}, ok
 }
 
 // whole makes a chat reply of about size bytes, with the usage last or first.
