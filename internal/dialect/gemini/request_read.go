@@ -76,6 +76,8 @@ func (r *requestReader) member(name string, v []byte) error {
 		return r.generation(v)
 	case "generateContentRequest", "generate_content_request": // of countTokens
 		return r.request(v)
+	case "cachedContent", "cached_content": // the beginning of the conversation, which only the service has that keeps it
+		return refuse("cachedContent", "For this model no content is cached: send it itself.")
 	default:
 		if !dialect.IsList(v) || string(v) != "[]" {
 			r.c.Lost.Add(name)
