@@ -68,7 +68,7 @@ func (c *conversation) end(line int) int   { return int(c.starts[line+1]) - 2 }
 // message is an element of the list of messages.
 type message struct {
 	llm.Span
-	role dialect.Word // whose it is
+	role dialect.Word // whose it is; nobody's of one that is not looked into
 
 	// texts[from:to] are its texts.
 	from, to int
@@ -78,6 +78,8 @@ type message struct {
 	fixed  bool // its text is not to be changed
 	output bool // it may be the model's
 	rich   bool // it has what is no text, such as an image
+
+	voice dialect.Word // its role, also where it is not looked into
 
 	// unread says that a text of it is: nobody can say which number a line of it has.
 	unread bool
@@ -133,6 +135,9 @@ func (c *conversation) readElement(at int) int {
 			return -1
 		}
 		m.Span = llm.Span{Start: at, End: end}
+		if c.shape.Joins {
+			m.voice = c.shape.IsText(dialect.Roles, jsonscan.Member(c.body[at:end], "role"))
+		}
 		c.messages = append(c.messages, m)
 		c.beside = c.beside || !c.call
 	}
@@ -239,12 +244,17 @@ func (c *conversation) classify(m *message, kind, role []byte, seen members) boo
 	default:
 		return false
 	}
-	m.output = m.role == dialect.ByModel
+	m.voice, m.output = m.role, m.role == dialect.ByModel
 	return true
 }
 
 // of gives the texts of a message.
 func (c *conversation) of(m *message) []text { return c.texts[m.from:m.to] }
+
+// joined reports whether a message is one for the model with the one that is sent before it.
+func (c *conversation) joined(before, m *message) bool {
+	return c.shape.Joins && before.voice == m.voice && m.voice != dialect.Nobody
+}
 
 // mayRefer reports whether a reference in message i may name text of message source, -1 for the
 // prompt beside them. A prompt of the system or a developer says what others are to obey: it does not

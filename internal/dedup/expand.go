@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -36,12 +37,11 @@ func Expand(op llm.Operation, body []byte, cfg Config) (expanded []byte, left in
 		return body, 0, nil
 	}
 	x.prepare()
-	size := len(body)
+	size, number := len(body), 0 // the latter of a line of a message
 	for i := range max(len(x.messages)-1, 0) {
-		if x.messages[i].unread {
-			continue
+		if x.first[x.numbers[i]-1] == i {
+			number = 0
 		}
-		number := 0 // of a line of the message
 		for _, t := range x.of(&x.messages[i]) {
 			for line := t.first; line < t.first+t.lines; line++ {
 				at, end := x.start(line), x.end(line)
@@ -75,6 +75,8 @@ type expander struct {
 	looks          []int // the lines that look like references: only what is kept is referred to
 	left           int   // how many of them stand before the last message
 	before         []int // for each text, how many lines of its message stand before it
+	numbers        []int // of each message
+	first          []int // by number, the first message of those that are joined
 	beforeOfPrompt []int // the same of the prompt beside them
 	ref            []byte
 }
@@ -88,18 +90,29 @@ func (x *expander) prepare() {
 			}
 		}
 	}
+	lines, odd := 0, false
 	for i := range x.messages {
+		m := &x.messages[i]
 		if i == len(x.messages)-1 {
 			x.left = len(x.looks)
 		}
-		lines := 0
-		for _, t := range x.of(&x.messages[i]) {
-			note(&t)
+		if i == 0 || !x.joined(&x.messages[i-1], m) {
+			x.first, lines, odd = append(x.first, i), 0, false
+		}
+		x.numbers = append(x.numbers, len(x.first))
+		odd = odd || m.unread
+		texts := x.of(m)
+		for n := range texts {
+			t := &texts[n]
+			if note(t); odd { // nobody knows which number a line of it has
+				t.lines = 0
+			}
 			x.before = append(x.before, lines)
 			lines += t.lines
 		}
+		odd = odd || m.role == dialect.Nobody
 	}
-	lines := 0
+	lines = 0
 	for i := range x.prompted { // which may stand anywhere
 		t := &x.prompted[i]
 		note(t)
@@ -116,26 +129,33 @@ func (x *expander) resolve(i, number int, ref []byte) (said []byte, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	m := &x.messages[i]
-	texts, before := x.prompted, x.beforeOfPrompt
+	texts, before, own := x.prompted, x.beforeOfPrompt, x.numbers[i]
 	switch {
-	case r.source == sourcePrompt:
-		m = &x.prompt
+	case r.source == sourcePrompt && !x.prompt.unread:
 	case r.source == sourceHere && r.last <= number:
-		texts, before = x.of(m), x.before[m.from:m.to]
-	case r.source > 0 && r.source <= i && x.mayRefer(i, r.source-1):
-		m = &x.messages[r.source-1]
-		texts, before = x.of(m), x.before[m.from:m.to]
+		texts, before = x.numbered(own)
+	case r.source > 0 && r.source < own && x.mayRefer(i, x.first[r.source-1]):
+		texts, before = x.numbered(r.source)
 	default:
 		return nil, false
 	}
-	if m.unread || len(texts) == 0 {
+	if len(texts) == 0 {
 		return nil, false
 	}
 	// The last text that begins before the line.
 	n := sort.Search(len(before), func(n int) bool { return before[n] >= r.first }) - 1
 	t := &texts[n]
 	return x.compare(t, t.first+r.first-1-before[n], r, ref)
+}
+
+// numbered gives the texts of the message of a number, of several that are joined, and how many
+// lines of it stand before each.
+func (x *expander) numbered(number int) ([]text, []int) {
+	from, to := x.messages[x.first[number-1]].from, len(x.texts)
+	if number < len(x.first) {
+		to = x.messages[x.first[number]].from
+	}
+	return x.texts[from:to], x.before[from:to]
 }
 
 // compare gives lines of a text, from first on, if the reference to them is ref.

@@ -77,9 +77,9 @@ func TestPromptBeside(t *testing.T) {
 func TestPromptsLendNothing(t *testing.T) {
 	text := lines(1, 50)
 	for _, op := range []llm.Operation{llm.Messages, llm.GenerateContent} {
-		list := []json.RawMessage{says(op, "user", textPart(op, text, "")), says(op, model(op), textPart(op, "b", "")), says(op, "system", textPart(op, text+"c", "")), says(op, "system", textPart(op, text+"d", "")), says(op, "user", textPart(op, "end", ""))}
+		list := []json.RawMessage{says(op, "user", textPart(op, text, "")), says(op, model(op), textPart(op, "b", "")), says(op, "system", textPart(op, text+"c", "")), says(op, "user", textPart(op, "d", "")), says(op, "system", textPart(op, text+"e", "")), says(op, "user", textPart(op, "end", ""))}
 		out := messagesOf(t, op, newVerifier(t, always(), llm.DedupBlocks).check(t, op, body(op, list)))
-		if !bytes.Equal(out[2], list[2]) || !bytes.Contains(out[3], []byte("of message 3,")) {
+		if !bytes.Equal(out[2], list[2]) || !bytes.Contains(out[4], []byte("of message 3,")) {
 			t.Errorf("%v: %s", op, out)
 		}
 	}
@@ -205,12 +205,43 @@ func TestResultsForms(t *testing.T) {
 		{g, `{"functionResponse":{"id":"1","name":"f","response":{"output":` + all + `}}}`}, {g, `{"function_response":{"name":"f","response":{"error":` + all + `,"code":1},"parts":[{"inlineData":{}}]}}`},
 		{g, `{"functionResponse":{"response":{"result":` + all + `},"name":"f"}}`},
 	} {
-		list := []json.RawMessage{says(c.op, "user", textPart(c.op, text, "")), says(c.op, "user", c.part), says(c.op, "user", c.part), says(c.op, "user", textPart(c.op, "end", ""))}
+		list := []json.RawMessage{says(c.op, "user", textPart(c.op, text, "")), says(c.op, model(c.op), textPart(c.op, "a", "")), says(c.op, "user", c.part, c.part), says(c.op, model(c.op), textPart(c.op, "b", "")), says(c.op, "user", c.part), says(c.op, "user", textPart(c.op, "end", ""))}
 		out := messagesOf(t, c.op, newVerifier(t, always(), llm.DedupBlocks).check(t, c.op, body(c.op, list)))
-		for i, m := range out[1:3] {
-			if before, after, _ := strings.Cut(string(list[1]), all); len(m) > 500 || !strings.HasPrefix(string(m), before) || !strings.HasSuffix(string(m), after) || !bytes.Contains(m, []byte(" of message 1, ")) {
+		if n := bytes.Count(out[2], []byte("[[Sluice")); n != 2 {
+			t.Errorf("%v: %d references: %s", c.op, n, out[2])
+		}
+		for i, m := range out[4:5] {
+			if before, after, _ := strings.Cut(string(list[4]), all); len(m) > 500 || !strings.HasPrefix(string(m), before) || !strings.HasSuffix(string(m), after) || !bytes.Contains(m, []byte(" of message 1, ")) {
 				t.Errorf("%v, result %d: %s", c.op, i, m)
 			}
+		}
+	}
+}
+
+// TestJoined: messages of one role that a service makes one have one number, and their lines go on.
+// Where nobody knows how many they are, those behind them are neither changed nor referred to.
+func TestJoined(t *testing.T) {
+	text := lines(1, 50)
+	op := llm.Messages
+	user := func(said string) json.RawMessage { return say("user", said) }
+	for _, c := range []struct {
+		between     string // the first message, which is one with the next, and that
+		other, refs string
+	}{
+		{`{"role":"user","content":"a\nb"}`, "user", "lines 3-52 of message 1,"}, {`{"role":"user","content":[{"type":"text","text":"a"},{"type":"image","source":{}}]}`, "user", "lines 2-51 of message 1,"},
+		{`{"role":"assistant","content":"a"}`, "user", "lines 1-50 of message 2,"}, {`{"role":"user","content":[{"type":"hologram"}]}`, "user", ""}, {`{"role":"user","content":"a\u000ab"}`, "user", ""},
+		{`{"role":"assistant","content":[{"type":"hologram"}]}`, "user", "lines 1-50 of message 2,"}, {`{"role":"root","content":"a"}`, "user", "lines 1-50 of message 2,"},
+	} {
+		list := []json.RawMessage{json.RawMessage(c.between), user(text), say("assistant", "b"), user(text + "c"), user("end")}
+		out := messagesOf(t, op, newVerifier(t, always(), llm.DedupBlocks).check(t, op, body(op, list)))
+		if c.refs == "" != bytes.Equal(out[3], list[3]) || !bytes.Contains(out[3], []byte(c.refs)) {
+			t.Errorf("%s: %s", c.between, out[3])
+		}
+	}
+	for op, want := range map[llm.Operation]string{llm.Messages: "lines 2-51 of this message,", llm.Chat: "lines 1-50 of message 2,"} {
+		list := []json.RawMessage{user("a"), user(text), user(text + "b"), user("end")}
+		if out := messagesOf(t, op, newVerifier(t, always(), llm.DedupBlocks).check(t, op, body(op, list))); !bytes.Contains(out[2], []byte(want)) {
+			t.Errorf("%v: %s", op, out[2])
 		}
 	}
 }

@@ -47,6 +47,8 @@ type plan struct {
 	found  []find  // of the message that is looked at
 	blocks []block // those that are taken
 	number int     // of its next line, as the message is sent, from 0
+	base   int     // of its first line: where messages are joined, those before it count
+	odd    bool    // what is joined with the next message has lines that are not counted
 	barred bool    // it would refer to what it may not
 
 	marks        []byte // the references
@@ -92,6 +94,7 @@ func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
 	p.rules, p.mode, p.notes = rules, mode, notes
 	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], p.first[:0], p.numbers[:0], 0, 0, false, 0, -1
+	p.base, p.odd = 0, false
 	p.inForce, p.plainOf, p.plain, p.marks, p.edits, p.saved = 0, 0, nil, p.marks[:0], p.edits[:0], saving{}
 	last := len(p.messages) - 1
 	blocks := mode == llm.DedupBlocks
@@ -109,7 +112,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			p.save(p.messages[i+1].Start - m.Start)
 			continue
 		}
-		p.sent++
+		p.follow(m)
 		p.numbers, p.barred = append(p.numbers, p.sent), false
 		switch {
 		case !blocks:
@@ -119,14 +122,25 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			p.look(i)
 		}
 		p.tellKept(i)
+		p.odd = m.unread || m.role == dialect.Nobody
 		if m.output && (p.kept == 0 || !p.messages[p.kept-1].output) {
 			p.turns++
 		}
 		p.kept = i + 1
 	}
-	p.sent++
+	p.follow(&p.messages[last])
 	p.tell(last, Kept, p.whyLast(), nil)
 	return len(p.edits) > 0
+}
+
+// follow gives a message that is kept its number, and its first line the one that it has.
+func (p *plan) follow(m *message) {
+	if p.kept > 0 && p.joined(&p.messages[p.kept-1], m) {
+		p.base, m.unread = p.number, m.unread || p.odd
+		return
+	}
+	p.sent++
+	p.base = 0
 }
 
 func (p *plan) save(bytes int) {
@@ -226,7 +240,7 @@ func (p *plan) enter(t *text, m *message, i int, replace bool) {
 // look looks for repeats in a message that is kept, and decides about them.
 func (p *plan) look(i int) {
 	m := &p.messages[i]
-	p.found, p.number, p.barred = p.found[:0], 0, false
+	p.found, p.number, p.barred = p.found[:0], p.base, false
 	pieces, marks := len(p.pieces), len(p.marks)
 	texts := p.of(m)
 	for n := range texts {
@@ -293,7 +307,7 @@ func (p *plan) wasLast(i int) bool {
 // settle makes the references for the first taken finds of a message, which are in their order,
 // and notes all that is kept. It reports whether a text would be crowded then.
 func (p *plan) settle(i, pieces, taken int) (crowded bool) {
-	p.pieces, p.blocks, p.number = p.pieces[:pieces], p.blocks[:0], 0
+	p.pieces, p.blocks, p.number = p.pieces[:pieces], p.blocks[:0], p.base
 	for _, f := range p.found[taken:] {
 		p.noteKept(f)
 	}
@@ -351,7 +365,7 @@ func (p *plan) refer(f find, i int) (b block, ok bool) {
 	switch message := int(f.message); {
 	case message < 0:
 		ref.source = sourcePrompt
-	case message == i:
+	case p.numbers[message] == p.sent:
 		ref.source = sourceHere
 	default:
 		ref.source = int(p.numbers[message])

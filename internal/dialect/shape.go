@@ -16,6 +16,9 @@ type Shape struct {
 	// is not known can be a prompt.
 	Items bool
 
+	// Joins is that the service makes one of messages of a role that follow each other.
+	Joins bool
+
 	names [allPlaces][]named
 }
 

@@ -6,7 +6,7 @@ import "sluice/internal/dialect"
 // which checks it, and what one says beside it is taken to belong to it. Tools of the service's
 // own say what only it reads.
 func shape() *dialect.Shape {
-	s := dialect.Shape{Noun: "message", Prompt: "the system prompt"}
+	s := dialect.Shape{Noun: "message", Prompt: "the system prompt", Joins: true}
 	return s.Described(dialect.OpenAIRoles + `
 request messages=list system=prompt tools=spoken context_management=omitting
 message role=role content=content
