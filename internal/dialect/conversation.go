@@ -258,6 +258,9 @@ type Losses struct {
 // Add notes the name of a member or a feature. One that is there already, or that is no
 // name (of letters, digits, "_", ".", "-", ":"), is not noted again, or as "other".
 func (l *Losses) Add(name string) {
+	if l == nil {
+		return
+	}
 	if !saneName(name) {
 		name = "other"
 	}

@@ -76,6 +76,9 @@ type Reply struct {
 	Max          int    // bytes that a Holder holds of it; 0 for any
 	IncludeUsage bool   // see Conversation
 
+	// Lost is told what of the reply the dialect has no place for; nil for nobody.
+	Lost *Losses
+
 	// Thread is what the gateway keeps of the conversation.
 	Thread llm.Thread
 

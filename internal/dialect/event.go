@@ -19,6 +19,7 @@ const (
 	MaxChoices   = 1024
 	MaxCalls     = 4096 // of a choice
 	MaxCitations = 4096 // of an event
+	MaxImages    = 256  // of an event
 )
 
 // TooManyCalls is the failure of a reply with more calls of tools than are kept apart.
@@ -40,7 +41,7 @@ func (e *Event) Reset() {
 	}
 	for i := range e.Choices {
 		c := &e.Choices[i]
-		*c = Choice{ToolCalls: emptied(c.ToolCalls), Citations: emptied(c.Citations)}
+		*c = Choice{ToolCalls: emptied(c.ToolCalls), Citations: emptied(c.Citations), Images: emptied(c.Images)}
 	}
 	*e = Event{Choices: e.Choices[:0]}
 }
@@ -50,7 +51,7 @@ func (e *Event) Choice(index int) *Choice {
 	if n := len(e.Choices); n < cap(e.Choices) {
 		e.Choices = e.Choices[:n+1]
 		c := &e.Choices[n]
-		*c = Choice{Index: index, ToolCalls: c.ToolCalls[:0], Citations: c.Citations[:0]}
+		*c = Choice{Index: index, ToolCalls: c.ToolCalls[:0], Citations: c.Citations[:0], Images: c.Images[:0]}
 		return c
 	}
 	e.Choices = append(e.Choices, Choice{Index: index})
@@ -66,6 +67,7 @@ type Choice struct {
 	Text      []byte
 	Refusal   []byte
 	Citations []Citation // of the text before them
+	Images    []Media    // with Data or a URL, each whole
 	ToolCalls []ToolCall
 	Logprobs  []byte // JSON as Chat Completions have it
 	Finish    Finish // why it ended; Going while it goes on
@@ -74,7 +76,7 @@ type Choice struct {
 
 // Says reports whether anything was said of the choice, but for why it ended.
 func (c *Choice) Says() bool {
-	return c.Thinking != nil || c.Signature != nil || c.Text != nil || c.Refusal != nil || len(c.ToolCalls) > 0
+	return c.Thinking != nil || c.Signature != nil || c.Text != nil || c.Refusal != nil || len(c.Images)+len(c.ToolCalls) > 0
 }
 
 // ToolCall is a call of a tool, or a piece of one. The first piece of a call has its Name.

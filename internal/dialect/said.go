@@ -12,12 +12,13 @@ type Said struct {
 	Usage     Usage
 	Error     *Failure
 
-	Max  int // bytes that are held; 0 for any
+	Max  int  // bytes that are held; 0 for any
+	Last bool // events hold as long as the reply does: images are held where they are
 	size int
 	many bool // there are more choices, or calls of one, than are held
 }
 
-// SaidChoice is one choice of a reply. Its parts are Text, Refusal, Thinking and ToolUse, in
+// SaidChoice is one choice of a reply. Its parts are Text, Refusal, Thinking, Image and ToolUse, in
 // the order in which they began, each whole; arguments are texts.
 type SaidChoice struct {
 	Index    int
@@ -89,6 +90,12 @@ func (s *Said) choice(from *Choice) {
 		s.size += entryRoom
 		one.URL, one.Title, one.Cited = s.join(nil, one.URL), s.join(nil, one.Title), s.join(nil, one.Cited)
 		p.Citations = append(p.Citations, one)
+	}
+	for _, m := range from.Images {
+		if !s.Last {
+			m.Data, m.URL = s.join(nil, m.Data), s.join(nil, m.URL)
+		}
+		s.part(to, Part{Kind: Image, Media: m})
 	}
 	for i := range from.ToolCalls {
 		if s.many = s.many || !s.call(to, &from.ToolCalls[i]); s.many {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sluice/internal/front"
+	"sluice/internal/testkit"
 )
 
 // googled answers by path, and keeps the last request to each.
@@ -207,6 +208,38 @@ func TestChatOverGemini(t *testing.T) {
 	if resp, text := send(t, "POST", url+"/v1/completions", `{"model":"gemini-2.5-flash","prompt":"a"}`); resp.StatusCode != 501 || !strings.Contains(text, "/v1/completions") {
 		t.Errorf("%d %s", resp.StatusCode, text)
 	}
+}
+
+// TestImagesOverGemini: images that a model makes are told to clients of other APIs, and counted by
+// name as lost where these have no place for them, in the header where it has not gone.
+func TestImagesOverGemini(t *testing.T) {
+	const image = `{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgo="}}`
+	s := geminiService()
+	s.set(methodsOf+"generateContent", strings.Replace(contentReply, `{"text": "Yes."}`, image, 1))
+	s.set(methodsOf+"streamGenerateContent", strings.Replace(contentStream, `{"text": "."}`, image, 1))
+	url := gatewayTo(t, s, "gemini", "/v1beta", "cache: {streams: true}\n")
+	const (
+		ask = `"model":"gemini-2.5-flash","max_tokens":9,"messages":[{"role":"user","content":"Is it?"}]}`
+		had = `"images":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}}]`
+	)
+	for _, first := range []string{"{", `{"stream":true,"temperature":0,`} { // else a stream is made of the whole reply
+		for range 2 { // the second is from memory
+			if resp, text := send(t, "POST", url+"/v1/chat/completions", first+ask); !strings.Contains(text, had) || strings.Contains(resp.Header.Get("X-Sluice-Lossy"), "image") {
+				t.Errorf("%v: %s", resp.Header, text)
+			}
+		}
+		if _, text := send(t, "POST", url+"/v1/responses", first+`"model":"gemini-2.5-flash","store":false,"input":"Is it?"}`); !strings.Contains(text, `"type":"image_generation_call","status":"completed","output_format":"png","result":"iVBORw0KGgo="}`) {
+			t.Error(text)
+		}
+		resp, text := send(t, "POST", url+"/v1/messages", first+ask)
+		if got := resp.Header.Get("X-Sluice-Lossy"); got != "images" && first == "{" || resp.StatusCode != 200 {
+			t.Errorf("lost %q: %s", got, text)
+		}
+	}
+	testkit.Until(t, "both are counted", func() bool {
+		_, text := send(t, "GET", url+"/metrics", "")
+		return strings.Contains(text, `sluice_translation_lost_total{name="images",upstream="up"} 2`+"\n")
+	})
 }
 
 // TestGeminiOverChat: a client of the API uses a service of OpenAI's.

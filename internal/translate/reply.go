@@ -42,7 +42,8 @@ type reply struct {
 	whole    []byte
 	reserved int64
 	gathered dialect.Said
-	buf      []byte // of events that are written
+	lack     dialect.Losses // of the reply, that are not counted yet
+	buf      []byte         // of events that are written
 	events   []llm.Event
 }
 
@@ -66,7 +67,7 @@ func (c *call) begin(h *Handler, from dialect.Dialect, req *llm.Request, out llm
 	r.reader.Reset()
 	r.writer.Reset(dialect.Reply{
 		ID: req.ID, Model: req.Model, Created: time.Now().Unix(), IncludeUsage: c.said.IncludeUsage, Request: req.Body,
-		Max: h.o.MaxReply, Thread: c.thread(),
+		Max: h.o.MaxReply, Thread: c.thread(), Lost: &r.lack,
 	})
 	if r.say == nil {
 		r.say = c.event
@@ -83,6 +84,7 @@ func (c *call) end() {
 	r := &c.reply
 	if c.h != nil {
 		c.h.o.Account.Give(r.reserved)
+		c.h.lost.count(&r.lack) // which its head could not tell of
 	}
 	r.gathered.Reset()
 	clear(r.events[:cap(r.events)])
@@ -118,6 +120,10 @@ func (c *call) start(kind llm.ReplyKind, length int64) error {
 		contentType = "text/event-stream"
 	}
 	h.Header = append(h.Header, llm.Field{Name: "Content-Type", Value: contentType})
+	for _, name := range c.lack.Names() {
+		c.said.Lost.Add(name)
+	}
+	c.lack = dialect.Losses{}
 	h.Lossy = c.h.lost.count(&c.said.Lost)
 	h.Kept = c.said.Kept
 	if kind == llm.EventStream && h.Sent {
@@ -132,6 +138,13 @@ func (c *call) Send(events []llm.Event) error {
 		return c.hold(events)
 	}
 	c.buf = c.buf[:0]
+	if large := sizeAbove(events, keepBuffer); large > 0 && c.stream {
+		// What is written of it is there beside it until it has left.
+		if err := c.h.o.Account.Continue(large); err != nil {
+			return err
+		}
+		defer c.h.o.Account.Give(large)
+	}
 	for i := range events {
 		if c.ended {
 			break
@@ -165,6 +178,16 @@ func (c *call) Send(events []llm.Event) error {
 		}
 	}
 	return c.flush()
+}
+
+// sizeAbove is how large the events are that are larger than least, in bytes.
+func sizeAbove(events []llm.Event, least int) (n int64) {
+	for i := range events {
+		if size := len(events[i].Raw); size > least {
+			n += int64(size)
+		}
+	}
+	return n
 }
 
 // failed is the error of a reply that failed.
@@ -295,6 +318,7 @@ func (c *call) finish() error {
 		if c.stream {
 			return c.asStream()
 		}
+		c.gathered.Last = true
 		if err := c.reader.Whole(c.whole, c.say); err != nil && err != errEnded { //nolint:errorlint // c.event returns it unwrapped
 			return err
 		}

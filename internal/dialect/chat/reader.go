@@ -213,6 +213,12 @@ func (r *reader) said(c *dialect.Choice, v []byte, whole bool) *dialect.Choice {
 			for d := range jsonscan.ElementsOf(v) {
 				r.thought(d)
 			}
+		case "images": // of services whose models make them
+			for p := range jsonscan.ElementsOf(v) {
+				if m := image(jsonscan.Member(p, "image_url")); (m.Data != nil || m.URL != nil) && len(c.Images) < dialect.MaxImages {
+					c.Images = append(c.Images, m)
+				}
+			}
 		case "annotations":
 			for a := range jsonscan.ElementsOf(v) {
 				if len(c.Citations) < dialect.MaxCitations {

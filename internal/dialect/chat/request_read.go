@@ -295,7 +295,7 @@ func at(n int) string { return "messages[" + strconv.Itoa(n) + "]" }
 
 // said are the members of a message.
 type said struct {
-	role, content, name, refusal, calls, call, id, thought, details, audio []byte
+	role, content, name, refusal, calls, call, id, thought, details, audio, images []byte
 }
 
 func (r *requestReader) message(m []byte, n int) error {
@@ -356,6 +356,8 @@ func members(m []byte) (s said, lost []string) {
 		case "audio":
 			s.audio = v
 			lost = append(lost, "audio")
+		case "images":
+			s.images = v
 		case "annotations": // which a client sends back as it got them
 		default:
 			lost = append(lost, string(name))
@@ -374,6 +376,11 @@ func (r *requestReader) assistant(s *said, to dialect.Message, n int) error {
 	}
 	if s.refusal != nil && !dialect.IsEmpty(s.refusal) {
 		to.Parts = append(to.Parts, dialect.Part{Kind: dialect.Refusal, Text: s.refusal})
+	}
+	for p := range r.c.Each(s.images) { // which it got so
+		if m := image(jsonscan.Member(p, "image_url")); m.Data != nil || m.URL != nil {
+			to.Parts = append(to.Parts, dialect.Part{Kind: dialect.Image, Media: m})
+		}
 	}
 	for call := range r.c.Each(s.calls) {
 		f := jsonscan.Member(call, "function")

@@ -53,8 +53,8 @@ func (r *reader) think(c *dialect.Choice) *dialect.Choice {
 	}
 	shareText(list, c.Thinking)
 	said := *c
-	said.ToolCalls, said.Citations = slices.Clone(c.ToolCalls), slices.Clone(c.Citations) // c keeps their room
-	*c = dialect.Choice{Index: c.Index, ToolCalls: c.ToolCalls[:0], Citations: c.Citations[:0]}
+	said.ToolCalls, said.Citations, said.Images = slices.Clone(c.ToolCalls), slices.Clone(c.Citations), slices.Clone(c.Images) // c keeps their room
+	*c = dialect.Choice{Index: c.Index, ToolCalls: c.ToolCalls[:0], Citations: c.Citations[:0], Images: c.Images[:0]}
 	var to *dialect.Choice
 	next := func() {
 		if to != nil {
@@ -77,12 +77,13 @@ func (r *reader) think(c *dialect.Choice) *dialect.Choice {
 		}
 	}
 	tell(nil)
-	if to == nil && (said.Text != nil || said.Refusal != nil || len(said.Citations) > 0) {
+	if to == nil && (said.Text != nil || said.Refusal != nil || len(said.Citations)+len(said.Images) > 0) {
 		next()
 	}
 	if to != nil {
 		to.Text, to.Refusal = said.Text, said.Refusal
 		to.Citations = append(to.Citations, said.Citations...)
+		to.Images = append(to.Images, said.Images...)
 	}
 	for _, call := range said.ToolCalls {
 		if call.ID != nil {

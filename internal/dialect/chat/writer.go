@@ -72,7 +72,7 @@ func (w *writer) choice(index int) *begun {
 // a few services say more after that.
 func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	begins := b.calls < 0
-	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil && len(b.signature) > 0 || c.Refusal != nil || len(c.Citations) > 0 || c.Logprobs != nil || len(c.ToolCalls) > 0 {
+	if begins || c.Text != nil || c.Thinking != nil || c.Signature != nil && len(b.signature) > 0 || c.Refusal != nil || len(c.Citations)+len(c.Images)+len(c.ToolCalls) > 0 || c.Logprobs != nil {
 		dst = w.open(dst, b.index)
 		dst = w.delta(dst, b, c, begins)
 		dst = dialect.AppendLine(append(dst, `,"logprobs":`...), orNull(c.Logprobs))
@@ -186,6 +186,13 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 	if len(c.Citations) > 0 {
 		dst = appendCitations(member(dst, from, "annotations", nil), c.Citations)
 	}
+	if len(c.Images) > 0 {
+		dst = member(dst, from, "images", nil)
+		for i := range c.Images {
+			dst = appendImage(dst, i, &c.Images[i])
+		}
+		dst = append(dst, ']')
+	}
 	if len(c.ToolCalls) > 0 {
 		dst = append(member(dst, from, "tool_calls", nil), '[')
 		for i := range c.ToolCalls {
@@ -264,6 +271,16 @@ func appendDetails(dst, text, signature, id []byte) []byte {
 		dst = append(append(dst, `,"signature":`...), signature...)
 	}
 	return append(dst, '}')
+}
+
+// appendImage appends one of the images of a message, of which n stand before it: no word of
+// OpenAI's, but that of services whose models make images.
+func appendImage(dst []byte, n int, m *dialect.Media) []byte {
+	sep := byte('[')
+	if n > 0 {
+		sep = ','
+	}
+	return append(appendURL(append(append(dst, sep), `{"type":"image_url","image_url":{"url":`...), m), "}}"...)
 }
 
 func appendCitations(dst []byte, list []dialect.Citation) []byte {
@@ -355,7 +372,7 @@ func (w *writer) Whole(dst []byte, s *dialect.Said) []byte {
 func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 	var texts, thoughts, refusals [][]byte
 	var citations []dialect.Citation
-	calls, signed := 0, false
+	calls, images, signed := 0, 0, false
 	for i := range c.Parts {
 		switch p := &c.Parts[i]; p.Kind {
 		case dialect.Text:
@@ -368,6 +385,8 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 				thoughts = append(thoughts, p.Text)
 			}
 			signed = signed || p.Signature != nil
+		case dialect.Image:
+			images++
 		case dialect.ToolUse:
 			calls++
 		}
@@ -393,6 +412,16 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 	}
 	if len(citations) > 0 {
 		dst = appendCitations(append(dst, `,"annotations":`...), citations)
+	}
+	if images > 0 {
+		dst, images = append(dst, `,"images":`...), 0
+		for i := range c.Parts {
+			if p := &c.Parts[i]; p.Kind == dialect.Image {
+				dst = appendImage(dst, images, &p.Media)
+				images++
+			}
+		}
+		dst = append(dst, ']')
 	}
 	if calls > 0 {
 		dst = w.calls(dst, c)

@@ -8,8 +8,7 @@
 // comes after them, whichever that is; offsets in texts count bytes; a stream has no event
 // that ends it. Names are read in camelCase and in snake_case, as the API itself does.
 //
-// What it can say and the vocabulary cannot: images in replies, and programs that the
-// service itself has run.
+// What it can say and the vocabulary cannot: programs that the service itself has run.
 package gemini
 
 import (

@@ -66,6 +66,14 @@ func (p *partList) flush() {
 	}
 }
 
+// data appends what is no text.
+func (p *partList) data(mediaType string, data []byte) {
+	p.open()
+	p.b = append(append(append(p.b, `"inlineData":{"mimeType":"`...), mediaType...), `","data":"`...)
+	p.b = append(append(p.b, data...), `"}`...)
+	p.close()
+}
+
 // call appends a call whose arguments are an object, or a text that holds one. ok is false
 // where they are neither, and stand for nothing: {} is in their place.
 func (p *partList) call(id, name, arguments []byte) (ok bool) {

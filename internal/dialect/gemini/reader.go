@@ -245,13 +245,14 @@ const (
 	inSignature
 	inText
 	inCitations
+	inImages
 	inCalls
 	inLogprobs
 )
 
 // at gives the choice in which something has its place.
 func (c *candidate) at(field int) *dialect.Choice {
-	if c.now == nil || field < c.order || field == c.order && field != inCalls && field != inCitations {
+	if c.now == nil || field < c.order || field == c.order && field != inCalls && field != inCitations && field != inImages {
 		c.now = c.r.event.Choice(c.s.index)
 	}
 	c.order = field
@@ -259,7 +260,7 @@ func (c *candidate) at(field int) *dialect.Choice {
 }
 
 func (c *candidate) part(v []byte) {
-	var text, call, signature []byte
+	var text, call, signature, media []byte
 	thought := false
 	for name, v := range jsonscan.MembersOf(v) {
 		switch v = dialect.OrNil(v); string(name) {
@@ -267,6 +268,8 @@ func (c *candidate) part(v []byte) {
 			text = dialect.FilledText(v)
 		case "functionCall":
 			call = v
+		case "inlineData":
+			media = v
 		case "thought":
 			thought = string(v) == "true"
 		case "thoughtSignature":
@@ -284,9 +287,29 @@ func (c *candidate) part(v []byte) {
 		c.at(inText).Text = text
 		c.s.offsets.add(text)
 	}
+	if m, ok := imageOf(media); ok && !thought {
+		if to := c.at(inImages); len(to.Images) < dialect.MaxImages {
+			to.Images = append(to.Images, m)
+		}
+	}
 	if call != nil {
 		c.call(call)
 	}
+}
+
+// imageOf reads an image that a part holds. Media of other kinds have no place elsewhere.
+func imageOf(v []byte) (m dialect.Media, ok bool) {
+	for name, v := range jsonscan.MembersOf(v) {
+		switch string(name) {
+		case "mimeType":
+			m.Type = dialect.String(dialect.TextOf(v))
+		case "data":
+			if text := dialect.FilledText(v); text != nil {
+				m.Data = text[1 : len(text)-1]
+			}
+		}
+	}
+	return m, m.Data != nil && kindOf(m.Type) == dialect.Image
 }
 
 func (c *candidate) call(v []byte) {

@@ -352,13 +352,7 @@ func (w *requestWriter) part(p *dialect.Part) {
 	}
 	switch {
 	case m.Data != nil:
-		w.list.open()
-		w.append(`"inlineData":{"mimeType":"`)
-		w.append(typeOf(p))
-		w.append(`","data":"`)
-		w.list.b = append(w.list.b, m.Data...)
-		w.append(`"}`)
-		w.list.close()
+		w.list.data(typeOf(p), m.Data)
 	case m.URL != nil:
 		w.list.open()
 		w.append(`"fileData":{"mimeType":"`)

@@ -144,6 +144,10 @@ func (w *writer) chunk(dst []byte, b *begun, c *dialect.Choice) []byte {
 	for i := range c.Citations {
 		b.grounding.add(&c.Citations[i], &b.offsets)
 	}
+	for i := range c.Images {
+		w.whole(&p, b)
+		w.image(&p, &c.Images[i])
+	}
 	for i := range c.ToolCalls {
 		w.call(&p, b, &c.ToolCalls[i])
 	}
@@ -403,6 +407,8 @@ func (w *writer) candidate(dst []byte, c *dialect.SaidChoice) []byte {
 			if one.Signature != nil {
 				p.sign(one.Signature)
 			}
+		case dialect.Image:
+			w.image(&p, &one.Media)
 		case dialect.ToolUse:
 			b.broken = !called(&p, one) || b.broken
 		}
@@ -415,6 +421,15 @@ func (w *writer) candidate(dst []byte, c *dialect.SaidChoice) []byte {
 		p.b = append(p.b, `{"text":""}`...)
 	}
 	return w.close(p.b, &b, c.Logprobs, reasonOf(c.Finish, b.broken))
+}
+
+// image appends an image that is there. One elsewhere has no place: its type is not known.
+func (w *writer) image(p *partList, m *dialect.Media) {
+	if m.Data == nil {
+		w.r.Lost.Add("images")
+		return
+	}
+	p.data(typeOf(&dialect.Part{Kind: dialect.Image, Media: *m}), m.Data)
 }
 
 // called appends a call, unless its arguments are no object.

@@ -125,6 +125,9 @@ func (w *writer) choice(dst []byte, c *dialect.Choice) []byte {
 			dst = w.cite(dst, &c.Citations[i])
 		}
 	}
+	if len(c.Images) > 0 {
+		w.r.Lost.Add("images")
+	}
 	for i := range c.ToolCalls {
 		dst = w.call(dst, &c.ToolCalls[i])
 	}
@@ -339,6 +342,10 @@ func (w *writer) Whole(dst []byte, s *dialect.Said) []byte {
 	calls, refused := 0, false
 	for i := range c.Parts {
 		p := &c.Parts[i]
+		if p.Kind == dialect.Image {
+			w.r.Lost.Add("images")
+			continue
+		}
 		before := len(dst)
 		if before > from {
 			dst = append(dst, ',')

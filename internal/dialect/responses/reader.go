@@ -42,6 +42,7 @@ const (
 	functionItem
 	customItem
 	shellItem // of writers alone
+	imageItem
 )
 
 func kindOf(v []byte) itemKind {
@@ -54,6 +55,8 @@ func kindOf(v []byte) itemKind {
 		return functionItem
 	case dialect.Is(v, "custom_tool_call"):
 		return customItem
+	case dialect.Is(v, "image_generation_call"):
+		return imageItem
 	}
 	return otherItem
 }
@@ -399,6 +402,8 @@ func (r *Reader) rest(i *outItem, item []byte, say func(*dialect.Event) error) e
 		return r.restOfThoughts(i, item, say)
 	case functionItem, customItem:
 		return r.restOfCall(i, item, say)
+	case imageItem:
+		return r.image(item, say)
 	}
 	return nil
 }

@@ -101,6 +101,8 @@ func (r *requestReader) item(v []byte) error {
 		return r.result(&i)
 	case dialect.Is(i.kind, "reasoning"):
 		r.thought(&i)
+	case dialect.Is(i.kind, "image_generation_call"):
+		r.image(v)
 	case dialect.Is(i.kind, "item_reference"):
 		return refuse("", "input", "Item with id '%s' not found. Items are not persisted for this model: send the item itself, or remove it from your input.", shown(i.id))
 	case !dialect.IsText(i.kind):

@@ -21,6 +21,7 @@ import (
 // SDKs and Codex know; before "response.created" was sent, in "error".
 type Writer struct {
 	max       int
+	lost      *dialect.Losses
 	base      []byte // of ids, without a prefix
 	own       bool   // the id is the gateway's, whatever the service's is
 	id, model []byte // texts
@@ -101,7 +102,7 @@ func (w *Writer) Reset(r dialect.Reply) {
 	}
 	clear(w.others)
 	*w = Writer{
-		max: r.Max, createdAt: r.Created, base: w.base[:0], id: w.id[:0], model: w.model[:0],
+		max: r.Max, lost: r.Lost, createdAt: r.Created, base: w.base[:0], id: w.id[:0], model: w.model[:0],
 		echo: emptied(w.echo), others: w.others[:0], output: emptied(w.output), whole: whole, open: open, calls: calls, text: emptied(w.text),
 	}
 	if w.own = r.Thread.ID != ""; w.own {
@@ -175,6 +176,9 @@ func (w *Writer) choice(dst []byte, c *dialect.Choice) []byte {
 	}
 	for i := range c.Citations {
 		dst = w.cite(dst, &c.Citations[i])
+	}
+	for i := range c.Images {
+		dst = w.image(dst, &c.Images[i])
 	}
 	for i := range c.ToolCalls {
 		dst = w.call(dst, &c.ToolCalls[i])
@@ -715,6 +719,9 @@ func (w *Writer) parts(c *dialect.SaidChoice) {
 	for i := range c.Parts {
 		p := &c.Parts[i]
 		one := dialect.Choice{Citations: p.Citations}
+		if p.Kind == dialect.Image {
+			one.Images = []dialect.Media{p.Media}
+		}
 		switch p.Kind {
 		case dialect.Thinking:
 			one.Thinking, one.Signature = p.Text, p.Signature
@@ -875,6 +882,8 @@ func (w *Writer) itemID(dst []byte, kind itemKind, index int) []byte {
 		dst = append(dst, "ctc_"...)
 	case shellItem:
 		dst = append(dst, "lsh_"...)
+	case imageItem:
+		dst = append(dst, "ig_"...)
 	}
 	return strconv.AppendInt(append(append(dst, w.base...), '_'), int64(index), 10)
 }
