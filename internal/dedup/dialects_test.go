@@ -10,7 +10,9 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/known"
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
+	"sluice/internal/testkit"
 )
 
 // dialects are the operations whose requests are looked into.
@@ -132,4 +134,65 @@ func quote(s string) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// recordedRequests are requests as programs sent them, by what they ask for.
+func recordedRequests(t *testing.T) map[llm.Operation][][]byte {
+	all := make(map[llm.Operation][][]byte)
+	add := func(op llm.Operation, body []byte) {
+		if op != llm.Passthrough && jsonscan.Validate(body, 0) == nil {
+			all[op] = append(all[op], body)
+		}
+	}
+	for _, in := range testkit.Seeds(t) {
+		for _, s := range in.Streams(t) {
+			add(map[string]llm.Operation{"openai-chat": llm.Chat, "openai-responses": llm.Response, "anthropic-messages": llm.Messages, "gemini": llm.GenerateContent}[s.API], s.Request)
+		}
+		for _, p := range in.Pairs(t) {
+			for end, op := range map[string]llm.Operation{"/chat/completions": llm.Chat, "/responses": llm.Response, "/messages": llm.Messages, ":generateContent": llm.GenerateContent} {
+				if url, _, _ := strings.Cut(p.URL, "?"); strings.HasSuffix(url, end) {
+					add(op, []byte(p.Request))
+				}
+			}
+		}
+	}
+	return all
+}
+
+// TestRecordedRequests: what programs send in each dialect's own words is looked into but for a
+// little, and what is promised holds of each beginning of it, once and said twice over.
+func TestRecordedRequests(t *testing.T) {
+	testkit.Simulation(t)
+	for op, bodies := range recordedRequests(t) {
+		sure, left, messages, changed := 0, 0, 0, 0
+		for _, b := range bodies {
+			c := new(conversation)
+			if !c.read(op, b, true) {
+				continue
+			}
+			sure++
+			for i := range c.messages {
+				if messages++; c.messages[i].voice == 0 && !c.shape.Items {
+					left++
+				}
+			}
+			said := talk{messages: messagesOf(t, op, b)}
+			if name := c.shape.Name(dialect.PromptMember); name != "" {
+				if s, ok := jsonscan.Get(b, name); ok {
+					said.prompt = fmt.Sprintf("%q:%s,", name, b[s.Start:s.End])
+				}
+			}
+			each(t, func(v *verifier) {
+				n, _ := v.replay(t, op, said)
+				m, _ := v.replay(t, op, talk{said.prompt, append(append(said.messages, said.messages...), said.messages...)})
+				changed += n + m
+				v.known = 0
+				v.check(t, op, b)
+			})
+		}
+		t.Logf("%v: of %d requests %d are looked into, of %d messages %d are not; %d beginnings were changed", op, len(bodies), sure, messages, left, changed)
+		if sure == 0 || left > messages/10 || changed == 0 {
+			t.Errorf("%v: too few", op)
+		}
+	}
 }

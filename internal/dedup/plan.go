@@ -194,12 +194,19 @@ func (p *plan) again(i int) bool {
 		why = "the prompt in force says the same but for what is not to count (dedup.volatile_lines, dedup.ignore_space)"
 	}
 	p.inForce = before
-	if p.kept > 0 && p.repeats(&p.messages[p.kept-1], next) {
+	if p.kept > 0 && p.repeated(&p.messages[p.kept-1], next) {
 		// These two would come to stand beside each other, as a message and its repetition.
 		return false
 	}
 	p.tell(i, Removed, why, nil)
 	return true
+}
+
+// repeated reports whether two messages repeat each other, or may have done so before either had
+// references put into it.
+func (p *plan) repeated(a, b *message) bool {
+	refers := func(m *message) bool { return p.rules.wording.within(p.textOf(m)) }
+	return p.repeats(a, b) || a.bare && b.bare && a.role == b.role && (refers(a) || refers(b))
 }
 
 // alike reports whether a prompt says what the one in force does but for what is not to
