@@ -51,6 +51,21 @@ func TestDedup(t *testing.T) {
 	if _, out, told := call(t, nil, response, "dedup"); len(out) >= len(response) || !strings.Contains(told, "taken out: the next message says the same") {
 		t.Errorf("response: %s\n%s", out, told)
 	}
+	for _, c := range []struct{ in, dialect, want string }{
+		{`{"system":%s,"messages":[{"role":"assistant","content":%[1]s},{"role":"user","content":"go on"}]}`, "", "lines 1-60 of the system prompt"},
+		{`{"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":%s}]},{"role":"assistant","content":%[1]s},{"role":"user","content":"go on"}]}`, "messages", "lines 1-60 of message 1"},
+		{`{"systemInstruction":{"parts":[{"text":%s}]},"contents":[{"role":"model","parts":[{"text":%[1]s}]},{"parts":[{"text":"go on"}]}]}`, "", "lines 1-60 of the system instruction"},
+		{`{"input":[{"role":"user","content":%s},{"role":"assistant","content":%[1]s},{"role":"user","content":"go on"}]}`, "responses", "lines 1-60 of item 1"},
+	} {
+		in := fmt.Sprintf(c.in, text)
+		code, out, told := call(t, nil, in, "dedup", "--mode", "blocks", "--dialect", c.dialect)
+		if code != exitOK || !strings.Contains(out, c.want) || !strings.Contains(told, c.want) {
+			t.Errorf("%s: %d: %s\n%s", c.dialect, code, out, told)
+		}
+		if code, restored, _ := call(t, nil, out, "dedup", "--expand", "--dialect", c.dialect); code != exitOK || restored != in {
+			t.Errorf("%s: %d: restored %s", c.dialect, code, restored)
+		}
+	}
 	again := `{"role":"user","content":"` + strings.Repeat("again ", 20) + `"}`
 	for _, c := range []struct{ mode, in, told string }{
 		{"off", `{"messages":[` + again + `,` + again + `]}`, "off: 0 of 2 messages are changed: nothing is looked into.\n"},
@@ -68,7 +83,7 @@ func TestDedup(t *testing.T) {
 		args []string
 		code int
 	}{
-		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitFailure}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage},
+		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitFailure}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage}, {in, []string{"--dialect", "x"}, exitFailure},
 		{in, []string{"--bytes-per-token", "9"}, exitFailure}, {in, []string{"--bytes-per-token", "NaN"}, exitFailure}, {in, []string{"--bytes-per-token", "2", "--expand"}, exitUsage},
 	} {
 		if code, out, told := call(t, nil, c.in, append([]string{"dedup"}, c.args...)...); code != c.code || out != "" || told == "" {

@@ -180,7 +180,9 @@ func TestDedupTranslated(t *testing.T) {
 		fmt.Fprintf(&file, "line %d of a file\\n", i)
 	}
 	said := func(role, text string) string { return fmt.Sprintf(`{"role":%q,"content":"%s"}`, role, text) }
-	list := "[" + strings.Join([]string{said("system", "be short"), said("user", "a"), said("assistant", file.String()), said("user", "b"), said("assistant", file.String()), said("user", "c")}, ",") + "]"
+	turns := strings.Join([]string{said("user", "a"), said("assistant", file.String()), said("user", "b"), said("assistant", file.String()), said("user", "c")}, ",")
+	list := "[" + said("system", "be short") + "," + turns + "]"
+	contents := "[" + strings.NewReplacer(`"content":"`, `"parts":[{"text":"`, `"}`, `"}]}`, `"assistant"`, `"model"`).Replace(turns) + "]"
 	for _, c := range []struct {
 		model, path, member string
 		refers              bool
@@ -189,9 +191,19 @@ func TestDedupTranslated(t *testing.T) {
 		{"m-chats", "chat/completions", "messages", true}, {"m-chats", "responses", "input", false},
 		{"m-claude", "chat/completions", "messages", false}, {"m-google", "chat/completions", "messages", false}, {"claude/m-claude", "chat/completions", "messages", false},
 		{"far", "chat/completions", "messages", false}, // its fallback may answer
+		{"m-claude", "messages", "messages", true}, {"m-open", "messages", "messages", true}, {"m-google", "messages", "messages", false}, {"far", "messages", "messages", true},
+		{"m-google", "", "contents", true}, {"m-claude", "", "contents", false}, {"m-open", "", "contents", false},
 	} {
 		asked.Store("")
-		posted(t, url, "/v1/"+c.path, fmt.Sprintf(`{"model":%q,%q:%s}`, c.model, c.member, list))
+		switch path, body := "/v1/"+c.path, fmt.Sprintf(`{"model":%q,%q:%s}`, c.model, c.member, list); c.member {
+		case "contents":
+			posted(t, url, "/v1beta/models/"+c.model+":generateContent", `{"contents":`+contents+`}`)
+		default:
+			if c.path == "messages" {
+				body = fmt.Sprintf(`{"model":%q,"max_tokens":9,"system":"be short","messages":[%s]}`, c.model, turns)
+			}
+			posted(t, url, path, body)
+		}
 		got, _ := asked.Load().(string)
 		if !strings.Contains(got, "line 59 of a file") || strings.Contains(got, "[[Sluice") != c.refers {
 			t.Errorf("%s, %s: want a reference %v: %s", c.model, c.path, c.refers, got)
