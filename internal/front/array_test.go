@@ -1,16 +1,21 @@
 package front
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/internal/llm"
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 const contentPath = "/v1beta/models/m:streamGenerateContent"
@@ -174,5 +179,58 @@ func TestForms(t *testing.T) {
 	// One whose key is not known is told so in the same form.
 	if resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(contentPath), "{}")); resp.StatusCode != 401 || !strings.HasPrefix(text, `[{"error":{"code":401,`) || !strings.HasSuffix(text, "}]") {
 		t.Errorf("%d %s", resp.StatusCode, text)
+	}
+}
+
+// TestSlowArray: what waits for a client that reads slowly is merged, and is an array with all of
+// the text all the same.
+func TestSlowArray(t *testing.T) {
+	const total = 60_000
+	sent := make(chan struct{}, total)
+	s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+		if err := startStream(out); err != nil {
+			return err
+		}
+		for i := range total {
+			if err := out.Send(events(fmt.Sprintf("data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":%q}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"m\"}\r\n\r\n", string(rune('a'+i%26))))); err != nil {
+				return err
+			}
+			sent <- struct{}{}
+		}
+		return nil
+	}, func(_ *Config, sc *StreamConfig) { sc.BufferBytes = 64 << 10 })
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", contentPath)
+	testkit.Until(t, "something was merged", func() bool { return s.stats.merged.Load() > 0 })
+	_ = c.SetReadDeadline(time.Now().Add(2 * patience))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []struct {
+		Candidates []struct {
+			Content struct{ Parts []struct{ Text string } }
+		}
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range list {
+		for _, p := range e.Candidates[0].Content.Parts {
+			for _, r := range p.Text {
+				if r != rune('a'+n%26) {
+					t.Fatalf("%q is character %d", r, n)
+				}
+				n++
+			}
+		}
+	}
+	if n != total || len(list) >= total || len(sent) != total {
+		t.Errorf("%d characters of %d in %d elements, %d sent", n, total, len(list), len(sent))
 	}
 }

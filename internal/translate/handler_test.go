@@ -72,6 +72,55 @@ func TestRequestIsLetGo(t *testing.T) {
 	}
 }
 
+// TestLargeEventsAreReserved: what is written of a large event, such as one with an image, is in the
+// budget while it is there, and where there is no room for it the stream ends for want of memory.
+func TestLargeEventsAreReserved(t *testing.T) {
+	const text = `data: {"candidates":[{"content":{"parts":[{"text":"So"}]}}]}`
+	image := `data: {"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"` + strings.Repeat("AAAA", 256<<10) + `"}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1}}`
+	for size, fault := range map[int64]llm.Fault{64 << 20: llm.Declined, 512 << 10: llm.Lacking} {
+		budget := new(memory.Budget)
+		budget.Resize(size)
+		account := budget.Account("translate")
+		h := New(llm.HandlerFunc(func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+			if err := out.Start(&llm.Head{Status: 200, Kind: llm.EventStream, Length: -1}); err != nil {
+				return err
+			}
+			for _, e := range []string{text, image} {
+				if err := out.Send([]llm.Event{{Raw: []byte(e + "\n\n")}}); err != nil {
+					return err
+				}
+				if held := account.Held(); held > 16<<10 {
+					t.Errorf("%d bytes are reserved between events", held)
+				}
+			}
+			return nil
+		}), Options{To: llm.GenerateContent, MaxReply: 32 << 20, Buffers: new(memory.Buffers), Account: account})
+		req := request(asked)
+		req.Op, req.Path, req.Stream = llm.Chat, "/v1/chat/completions", true
+		most := int64(0)
+		reply := watched{onSend: func() { most = max(most, account.Held()) }}
+		err := h.Serve(t.Context(), req, &reply)
+		var e *llm.Error
+		if errors.As(err, &e); (e == nil) != (fault == llm.Declined) || e != nil && e.Fault != fault {
+			t.Errorf("in %d: %v", size, err)
+		}
+		if e == nil && most < int64(len(image)) {
+			t.Errorf("%d bytes are reserved while an event of %d is sent", most, len(image))
+		}
+	}
+}
+
+// watched is a sink that looks at what is held when something is sent.
+type watched struct {
+	testkit.Reply
+	onSend func()
+}
+
+func (w *watched) Send(events []llm.Event) error {
+	w.onSend()
+	return w.Reply.Send(events)
+}
+
 // TestWhatCountsAsMissing: a service lacks a route where it says so and answers the same
 // request translated, be that with an error of its own; not where it could not be asked, where
 // the model is what it lacks, or where only tokens were to be counted.

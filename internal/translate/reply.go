@@ -138,8 +138,8 @@ func (c *call) Send(events []llm.Event) error {
 		return c.hold(events)
 	}
 	c.buf = c.buf[:0]
-	if large := sizeAbove(events, keepBuffer); large > 0 && c.stream {
-		// What is written of it is there beside it until it has left.
+	if large := sizeAbove(events, keepBuffer); large > 0 && c.stream && c.holder == nil {
+		// What is written of them is there beside them until it has left.
 		if err := c.h.o.Account.Continue(large); err != nil {
 			return err
 		}
