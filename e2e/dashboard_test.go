@@ -17,7 +17,7 @@ import (
 	"sluice/internal/testkit"
 )
 
-// load has clients send requests for models until the test ends, 50 a second each at
+// load has clients send requests for models until the test ends, ten a second each at
 // most. Each is the body's model; every third asks for a stream.
 func (in *instance) load(t *testing.T, clients int, models ...string) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -25,7 +25,7 @@ func (in *instance) load(t *testing.T, clients int, models ...string) {
 	for c := range clients {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond)
 				send(ctx, in, fmt.Sprintf(`{"model":%q,"stream":%t,"messages":[{"role":"user","content":"%d says hello %d"}]}`,
 					models[i%len(models)], i%3 == 2, c, i/(2*len(models))))
 			}
@@ -61,6 +61,7 @@ func TestDashboard(t *testing.T) {
 	}
 	in.load(t, 2, "simulator/sim-chat", hostile, "simulator/sim-chat?latency=20ms", "simulator/sim-chat?status=500")
 	testkit.Until(t, "points of what happened before the page is opened", func() bool {
+		time.Sleep(500 * time.Millisecond) // the report costs much
 		return strings.Count(request(t, "GET", in.url+"/v1/performance", "").body, `"requests_total{status=\"2xx\"}.rate"`) > 1
 	})
 	p := visit(t, newBrowser(t), in)
