@@ -23,7 +23,7 @@ func node(t *testing.T, file string, env ...string) {
 		_, err = os.Stat("js/node_modules/" + name)
 		need(t, err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, "--test", "--test-reporter=spec", file)
+	cmd := exec.CommandContext(t.Context(), path, "--test-reporter=spec", file)
 	cmd.Dir = "js"
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
