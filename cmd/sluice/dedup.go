@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"sluice/internal/config"
@@ -25,8 +27,8 @@ With --expand it puts back what references in a request stand for.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Mode, "mode", "", "`mode`: off, safe, blocks (dedup.mode)")
 	complete(cmd, "mode", cobra.ShellCompDirectiveNoFileComp, "off", "safe", "blocks")
-	f.StringVar(&o.Dialect, "dialect", "", "`API` of the request: chat, responses, messages, gemini (told by its members)")
-	complete(cmd, "dialect", cobra.ShellCompDirectiveNoFileComp, "chat", "responses", "messages", "gemini")
+	f.StringVar(&o.Dialect, "dialect", "", "`API` of the request: "+strings.Join(gateway.Dialects(), ", ")+" (told by its members)")
+	complete(cmd, "dialect", cobra.ShellCompDirectiveNoFileComp, gateway.Dialects()...)
 	cache := f.Bool("prompt-cache", true, "whether the service keeps prompts that it has read (dedup.prompt_cache)")
 	f.Float64Var(&o.BytesPerToken, "bytes-per-token", 0, "`number` by which tokens are estimated, from 1 to 8 (3.8: what OpenAI's services count on average)")
 	f.BoolVar(&o.Explain, "explain", false, "tell of every message, and why it is kept")

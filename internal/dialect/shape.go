@@ -19,11 +19,11 @@ type Shape struct {
 	// Joins is that the service makes one of messages of a role that follow each other.
 	Joins bool
 
-	names [allPlaces][]named
+	names    [allPlaces][]named
+	suffixes []named // what types of parts end in
 }
 
-// named is a name, as it stands between its quotes and without escapes, or "*" and what one ends
-// in, and what that is.
+// named is a name, as it stands between its quotes and without escapes, and what that is.
 type named struct {
 	name string
 	is   Word
@@ -91,8 +91,9 @@ var (
 // String names a word as a description does.
 func (w Word) String() string { return wordNames[w] }
 
-// Described adds what a description says: a place, and for each name that stands there name=word.
-// It panics where that has a word or a place that there is not.
+// Described adds what a description says: a place, and for each name that stands there name=word, a
+// type's name with "*" in the place of how it may begin. It panics where that has a word or a
+// place that there is not.
 func (s *Shape) Described(text string) *Shape {
 	at := 0
 	for _, field := range strings.Fields(text) {
@@ -103,6 +104,10 @@ func (s *Shape) Described(text string) *Shape {
 		}
 		is := slices.Index(wordNames[:], word)
 		_ = wordNames[is]
+		if end, ok := strings.CutPrefix(name, "*"); ok {
+			s.suffixes = append(s.suffixes, named{end, Word(is)})
+			continue
+		}
 		s.names[at] = append(s.names[at], named{name, Word(is)})
 	}
 	return s
@@ -114,9 +119,15 @@ func (s *Shape) Described(text string) *Shape {
 func (s *Shape) Is(at Place, name []byte) Word {
 	list := s.names[at]
 	for i := range list {
-		n := list[i].name
-		if n == string(name) || n != "" && n[0] == '*' && strings.HasSuffix(string(name), n[1:]) {
+		if list[i].name == string(name) {
 			return list[i].is
+		}
+	}
+	if at == PartTypes {
+		for _, n := range s.suffixes {
+			if strings.HasSuffix(string(name), n.name) {
+				return n.is
+			}
 		}
 	}
 	return 0

@@ -98,6 +98,16 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 	return r.Body, nil
 }
 
+// Dialects are the names of the dialects whose requests can be looked into.
+func Dialects() (names []string) {
+	for op := range llm.Operations {
+		if known.ShapeOf(op) != nil {
+			names = append(names, known.Of(op).Name())
+		}
+	}
+	return names
+}
+
 // dialectOf tells of which API a request is.
 func dialectOf(name string, body []byte) (found llm.Operation, err error) {
 	has := func(shape *dialect.Shape, w dialect.Word) bool {
@@ -120,7 +130,7 @@ func dialectOf(name string, body []byte) (found llm.Operation, err error) {
 	case found != llm.Passthrough:
 		return found, nil
 	case name != "":
-		return 0, fmt.Errorf("there is no dialect %q", name)
+		return 0, fmt.Errorf("dialect %q is none of %s", name, strings.Join(Dialects(), ", "))
 	default:
 		return 0, errors.New(`the request has none of "messages", "input" and "contents"`)
 	}
