@@ -171,7 +171,7 @@ func TestEndlessEvents(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	cfg := load(t, "SLUICE_MEMORY_LIMIT=128MiB", "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up+"/v1")
+	cfg := load(t, "SLUICE_MEMORY_LIMIT=512MiB", "OPENAI_API_KEY=sk-x", "OPENAI_BASE_URL="+up+"/v1")
 	g, err := New(cfg, Options{Version: "test"})
 	if err != nil {
 		t.Fatal(err)
