@@ -122,6 +122,13 @@ func TestWordings(t *testing.T) {
 		if out := v.check(t, llm.Response, withInstructions); len(out) > 5000 || !bytes.Contains(out, []byte("the instructions")) {
 			t.Errorf("%q: %d bytes are left: %s", s, len(out), out)
 		}
+		for op, prompt := range map[llm.Operation]string{llm.Messages: `"system":%s,`, llm.GenerateContent: `"systemInstruction":{"parts":[{"text":%s}]},`} {
+			said := translated(t, op, list)
+			said.prompt = fmt.Sprintf(prompt, quote(text))
+			if out := v.check(t, op, said.body(op)); len(out) > 6000 || !bytes.Contains(out, []byte("the system ")) {
+				t.Errorf("%v, %q: %d bytes are left: %s", op, s, len(out), out)
+			}
+		}
 	}
 }
 
