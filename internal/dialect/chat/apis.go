@@ -12,9 +12,9 @@ import (
 // dialect has anything like them.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.Chat, Lists: true, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{chat: true}},
-		{Op: llm.Completion, Stream: streams{}, Stored: stored{}},
-		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: storedVectors{}},
+		{Op: llm.Chat, Lists: true, Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: &stored{chat: true}},
+		{Op: llm.Completion, Stream: new(streams), Stored: new(stored)},
+		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: new(storedVectors)},
 	}
 }
 
@@ -24,7 +24,7 @@ type streams struct{}
 const done = "[DONE]"
 
 // Ends looks into an event that is short, and only then.
-func (streams) Ends(raw []byte) bool {
+func (*streams) Ends(raw []byte) bool {
 	if len(raw) > 64 || !bytes.Contains(raw, []byte(done)) {
 		return false
 	}
@@ -32,9 +32,9 @@ func (streams) Ends(raw []byte) bool {
 	return sse.IsDone(data)
 }
 
-func (s streams) Completes(raw []byte) bool { return s.Ends(raw) }
+func (s *streams) Completes(raw []byte) bool { return s.Ends(raw) }
 
-func (streams) MayEnd(raw []byte) bool {
+func (*streams) MayEnd(raw []byte) bool {
 	data, ok := bytes.CutPrefix(raw, []byte("data:"))
 	return ok && bytes.HasPrefix(bytes.TrimPrefix(data, []byte(" ")), []byte(done))
 }

@@ -26,7 +26,7 @@ type fragment struct {
 // log probabilities, whose text is one of the delta's content, reasoning_content, reasoning or
 // refusal, the choice's text, or the arguments of the only tool call, which must not be the one
 // that opens the call by naming its function.
-func (streams) Fragment(raw []byte) (dialect.Fragment, bool) {
+func (*streams) Fragment(raw []byte) (dialect.Fragment, bool) {
 	object, ok := sse.OneField(raw)
 	if !ok {
 		return dialect.Fragment{}, false

@@ -12,10 +12,10 @@ import (
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
 	return []dialect.API{
-		{Op: llm.GenerateContent, Paths: Prefix, Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}},
+		{Op: llm.GenerateContent, Paths: Prefix, Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: new(stored)},
 		{Op: llm.CountContentTokens, Counts: llm.GenerateContent, Count: `{"totalTokens":`},
-		{Op: llm.EmbedContent, Embedder: Embeddings{One: true}, Stored: storedVectors{member: "embedding"}},
-		{Op: llm.BatchEmbedContents, Embedder: Embeddings{}, Stored: storedVectors{member: "embeddings"}},
+		{Op: llm.EmbedContent, Embedder: Embeddings{One: true}, Stored: &storedVectors{member: "embedding"}},
+		{Op: llm.BatchEmbedContents, Embedder: Embeddings{}, Stored: &storedVectors{member: "embeddings"}},
 	}
 }
 
@@ -23,14 +23,14 @@ func APIs() []dialect.API {
 // that says why the reply ended, after which only figures come.
 type streams struct{}
 
-func (streams) Ends([]byte) bool { return false }
+func (*streams) Ends([]byte) bool { return false }
 
-func (streams) MayEnd([]byte) bool { return false }
+func (*streams) MayEnd([]byte) bool { return false }
 
 // Completes is not to be on the stack of the streams of all others.
 //
 //go:noinline
-func (streams) Completes(raw []byte) bool {
+func (*streams) Completes(raw []byte) bool {
 	if !bytes.Contains(raw, []byte("finishReason")) && !bytes.Contains(raw, []byte("blockReason")) {
 		return false
 	}

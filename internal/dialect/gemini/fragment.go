@@ -12,7 +12,7 @@ type fragment struct{ dialect.Fragment }
 // Fragment implements dialect.Streamed: a chunk with one candidate that has one part, which is a
 // text or a thought without a signature, and no reason why it ended. Usage is of all up to a
 // chunk, so that of the later one counts.
-func (streams) Fragment(raw []byte) (dialect.Fragment, bool) {
+func (*streams) Fragment(raw []byte) (dialect.Fragment, bool) {
 	object, ok := sse.OneField(raw)
 	if !ok {
 		return dialect.Fragment{}, false

@@ -17,7 +17,7 @@ const (
 	withContent
 )
 
-func (stored) Member(name []byte) dialect.Members {
+func (*stored) Member(name []byte) dialect.Members {
 	switch string(name) {
 	case "tools":
 		return withTools
@@ -28,9 +28,9 @@ func (stored) Member(name []byte) dialect.Members {
 	}
 }
 
-func (stored) Keeps() bool { return false }
+func (*stored) Keeps() bool { return false }
 
-func (stored) Stateful(body []byte, seen dialect.Members) bool {
+func (*stored) Stateful(body []byte, seen dialect.Members) bool {
 	return seen&withContent != 0 || seen&withTools != 0 && acts(body)
 }
 
@@ -60,7 +60,7 @@ func acts(body []byte) bool {
 	return false
 }
 
-func (stored) Deterministic(body []byte) bool {
+func (*stored) Deterministic(body []byte) bool {
 	settings := jsonscan.Member(body, "generationConfig")
 	if settings == nil {
 		settings = jsonscan.Member(body, "generation_config")
@@ -68,11 +68,11 @@ func (stored) Deterministic(body []byte) bool {
 	return dialect.Seeded(settings)
 }
 
-func (s stored) Complete(body []byte, _ llm.Outline) bool { return s.Last(body) }
+func (s *stored) Complete(body []byte, _ llm.Outline) bool { return s.Last(body) }
 
 // Last is the same of a whole reply and of an event: of several candidates nobody knows which
 // event is the last.
-func (stored) Last(data []byte) bool {
+func (*stored) Last(data []byte) bool {
 	n, ended := 0, false
 	for candidate := range jsonscan.ElementsOf(jsonscan.Member(data, "candidates")) {
 		n++
@@ -83,7 +83,7 @@ func (stored) Last(data []byte) bool {
 }
 
 // Replay makes one event, which is what a whole reply is.
-func (stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
+func (*stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
 	if jsonscan.Member(body, "candidates") == nil || jsonscan.Member(body, "error") != nil {
 		return w, false
 	}
@@ -99,14 +99,14 @@ type storedVectors struct {
 	member string
 }
 
-func (storedVectors) Member(name []byte) dialect.Members { return dialect.MemberOf(name) }
+func (*storedVectors) Member(name []byte) dialect.Members { return dialect.MemberOf(name) }
 
-func (storedVectors) Deterministic([]byte) bool { return true }
+func (*storedVectors) Deterministic([]byte) bool { return true }
 
-func (s storedVectors) Complete(body []byte, _ llm.Outline) bool {
+func (s *storedVectors) Complete(body []byte, _ llm.Outline) bool {
 	return jsonscan.Member(body, s.member) != nil
 }
 
-func (storedVectors) Replay(w dialect.Replay, _ []byte, _ bool) (dialect.Replay, bool) {
+func (*storedVectors) Replay(w dialect.Replay, _ []byte, _ bool) (dialect.Replay, bool) {
 	return w, false
 }

@@ -18,7 +18,7 @@ type fragment struct {
 // input of a tool. A citation, a signature, or anything else that comes with one or in its place
 // is a delta of its own. Anthropic pads events with spaces in front of their last bracket, as many
 // as it likes.
-func (streams) Fragment(raw []byte) (dialect.Fragment, bool) {
+func (*streams) Fragment(raw []byte) (dialect.Fragment, bool) {
 	object, ok := sse.OneData(raw)
 	if !ok {
 		return dialect.Fragment{}, false

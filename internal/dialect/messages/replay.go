@@ -9,7 +9,7 @@ import (
 
 // Replay implements dialect.Storable, by reading the reply and writing it as a stream. It is
 // false for one with a block that the vocabulary of dialects does not have all of.
-func (stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
+func (*stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
 	body = bytes.TrimSpace(body)
 	if jsonscan.Member(body, "stop_reason") == nil || !plainBlocks(jsonscan.Member(body, "content")) {
 		return w, false

@@ -17,7 +17,7 @@ const (
 	withThread
 )
 
-func (stored) Member(name []byte) dialect.Members {
+func (*stored) Member(name []byte) dialect.Members {
 	switch string(name) {
 	case "tools":
 		return withTools
@@ -32,11 +32,11 @@ func (stored) Member(name []byte) dialect.Members {
 	}
 }
 
-func (stored) Keeps() bool { return false }
+func (*stored) Keeps() bool { return false }
 
 // Stateful takes a tool without a type for the client's; all others have their version in it,
 // as bash_20250124.
-func (stored) Stateful(body []byte, seen dialect.Members) bool {
+func (*stored) Stateful(body []byte, seen dialect.Members) bool {
 	return seen&withServers != 0 && jsonscan.Member(body, "mcp_servers") != nil ||
 		seen&withContainer != 0 && jsonscan.Member(body, "container") != nil ||
 		seen&withThread != 0 && jsonscan.Member(body, "thread") != nil || // which goes on from a reply once
@@ -45,10 +45,10 @@ func (stored) Stateful(body []byte, seen dialect.Members) bool {
 				"web_search_", "web_fetch_", "tool_search_tool_"})
 }
 
-func (stored) Deterministic(body []byte) bool { return dialect.Seeded(body) }
+func (*stored) Deterministic(body []byte) bool { return dialect.Seeded(body) }
 
-func (stored) Complete(body []byte, _ llm.Outline) bool {
+func (*stored) Complete(body []byte, _ llm.Outline) bool {
 	return dialect.Is(jsonscan.Member(body, "type"), "message") && jsonscan.Member(body, "stop_reason") != nil
 }
 
-func (stored) Last(data []byte) bool { return dialect.Is(jsonscan.Member(data, "type"), stop) }
+func (*stored) Last(data []byte) bool { return dialect.Is(jsonscan.Member(data, "type"), stop) }

@@ -8,17 +8,17 @@ import (
 
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
-	return []dialect.API{{Op: llm.Response, Names: "prompt", Dialect: Dialect{}, Shape: shape(), Stream: streams{}, Stored: stored{}}}
+	return []dialect.API{{Op: llm.Response, Names: "prompt", Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: new(stored)}}
 }
 
 // streams implements dialect.Streamed.
 type streams struct{}
 
-func (streams) Ends(raw []byte) bool { return ends(sse.Kind(raw)) }
+func (*streams) Ends(raw []byte) bool { return ends(sse.Kind(raw)) }
 
-func (s streams) Completes(raw []byte) bool { return s.Ends(raw) }
+func (s *streams) Completes(raw []byte) bool { return s.Ends(raw) }
 
-func (streams) MayEnd(raw []byte) bool { return ends(sse.Heading(raw)) }
+func (*streams) MayEnd(raw []byte) bool { return ends(sse.Heading(raw)) }
 
 // ends reports whether an event of a name ends a stream.
 func ends(event []byte) bool {

@@ -20,7 +20,7 @@ type fragment struct {
 // those that are in it: numbers go on rising, and what begins after it repeats nothing and
 // leaves out nothing, as it would after the first one's. Numbers are missing then in between, as
 // they are for a client that joins a stream late.
-func (streams) Fragment(raw []byte) (dialect.Fragment, bool) {
+func (*streams) Fragment(raw []byte) (dialect.Fragment, bool) {
 	object, ok := sse.OneData(raw)
 	if !ok {
 		return dialect.Fragment{}, false

@@ -22,7 +22,7 @@ const (
 )
 
 // Member has no asker: replies repeat those.
-func (stored) Member(name []byte) dialect.Members {
+func (*stored) Member(name []byte) dialect.Members {
 	switch string(name) {
 	case "store":
 		return dialect.Store
@@ -41,9 +41,9 @@ func (stored) Member(name []byte) dialect.Members {
 	}
 }
 
-func (stored) Keeps() bool { return true }
+func (*stored) Keeps() bool { return true }
 
-func (stored) Stateful(body []byte, seen dialect.Members) bool {
+func (*stored) Stateful(body []byte, seen dialect.Members) bool {
 	return continues(body, seen) || refers(body) ||
 		// Some tools are the client's, others read alone; a later version of one, as
 		// web_search_2025_08_26, reads as well.
@@ -91,21 +91,21 @@ func refers(body []byte) bool {
 	return false
 }
 
-func (stored) Deterministic(body []byte) bool { return dialect.Seeded(body) }
+func (*stored) Deterministic(body []byte) bool { return dialect.Seeded(body) }
 
-func (stored) Complete(body []byte, said llm.Outline) bool {
+func (*stored) Complete(body []byte, said llm.Outline) bool {
 	return said.Output && finished(dialect.String(said.Status.Of(body)))
 }
 
 func finished(status string) bool { return status == "completed" || status == "incomplete" }
 
 // Last goes by an event's own word, and not only by its name.
-func (stored) Last(data []byte) bool {
+func (*stored) Last(data []byte) bool {
 	kind, ok := strings.CutPrefix(dialect.String(jsonscan.Member(data, "type")), "response.")
 	return ok && finished(kind)
 }
 
-func (stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
+func (*stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bool) {
 	r := replay{Replay: w}
 	ok := r.reply(bytes.TrimSpace(body))
 	return r.Replay, ok

@@ -11,7 +11,6 @@ package merge
 
 import (
 	"bytes"
-	"slices"
 
 	"sluice/internal/dialect"
 	"sluice/internal/llm"
@@ -83,12 +82,14 @@ func (r *run) end(dst []byte) []byte {
 		return append(dst, r.Raw...)
 	}
 	text := r.Text[r.full-1]
-	if head := r.Raw[:text.Start]; len(head) == r.head {
-		copy(dst[r.start:], head)
-	} else {
-		dst = slices.Replace(dst, r.start, r.start+r.head, head...)
+	head, tail, end := r.Raw[:text.Start], r.Raw[text.End:], len(dst)
+	if more := len(head) - r.head; more != 0 { // the text moves
+		dst = append(dst, head[:max(more, 0)]...) // any bytes will do
+		copy(dst[r.start+len(head):], dst[r.start+r.head:end])
+		dst = dst[:end+more]
 	}
-	return append(dst, r.Raw[text.End:]...)
+	copy(dst[r.start:], head)
+	return append(dst, tail...)
 }
 
 // alike reports whether two fragments differ at most in the text of a place and in what
