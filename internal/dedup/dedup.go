@@ -209,12 +209,12 @@ func (w *work) dropBody() {
 
 // room is what a plan holds, in bytes.
 func (p *plan) room() int {
-	return p.reserved() + held(p.messages) + held(p.texts) + held(p.prompted) + held(p.first) + held(p.numbers) + held(p.blocks) + held(p.marks) + held(p.edits) + held(p.replacements)
+	return p.reserved() + held(p.messages) + held(p.texts) + held(p.prompted) + held(p.numbers) + held(p.blocks) + held(p.marks) + held(p.edits) + held(p.replacements)
 }
 
 // reserved is what of that planSize counts.
 func (p *plan) reserved() int {
-	return held(p.starts) + held(p.index.heads) + held(p.index.entries) + held(p.index.chain) + held(p.index.filter) + held(p.pieces) + held(p.found)
+	return held(p.starts) + held(p.index.heads) + held(p.index.entries) + held(p.index.chain) + held(p.index.filter) + held(p.pieces) + held(p.first) + held(p.found)
 }
 
 // held is how many bytes a slice holds.

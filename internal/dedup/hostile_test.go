@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -151,21 +152,25 @@ func TestHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(v *verifier) {
-				b := body(llm.Chat, list)
-				v.check(t, llm.Chat, b)
-				// Messages has the same form but for parts; in Gemini's the list has another name.
-				v.check(t, llm.Messages, b)
-				v.check(t, llm.GenerateContent, bytes.ReplaceAll(bytes.ReplaceAll(bytes.Replace(b, []byte(`"messages":[`), []byte(`"contents":[`), 1), []byte(`"content":"`), []byte(`"parts":[{"text":"`)), []byte(`"}, {`), []byte(`"}]}, {`)))
-				p := new(plan)
-				if p.read(llm.Chat, b, v.mode == llm.DedupBlocks) {
-					p.make(v.mode, v.d.rules, nil)
+				chat := body(llm.Chat, list)
+				gemini := bytes.Replace(chat, []byte(`"messages":[`), []byte(`"contents":[`), 1)
+				gemini = bytes.ReplaceAll(bytes.ReplaceAll(gemini, []byte(`"content":"`), []byte(`"parts":[{"text":"`)), []byte(`"}, {`), []byte(`"}]}, {`))
+				if at := bytes.LastIndex(gemini, []byte(`"}]`)); at > 0 {
+					gemini = slices.Insert(gemini, at+1, []byte(`}]`)...)
 				}
-				const texts = 16 * 4 * 5 / 4 // 16 lines more of each
-				if held, most := p.reserved(), planSize(len(b), v.cfg.MinBlock)+texts*len(p.texts)+(16<<10); held > most {
-					t.Errorf("%d bytes are held for a body of %d, of %d that are reserved", held, len(b), most)
-				}
-				if held := p.room() - p.reserved(); held > (8 << 20) {
-					t.Errorf("%d bytes are held beside those for a body of %d", held, len(b))
+				for op, b := range map[llm.Operation][]byte{llm.Chat: chat, llm.Messages: chat, llm.GenerateContent: gemini} {
+					v.check(t, op, b)
+					p := new(plan)
+					if p.read(op, b, v.mode == llm.DedupBlocks) {
+						p.make(v.mode, v.d.rules, nil)
+					}
+					const texts = 16 * 4 * 5 / 4 // 16 lines more of each
+					if held, most := p.reserved(), planSize(len(b), v.cfg.MinBlock)+texts*len(p.texts)+(16<<10); held > most {
+						t.Errorf("%v: %d bytes are held for a body of %d, of %d that are reserved", op, held, len(b), most)
+					}
+					if held := p.room() - p.reserved(); held > (8 << 20) {
+						t.Errorf("%v: %d bytes are held beside those for a body of %d", op, held, len(b))
+					}
 				}
 			})
 		})

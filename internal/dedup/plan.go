@@ -231,7 +231,7 @@ func (p *plan) begin() {
 			break
 		}
 	}
-	p.first, p.pieces = append(p.first, p.pieces...), p.pieces[:0]
+	p.first, p.pieces = p.pieces, p.first[:0]
 }
 
 // enter goes through a text of a message. Where its lines are not known it looks only whether
