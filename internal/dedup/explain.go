@@ -95,7 +95,7 @@ func (p *plan) tellKept(i int) {
 	case m.from == m.to:
 		why = "it has no text"
 	case m.unread:
-		why = "its lines are not counted: they are too short, or a line break is written as \\u000a"
+		why = "its lines are not counted: they are too short, a line break is written as \\u000a, or those are another's that the service joins it with"
 	}
 	p.tell(i, Kept, why, nil)
 }
