@@ -68,7 +68,7 @@ release-test: ## a release is made twice in two folders, and must be the same; i
 # that is not the default too. SLUICE_TEST_ENGINE=nethttp make e2e runs all with it.
 LISTENING := ClientLeaves|DeadClientIsGivenUp|Drain|DrainTimeout|ErrorEventShape|FirstEventLeavesAtOnce|GoSDK|H2Spec|Heartbeat|JavaScriptCuts|JavaScriptSDK|Reload|SlowReader|StreamCompleteAtDone|TLS
 
-e2e: e2e-all e2e-nethttp ## real clients against a real binary with the race detector: OpenAI's SDKs, a browser (its pictures: e2e/artifacts), recordings, h2spec, proxies
+e2e: e2e-all e2e-nethttp ## real clients against a real binary with the race detector: SDKs, coding agents, a browser (its pictures: e2e/artifacts), recordings, h2spec, proxies
 
 e2e-all:
 	@mkdir -p e2e/artifacts
