@@ -84,8 +84,8 @@ func (o *origin) isBusy(upstream string) bool {
 	return o.busy[upstream] > 0
 }
 
-// idle waits until an upstream has nothing to do any more, for far less long than what it
-// is asked for would take.
+// idle waits until an upstream has nothing to do any more, for some 20 s: far less than the
+// minute and more that what it is asked for would take.
 func (o *origin) idle(upstream string) bool {
 	for range 2000 {
 		if !o.isBusy(upstream) {
