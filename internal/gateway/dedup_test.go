@@ -187,11 +187,12 @@ func TestDedupTranslated(t *testing.T) {
 		model, path, member string
 		refers              bool
 	}{
-		{"m-open", "chat/completions", "messages", true}, {"m-open", "responses", "input", true}, {"open/m-open", "chat/completions", "messages", true},
+		{"m-open", "chat/completions", "messages", true},
+		{"m-open", "responses", "input", false}, {"m-open", "responses", "input", true}, // it has answered one, and so has the route {"open/m-open", "chat/completions", "messages", true},
 		{"m-chats", "chat/completions", "messages", true}, {"m-chats", "responses", "input", false},
 		{"m-claude", "chat/completions", "messages", false}, {"m-google", "chat/completions", "messages", false}, {"claude/m-claude", "chat/completions", "messages", false},
 		{"far", "chat/completions", "messages", false}, // its fallback may answer
-		{"m-claude", "messages", "messages", true}, {"m-open", "messages", "messages", true}, {"m-google", "messages", "messages", false}, {"far", "messages", "messages", true},
+		{"m-claude", "messages", "messages", true}, {"far", "messages", "messages", false}, {"m-open", "messages", "messages", true}, {"m-google", "messages", "messages", false}, {"far", "messages", "messages", true},
 		{"m-google", "", "contents", true}, {"m-claude", "", "contents", false}, {"m-open", "", "contents", false},
 	} {
 		asked.Store("")

@@ -12,6 +12,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/internal/dialect"
@@ -54,6 +55,7 @@ type Handler struct {
 	to    dialect.Dialect
 	calls sync.Pool // *call
 	gone  [llm.Operations]missing
+	there [llm.Operations]atomic.Bool // it has answered one since it was last missing
 	lost  losses
 }
 
@@ -81,11 +83,11 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 	return h.other(ctx, req, out)
 }
 
-// Translates reports whether a request of an operation is written anew now. One that the
-// service may know is taken for one that it knows until it has said otherwise.
+// Translates reports whether a request of an operation may be written anew now: one that the
+// service may know may be until it has answered one.
 func (h *Handler) Translates(op llm.Operation) bool {
 	op = op.Known()
-	return !h.o.Native[op] && known.Of(op) != nil && (!h.o.Perhaps[op] || h.gone[op].is(time.Now()))
+	return !h.o.Native[op] && known.Of(op) != nil && !(h.o.Perhaps[op] && h.there[op].Load())
 }
 
 // other answers a request of an operation that the service may not know.
@@ -108,6 +110,9 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 	}
 	err := h.next.Serve(ctx, req, out)
 	if !noRoute(err) {
+		if !h.there[op].Load() && (err == nil || llm.AsError(err).Fault == llm.Answered) {
+			h.there[op].Store(true)
+		}
 		return err
 	}
 	// Whether it is the route that is missing or something else the next attempt tells, if it
@@ -118,6 +123,7 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 		return err
 	case asked && (again == nil || llm.AsError(again).Fault == llm.Answered):
 		h.gone[op].note(time.Now())
+		h.there[op].Store(false)
 	}
 	return again
 }
