@@ -24,6 +24,7 @@ type record struct {
 	outline llm.Outline    // of a reply that is held whole
 	ratio   llm.TokenRatio // is told how many tokens text bytes of the request were; nil for nobody
 	text    int64
+	counts  usage.Counts   // of a stream
 	pieces  *usage.Reader  // reads a reply in pieces; nil where nothing is to be read
 	kept    *memory.Buffer // backs Reply
 	ending  uint8          // place among the Server's endings and one more; 0 for none
@@ -31,7 +32,7 @@ type record struct {
 
 // reset forgets the exchange.
 func (rec *record) reset() {
-	rec.Exchange, rec.outline, rec.ratio, rec.kept = perf.Exchange{}, llm.Outline{}, nil, nil
+	rec.Exchange, rec.outline, rec.counts, rec.ratio, rec.kept = perf.Exchange{}, llm.Outline{}, usage.Counts{}, nil, nil
 	if rec.pieces != nil {
 		*rec.pieces = usage.Reader{}
 		rec.s.usages.Put(rec.pieces)
@@ -83,7 +84,7 @@ func (rec *record) noteHead(h *llm.Head) {
 func (rec *record) noteWhole(b []byte) {
 	rec.answered(time.Since(rec.begun))
 	if rec.tells() {
-		rec.Usage.Update(usage.Of(b, &rec.outline))
+		rec.Usage = usage.Of(b, &rec.outline)
 	}
 	if rec.in.own == nil && len(b) <= maxKeptReply && rec.wantsBodies() {
 		kept, err := rec.s.buffers.Get(len(b))
@@ -110,7 +111,9 @@ func (rec *record) noteEvents(events []llm.Event) {
 		return
 	}
 	for i := range events {
-		rec.Usage.Update(usage.Event(events[i].Raw))
+		if rec.counts.Event(events[i].Raw) {
+			rec.Usage = rec.counts.Usage()
+		}
 	}
 }
 

@@ -48,6 +48,8 @@ func TestUsage(t *testing.T) {
 			"data: {\"usage\":null}\n\n", "data: [DONE]\n\n"), "POST", known},
 		"stream of a message": {send(head(llm.EventStream, "text/event-stream"), "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"cache_read_input_tokens\":9,\"output_tokens\":1}}}\n\n",
 			"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":20}}\n\n"), "POST", perf.Usage{Known: true, Input: 10, Output: 20, Cached: 9}},
+		"stream of a message that tells its input again": {send(head(llm.EventStream, "text/event-stream"), "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3,\"cache_read_input_tokens\":1000,\"output_tokens\":1}}}\n\n",
+			"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":3,\"output_tokens\":20}}\n\n"), "POST", perf.Usage{Known: true, Input: 1003, Output: 20, Cached: 1000}},
 		"stream of a response": {send(head(llm.EventStream, "text/event-stream"), "event: response.completed\r\ndata: {\"response\":{"+said+",\"metadata\":{\"a\":\""+long+"\"}}}\r\n\r\n"), "POST", known},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -57,21 +57,6 @@ type Usage struct {
 	Input, Output, Cached int64 // Cached is a part of Input
 }
 
-// Update takes what a later event of the same reply says, which counts, but for what it does not
-// say: streams of Messages tell the input as they begin, and the output as they end.
-func (u *Usage) Update(later Usage) {
-	if !later.Known {
-		return
-	}
-	if later.Input == 0 {
-		later.Input, later.Cached = u.Input, u.Cached
-	}
-	if later.Output == 0 {
-		later.Output = u.Output
-	}
-	*u = later
-}
-
 // Observer is told of every exchange when it has ended, on the request's own
 // goroutine: it does not block and keeps nothing of x.
 type Observer interface {

@@ -72,6 +72,7 @@ type call struct {
 	outline   llm.Outline // of one that is held whole
 	seen      int64       // of the reply: about its tokens, where it does not say how many
 	usage     perf.Usage
+	counts    usage.Counts  // of a stream
 	pieces    *usage.Reader // nil for none
 }
 
@@ -143,10 +144,12 @@ func (c *call) look(events []llm.Event) {
 		switch {
 		case c.kind == llm.EventStream:
 			c.seen++ // most services send about a token in each
-			c.usage.Update(usage.Event(raw))
+			if c.counts.Event(raw) {
+				c.usage = c.counts.Usage()
+			}
 		case c.kind == llm.Unary:
 			c.seen += int64(len(raw) / bytesPerToken)
-			c.usage.Update(usage.Of(raw, &c.outline))
+			c.usage = usage.Of(raw, &c.outline)
 		case c.pieces != nil:
 			c.seen += int64(len(raw) / bytesPerToken)
 			c.pieces.Feed(raw)

@@ -60,6 +60,7 @@ func TestUsed(t *testing.T) {
 		"an embedding":                        {llm.Embedding, answers(whole, nil, `{"data":[],"usage":{"prompt_tokens":9,"total_tokens":9}}`), 9},
 		"an embedding that does not say":      {llm.Embedding, answers(whole, nil, `{"data":[1,2,3,4,5,6,7,8,9]}`), 17},
 		"a stream that says at its end":       {llm.Chat, answers(stream, nil, delta, delta, "data: "+withUsage+"\n\n", "data: [DONE]\n\n"), 42},
+		"a message whose input had a cache":   {llm.Messages, answers(stream, nil, "data: {\"message\":{\"usage\":{\"input_tokens\":3,\"cache_read_input_tokens\":1000}}}\n\n", "data: {\"usage\":{\"input_tokens\":3,\"output_tokens\":20}}\n\n"), 1023},
 		"a stream that never says":            {llm.Chat, answers(stream, nil, delta, delta, delta, delta, "data: [DONE]\n\n"), 17 + 5},
 		"a stream that is cut":                {llm.Chat, answers(stream, failed(llm.Cut, 502), delta, delta), 17 + 2},
 		"a stream whose client leaves":        {llm.Chat, answers(stream, context.Canceled, delta, delta, delta), 17 + 3},

@@ -20,8 +20,8 @@ type Reader struct {
 	token [longest]byte // the name or number that is being read
 	n     int           // its bytes, also those that there was no room for
 
-	counts [counted]int64 // of the usage that is being read, -1 where it does not say
-	found  [1 + wrappers]perf.Usage
+	counts Counts // of the usage that is being read
+	found  [1 + wrappers]Counts
 	where  int // in found, of the usage that is being read: 0 for the reply's own
 }
 
@@ -77,13 +77,16 @@ const (
 const longest = 64
 
 // Usage is what the reply said up to here.
-func (r *Reader) Usage() perf.Usage {
-	for _, u := range r.found {
-		if u.Known {
-			return u
+func (r *Reader) Usage() perf.Usage { return r.told().Usage() }
+
+// told is the first of what was found that says anything.
+func (r *Reader) told() *Counts {
+	for i := range r.found {
+		if r.found[i].said != 0 {
+			return &r.found[i]
 		}
 	}
-	return perf.Usage{}
+	return &r.found[0]
 }
 
 // Feed takes the next piece and returns how many bytes of it are the reply's, which
@@ -204,15 +207,15 @@ func (r *Reader) name(name []byte) {
 	r.field = r.fieldOf(name)
 	switch f := r.field; {
 	case f >= prompt:
-		r.counts[f-prompt] = -1
+		r.counts.forget(f)
 	case f >= response:
-		r.found[1+f-response] = perf.Usage{}
+		r.found[1+f-response] = Counts{}
 	case f == own:
-		r.found[r.where] = perf.Usage{}
+		r.found[r.where] = Counts{}
 	case f == details:
-		r.counts[cachedPrompt-prompt] = -1
+		r.counts.forget(cachedPrompt)
 	case f == inDetails:
-		r.counts[cachedInput-prompt] = -1
+		r.counts.forget(cachedInput)
 	}
 }
 
@@ -287,9 +290,7 @@ func (r *Reader) opens() place {
 func (r *Reader) enter(p place) {
 	switch p {
 	case usage:
-		for i := range r.counts {
-			r.counts[i] = -1
-		}
+		r.counts = Counts{}
 	case wrapper:
 		r.where = 1 + int(r.field-response)
 	}
@@ -302,7 +303,7 @@ func (r *Reader) leave() {
 	r.depth--
 	switch r.in[r.depth] {
 	case usage:
-		r.found[r.where] = r.sum()
+		r.found[r.where] = r.counts
 	case wrapper:
 		r.where = 0
 	}
@@ -315,26 +316,8 @@ func (r *Reader) leave() {
 func (r *Reader) settle() {
 	if r.n > 0 && r.n <= longest {
 		if n, ok := number(r.token[:r.n]); ok {
-			r.counts[r.field-prompt] = n
+			r.counts.say(r.field, n)
 		}
 	}
 	r.field, r.value, r.n = none, false, 0
-}
-
-// sum makes a usage of what was counted. Some services give both the names of chats
-// and those of the Responses API, with 0 under one of the two.
-func (r *Reader) sum() perf.Usage {
-	of := func(a, b field) int64 { return max(r.counts[a-prompt], r.counts[b-prompt]) }
-	in, out := of(prompt, input), of(completion, output)
-	if in < 0 && out < 0 {
-		return perf.Usage{}
-	}
-	in = max(in, 0) + max(r.counts[toolInput-prompt], 0)
-	cached := max(of(cachedPrompt, cachedInput), 0)
-	if r.counts[prompt-prompt] < 0 && cached == 0 { // as Messages have it; others count them in
-		cached = max(r.counts[cacheRead-prompt], 0)
-		in += cached + max(r.counts[cacheWritten-prompt], 0)
-	}
-	out = max(out, 0) + max(r.counts[thoughts-prompt], 0)
-	return perf.Usage{Known: true, Input: in, Output: out, Cached: min(cached, in)}
 }

@@ -16,15 +16,13 @@ func TestRecordings(t *testing.T) { testkit.Each(t, testStreams) }
 func testStreams(t *testing.T, in testkit.Inputs) {
 	streams, known := in.Streams(t), 0
 	for _, stream := range streams {
-		var got, want perf.Usage
+		var counts Counts
+		said := map[string]int64{}
 		for _, raw := range split(t, stream.Body) {
-			if u := Event(raw); u.Known {
-				got = u
-			}
-			if u := decodeUsage(raw); u.Known {
-				want = u
-			}
+			counts.Event(raw)
+			decodeUsage(raw, said)
 		}
+		got, want := counts.Usage(), sumOf(said)
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", stream.Name, got, want)
 		}
@@ -50,61 +48,48 @@ func split(t *testing.T, stream []byte) (raws [][]byte) {
 	return raws
 }
 
-// decodeUsage is the test's own reading of an event.
-func decodeUsage(raw []byte) (u perf.Usage) {
-	type details struct {
-		Cached int64 `json:"cached_tokens"`
-	}
-	type usage struct {
-		In           *int64  `json:"prompt_tokens"`
-		Out          *int64  `json:"completion_tokens"`
-		Input        *int64  `json:"input_tokens"`
-		Output       *int64  `json:"output_tokens"`
-		Read         int64   `json:"cache_read_input_tokens"`
-		Written      int64   `json:"cache_creation_input_tokens"`
-		InDetails    details `json:"prompt_tokens_details"`
-		InputDetails details `json:"input_tokens_details"`
-	}
+// decodeUsage is the test's own reading of an event: it notes the counts of its usage by their
+// names, of those in another object with its name before.
+func decodeUsage(raw []byte, counts map[string]int64) {
+	type object map[string]json.RawMessage
 	var event struct {
-		Gemini *struct {
-			In       *int64 `json:"promptTokenCount"`
-			Tools    int64  `json:"toolUsePromptTokenCount"`
-			Out      int64  `json:"candidatesTokenCount"`
-			Thoughts int64  `json:"thoughtsTokenCount"`
-			Cached   int64  `json:"cachedContentTokenCount"`
-		} `json:"usageMetadata"`
-		Usage    *usage
-		Message  struct{ Usage *usage }
-		Response struct{ Usage *usage }
-		Groq     struct{ Usage *usage } `json:"x_groq"`
+		Usage    object
+		Metadata object `json:"usageMetadata"`
+		Message  struct{ Usage object }
+		Response struct{ Usage object }
+		Groq     struct{ Usage object } `json:"x_groq"`
 	}
 	data, _ := sse.Data(raw, nil)
 	if json.Unmarshal(data, &event) != nil {
-		return u
+		return
 	}
-	if g := event.Gemini; g != nil && g.In != nil {
-		u = perf.Usage{Known: true, Input: *g.In + g.Tools, Output: g.Out + g.Thoughts, Cached: g.Cached}
-	}
-	for _, v := range []*usage{event.Usage, event.Message.Usage, event.Response.Usage, event.Groq.Usage} {
-		if v == nil {
-			continue
-		}
-		for _, n := range []*int64{v.In, v.Input} {
-			if n != nil {
-				u.Known, u.Input = true, *n
+	var note func(o object, of string)
+	note = func(o object, of string) {
+		for name, v := range o {
+			var n int64
+			var inner object
+			switch {
+			case json.Unmarshal(v, &inner) == nil && inner != nil:
+				note(inner, of+name+".")
+			case string(v) != "null" && json.Unmarshal(v, &n) == nil && (n > 0 || counts[of+name] == 0):
+				counts[of+name] = n
 			}
 		}
-		for _, n := range []*int64{v.Out, v.Output} {
-			if n != nil {
-				u.Known, u.Output = true, *n
-			}
-		}
-		u.Cached = v.InDetails.Cached + v.InputDetails.Cached
-		if v.In == nil && u.Cached == 0 {
-			u.Cached = v.Read
-			u.Input += v.Read + v.Written
-		}
-		u.Cached = min(u.Cached, u.Input)
 	}
+	for _, u := range []object{event.Metadata, event.Usage, event.Message.Usage, event.Response.Usage, event.Groq.Usage} {
+		note(u, "")
+	}
+}
+
+// sumOf is the test's own sum.
+func sumOf(n map[string]int64) (u perf.Usage) {
+	u.Input = max(n["prompt_tokens"], n["input_tokens"], n["promptTokenCount"]+n["toolUsePromptTokenCount"])
+	u.Output = max(n["completion_tokens"], n["output_tokens"], n["candidatesTokenCount"]+n["thoughtsTokenCount"])
+	u.Cached = max(n["prompt_tokens_details.cached_tokens"], n["input_tokens_details.cached_tokens"], n["cachedContentTokenCount"])
+	if _, chat := n["prompt_tokens"]; !chat && u.Cached == 0 {
+		u.Cached = n["cache_read_input_tokens"]
+		u.Input += u.Cached + n["cache_creation_input_tokens"]
+	}
+	u.Cached, u.Known = min(u.Cached, u.Input), len(n) > 0
 	return u
 }

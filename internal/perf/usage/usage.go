@@ -87,25 +87,20 @@ func last(b []byte) (u perf.Usage, ok bool) {
 	return r.Usage(), r.state == done && end == len(b)
 }
 
-// Event reads an event of a stream. Those of the Responses API, and of some
-// services, have their usage in an object that they wrap.
-func Event(raw []byte) perf.Usage {
-	if !mentioned(raw) {
-		return perf.Usage{}
-	}
-	return event(raw)
-}
-
 // event reads an event that seems to have a usage, which few do. What a Reader takes on
 // the stack is not there for the others.
-func event(raw []byte) perf.Usage {
+//
+//go:noinline
+func (c *Counts) event(raw []byte) bool {
 	data, ok := sse.Data(raw, nil)
 	if !ok {
-		return perf.Usage{}
+		return false
 	}
 	r := Reader{wraps: true}
 	r.Feed(data)
-	return r.Usage()
+	told := r.told()
+	c.update(told)
+	return told.said != 0
 }
 
 // mentioned reports whether an event may have a usage. In many streams each says

@@ -142,8 +142,56 @@ func inPieces(b []byte, size int) perf.Usage {
 
 func TestEvent(t *testing.T) {
 	for text, want := range events() {
-		if got := Event([]byte(text)); got != want {
+		if got := inEvents(text); got != want {
 			t.Errorf("%.300q: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
+func inEvents(raw ...string) perf.Usage {
+	var c Counts
+	for _, e := range raw {
+		c.Event([]byte(e))
+	}
+	return c.Usage()
+}
+
+// TestStream: of what events of one stream say each count is kept until a later one tells it,
+// however they tell it, and of nothing a part.
+func TestStream(t *testing.T) {
+	message := func(delta string, start string) []string {
+		return []string{`data: {"type":"message_start","message":{"usage":{` + start + "}}}\n\n", "data: {\"type\":\"ping\"}\n\n",
+			`data: {"type":"message_delta","usage":{` + delta + "}}\n\n", "data: {\"type\":\"message_stop\"}\n\n"}
+	}
+	plain := func(usages ...string) (events []string) {
+		for _, u := range usages {
+			events = append(events, "data: {"+u+"}\n\n")
+		}
+		return events
+	}
+	const start = `"input_tokens":3,"cache_creation_input_tokens":20,"cache_read_input_tokens":1000,"output_tokens":1`
+	all := perf.Usage{Known: true, Input: 1023, Output: 20, Cached: 1000}
+	for name, c := range map[string]struct {
+		events []string
+		want   perf.Usage
+	}{
+		"the output alone":       {message(`"output_tokens":20`, start), all},
+		"the input once more":    {message(`"input_tokens":3,"output_tokens":20`, start), all},
+		"all once more":          {message(`"input_tokens":3,"cache_creation_input_tokens":20,"cache_read_input_tokens":1000,"output_tokens":20`, start), all},
+		"zeros":                  {message(`"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":20`, start), all},
+		"nulls":                  {message(`"input_tokens":3,"cache_creation_input_tokens":null,"cache_read_input_tokens":null,"output_tokens":20`, start), all},
+		"the cache at the end":   {message(`"cache_creation_input_tokens":20,"cache_read_input_tokens":1000,"output_tokens":20`, `"input_tokens":3,"output_tokens":1`), all},
+		"the cache alone":        {append(message(`"cache_creation_input_tokens":20,"cache_read_input_tokens":1000`, `"input_tokens":3`), plain(`"usage":{"output_tokens":20}`)...), all},
+		"more input":             {message(`"input_tokens":8,"output_tokens":20`, start), perf.Usage{Known: true, Input: 1028, Output: 20, Cached: 1000}},
+		"the cache of nothing":   {message(`"cache_read_input_tokens":7`, ``), perf.Usage{}},
+		"nothing, and then zero": {message(`"input_tokens":0`, ``), perf.Usage{Known: true}},
+		"chats": {plain(`"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":5}}`, `"usage":{"prompt_tokens":9,"completion_tokens":4}`, `"usage":null`),
+			perf.Usage{Known: true, Input: 9, Output: 4, Cached: 5}},
+		"contents": {plain(`"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":5,"toolUsePromptTokenCount":2,"thoughtsTokenCount":6}`, `"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":4}`),
+			perf.Usage{Known: true, Input: 11, Output: 10, Cached: 5}},
+	} {
+		if got := inEvents(c.events...); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
 }
@@ -161,7 +209,7 @@ func FuzzUsage(f *testing.F) {
 		if got.Input < 0 || got.Output < 0 || got.Cached < 0 || got.Cached > got.Input || !got.Known && got != (perf.Usage{}) {
 			t.Errorf("%q: %+v", b, got)
 		}
-		Event(b)
+		inEvents(string(b))
 		pieces := inPieces(b, 1+size&31)
 		if !json.Valid(b) || bytes.Contains(b, []byte(`\u00`)) { // a name may be spelled in escapes
 			return
@@ -178,7 +226,7 @@ func FuzzUsage(f *testing.F) {
 		}
 		var line bytes.Buffer
 		if json.Compact(&line, b) == nil {
-			if event := Event([]byte("data: " + line.String() + "\n\n")); got.Known && event != got {
+			if event := inEvents("data: " + line.String() + "\n\n"); got.Known && event != got {
 				t.Errorf("%q as an event: %+v, want %+v", b, event, got)
 			}
 		}
@@ -245,8 +293,12 @@ func TestAllocs(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		Whole(small)
 		Whole(large)
+		var c Counts
 		for _, e := range stream {
-			Event(e)
+			c.Event(e)
+		}
+		if !c.Usage().Known {
+			t.Error("nothing found in the stream")
 		}
 		r = Reader{}
 		r.Feed(large[:5000])
@@ -285,8 +337,9 @@ func BenchmarkUsage(b *testing.B) {
 	stream := chunks()
 	b.Run("stream", func(b *testing.B) {
 		for b.Loop() {
+			var c Counts
 			for _, e := range stream {
-				Event(e)
+				c.Event(e)
 			}
 		}
 	})
