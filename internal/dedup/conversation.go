@@ -112,7 +112,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 			return c.readSpoken(at)
 		case dialect.EarlierMember:
 			// There are messages before these, which are not to be seen.
-			sure = sure && c.empty(at)
+			sure = sure && (c.empty(at) || c.begins(at))
 		case dialect.OmittingMember:
 			// The service may leave out what others refer to.
 			sure = sure && (c.empty(at) || bytes.HasPrefix(body[at:], []byte(`"disabled"`)))
@@ -120,6 +120,18 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 		return jsonscan.ValueEnd(body, at)
 	})
 	return end > 0 && lists == 1 && prompts <= 1 && sure && len(body) < 1<<31
+}
+
+// begins reports whether what a request goes on from, at i, begins with it: a thread that is
+// to be created, and has no messages but these.
+func (c *conversation) begins(i int) bool {
+	types, create := 0, false
+	return c.object(i, func(key []byte, at int) int {
+		if string(key) == "type" {
+			types, create = types+1, bytes.HasPrefix(c.body[at:], []byte(`"create"`))
+		}
+		return jsonscan.ValueEnd(c.body, at)
+	}) > 0 && types == 1 && create
 }
 
 // readElement reads an element of the list of messages.

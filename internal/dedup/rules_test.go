@@ -592,24 +592,6 @@ func TestTurnsAreThoseThatAreKept(t *testing.T) {
 	newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list))
 }
 
-// What the service may leave out, or goes on from, is not referred to, in either form.
-func TestOthersContext(t *testing.T) {
-	long := strings.Repeat("You are a program. ", 10)
-	list := []json.RawMessage{say("user", long), say("user", long), say("user", "Go on.")}
-	for member, changed := range map[string]bool{
-		`"truncation":"auto"`: false, `"truncation":"disabled"`: true, `"truncation":null`: true, `"context_management":[{"type":"compaction"}]`: false, `"context_management":[]`: true,
-		`"transforms":["middle-out"]`: false, `"transforms":[ ]`: true, `"plugins":[{"id":"context-compression"}]`: false, `"plugins":null`: true, `"plugins":{}`: true,
-		`"previous_response_id":"a"`: false, `"previous_response_id":null`: true, `"conversation":{"id":"a"}`: false, `"prompt":{"id":"a"}`: false, `"metadata":{"truncation":"auto"}`: true,
-	} {
-		for _, op := range []llm.Operation{llm.Chat, llm.Response} {
-			b := append([]byte("{"+member+","), body(op, list)[1:]...)
-			if got := newVerifier(t, always(), llm.DedupSafe).check(t, op, b); bytes.Equal(got, b) == changed {
-				t.Errorf("%v, %s: %s", op, member, got)
-			}
-		}
-	}
-}
-
 // Of messages only so many are read, and what becomes of those does not depend on whether there
 // are more.
 func TestManyMessages(t *testing.T) {

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -148,12 +149,21 @@ func (s *Shape) IsText(at Place, v []byte) Word {
 // Typed reports whether parts of contents have a type each.
 func (s *Shape) Typed() bool { return len(s.names[PartTypes]) > 0 }
 
+// Names gives what says a word where that stands, but for suffixes.
+func (s *Shape) Names(at Place, w Word) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, n := range s.names[at] {
+			if n.is == w && !yield(n.name) {
+				return
+			}
+		}
+	}
+}
+
 // Name gives the first name of a request's member that says a word, "" for none.
 func (s *Shape) Name(w Word) string {
-	for _, n := range s.names[InRequest] {
-		if n.is == w {
-			return n.name
-		}
+	for name := range s.Names(InRequest, w) {
+		return name
 	}
 	return ""
 }

@@ -4,11 +4,13 @@ import "sluice/internal/dialect"
 
 // shape is where the texts of requests stand. What was thought goes back to the service as it came,
 // which checks it, and what one says beside it is taken to belong to it. Tools of the service's
-// own say what only it reads.
+// own say what only it reads. What a thread goes on from the service has, and not the request: one
+// that begins has it all, and is kept as it is sent.
 func shape() *dialect.Shape {
 	s := dialect.Shape{Noun: "message", Prompt: "the system prompt", Joins: true}
 	return s.Described(dialect.OpenAIRoles + `
 request messages=list system=prompt tools=spoken context_management=omitting
+	thread=earlier
 message role=role content=content
 types =said
 part
