@@ -30,6 +30,8 @@ type conversation struct {
 	noting bool
 	starts []uint32
 
+	omitted bool // the service may leave out what stands before an element
+
 	unicode bool // the text that was read last may have an escape \u
 
 	// spoken is how many bytes a model reads of the request, as they stand in the body: texts,
@@ -93,7 +95,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 	}
 	c.body, c.messages, c.texts, c.prompt, c.prompted = body, c.messages[:0], c.texts[:0], message{}, c.prompted[:0]
 	c.noting, c.starts, c.more = noting, c.starts[:0], false
-	c.spoken, c.beside = 0, false
+	c.spoken, c.beside, c.omitted = 0, false, false
 	if noting {
 		c.starts = slices.Grow(c.starts, len(body)/32)
 	}
@@ -119,7 +121,7 @@ func (c *conversation) read(op llm.Operation, body []byte, noting bool) bool {
 		}
 		return jsonscan.ValueEnd(body, at)
 	})
-	return end > 0 && lists == 1 && prompts <= 1 && sure && len(body) < 1<<31
+	return end > 0 && lists == 1 && prompts <= 1 && sure && !c.omitted && len(body) < 1<<31
 }
 
 // begins reports whether what a request goes on from, at i, begins with it: a thread that is
@@ -137,13 +139,13 @@ func (c *conversation) begins(i int) bool {
 // readElement reads an element of the list of messages.
 func (c *conversation) readElement(at int) int {
 	if c.more = c.more || len(c.messages) == maxMessages; c.more {
-		c.beside = true
-		return jsonscan.ValueEnd(c.body, at)
+		c.beside, c.call = true, false
+		return c.pass(at)
 	}
 	end := c.readMessage(at)
 	if end < 0 { // it is not looked into
 		m := message{output: true, fixed: true, from: len(c.texts), to: len(c.texts)}
-		if end = jsonscan.ValueEnd(c.body, at); end < 0 {
+		if end = c.pass(at); end < 0 {
 			return -1
 		}
 		m.Span = llm.Span{Start: at, End: end}
@@ -154,6 +156,30 @@ func (c *conversation) readElement(at int) int {
 		c.beside = c.beside || !c.call
 	}
 	return end
+}
+
+// pass gives where an element ends that is not looked into. One at which the service leaves out
+// what stands before it, or that has a part at which it does, is always such a one.
+func (c *conversation) pass(at int) (end int) {
+	if end = jsonscan.ValueEnd(c.body, at); end < 0 || c.call || c.omitted {
+		return end
+	}
+	element := c.body[at:end]
+	c.omitted = c.omits(dialect.MessageTypes, element)
+	for part := range jsonscan.ElementsOf(jsonscan.Member(element, "content")) {
+		c.omitted = c.omitted || c.omits(dialect.PartTypes, part)
+	}
+	return end
+}
+
+func (c *conversation) omits(of dialect.Place, element []byte) bool {
+	kind := jsonscan.Member(element, "type")
+	for name := range c.shape.Names(of, dialect.OmittingMember) {
+		if dialect.Is(kind, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // readPrompt reads what stands beside the messages: a content, or a message that has one. Of

@@ -57,7 +57,7 @@ const (
 	ListMember     Word = 1 + iota // the messages
 	PromptMember                   // the prompt beside them: a content, or a message
 	EarlierMember                  // others go before the messages, which are not there
-	OmittingMember                 // the service may leave out some of them
+	OmittingMember                 // the service may leave out some of them; of an element or a part, those before it
 	RoleMember                     // whose a message is
 	TypeMember                     // what kind of element it is
 	ContentMember                  // a text, or a list of parts

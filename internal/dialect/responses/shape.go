@@ -2,7 +2,8 @@ package responses
 
 import "sluice/internal/dialect"
 
-// shape is where the texts of requests stand.
+// shape is where the texts of requests stand. What stands before a compaction, which sums it up,
+// the service need not show to the model.
 func shape() *dialect.Shape {
 	s := dialect.Shape{Noun: "item", Prompt: "the instructions", Items: true}
 	return s.Described(dialect.OpenAIShape + `
@@ -13,5 +14,6 @@ types
 	=said message=said
 	function_call_output=result custom_tool_call_output=result
 	function_call=call custom_tool_call=call
+	compaction=omitting compaction_summary=omitting context_compaction=omitting compaction_trigger=omitting
 `)
 }
