@@ -183,7 +183,7 @@ func TestAheadAfterReload(t *testing.T) {
 		for range 3 {
 			f.ask(t, chat("hi"))
 		}
-		f.Use(f.Stage(f.up, others{}))
+		f.Use(f.Stage(f.up, others{}, false))
 		time.Sleep(115 * time.Second)
 		synctest.Wait()
 		for range 2 {

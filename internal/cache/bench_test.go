@@ -162,7 +162,7 @@ func quick(t testing.TB) *fixture {
 			return err
 		}
 		return out.Send(reply)
-	}), groups{})
+	}), groups{}, false)
 	return f
 }
 

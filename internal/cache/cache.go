@@ -102,9 +102,11 @@ func (c *Cache) Attach(second SecondLevel) error {
 	return c.ahead.enable()
 }
 
-// Stage makes the chain's stage in front of next. groups is asked about models.
-func (c *Cache) Stage(next llm.Handler, groups llm.Groups) llm.Handler {
-	return &stage{cache: c, next: next, groups: groups}
+// Stage makes the chain's stage in front of next. groups is asked about models. Where the chain
+// is strict, it refuses requests of which something would be lost, and what an upstream was asked
+// without a part of its request (llm.Head.Lossy) answers none of its.
+func (c *Cache) Stage(next llm.Handler, groups llm.Groups, strict bool) llm.Handler {
+	return &stage{cache: c, next: next, groups: groups, strict: strict}
 }
 
 // Use makes a handler that Stage returned the one by which the cache asks for

@@ -137,7 +137,7 @@ func (l *lookup) recall() {
 
 // use has an entry stand for an input, if the client's wishes allow.
 func (l *lookup) use(it *input, e *entry, now time.Duration) bool {
-	ok, stale := e.usable(&l.req.Cache, now)
+	ok, stale := l.usable(e, now)
 	if _, sound := e.vector(); !ok || !sound {
 		return false
 	}
@@ -264,7 +264,7 @@ func (l *lookup) useFrame(e *entry, now time.Duration) {
 	if e == nil || !e.frame().Sound(len(l.embeds.items)) {
 		return
 	}
-	if ok, _ := e.usable(&l.req.Cache, now); ok {
+	if ok, _ := l.usable(e, now); ok {
 		l.embeds.frame = e
 	}
 }

@@ -214,7 +214,7 @@ func newFixture(t testing.TB, change func(*Config, *Options)) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{Cache: c, up: &upstream{}, log: log}
-	f.stage = c.Stage(f.up, groups{})
+	f.stage = c.Stage(f.up, groups{}, false)
 	c.Use(f.stage)
 	return f
 }

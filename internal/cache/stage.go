@@ -19,6 +19,7 @@ type stage struct {
 	cache  *Cache
 	next   llm.Handler
 	groups llm.Groups
+	strict bool // see Cache.Stage
 }
 
 // Serve implements llm.Handler.
@@ -231,6 +232,9 @@ func (l *lookup) flight(key Key) (*flight, *reader) {
 	if !l.c.cfg.Coalesce || l.req.Cache.NoCache {
 		return newFlight(&l.c.flights, status, l.req), nil
 	}
+	if l.stage.strict { // what is under way for a chain that is not would be what this one refuses
+		key[0] = ^key[0]
+	}
 	return l.c.flights.join(key, status, l.req)
 }
 
@@ -308,11 +312,19 @@ func (l *lookup) remote(ctx context.Context, out llm.Sink) (done bool, err error
 	return false, nil
 }
 
+// usable is entry.usable, towards the chain's wishes too.
+func (l *lookup) usable(e *entry, now time.Duration) (ok, stale bool) {
+	if l.stage.strict && e.head.Value().lossy != "" {
+		return false, false
+	}
+	return e.usable(&l.req.Cache, now)
+}
+
 // answer replies with an entry, if the client's wishes and the kind of reply
 // that it expects allow.
 func (l *lookup) answer(e *entry, out llm.Sink) (done bool, err error) {
 	now := l.c.clock.Now()
-	ok, stale := e.usable(&l.req.Cache, now)
+	ok, stale := l.usable(e, now)
 	if !ok {
 		return false, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -532,7 +533,33 @@ func TestLossy(t *testing.T) {
 				t.Errorf("%s, machine %d: %s %q", name, i, got.Cache, got.Lossy)
 			}
 		}
+		for i, m := range machines { // a chain that refuses what loses something has none of it answered from memory
+			none := errors.New("refused")
+			m.up.then(func(context.Context, int, *llm.Request, llm.Sink) error { return none })
+			strict := m.Stage(m.up, groups{}, true)
+			if err := strict.Serve(t.Context(), c.req(), &client{}); !errors.Is(err, none) {
+				t.Errorf("%s, strict, machine %d: %v", name, i, err)
+			}
+		}
 	}
+	for name, req := range map[string]*llm.Request{"whole": chat("lossless"), "embedding": embed(`["c","d"]`)} {
+		machines[0].up.then(answering)
+		machines[0].ask(t, req)
+		for i, m := range machines {
+			out := &client{}
+			if err := m.Stage(m.up, groups{}, true).Serve(t.Context(), req, out); err != nil || out.head.Cache != llm.CacheHit {
+				t.Errorf("%s, of which nothing was lost, machine %d: %v %s", name, i, err, out.head.Cache)
+			}
+		}
+	}
+}
+
+// answering gives what is asked for.
+func answering(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+	if r.Op == llm.Embedding {
+		return embedded("")(ctx, n, r, out)
+	}
+	return answer(out, chatReply("x"))
 }
 
 // losing tells of what was lost.
@@ -560,6 +587,37 @@ func TestLossyShared(t *testing.T) {
 		}
 		if f.up.count() != 1 {
 			t.Errorf("%d calls", f.up.count())
+		}
+	})
+}
+
+// TestStrictSharesWithItsOwn: while a reload is under way there are a chain that refuses what
+// loses something and one that does not. Neither answers with the other's call.
+func TestStrictSharesWithItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, nil)
+		f.up.serve = func(_ context.Context, _ int, _ *llm.Request, out llm.Sink) error {
+			time.Sleep(time.Second)
+			return answer(&losing{out}, chatReply("x"))
+		}
+		none := errors.New("refused")
+		strict := f.Stage(llm.HandlerFunc(func(context.Context, *llm.Request, llm.Sink) error {
+			time.Sleep(time.Second)
+			return none
+		}), groups{}, true)
+		var got [4]error
+		var wg sync.WaitGroup
+		for i := range got {
+			h := f.stage
+			if i%2 == 1 {
+				h = strict
+			}
+			wg.Go(func() { got[i] = h.Serve(t.Context(), chat("hi"), &client{}) })
+			synctest.Wait()
+		}
+		wg.Wait()
+		if got[0] != nil || got[2] != nil || !errors.Is(got[1], none) || !errors.Is(got[3], none) {
+			t.Error(got)
 		}
 	})
 }

@@ -35,7 +35,7 @@ func TestWaited(t *testing.T) {
 			}
 			return answer(out, chatReply("x"))
 		}
-		f.stage = f.Stage(late{f.up}, groups{})
+		f.stage = f.Stage(late{f.up}, groups{}, false)
 		check := func(what string, c *client, waited time.Duration, attempts int) {
 			t.Helper()
 			queued, batch := time.Duration(0), 0

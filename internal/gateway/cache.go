@@ -53,7 +53,7 @@ func cacheStage() stage {
 			p := &part{
 				is:      c,
 				figures: []figures{{"cache", c.Cache}},
-				stage:   func(ch *chain, next llm.Handler) llm.Handler { return c.Stage(next, ch.router) },
+				stage:   func(ch *chain, next llm.Handler) llm.Handler { return c.Stage(next, ch.router, ch.strict) },
 				commit:  func(any) { c.TakeOver() },
 				use:     c.Use,
 				run:     c.Run,

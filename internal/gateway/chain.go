@@ -21,6 +21,7 @@ func stages() []stage {
 type chain struct {
 	handler  llm.Handler // the first stage
 	router   *route.Router
+	strict   bool          // requests of which something would be lost are refused
 	parts    []*part       // in the order of their making
 	handlers []llm.Handler // of each part; nil where it has no place in the way
 	renewals []func()      // of parts that the chain before has too
@@ -42,7 +43,7 @@ func (g *Gateway) assemble(cfg *config.Config, before *chain) (_ *chain, err err
 	a := &assembly{Gateway: g, cfg: cfg, before: before}
 	// What a part keeps of its assembly must not keep the chain before, and all before that.
 	defer func() { a.before, a.parts, a.uses = nil, nil, nil }()
-	c := &chain{}
+	c := &chain{strict: cfg.Translate.Strict}
 	defer func() {
 		if err != nil {
 			c.close()

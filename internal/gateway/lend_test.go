@@ -59,7 +59,7 @@ func newQueued(t *testing.T) *queued {
 	limits := admit.Default()
 	limits.MaxConcurrency, limits.MinConcurrency, limits.QueueTimeout = 1, 1, time.Hour
 	q := &queued{t: t, begun: time.Now()}
-	q.chain = c.Stage(b.Stage(admit.New(limits, "up", 1).Stage(llm.HandlerFunc(q.upstream))), oneGroup{})
+	q.chain = c.Stage(b.Stage(admit.New(limits, "up", 1).Stage(llm.HandlerFunc(q.upstream))), oneGroup{}, false)
 	return q
 }
 

@@ -459,6 +459,45 @@ func TestLimitIsInTheKey(t *testing.T) {
 	}
 }
 
+// TestStrictAnswersNothingLossy: what was stored without a part of its request answers none where
+// such requests are refused, and everything else that was stored still does.
+func TestStrictAnswersNothingLossy(t *testing.T) {
+	s := &speaker{reply: map[string]func(http.ResponseWriter){"/v1/chat/completions": replies(chatReply), "/v1/embeddings": replies(`{"data":[{"index":0,"embedding":[1,2]}],"usage":null}`)}}
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	with := func(strict string) *config.Config {
+		return loadYAML(t, "upstreams:\n- {name: up, protocol: openai, base_url: '"+srv.URL+"/v1', api_key: sk-up, models: [m]}\ntranslate: {strict: "+strict+"}\n")
+	}
+	g, url := run(t, with("false"), io.Discard)
+	ask := func(when, path, body, lossy, want string) {
+		t.Helper()
+		resp, text := tell(t, url+path, body)
+		got := resp.Header.Get("X-Cache")
+		if resp.StatusCode != 200 {
+			got = fmt.Sprint(resp.StatusCode)
+		}
+		if got != want || resp.StatusCode == 200 && resp.Header.Get("X-Sluice-Lossy") != lossy {
+			t.Errorf("%s: %s %s: %d %v %s, want %s", when, path, body, resp.StatusCode, resp.Header, text, want)
+		}
+	}
+	all := func(when, losing, others string) {
+		t.Helper()
+		const hello = `"model":"m","max_tokens":9,"temperature":0,"messages":[{"role":"user","content":"Is it?"}]}`
+		ask(when, "/v1/messages", `{"top_k":4,`+hello, "top_k", losing)
+		ask(when, "/v1/messages", `{`+hello, "", others)
+		ask(when, "/v1/chat/completions", `{`+hello, "", others)
+		ask(when, "/v1beta/models/m:embedContent", `{"content":{"parts":[{"text":"a"}]},"taskType":"RETRIEVAL_QUERY"}`, "taskType", losing)
+	}
+	all("first", "MISS", "MISS")
+	all("again", "HIT", "HIT")
+	for strict, losing := range map[string]string{"true": "400", "false": "HIT"} {
+		if err := g.Reload(with(strict)); err != nil {
+			t.Fatal(err)
+		}
+		all("strict: "+strict, losing, "HIT")
+	}
+}
+
 // TestContentIsCached: replies in Google's API are stored as others are, whole and streamed, a
 // stream is made of a whole one, and what may act or differ is asked for again.
 func TestContentIsCached(t *testing.T) {
