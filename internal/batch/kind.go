@@ -197,7 +197,7 @@ func (a *asked) makeKey(req *llm.Request, scope string) bool {
 		switch {
 		case f.Name == "Idempotency-Key":
 			return false // it names this very call
-		case !passing(f.Name):
+		case !llm.Passing(f.Name): // of those that are, the call has the first one's
 			k = appendText(appendText(k, f.Name), f.Value)
 		}
 	}
@@ -211,17 +211,6 @@ func (a *asked) makeKey(req *llm.Request, scope string) bool {
 
 func appendText(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
-}
-
-// passing reports whether a header field only names or traces a call: the calls of
-// several may be one though theirs differ, and that has the first one's.
-func passing(name string) bool {
-	switch name {
-	case "Accept", "Content-Type", "User-Agent", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField:
-		return true
-	default:
-		return false
-	}
 }
 
 // origin is what is kept of a request while its items gather: it is the caller's

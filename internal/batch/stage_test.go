@@ -161,6 +161,8 @@ func TestNotShared(t *testing.T) {
 		{"header", plain, field("Openai-Beta", "x"), false, false},
 		{"the same header", plain, field("Openai-Beta", "x"), true, true},
 		{"trace", plain, field("Traceparent", "x"), false, true},
+		{"gateways", plain, field(llm.LoopField, "sluice-a"), false, false},
+		{"the same gateways", plain, field(llm.LoopField, "sluice-a"), true, true},
 		{"idempotency key", plain, field("Idempotency-Key", "x"), true, false},
 		{"id", plain, func(r *llm.Request) { r.ID = "2" }, false, true},
 		{"two inputs", plain, body(`{"model":"m", "input": "a", "input": "b"}`), true, false},

@@ -111,7 +111,7 @@ func (a *ahead) source(l *lookup) *source {
 		Body: slices.Clone(r.Body), BodyLen: r.BodyLen,
 	}
 	for _, f := range r.Header {
-		if !passing(f.Name) {
+		if !unkeyed(f.Name) {
 			copied.Header = append(copied.Header, llm.Field{Name: strings.Clone(f.Name), Value: strings.Clone(f.Value)})
 		}
 	}
@@ -203,7 +203,7 @@ func (a *ahead) ask(ctx context.Context, key Key, req *llm.Request, why origin) 
 		return
 	}
 	l.origin = why
-	f, r := l.flight(l.keys.sharedKey(key, req.Body))
+	f, r := l.flight(l.keys.sharedKey(key, &own))
 	if r != nil { // somebody asks for it just now
 		r.leave()
 		return

@@ -77,7 +77,7 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) (f *flight, r *reader,
 	if l.req.Cache.OnlyIfCached {
 		return nil, nil, l.c.refuse()
 	}
-	if f, r = l.flight(l.keys.sharedKey(m.whole, l.req.Body)); r == nil {
+	if f, r = l.flight(l.keys.sharedKey(m.whole, l.req)); r == nil {
 		f.place = l.itemPlace()
 	}
 	return f, r, nil

@@ -107,7 +107,7 @@ func (k *keyer) text(s string) {
 func (k *keyer) fields(header []llm.Field) {
 	k.header = k.header[:0]
 	for _, f := range header {
-		if !passing(f.Name) {
+		if !unkeyed(f.Name) {
 			k.header = append(k.header, f)
 		}
 	}
@@ -122,15 +122,9 @@ func (k *keyer) fields(header []llm.Field) {
 	clear(k.header)
 }
 
-// passing reports whether a header field only names or traces a call.
-func passing(name string) bool {
-	switch name {
-	case "Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField:
-		return true
-	default:
-		return false
-	}
-}
+// unkeyed reports whether a header field is in no key of a reply. What a request has passed changes
+// no reply that is stored, but whether there is one: see sharedKey.
+func unkeyed(name string) bool { return llm.Passing(name) || name == llm.LoopField }
 
 // streamKey is the key of the events that a streamed call is answered with:
 // stream_options may change them.
@@ -183,14 +177,17 @@ func (k *keyer) wholeKey(key Key, items []input) Key {
 
 // sharedKey is the key that a call under way is joined by, given by the one of
 // its reply. Those who say otherwise who they are share no call: nobody knows
-// yet whether its reply will repeat that.
-func (k *keyer) sharedKey(key Key, body []byte) Key {
-	if k.seen&dialect.Asker == 0 {
+// yet whether its reply will repeat that. Nor do those that have passed other gateways:
+// one may be refused for these (llm.LoopField).
+func (k *keyer) sharedKey(key Key, req *llm.Request) Key {
+	hops, body := req.Get(llm.LoopField), req.Body
+	if k.seen&dialect.Asker == 0 && hops == "" {
 		return key
 	}
 	k.digest.Reset()
 	k.part = append(append(k.part[:0], "asker"...), key[:]...)
-	none := true
+	k.text(hops)
+	none := hops == ""
 	for _, name := range [...]string{"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"} {
 		v, ok := jsonscan.Get(body, name)
 		if ok && null(body, v) {

@@ -216,7 +216,7 @@ func (l *lookup) seek(ctx context.Context, out llm.Sink) (f *flight, r *reader, 
 // board joins the call that is under way for the same request, or makes a new one, with
 // the place of its reply.
 func (l *lookup) board() (f *flight, r *reader) {
-	f, r = l.flight(l.keys.sharedKey(l.own(), l.req.Body))
+	f, r = l.flight(l.keys.sharedKey(l.own(), l.req))
 	if r == nil && (!l.req.Stream || l.c.cfg.Streams) {
 		f.place = l.own()
 	}

@@ -20,9 +20,22 @@ func errDraining() error {
 	return e
 }
 
-// errLoop answers a request that the gateway has sent itself. Sending it again leads nowhere else.
-func errLoop() error {
-	e := llm.Errorf(508, "loop_detected", "The request has come back to the gateway that sent it: the base_url of one of its upstreams leads to the gateway itself.")
+// checkHops refuses a request that the gateway of a name has sent itself, or one that has passed
+// too many. values are those of llm.LoopField. Sending it again leads nowhere else.
+func checkHops(values []string, hop string) error {
+	if len(values) == 0 {
+		return nil // as a rule
+	}
+	said := ""
+	if llm.Passed(values, hop) {
+		said = "The request has come back to the gateway that sent it: the base_url of one of its upstreams leads to the gateway itself."
+	} else if _, ok := llm.Hops(values); !ok {
+		said = "The request has passed more gateways than one is sent through, as its CDN-Loop says."
+	}
+	if said == "" {
+		return nil
+	}
+	e := llm.Errorf(508, "loop_detected", "%s", said)
 	e.Advice = llm.DoNotRetry
 	return e
 }

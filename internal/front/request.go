@@ -204,10 +204,7 @@ func newForwarding(list []string) forwarding {
 
 // forwarded are the fields that upstreams always see.
 func forwarded() []string {
-	return []string{
-		"Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Openai-Beta",
-		"Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id", llm.LoopField,
-	}
+	return append(llm.PassingFields(), "Openai-Beta", llm.LoopField)
 }
 
 // withheld reports whether no upstream may see a field: the client's
@@ -262,6 +259,12 @@ func (in *request) forwardField(h engine.Header, name string) {
 		if llm.Nominates(options, name) {
 			return
 		}
+	}
+	if name == llm.LoopField {
+		if hops, _ := llm.Hops(values); hops != "" {
+			in.req.Header = append(in.req.Header, llm.Field{Name: name, Value: hops})
+		}
+		return
 	}
 	for _, v := range values {
 		in.req.Header = append(in.req.Header, llm.Field{Name: name, Value: v})

@@ -41,8 +41,8 @@ func (x *exchange) prepare() error {
 	in := &x.in
 	in.takeKey()
 	in.readForm()
-	if llm.Passed(x.q.Header.Values(llm.LoopField), x.s.hop) {
-		return errLoop()
+	if err := checkHops(x.q.Header.Values(llm.LoopField), x.s.hop); err != nil {
+		return err
 	}
 	if err := x.st.admit(x.q); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -37,6 +38,23 @@ func ForProxy(name string) bool {
 // its body is framed, how its reply may be coded. name is canonical.
 func OfTransport(name string) bool {
 	return HopByHop(name) || name == "Host" || name == "Content-Length" || name == "Expect" || name == "Accept-Encoding"
+}
+
+// passing are the fields of a request that only name or trace a call: they do not change
+// what it is answered with.
+var passing = [...]string{"Accept", "Content-Type", "User-Agent", "Idempotency-Key", "Traceparent", "Tracestate", "X-Request-Id", "X-Client-Request-Id"}
+
+// PassingFields lists the fields of requests that Passing is true for. All of them reach upstreams.
+func PassingFields() []string { return slices.Clone(passing[:]) }
+
+// Passing reports whether a field of a request only names or traces a call. name is canonical.
+func Passing(name string) bool {
+	for i := range passing {
+		if passing[i] == name {
+			return true
+		}
+	}
+	return false
 }
 
 // ConnectionOptions gives the values of a header's Connection fields as one list.

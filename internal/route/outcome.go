@@ -46,7 +46,7 @@ func ofFault(e *llm.Error) outcome {
 		return o
 	case e.Status == 429:
 		return limited
-	case e.Status >= 500 && e.Status != 501: // 501 is about the request
+	case e.Status >= 500 && e.Status != 501 && e.Status != 508: // these are about the request, which 508 says has gone in a circle
 		return failed
 	default:
 		return rejected

@@ -26,7 +26,7 @@ func TestOutcomeOfFaults(t *testing.T) {
 				t.Errorf("%v with the code %q: %v", f, code, o)
 			}
 		}
-		for status, own := range map[int]outcome{400: rejected, 408: rejected, 429: limited, 500: failed, 501: rejected, 504: failed} {
+		for status, own := range map[int]outcome{400: rejected, 408: rejected, 429: limited, 500: failed, 501: rejected, 508: rejected, 504: failed} {
 			told := f == llm.Answered || f == llm.Told
 			if o, _ := classify(t.Context(), &llm.Error{Fault: f, Status: status}); told && o != own || !told && o.String() != want[f] {
 				t.Errorf("%v with status %d: %v", f, status, o)

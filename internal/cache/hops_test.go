@@ -1,0 +1,66 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/llm"
+)
+
+// A request that has passed gateways may be refused for them, which is nobody's affair who has
+// not: they share no call, and do share a reply.
+func TestRefusedForItsHops(t *testing.T) {
+	for name, req := range map[string]func(...func(*llm.Request)) *llm.Request{
+		"chat": func(o ...func(*llm.Request)) *llm.Request { return chat("hi", o...) },
+		"embedding": func(o ...func(*llm.Request)) *llm.Request {
+			r := embed(`["a","b"]`)
+			for _, f := range o {
+				f(r)
+			}
+			return r
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t, nil)
+				looped := llm.Errorf(508, "loop_detected", "x")
+				f.up.serve = func(ctx context.Context, n int, r *llm.Request, out llm.Sink) error {
+					time.Sleep(time.Second)
+					switch {
+					case r.Get(llm.LoopField) == "sluice-b":
+						return looped
+					case r.Op == llm.Embedding:
+						return embedded("")(ctx, n, r, out)
+					default:
+						return answer(out, chatReply("x"))
+					}
+				}
+				hops := func(hops string) func(*llm.Request) {
+					return func(r *llm.Request) {
+						if hops != "" {
+							r.Header = append(r.Header, llm.Field{Name: llm.LoopField, Value: hops})
+						}
+					}
+				}
+				var all sync.WaitGroup
+				for i, said := range []string{"sluice-b", "sluice-b", "", "", "sluice-a"} {
+					all.Go(func() {
+						time.Sleep(time.Duration(i) * time.Millisecond)
+						err := f.stage.Serve(context.Background(), req(hops(said)), &client{})
+						if refused := errors.Is(err, looped); refused != (said == "sluice-b") || err != nil && !refused {
+							t.Errorf("caller %d, %q: %v", i, said, err)
+						}
+					})
+				}
+				all.Wait()
+				if c := f.ask(t, req(hops("sluice-b"))); f.up.count() != 3 || c.head.Cache != llm.CacheHit {
+					t.Errorf("%d calls, then %v", f.up.count(), c.head.Cache)
+				}
+			})
+		})
+	}
+}
