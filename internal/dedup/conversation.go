@@ -187,7 +187,7 @@ func (c *conversation) omits(of dialect.Place, element []byte) bool {
 func (c *conversation) readPrompt(at int) int {
 	texts, starts := c.texts, len(c.starts)
 	c.texts, c.prompt = c.prompted, message{role: dialect.BySystem}
-	end := -1
+	var end int
 	if c.body[at] != '{' {
 		end = c.readContent(at, &c.prompt, false)
 	} else {

@@ -88,8 +88,8 @@ func native(r *rand.Rand, op llm.Operation) (list []json.RawMessage) {
 	}
 	for n := range 3 + r.IntN(10) {
 		call := fmt.Sprintf("toolu_%d", n)
-		switch {
-		case op == llm.Messages:
+		switch op {
+		case llm.Messages:
 			switch r.IntN(6) {
 			case 0:
 				list = append(list, say("user", repeat()), say("assistant", repeat()))

@@ -178,7 +178,7 @@ func (c *conversation) readOutput(at int) int {
 // readCalls reads the calls of tools of a message, or one, of which a model reads names and
 // arguments.
 func (c *conversation) readCalls(at int) int {
-	end := -1
+	var end int
 	if c.body[at] == '[' {
 		end = c.array(at, func(at int) int { return c.object(at, c.readCall) })
 	} else {

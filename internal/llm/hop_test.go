@@ -7,7 +7,7 @@ import (
 
 func TestHops(t *testing.T) {
 	a, b := NewHop(), NewHop()
-	if a == b || len(a) < 16 || strings.Trim(a, "sluice-abcdefghijklmnopqrstuvwxyz234567") != "" {
+	if a == b || len(a) < 16 || strings.Trim(a, "-abcdefghijklmnopqrstuvwxyz234567") != "" {
 		t.Fatalf("%q and %q", a, b)
 	}
 	for _, c := range []struct {

@@ -45,9 +45,8 @@ func set(names ...string) map[string]bool {
 type told struct {
 	steps   []string
 	texts   []string
-	usage   any    // members of all, each with its last value
-	numbers []int  // of events
-	last    string // event, as it stands but for its text
+	usage   any   // members of all, each with its last value
+	numbers []int // of events
 }
 
 func (r reading) tell(t testing.TB, events [][]byte) told {
