@@ -207,7 +207,7 @@ func (c *conversation) readPrompt(at int) int {
 		end = jsonscan.ValueEnd(c.body, at)
 	}
 	c.prompted, c.texts = c.texts, texts
-	c.prompt.unread = slices.ContainsFunc(c.prompted, func(t text) bool { return t.unread })
+	c.prompt.unread = unread(c.prompted)
 	return end
 }
 
@@ -258,7 +258,7 @@ func (c *conversation) readMessage(i int) int {
 		return -1
 	}
 	m.Span, m.to = llm.Span{Start: i, End: end}, len(c.texts)
-	m.unread = slices.ContainsFunc(c.of(&m), func(t text) bool { return t.unread })
+	m.unread = unread(c.of(&m))
 	m.bare = seen&^(1<<dialect.RoleMember|1<<dialect.ContentMember|1<<dialect.TypeMember) == 0 && m.to-m.from == 1 && c.parts <= 1 && !c.mixed
 	c.messages = append(c.messages, m)
 	return end
@@ -317,6 +317,11 @@ func (c *conversation) repeats(a, b *message) bool {
 func (c *conversation) textOf(m *message) []byte {
 	s := c.texts[m.from]
 	return c.body[s.Start:s.End]
+}
+
+// unread reports whether the lines of one of the texts are not known.
+func unread(texts []text) bool {
+	return slices.ContainsFunc(texts, func(t text) bool { return t.unread })
 }
 
 // size is how long the texts of a message are, in bytes as they stand in the body.

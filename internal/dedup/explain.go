@@ -94,8 +94,10 @@ func (p *plan) tellKept(i int) {
 		why = "it is short"
 	case m.from == m.to:
 		why = "it has no text"
+	case unread(p.of(m)):
+		why = "its lines are not counted: they are too short, or a line break is written as \\u000a"
 	case m.unread:
-		why = "its lines are not counted: they are too short, a line break is written as \\u000a, or those are another's that the service joins it with"
+		why = "its lines are not counted: the service joins it with a message before it whose lines are not"
 	}
 	p.tell(i, Kept, why, nil)
 }

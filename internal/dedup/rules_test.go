@@ -425,39 +425,6 @@ func TestOwnRepeats(t *testing.T) {
 	}
 }
 
-// TestExplainBarred: people are told why a prompt does not refer to what others said, and by
-// which number references name a message.
-func TestExplainBarred(t *testing.T) {
-	text := lines(1, 50)
-	list := []json.RawMessage{say("user", text), say("user", text), say("system", text), say("user", text+"a"), say("user", "end")}
-	d := newDedup(t, Default())
-	sent := []int{0, 1, 2, 3, 4}
-	d.Rewrite(request(llm.Chat, body(llm.Chat, list)), llm.DedupBlocks, func(d Decision) {
-		if d.Sent != sent[d.Message] {
-			t.Errorf("message %d is sent as number %d", d.Message+1, d.Sent)
-		}
-		if (d.Why == barred) != (d.Message == 2) {
-			t.Errorf("message %d: %s", d.Message+1, d.Why)
-		}
-	})
-}
-
-// TestExplainAlone: a message that stands alone is sent as the first, whatever was looked into
-// before it.
-func TestExplainAlone(t *testing.T) {
-	p := new(plan)
-	d := newDedup(t, Default())
-	d.plans.New = func() any { return p }
-	for range 2 {
-		d.Rewrite(request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a"), say("user", "b"), say("user", "c")})), llm.DedupBlocks, nil)
-		d.Rewrite(request(llm.Chat, body(llm.Chat, []json.RawMessage{say("user", "a")})), llm.DedupBlocks, func(d Decision) {
-			if d.Sent != 1 {
-				t.Errorf("it is sent as number %d", d.Sent)
-			}
-		})
-	}
-}
-
 // TestNotes: what annotations or logprobs tell of is kept as it is, and may be referred to.
 func TestNotes(t *testing.T) {
 	text, _ := json.Marshal(lines(1, 50))
