@@ -12,14 +12,18 @@ import (
 // embed answers a request for embeddings of an API that the service does not have by the one
 // that it has.
 func (h *Handler) embed(ctx context.Context, op llm.Operation, from dialect.Embedder, req *llm.Request, out llm.Sink) error {
-	asks := llm.Embedding // of a service that has none it is refused by its handler
+	var to dialect.Embedder
 	for other := range llm.Operations {
-		if h.o.Native[other] && known.EmbedderOf(other) != nil {
-			asks = other // the last one, which takes several inputs
+		if e := known.EmbedderOf(other); e != nil && h.o.Native[other] {
+			to = e
+			break
 		}
 	}
-	if op == asks {
-		return h.next.Serve(ctx, req, out) // which knows what it has not
+	if to == nil { // it is refused by the service's handler, which knows what it has not
+		if op == llm.Embedding {
+			return h.next.Serve(ctx, req, out)
+		}
+		to = known.EmbedderOf(llm.Embedding)
 	}
 	c := &vectors{h: h}
 	defer c.end()
@@ -36,8 +40,8 @@ func (h *Handler) embed(ctx context.Context, op llm.Operation, from dialect.Embe
 	if err := c.reserve(2 * len(req.Body)); err != nil {
 		return err
 	}
-	to := known.EmbedderOf(asks)
 	asked := to.WriteInputs(make([]byte, 0, len(req.Body)+len(req.Body)/8+headRoom), v)
+	to = known.EmbedderOf(asked.Op) // of an API's operations the one that takes several inputs
 	r := *req
 	r.Op, r.Method, r.Path, r.RawQuery = asked.Op, "POST", asked.Path, asked.RawQuery
 	r.Model, r.UpstreamModel, r.ModelSpan = v.Model, v.Model, asked.Model
