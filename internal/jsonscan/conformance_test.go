@@ -86,7 +86,10 @@ func bodies(t testing.TB, in testkit.Inputs) (list [][]byte) {
 	return list
 }
 
-func TestRecordedBodies(t *testing.T) { testkit.Each(t, testBodies) }
+func TestRecordedBodies(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testBodies)
+}
 
 func testBodies(t *testing.T, in testkit.Inputs) {
 	for _, body := range bodies(t, in) {

@@ -123,7 +123,10 @@ func checkChunks(t *testing.T, op llm.Operation, body []byte) (ok bool) {
 	return ok
 }
 
-func TestRecordedChats(t *testing.T) { testkit.Each(t, testChats) }
+func TestRecordedChats(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testChats)
+}
 
 func testChats(t *testing.T, in testkit.Inputs) {
 	refused := 0
@@ -170,7 +173,10 @@ func TestChunksText(t *testing.T) {
 }
 
 // TestChunksSDK reads chats with OpenAI's own accumulator.
-func TestChunksSDK(t *testing.T) { testkit.Each(t, testChunksSDK) }
+func TestChunksSDK(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testChunksSDK)
+}
 
 func testChunksSDK(t *testing.T, in testkit.Inputs) {
 	bodies := append(recorded(t, in)[llm.Chat], []byte(samples[llm.Chat]))

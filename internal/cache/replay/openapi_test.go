@@ -12,7 +12,10 @@ import (
 
 // TestEventsAsOpenAIDescribes validates every event of a replay. The chunks of
 // completions are not described apart from whole replies.
-func TestEventsAsOpenAIDescribes(t *testing.T) { testkit.Each(t, testEvents) }
+func TestEventsAsOpenAIDescribes(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testEvents)
+}
 
 func testEvents(t *testing.T, in testkit.Inputs) {
 	var described testkit.Descriptions

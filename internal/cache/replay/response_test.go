@@ -142,7 +142,10 @@ func checkResponse(t *testing.T, body []byte) {
 	}
 }
 
-func TestRecordedResponses(t *testing.T) { testkit.Each(t, testResponses) }
+func TestRecordedResponses(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testResponses)
+}
 
 func testResponses(t *testing.T, in testkit.Inputs) {
 	for _, body := range recorded(t, in)[llm.Response] {

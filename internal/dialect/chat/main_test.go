@@ -226,7 +226,10 @@ func summarize(t testing.TB, stream []byte) *summary {
 
 // TestStreams: a stream that was read and written again says what it said, and so does
 // the whole reply that is made of it.
-func TestStreams(t *testing.T) { testkit.Each(t, testStreams) }
+func TestStreams(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testStreams)
+}
 
 func testStreams(t *testing.T, in testkit.Inputs) {
 	n := 0
@@ -261,7 +264,10 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 }
 
 // TestReplies is the same for replies that came whole.
-func TestReplies(t *testing.T) { testkit.Each(t, testReplies) }
+func TestReplies(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testReplies)
+}
 
 func testReplies(t *testing.T, in testkit.Inputs) {
 	n := 0
@@ -297,7 +303,10 @@ func testReplies(t *testing.T, in testkit.Inputs) {
 
 // TestRequests: a request that was read and written again asks the same, but for members
 // that are named as lost.
-func TestRequests(t *testing.T) { testkit.Each(t, testRequests) }
+func TestRequests(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testRequests)
+}
 
 func testRequests(t *testing.T, in testkit.Inputs) {
 	n := 0

@@ -321,7 +321,10 @@ func (c *conversation) check(t *testing.T, name, want string) {
 
 // TestStreams: what is read of a stream is what its last event says, and so is what is
 // written from it.
-func TestStreams(t *testing.T) { testkit.Each(t, testStreams) }
+func TestStreams(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testStreams)
+}
 
 func testStreams(t *testing.T, in testkit.Inputs) {
 	n := 0
@@ -348,7 +351,10 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 }
 
 // TestReplies is the same for replies that came whole.
-func TestReplies(t *testing.T) { testkit.Each(t, testReplies) }
+func TestReplies(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testReplies)
+}
 
 func testReplies(t *testing.T, in testkit.Inputs) {
 	n := 0

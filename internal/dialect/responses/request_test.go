@@ -16,7 +16,10 @@ import (
 
 // TestRequests: a recorded request that was read and written again asks the same, but for
 // what is named as lost.
-func TestRequests(t *testing.T) { testkit.Each(t, testRequests) }
+func TestRequests(t *testing.T) {
+	testkit.Simulation(t)
+	testkit.Each(t, testRequests)
+}
 
 func testRequests(t *testing.T, in testkit.Inputs) {
 	n, refused := 0, 0

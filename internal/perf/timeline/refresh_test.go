@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/internal/perf"
+	"sluice/internal/testkit"
 )
 
 // What ended just before is known after Refresh, and counted once.
@@ -50,6 +51,7 @@ func TestRefresh(t *testing.T) {
 // However often somebody refreshes, the windows at a tick are those of a timeline
 // that nobody does.
 func TestRefreshChangesNoWindow(t *testing.T) {
+	testkit.Simulation(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 2))
 		var n float64

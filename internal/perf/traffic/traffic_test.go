@@ -150,6 +150,7 @@ func TestUnknownModel(t *testing.T) {
 // is counted somewhere; and the first names come in again when others are not
 // used any more.
 func TestBounded(t *testing.T) {
+	testkit.Simulation(t)
 	tr := New()
 	begun := time.Now()
 	observe := func(i int) {
