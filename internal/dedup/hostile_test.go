@@ -85,10 +85,8 @@ func generated(r *rand.Rand) (list []json.RawMessage) {
 
 // TestGenerated replays conversations that are made to be repetitive.
 func TestGenerated(t *testing.T) {
-	n := 100
-	if testkit.Race {
-		n = 15
-	}
+	testkit.Simulation(t)
+	const n = 100
 	changed := 0
 	each(t, func(v *verifier) {
 		for seed := range n {
@@ -112,10 +110,8 @@ func TestGenerated(t *testing.T) {
 // TestHostile: what is made to be odd or costly keeps the promises too, and its memory is
 // bounded.
 func TestHostile(t *testing.T) {
-	size, messages := 10<<20, 10_000
-	if testkit.Race {
-		size, messages = 1<<20, 2_000 // the detector takes twenty times as long
-	}
+	testkit.Simulation(t)
+	const size, messages = 10 << 20, 10_000
 	near := func(n int) (list []json.RawMessage) {
 		text := lines(1, 60)
 		for i := range n {

@@ -12,6 +12,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/testkit"
 )
 
 func TestValidate(t *testing.T) {
@@ -417,6 +418,7 @@ func TestMostBlocks(t *testing.T) {
 
 // TestOwnRepeats: that a text repeats its own lines does not hide that all of it stands further up.
 func TestOwnRepeats(t *testing.T) {
+	testkit.Simulation(t)
 	text := strings.Repeat("line of text\n", 400_000)
 	list := []json.RawMessage{say("user", "a"), say("assistant", text), say("user", "b"), say("assistant", text), say("user", "end")}
 	out := messagesOf(t, llm.Chat, newVerifier(t, Default(), llm.DedupBlocks).check(t, llm.Chat, body(llm.Chat, list)))
@@ -562,6 +564,7 @@ func TestTurnsAreThoseThatAreKept(t *testing.T) {
 // Of messages only so many are read, and what becomes of those does not depend on whether there
 // are more.
 func TestManyMessages(t *testing.T) {
+	testkit.Simulation(t)
 	text := lines(1, 50)
 	list := []json.RawMessage{say("user", text), say("assistant", text), say("assistant", text+"b")}
 	for len(list) < maxMessages-1 {
@@ -598,6 +601,7 @@ func TestManyTexts(t *testing.T) {
 
 // What is not worth the memory passes as it came.
 func TestManyMessagesPass(t *testing.T) {
+	testkit.Simulation(t)
 	v := newVerifier(t, Default(), llm.DedupBlocks)
 	b := []byte(`{"messages":[` + strings.Repeat("0,", 1<<20) + `0]}`)
 	if got := v.check(t, llm.Chat, b); !bytes.Equal(got, b) {
