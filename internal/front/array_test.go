@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,19 @@ func TestArray(t *testing.T) {
 		return e
 	}
 	const cut = `{"error":{"code":502,"message":"cut","status":"UNAVAILABLE","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"UPSTREAM_CUT","domain":"sluice"}]}}`
+	unfit := func(what string) string {
+		return `{"error":{"code":502,"message":"The model service answered with ` + what + `.","status":"UNAVAILABLE",` +
+			`"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"UNEXPECTED_REPLY","domain":"sluice"}]}}`
+	}
+	pieces := func(length int64, all ...string) func(llm.Sink) error {
+		return func(out llm.Sink) error {
+			err := out.Start(&llm.Head{Status: 200, Kind: llm.Pieces, Length: length, Upstream: "up", Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}})
+			for i := 0; i < len(all) && err == nil; i++ {
+				err = out.Send(events(all[i]))
+			}
+			return err
+		}
+	}
 	failed := []llm.Event{{Raw: []byte("data: {\"error\":{}}\n\n"), Failed: true}}
 	for _, c := range []struct {
 		name   string
@@ -64,7 +78,17 @@ func TestArray(t *testing.T) {
 		{"their list", func(llm.Sink) error {
 			return &llm.Error{Status: 429, Reply: &llm.ErrorReply{Body: []byte("[{\"error\": {}}\n]\n")}}
 		}, "[{\"error\": {}}\n]\n", 429, false},
-		{"pieces", func(out llm.Sink) error { return out.Start(&llm.Head{Status: 200, Kind: llm.Pieces, Length: -1}) }, "", 502, false},
+		{"no event", func(out llm.Sink) error {
+			return errors.Join(startStream(out), out.Send(events("data: {\"a\":1}\n\n", "data: {oops\n\n", "data: {}\n\n")))
+		}, "[{\"a\":1}\n,\r\n" + unfit("an event that is not JSON") + "\n]", 200, true},
+		{"other values", func(out llm.Sink) error {
+			return errors.Join(startStream(out), out.Send(events("data: 1\n\n", "data: [2]\n\n")))
+		}, "[1\n,\r\n[2]\n]", 200, false},
+		{"object in pieces", pieces(10, "\n {\"a\":", "1}"), `[{"a":1}]`, 200, false},
+		{"list in pieces", pieces(11, " ", "[{\"a\":", "1}]"), `[{"a":1}]`, 200, false},
+		{"cut in pieces", func(out llm.Sink) error { return errors.Join(pieces(99, "{\"a\":1}")(out), failure()) }, `[{"a":1}`, 200, true},
+		{"no JSON", pieces(-1, "<html>"), "[" + unfit("something that is neither an event stream nor JSON") + "]", 502, false},
+		{"nothing", pieces(-1), "[" + unfit("nothing") + "]", 502, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			seen := make(seen, 1)
@@ -85,7 +109,7 @@ func TestArray(t *testing.T) {
 					t.Errorf("%s: %d %q, %v", e.name, resp.StatusCode, body, err)
 				}
 				var list []json.RawMessage
-				if err := json.Unmarshal(body, &list); err != nil {
+				if err := json.Unmarshal(body, &list); err != nil && c.name != "cut in pieces" {
 					t.Errorf("%s: %q is no array", e.name, body)
 				}
 				if got := resp.Header.Get("Content-Type"); !isJSON(got) {
@@ -138,6 +162,48 @@ func TestArrayAsItGoes(t *testing.T) {
 		next(",\r\n{\"b\":2}\n]")
 		if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
 			t.Errorf("%s: %q, %v", e.name, rest, err)
+		}
+	}
+}
+
+// TestListAfterHeartbeat: a list that comes when the stream has begun is told element by element,
+// in both forms, and one that is none ends as a broken stream: nothing of it is lost.
+func TestListAfterHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		alt, body, want string
+		broken          bool
+	}{
+		{"", `[{"a":1}, {"b":[2]}]`, `[{"a":1},{"b":[2]}]`, false},
+		{"", "[ ]", "[]", false},
+		{"", `{"a":1}`, `[{"a":1}]`, false},
+		{"", `[{"a":1}`, "UNEXPECTED_REPLY", true},
+		{"", `oops`, "UNEXPECTED_REPLY", true},
+		{"?alt=sse", "[{\"a\":1},\n{\"b\":[2]}]", "data: {\"a\":1}\n\ndata: {\"b\":[2]}\n\n", false},
+		{"?alt=sse", `{"a":1}`, "data: {\"a\":1}\n\n", false},
+		{"?alt=sse", `[{"a":1}`, "UNEXPECTED_REPLY", true},
+	} {
+		heard := make(chan struct{})
+		s := start(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+			<-heard
+			return sendUnary(out, c.body)
+		}, func(_ *Config, sc *StreamConfig) { sc.Heartbeat = time.Millisecond })
+		resp, err := h1(t, s).Do(newRequest(t, t.Context(), "POST", s.url(contentPath+c.alt), "{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(heard) // its head is there, and so is a heartbeat
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		got := strings.ReplaceAll(string(body), ": keep-alive\n\n", "")
+		if c.alt == "" {
+			var list bytes.Buffer
+			if err := json.Compact(&list, body); err != nil {
+				t.Errorf("%s: %q is no array", c.body, body)
+			}
+			got = list.String()
+		}
+		if c.broken != brokenOff(err) || !c.broken && err != nil || got != c.want && !(c.broken && strings.Contains(got, c.want)) {
+			t.Errorf("%s %s: %q, %v", c.alt, c.body, body, err)
 		}
 	}
 }

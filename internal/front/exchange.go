@@ -196,6 +196,8 @@ func (x *exchange) complete() engine.Ending {
 	case out.wrote:
 	case out.length > 0 && out.kind != llm.EventStream && x.q.Method != "HEAD":
 		return x.fail(llm.AsError(errors.New("the handler returned without the reply's body")))
+	case x.in.form == arrayForm && out.kind == llm.Pieces:
+		return x.fail(llm.AsError(out.unexpected("nothing")))
 	default:
 		out.begin(-1)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/dialect/known"
 	"sluice/internal/front/engine"
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
 )
@@ -35,6 +36,7 @@ type reply struct {
 	status  int   // 0 before there is one, and where nobody waits for it
 	started bool  // the handler gave a head
 	wrote   bool  // the head is on its way
+	wrapped bool  // its pieces are the one element of an array
 	last    bool  // on its connection
 	unsent  error // why the client has not all of it; see also stream.err
 
@@ -51,7 +53,7 @@ func (out *reply) reset() {
 	if out.head != nil {
 		clearHead(out.head)
 	}
-	out.kind, out.length, out.status, out.started, out.wrote, out.last = llm.Unary, 0, 0, false, false, false
+	out.kind, out.length, out.status, out.started, out.wrote, out.wrapped, out.last = llm.Unary, 0, 0, false, false, false, false
 	out.unsent, out.tunnel, out.place = nil, nil, place{}
 	out.stream.reset()
 }
@@ -97,7 +99,7 @@ func (out *reply) Start(h *llm.Head) error {
 	if h.Sent && h.Kind == llm.EventStream && !out.rec.wantsBodies() {
 		out.in.dropBody()
 	}
-	if committed || h.Kind == llm.Pieces && out.in.form == arrayForm {
+	if committed {
 		return out.startCommitted(h)
 	}
 	out.status = h.Status
@@ -209,13 +211,20 @@ func (out *reply) cacheHeader(h *llm.Head) {
 	}
 }
 
-// startCommitted begins a reply after a heartbeat has begun the stream, or one that has to be in
-// a form which it cannot be given.
+// startCommitted begins a reply after a heartbeat has begun the stream.
 func (out *reply) startCommitted(h *llm.Head) error {
 	if h.Kind == llm.Pieces || h.Status != 200 {
-		return llm.Errorf(502, "unexpected_reply", "The model service answered with something that is not an event stream.")
+		return out.unexpected("something that is not an event stream, and cannot be made one")
 	}
 	return nil
+}
+
+// unexpected is that the upstream answered with something that the client cannot be given in the
+// form of a stream that it wants.
+func (out *reply) unexpected(what string) error {
+	e := llm.Errorf(502, "unexpected_reply", "The model service answered with %s.", what)
+	e.Fault, e.Upstream = llm.BadReply, out.rec.Upstream
+	return e
 }
 
 // Send implements llm.Sink.
@@ -233,8 +242,7 @@ func (out *reply) Send(events []llm.Event) error {
 		case out.status == 101:
 			err = out.tunnel.send(events[i].Raw)
 		case out.stream.open || out.startArray(events[i].Raw):
-			// A whole reply to a client to which events were promised.
-			err = out.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", events[i].Raw), Failed: events[i].Failed}})
+			err = out.queueWhole(&events[i])
 		case out.kind == llm.Unary:
 			err = out.sendWhole(events[i].Raw)
 		default:
@@ -245,6 +253,23 @@ func (out *reply) Send(events []llm.Event) error {
 		}
 	}
 	return nil
+}
+
+// queueWhole sends a whole reply to a client to which events were promised: it is one of them. A list
+// is that of all of them, as Google's API has it.
+func (out *reply) queueWhole(e *llm.Event) error {
+	body := bytes.TrimSpace(e.Raw)
+	if !bytes.HasPrefix(body, []byte("[")) {
+		return out.queue([]llm.Event{{Raw: sse.AppendEvent(nil, "", body), Failed: e.Failed}})
+	}
+	if jsonscan.Validate(body, 0) != nil {
+		return out.unexpected("a list that is not JSON")
+	}
+	var events []llm.Event
+	for element := range jsonscan.ElementsOf(body) {
+		events = append(events, llm.Event{Raw: sse.AppendEvent(nil, "", element), Failed: e.Failed})
+	}
+	return out.queue(events)
 }
 
 func (out *reply) sendWhole(b []byte) error {
@@ -279,6 +304,20 @@ func (out *reply) begin(length int64) {
 }
 
 func (out *reply) sendPiece(b []byte) error {
+	if out.in.form == arrayForm && !out.wrote {
+		if b = bytes.TrimLeft(b, " \t\r\n"); len(b) == 0 {
+			return nil
+		}
+		switch b[0] {
+		case '[':
+			out.length = -1 // of what stood before
+		case '{':
+			out.length, out.wrapped = -1, true
+			b = append([]byte("["), b...)
+		default:
+			return out.unexpected("something that is neither an event stream nor JSON")
+		}
+	}
 	if !out.wrote {
 		out.rec.answered(time.Since(out.begun))
 		out.begin(out.length)
@@ -405,12 +444,16 @@ func (out *reply) startArray(b []byte) bool {
 
 // endArray ends a stream that is an array, all of which has been written.
 func (out *reply) endArray() error {
-	if out.in.form != arrayForm || !out.stream.open {
+	end := "]"
+	switch {
+	case out.in.form == arrayForm && out.stream.open:
+		end = out.stream.array.End()
+	case !out.wrapped:
 		return nil
 	}
 	out.rec.mayEnd()
 	out.begin(-1)
-	n, err := out.e.Write([]byte(out.stream.array.End()))
+	n, err := out.e.Write([]byte(end))
 	out.wroteBody(n)
 	return err
 }

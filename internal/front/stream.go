@@ -72,8 +72,19 @@ func (out *reply) openStream() {
 }
 
 // queue takes events to be written. It blocks while the client is so slow that
-// the buffer is full even after merging.
+// the buffer is full even after merging. An array ends before an event that would make it none.
 func (out *reply) queue(events []llm.Event) error {
+	if out.in.form == arrayForm {
+		for i := range events {
+			if !sse.Fits(events[i].Raw) {
+				return cmp.Or(out.enqueue(events[:i]), out.unexpected("an event that is not JSON"))
+			}
+		}
+	}
+	return out.enqueue(events)
+}
+
+func (out *reply) enqueue(events []llm.Event) error {
 	q := &out.stream
 	if len(events) == 0 {
 		return nil

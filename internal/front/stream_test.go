@@ -388,7 +388,7 @@ func TestHeartbeat(t *testing.T) {
 				`data: {"error":{"message":"slow","type":"rate_limit_error","param":null,"code":"rate"}}` + "\n\n"},
 			{"whole reply", func(out llm.Sink) error { return sendUnary(out, "{\n\"a\":1}") }, "data: {\ndata: \"a\":1}\n\n"},
 			{"pieces", func(out llm.Sink) error { return out.Start(&llm.Head{Status: 200, Kind: llm.Pieces}) },
-				`data: {"error":{"message":"The model service answered with something that is not an event stream.","type":"server_error","param":null,"code":"unexpected_reply"}}` + "\n\n"},
+				`data: {"error":{"message":"The model service answered with something that is not an event stream, and cannot be made one.","type":"server_error","param":null,"code":"unexpected_reply"}}` + "\n\n"},
 		} {
 			t.Run(e.name+" "+c.name, func(t *testing.T) {
 				heard := make(chan struct{})

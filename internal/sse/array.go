@@ -8,23 +8,29 @@ import (
 
 // Array has the events of a stream be the elements of one JSON array, which grows as they
 // come: the form in which Google's APIs send a stream unless they are asked for events. An
-// element is an event's payload, byte for byte; what has none that is an object, as comments
-// and [DONE], is no element. The zero Array is ready for the beginning of a stream.
+// element is an event's payload, byte for byte; what has none, as comments, and [DONE] are no
+// elements. The zero Array is ready for the beginning of a stream.
 type Array struct{ begun, some bool }
 
-// Frame turns whole events into elements, in place: what comes out is never longer. It is never
+// Fits reports whether an event can be part of an array: what it says, if it does, is JSON.
+func Fits(raw []byte) bool {
+	data, _ := Data(bytes.TrimPrefix(raw, []byte(bom)), nil)
+	return len(bytes.TrimLeft(data, blank)) == 0 || IsDone(data) || jsonscan.Validate(data, 0) == nil
+}
+
+// blank is what may stand in front of a payload, or in place of one.
+const blank = " \t\n"
+
+// Frame turns events that fit into elements, in place: what comes out is never longer. It is never
 // empty where b is not: in place of events without an element there is white space, which keeps a
 // connection alive as a comment does, or the array's beginning, before which readers take no white
-// space. An event without its blank line, which can only be the last, is an element where it is
-// whole all the same.
+// space. An event without its blank line, which can only be the last, is one all the same.
 func (a *Array) Frame(b []byte) []byte {
 	rest, out := b, b[:0]
 	if !a.begun {
 		rest = bytes.TrimPrefix(rest, []byte(bom))
 	}
-	const blank = " \t"
-	var before Array
-	start, open, other := 0, false, false
+	open, other := false, false
 	for len(rest) > 0 {
 		var line []byte
 		line, rest = cutLine(rest)
@@ -40,15 +46,12 @@ func (a *Array) Frame(b []byte) []byte {
 		case string(name) != "data" || other:
 		case open: // an end of a line is shorter than "data:"
 			out = append(append(out, '\n'), value...)
-		case bytes.HasPrefix(bytes.TrimLeft(value, blank), []byte("{")):
-			before, start, open = *a, len(out), true
+		case IsDone(value):
+			other = true
+		case len(bytes.TrimLeft(value, blank)) > 0:
+			open = true
 			out = append(a.separate(out), value...) // and so is what separates elements
-		default:
-			other = len(bytes.TrimLeft(value, blank)) > 0
 		}
-	}
-	if open && jsonscan.Validate(bytes.TrimLeft(out[start:], "[,\r\n"), 0) != nil {
-		*a, out = before, out[:start]
 	}
 	switch {
 	case len(out) > 0 || len(b) == 0:

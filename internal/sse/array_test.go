@@ -21,13 +21,10 @@ func TestArray(t *testing.T) {
 		{"event: x\nid: 1\ndata: {\ndata: \"a\":1,\n: c\ndata\ndata: \"b\":2}\nretry: 3\n\n", "[{\n\"a\":1,\n\n\"b\":2}\n]"},
 		{"data: {}\n\ndata: [DONE]\n\n", "[{}\n]"},
 		{"data: [DONE]\n\n", "[]"},
-		{"data: 1\ndata: {}\n\ndata\ndata: {}\n\n", "[{}\n]"},
+		{"data: 1\n\ndata\ndata: {}\n\ndata: \t\n\n|data: [1]\n\ndata:null\n\n", "[1\n,\r\n{}\n,\r\n[1]\n,\r\nnull\n]"},
 		{"\xef\xbb\xbfdata: {}\n\n", "[{}\n]"},
 		{"\xef\xbb\xbf|data: {}\n\n", "[{}\n]"},
 		{"data: {}\n\n|data: {\"a\":1}", "[{}\n,\r\n{\"a\":1}]"},
-		{"data: {}\n\n|data: {\"a\":", "[{}\n\n]"},
-		{"data: {\"a\":", "[]"},
-		{"data: {}\n\ndata: {\"a\":1}\ndata: }", "[{}\n]"},
 		{"data: {}\r\r|\ndata: {}\n\n", "[{}\n,\r\n{}\n]"},
 	} {
 		var a Array
@@ -57,7 +54,7 @@ func TestArrayOfRecordings(t *testing.T) {
 // FuzzArray: whatever comes, however it is parted among writes, the array has the objects that
 // readers of the events find.
 func FuzzArray(f *testing.F) {
-	for _, s := range []string{"", "data: {}\n\n", "data: {\ndata: }\r\n\r\n: c\n\ndata: [DONE]\n\n", "\xef\xbb\xbf\n\ndata: {}\r\rdata:{\"a\":1}", "data\ndata: {}\n\n"} {
+	for _, s := range []string{"", "data: {}\n\n", "data: {\ndata: }\r\n\r\n: c\n\ndata: [DONE]\n\n", "\xef\xbb\xbf\n\ndata: {}\r\rdata:{\"a\":1}", "data\ndata: {}\n\n", "data: {}\n\ndata: {oops\n\ndata: {}\n\n", "data: [1]\n\ndata: 2"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) { checkArray(t, stream) })
@@ -74,44 +71,53 @@ func checkArray(t *testing.T, stream []byte) {
 		events = append(events, llm.Event{Raw: tail})
 	}
 	var want [][]byte
-	valid := true
 	for i, e := range events {
-		data, ok := Data(e.Raw, nil)
-		if data = bytes.TrimLeft(data, " \t\n"); !ok || len(data) == 0 || data[0] != '{' {
-			continue
+		if !Fits(e.Raw) {
+			if data, ok := Data(e.Raw, nil); !ok || json.Valid(data) {
+				t.Fatalf("%q does not fit", e.Raw)
+			}
+			events = events[:i] // nothing after it is framed
+			break
 		}
-		whole := json.Valid(data)
-		if i == len(events)-1 && len(s.Tail()) > 0 && !whole {
-			continue
+		data, _ := Data(e.Raw, nil)
+		if data = bytes.TrimSpace(data); len(data) > 0 && string(data) != "[DONE]" {
+			want = append(want, data)
 		}
-		valid = valid && whole
-		want = append(want, data)
 	}
 	for _, atOnce := range []bool{false, true} {
 		var a Array
-		var got []byte
-		if atOnce {
-			got = a.Frame(bytes.Clone(stream))
-		} else {
-			for _, e := range events {
+		var all, got []byte
+		for _, e := range events {
+			all = append(all, e.Raw...)
+			if !atOnce {
 				got = append(got, a.Frame(bytes.Clone(e.Raw))...)
 			}
 		}
-		got = append(got, a.End()...)
-		if !valid {
-			if n := bytes.Count(got, []byte("\n,\r\n")); n < len(want)-1 {
-				t.Errorf("%d elements of %d: %q", n+1, len(want), got)
-			}
-			continue
+		if atOnce {
+			got = a.Frame(all)
 		}
+		got = append(got, a.End()...)
 		var list []json.RawMessage
 		if err := json.Unmarshal(got, &list); err != nil || len(list) != len(want) {
 			t.Fatalf("%q: %v, %d elements of %d", got, err, len(list), len(want))
 		}
 		for i := range list {
-			if !bytes.Equal(bytes.TrimSpace(list[i]), bytes.TrimSpace(want[i])) {
+			if !bytes.Equal(bytes.TrimSpace(list[i]), want[i]) {
 				t.Errorf("%q, want %q", list[i], want[i])
 			}
+		}
+	}
+}
+
+// TestFits: what is no JSON is no element, wherever in an event it stands.
+func TestFits(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"data: {}\n\n": true, "data: [DONE]\n\n": true, ": c\n\n": true, "data\n\n": true, "data: {\ndata: }\n\n": true, "event: x\ndata: [1]\r\n\r\n": true,
+		"data: {oops\n\n": false, "data: oops\n\n": false, "data: 1\ndata: {}\n\n": false, "data: [DONE]\ndata: {}\n\n": false, "\xef\xbb\xbfdata: {\n\n": false,
+		"data: {}": true, "data: {\"a\":": false,
+	} {
+		if Fits([]byte(raw)) != want {
+			t.Errorf("%q: %v", raw, !want)
 		}
 	}
 }
@@ -126,6 +132,9 @@ func TestAllocationsOfArray(t *testing.T) {
 		var a Array
 		for range 10 {
 			b = append(b, event...)
+		}
+		if !Fits(b[:len(event)]) {
+			t.Fatal("it does not fit")
 		}
 		b = a.Frame(b)[:0]
 	}); n > 0 {
@@ -142,5 +151,15 @@ func BenchmarkArray(b *testing.B) {
 	for b.Loop() {
 		var a Array
 		a.Frame(buf[:copy(buf, stream)])
+	}
+}
+
+// BenchmarkFits is what an event of an array takes besides.
+func BenchmarkFits(b *testing.B) {
+	event := []byte("data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Hello\"}]}}]}\r\n\r\n")
+	b.SetBytes(int64(len(event)))
+	b.ReportAllocs()
+	for b.Loop() {
+		Fits(event)
 	}
 }
