@@ -15,7 +15,6 @@ import (
 // changes.
 var knowing = map[string]string{
 	"internal/batch/kind.go":                   "what shares calls are the lists of two of OpenAI's operations, which no other API has",
-	"internal/cache/stage.go":                  "replies of OpenAI's embeddings are kept by input, which this stage takes apart",
 	"internal/responses/stage.go":              "conversations are kept for the Responses API, which this stage is part of",
 	"internal/upstream/anthropic/anthropic.go": "a protocol: the routes that its service has and has not",
 	"internal/upstream/gemini/gemini.go":       "a protocol: the routes of its service, by which its requests are made",

@@ -12,6 +12,7 @@ import (
 // embedding is what a lookup knows of an embedding's inputs. It is kept for
 // use again.
 type embedding struct {
+	form    *embeddings.Form
 	inputs  embeddings.Inputs
 	items   []input     // one of each of them
 	first   map[Key]int // the first item of each key
@@ -62,8 +63,8 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) (f *flight, r *reader,
 		return nil, nil, errAside
 	}
 	m.whole = m.items[0].key
-	if len(m.items) > 1 {
-		m.whole = l.keys.wholeKey(l.own(), m.items)
+	if m.framed() {
+		m.whole = l.keys.wholeKey(l.own(), l.form, m.items)
 	}
 	if l.look {
 		l.recall()
@@ -87,14 +88,17 @@ func (l *lookup) embed(ctx context.Context, out llm.Sink) (f *flight, r *reader,
 // known.
 func (l *lookup) split() bool {
 	m := &l.embeds
-	if !m.inputs.Split(l.req.Body) {
+	if m.form = l.form; !m.inputs.Split(l.form, l.req.Body) {
 		return false
 	}
 	if m.first == nil {
 		m.first = make(map[Key]int)
 	}
 	for i := range m.inputs.Items {
-		key := l.keys.itemKey(l.own(), l.item(i))
+		key, ok := l.keys.itemKey(l.own(), l.form, l.item(i), l.req.Model)
+		if !ok {
+			return false
+		}
 		first, seen := m.first[key]
 		if !seen {
 			first = i
@@ -111,6 +115,10 @@ func (l *lookup) item(i int) []byte {
 	at := l.embeds.inputs.Items[i]
 	return l.req.Body[at.Start:at.End]
 }
+
+// framed reports whether what stands around the vectors in a reply is kept by itself, and
+// not with the vector of the only input.
+func (m *embedding) framed() bool { return len(m.items) > 1 || m.form.Shared }
 
 // itemPlace is the key of the only input, zero where there are several.
 func (l *lookup) itemPlace() Key {
@@ -160,7 +168,7 @@ func (l *lookup) recallRemote(ctx context.Context) {
 			m.found = append(m.found, Found{})
 		}
 	}
-	if len(m.items) > 1 { // last
+	if m.framed() { // last
 		m.places, m.found = append(m.places, Place{Model: l.model, Key: m.whole}), append(m.found, Found{})
 	}
 	if l.c.second.Get(ctx, m.places, m.found) != nil {
@@ -169,7 +177,7 @@ func (l *lookup) recallRemote(ctx context.Context) {
 	now := l.c.clock.Now()
 	for i, f := range m.found {
 		e := l.c.received(m.places[i].Key, f)
-		if m.places[i].Key == m.whole && len(m.items) > 1 {
+		if m.places[i].Key == m.whole && m.framed() {
 			l.useFrame(e, now)
 			continue
 		}
@@ -202,7 +210,7 @@ func (l *lookup) fetchItems(ctx context.Context, out llm.Sink) error {
 		// not understood. It is asked for everything, as the client did.
 	}
 	l.c.figures.items[2].Add(uint64(len(m.items)))
-	c := collector{flights: &l.c.flights, out: out, before: m.waited}
+	c := collector{flights: &l.c.flights, op: l.form.Op, out: out, before: m.waited}
 	defer c.release()
 	if err := l.stage.next.Serve(ctx, l.req, &c); err != nil {
 		return err
@@ -223,7 +231,7 @@ func (l *lookup) fetchMissing(ctx context.Context, out llm.Sink) (done bool, err
 	if err != nil { // as an input is not where the model's name is, there is none
 		return false, nil
 	}
-	c := collector{flights: &l.c.flights}
+	c := collector{flights: &l.c.flights, op: l.form.Op}
 	defer c.release()
 	begun := time.Now()
 	if err := l.stage.next.Serve(ctx, &req, &c); err != nil {
@@ -282,7 +290,7 @@ func (l *lookup) compose(out llm.Sink) error {
 		status = llm.CacheStale
 		f.stale.Add(1)
 	}
-	if len(m.items) > 1 {
+	if m.framed() {
 		if e := l.c.store.get(m.whole); e != nil {
 			l.useFrame(e, l.c.clock.Now())
 			l.c.touch(e)
@@ -309,6 +317,9 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) (err error) {
 	if r.head.Age = now - oldest; status == llm.CacheMiss {
 		r.head.Age, r.head.Saved = 0, int64(m.told-min(m.said, m.told))
 	}
+	if m.form.Objects && len(m.items) > 1 {
+		r.head.Lossy = m.lossy()
+	}
 	r.head.Waited, r.head.Queued, r.head.Attempts, r.head.Batch = m.waited, m.queued, m.attempts, m.batch
 	r.body, err = m.composer.Send(&r.head, m, out, r.body)
 	return err
@@ -318,7 +329,7 @@ func (l *lookup) composeAs(status llm.CacheStatus, out llm.Sink) (err error) {
 // earlier reply where that is known.
 func (m *embedding) Compose(c *embeddings.Composer) {
 	switch first := m.items[0].entry; {
-	case len(m.items) == 1 && len(first.ends) == soleEnds:
+	case !m.framed() && len(first.ends) == soleEnds:
 		v, _ := first.vector()
 		c.Add(first.body[:first.ends[0]])
 		c.Vector(v, 0, v.Indexed())
@@ -326,8 +337,16 @@ func (m *embedding) Compose(c *embeddings.Composer) {
 	case m.frame != nil:
 		c.Frame(m.frame.frame(), m.vector)
 	default:
-		c.List(len(m.items), m.vector, first.head.Value().reported, m.told)
+		c.List(m.form, len(m.items), m.vector, first.head.Value().reported, m.told)
 	}
+}
+
+// lossy gives what was lost of any of the inputs.
+func (m *embedding) lossy() (all string) {
+	for i := range m.items {
+		all = joined(all, m.entryOf(i).head.Value().lossy)
+	}
+	return all
 }
 
 // entryOf gives the entry of an input.

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/known"
+	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
@@ -103,6 +104,30 @@ func lossesOf(op llm.Operation, lossy string) string {
 		}
 	}
 	return strings.Join(rest, ", ")
+}
+
+// lostOf gives which of the members that were lost of a request an input has, an object.
+func lostOf(lossy string, input []byte) string {
+	var rest []string
+	for name := range strings.SplitSeq(lossy, ", ") {
+		if dialect.OrNil(jsonscan.Member(input, name)) != nil {
+			rest = append(rest, name)
+		}
+	}
+	return strings.Join(rest, ", ")
+}
+
+// joined gives what is in either of two lists of what was lost.
+func joined(a, b string) string {
+	if a == "" || a == b {
+		return b
+	}
+	for name := range strings.SplitSeq(b, ", ") {
+		if name != "" && !strings.Contains(", "+a+", ", ", "+name+", ") {
+			a += ", " + name
+		}
+	}
+	return a
 }
 
 // appendFields gives the head's fields as they go to a client.

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
@@ -9,6 +10,7 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/known"
+	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -24,6 +26,9 @@ type keyer struct {
 	sum       Key    // that comes out; a local one would be allocated
 	header    []llm.Field
 	skip      func(key []byte) bool // k.leaveOut, made once
+	unnamed   func(key []byte) bool // k.leaveModel, likewise
+	own       bool                  // an input names the request's model
+	named     int                   // how often it names one
 	api       dialect.Storable
 	seen      dialect.Members
 	twice     bool // one of those stands there twice: an upstream may take either
@@ -31,7 +36,7 @@ type keyer struct {
 
 func newKeyer() *keyer {
 	k := &keyer{digest: sha256.New()}
-	k.skip = k.leaveOut
+	k.skip, k.unnamed = k.leaveOut, k.leaveModel
 	return k
 }
 
@@ -52,6 +57,10 @@ func (k *keyer) leaveOut(key []byte) bool {
 // keeps are.
 func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool) (key Key, ok bool) {
 	k.api, k.seen, k.twice = known.StoredOf(req.Op), 0, false
+	op := req.Op
+	if f := known.InputsOf(op); f != nil {
+		op = f.Op
+	}
 	if req.Thread != nil {
 		return Key{}, false // the reply is this conversation's alone
 	}
@@ -60,14 +69,14 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool)
 	}
 	k.digest.Reset()
 	k.part = append(k.part[:0], keyVersion...)
-	k.part = append(k.part, byte(req.Op))
+	k.part = append(k.part, byte(op))
 	tenant := req.Tenant
 	if scope == ScopeGlobal {
 		tenant = ""
 	}
 	path, query := req.Path, req.RawQuery
 	if req.Op.NamesInPath() { // the model, which is in the group, and whether a stream is wanted
-		path, query = req.Op.Route(), withoutAlt(query)
+		path, query = op.Route(), withoutAlt(query)
 	}
 	for _, s := range [...]string{scope, tenant, path, query} {
 		k.text(s)
@@ -142,14 +151,24 @@ func (k *keyer) streamKey(key Key, body []byte) (Key, bool) {
 }
 
 // itemKey is the key of one input of an embedding, given by the key of the
-// request without its input. White space in an array of tokens does not count.
-func (k *keyer) itemKey(key Key, item []byte) Key {
+// request without its input. White space in an array of tokens does not count, and an
+// object is in it as a request is, but for its name of the model where it is that of
+// the request. ok is false for one that names its model twice.
+func (k *keyer) itemKey(key Key, f *embeddings.Form, item []byte, model string) (sum Key, ok bool) {
 	k.digest.Reset()
 	k.part = append(append(k.part[:0], "item"...), key[:]...)
-	if item[0] == '"' {
+	switch {
+	case f.Objects:
+		v, _ := jsonscan.Get(item, "model")
+		k.own, k.named = names(item[v.Start:v.End], model), 0
+		k.digest.Write(k.part)
+		if k.canonical.Write(k.digest, item, k.unnamed) != nil || k.named > 1 {
+			return Key{}, false
+		}
+	case item[0] == '"':
 		k.digest.Write(k.part)
 		k.digest.Write(item)
-	} else {
+	default:
 		for _, c := range item {
 			if c > ' ' {
 				k.part = append(k.part, c)
@@ -158,14 +177,37 @@ func (k *keyer) itemKey(key Key, item []byte) Key {
 		k.digest.Write(k.part)
 	}
 	k.digest.Sum(k.sum[:0])
-	return k.sum
+	return k.sum, true
+}
+
+// leaveModel reports whether a member of an input is the request's model, which is in
+// the key as the group that answers for it.
+func (k *keyer) leaveModel(key []byte) bool {
+	if string(key) != "model" {
+		return false
+	}
+	k.named++
+	return k.own
+}
+
+// names reports whether JSON is the name of a model, as it is or as that of a resource.
+func names(raw []byte, model string) bool {
+	if len(raw) < 2 || raw[0] != '"' {
+		return false
+	}
+	name := raw[1 : len(raw)-1]
+	return string(name) == model || string(bytes.TrimPrefix(name, []byte("models/"))) == model
 }
 
 // wholeKey is the key that equal embeddings under way share, given by that of
 // the request without its input.
-func (k *keyer) wholeKey(key Key, items []input) Key {
+func (k *keyer) wholeKey(key Key, f *embeddings.Form, items []input) Key {
 	k.digest.Reset()
-	k.part = append(append(k.part[:0], "whole"...), key[:]...)
+	of := "whole"
+	if f.One != "" { // the reply is another one than that to a list of one
+		of = "one"
+	}
+	k.part = append(append(k.part[:0], of...), key[:]...)
 	k.digest.Write(k.part)
 	for i := range items {
 		k.part = append(k.part[:0], items[i].key[:]...)

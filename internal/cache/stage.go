@@ -9,6 +9,7 @@ import (
 	"sluice/internal/cache/replay"
 	"sluice/internal/cache/successor"
 	"sluice/internal/dialect/known"
+	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 	"sluice/internal/outline"
@@ -63,7 +64,7 @@ func (l *lookup) begin(ctx context.Context, out llm.Sink) (f *flight, r *reader,
 	if l.req.Cache.NoStore || !l.identify() {
 		return nil, nil, errAside
 	}
-	if l.req.Op == llm.Embedding {
+	if l.form != nil {
 		f, r, err = l.embed(ctx, out)
 	} else {
 		f, r, err = l.seek(ctx, out)
@@ -114,7 +115,8 @@ type lookup struct {
 	c     *Cache
 	stage *stage
 	req   *llm.Request
-	keys  *keyer // nil once it has them
+	form  *embeddings.Form // of its embeddings; nil for anything else
+	keys  *keyer           // nil once it has them
 
 	group [32]byte
 	model string     // as resolved
@@ -142,13 +144,14 @@ func (c *Cache) borrow(s *stage, req *llm.Request) *lookup {
 		l.keys = newKeyer()
 	}
 	l.stage, l.req, l.gen, l.origin = s, req, c.store.generation(), fetched
+	l.form = known.InputsOf(req.Op)
 	return l
 }
 
 func (c *Cache) release(l *lookup) {
 	l.dropKeyer()
 	l.replies.clear()
-	if l.req.Op == llm.Embedding {
+	if l.form != nil {
 		l.embeds.clear()
 	}
 	l.stage, l.req, l.found, l.marked = nil, nil, [2]Found{}, marked{}
@@ -240,7 +243,7 @@ func (l *lookup) flight(key Key) (*flight, *reader) {
 
 // call implements caller: it gets the reply for a flight.
 func (l *lookup) call(ctx context.Context, f *flight) error {
-	if l.req.Op == llm.Embedding {
+	if l.form != nil {
 		return l.fetchItems(ctx, f)
 	}
 	if done, err := l.again(ctx, f); done {
@@ -444,7 +447,7 @@ func (c *Cache) keep(place Place, e *entry, gen generation) {
 
 // ttl is how long a reply is fresh.
 func (c *Cache) ttl(op llm.Operation) time.Duration {
-	if op == llm.Embedding {
+	if known.InputsOf(op) != nil {
 		return c.cfg.DefaultTTL
 	}
 	return c.cfg.ResponseTTL

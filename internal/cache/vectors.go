@@ -16,6 +16,7 @@ const maxCollected = 64 << 20
 // collector takes a reply whole, and passes it on where out is set.
 type collector struct {
 	flights *flights
+	op      llm.Operation
 	out     llm.Sink
 	before  time.Duration // that the request waited for another call
 	status  int
@@ -32,7 +33,7 @@ type collector struct {
 
 // Start implements llm.Sink.
 func (c *collector) Start(h *llm.Head) error {
-	c.status, c.head = h.Status, makeHead(h, llm.Embedding, "")
+	c.status, c.head = h.Status, makeHead(h, c.op, "")
 	c.waited, c.queued, c.attempts, c.batch = h.Waited, h.Queued, h.Attempts, h.Batch
 	if c.out == nil {
 		return nil
@@ -110,7 +111,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 	if c.over || c.status != 200 {
 		return false
 	}
-	r, err := embeddings.Read(c.body, n)
+	r, err := embeddings.Read(l.form, c.body, n)
 	if err != nil {
 		return false
 	}
@@ -128,7 +129,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 	embeddings.Divide(r.Tokens, shares)
 	now, settled := l.c.clock.Now(), l.settled()
 	made := func(tokens uint32) *entry {
-		return &entry{head: handle, born: now, until: now + l.c.ttl(llm.Embedding), origin: l.origin, tokens: tokens}
+		return &entry{head: handle, born: now, until: now + l.c.ttl(l.form.Op), origin: l.origin, tokens: tokens}
 	}
 	keep := func(key Key, e *entry) {
 		if settled && int64(len(e.body)) <= l.c.cfg.MaxEntryBytes {
@@ -136,11 +137,16 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 		}
 	}
 	// What else stands in the reply is given again to whoever asks for the same.
-	again := c.out != nil && !repeats(known.StoredOf(llm.Embedding), c.body)
+	again := c.out != nil && !repeats(known.StoredOf(l.form.Op), c.body)
 	for i := range n {
 		it := &m.items[item(i)]
 		e := made(shares[i].Tokens)
-		if again && n == 1 {
+		if l.form.Objects && h.lossy != "" {
+			of := h
+			of.lossy = lostOf(h.lossy, l.item(item(i)))
+			e.head = unique.Make(of)
+		}
+		if again && !m.framed() {
 			e.body, e.ends = sole(&r)
 		} else {
 			e.body, e.ends = cut(r.Vector(i))
@@ -150,7 +156,7 @@ func (l *lookup) learn(c *collector, n int, item func(n int) int) bool {
 			keep(it.key, e)
 		}
 	}
-	if again && n > 1 {
+	if again && m.framed() {
 		e, f := made(r.Tokens), r.Frame()
 		e.body, e.ends = f.Body, f.Ends
 		keep(m.whole, e)

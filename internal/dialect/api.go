@@ -1,6 +1,9 @@
 package dialect
 
-import "sluice/internal/llm"
+import (
+	"sluice/internal/embeddings"
+	"sluice/internal/llm"
+)
 
 // API is one operation of a dialect: what the parts of the gateway have to know of its
 // requests and replies, each of them through a small interface that is nil where there is
@@ -33,6 +36,10 @@ type API struct {
 
 	// Embedder is what its embeddings are translated by.
 	Embedder Embedder
+
+	// Inputs is how its embeddings are taken apart, of which each input's vector is kept by
+	// itself.
+	Inputs *embeddings.Form
 
 	// Shape is where the texts of its conversations stand.
 	Shape *Shape

@@ -112,26 +112,34 @@ const (
 	separated = 8
 )
 
-// List adds a reply of the usual form: the vectors of n inputs in their order, each
-// with its index, the model's name, which is JSON, and the tokens that the inputs
-// count.
-func (c *Composer) List(n int, vector func(input int) Vector, model string, tokens uint64) {
-	c.text(`{"object":"list","data":[`)
+// List adds a reply of a form: the vectors of n inputs in their order, each
+// with its index where the form has one, the model's name, which is JSON, and the tokens
+// that the inputs count.
+func (c *Composer) List(f *Form, n int, vector func(input int) Vector, model string, tokens uint64) {
+	c.text(f.Head)
 	for i := range n {
 		v := vector(i)
 		c.room(v.size() + separated)
 		if i > 0 {
 			c.text(",")
 		}
-		c.Vector(v, i, true)
+		c.Vector(v, i, f.Index != "")
 	}
-	c.text(`],"model":`)
-	c.text(model)
-	c.text(`,"usage":{"prompt_tokens":`)
-	c.number(tokens)
-	c.text(`,"total_tokens":`)
-	c.number(tokens)
-	c.text("}}")
+	c.text(f.Tail)
+	if f.Model != "" {
+		c.text(f.Model)
+		c.text(model)
+	}
+	if f.Model != "" || tokens > 0 {
+		for _, name := range f.Counts {
+			if name != "" {
+				c.text(name)
+				c.number(tokens)
+			}
+		}
+		c.text(f.CountsEnd)
+	}
+	c.text(f.End)
 }
 
 // Frame adds a reply of the form of an earlier one: the vectors where they stood in

@@ -11,33 +11,54 @@ const MaxInputs = 2048
 // Inputs are where the inputs of one call stand. The zero Inputs is ready for use,
 // and one that was used can be used for another call.
 type Inputs struct {
-	Value llm.Span   // of the member "input", in the body
+	Value llm.Span   // of the member that has them, in the body
 	Items []llm.Span // of each input, in the body; in a lone one's place Value
 
 	edits []llm.Replacement
 }
 
 // Split finds the inputs in the body of a call, which is valid JSON: a string, an
-// array of token numbers, or an array of those. It is false for anything else, as
+// array of token numbers, or an array of those; or an array of objects, or the object
+// that the body is, as the API's form has it. It is false for anything else, as
 // for no input or more than MaxInputs, which is the upstream's to judge. Of a body
-// with several members "input" it takes the first; an upstream may take another.
-func (in *Inputs) Split(body []byte) bool {
-	value, ok := jsonscan.Get(body, "input")
+// with several members of the name it takes the first; an upstream may take another.
+func (in *Inputs) Split(f *Form, body []byte) bool {
+	if f.Inputs == "" {
+		from, end := 0, len(body)
+		for from < end && body[from] <= ' ' {
+			from++
+		}
+		for end > from && body[end-1] <= ' ' {
+			end--
+		}
+		in.Value = llm.Span{Start: from, End: end}
+		in.Items = append(in.Items[:0], in.Value)
+		return from < end && body[from] == '{'
+	}
+	value, ok := jsonscan.Get(body, f.Inputs)
+	if ok && f.Objects {
+		return body[value.Start] == '[' && in.split(body, value, MaxInputs, isObject)
+	}
 	return ok && in.SplitAt(body, value, MaxInputs)
 }
 
 // SplitAt is Split for the value of another member, such as the prompts of a
 // completion, that is known already, and has at most so many inputs.
 func (in *Inputs) SplitAt(body []byte, value llm.Span, most int) bool {
-	in.Items, in.Value = in.Items[:0], value
-	raw := body[in.Value.Start:in.Value.End]
-	if isInput(raw) {
-		in.Items = append(in.Items, in.Value)
+	if isInput(body[value.Start:value.End]) {
+		in.Items, in.Value = append(in.Items[:0], value), value
 		return true
 	}
+	return in.split(body, value, most, isInput)
+}
+
+// split finds the inputs in a list, each of which has to be one.
+func (in *Inputs) split(body []byte, value llm.Span, most int, isOne func(raw []byte) bool) bool {
+	in.Items, in.Value = in.Items[:0], value
+	raw := body[in.Value.Start:in.Value.End]
 	sound := true
 	jsonscan.Elements(raw, func(v llm.Span) bool {
-		sound = len(in.Items) < most && isInput(raw[v.Start:v.End])
+		sound = len(in.Items) < most && isOne(raw[v.Start:v.End])
 		if sound {
 			in.Items = append(in.Items, llm.Span{Start: in.Value.Start + v.Start, End: in.Value.Start + v.End})
 		}
@@ -45,6 +66,8 @@ func (in *Inputs) SplitAt(body []byte, value llm.Span, most int) bool {
 	})
 	return sound && len(in.Items) > 0
 }
+
+func isObject(raw []byte) bool { return raw[0] == '{' }
 
 // isInput reports whether a JSON value is one input.
 func isInput(raw []byte) bool { return raw[0] == '"' || isTokens(raw) }

@@ -38,7 +38,7 @@ func TestSplit(t *testing.T) {
 		for _, after := range []bool{false, true} {
 			req := call(input, after)
 			var got []string
-			if in.Split(req.Body) {
+			if in.Split(listed(), req.Body) {
 				for _, at := range in.Items {
 					got = append(got, string(req.Body[at.Start:at.End]))
 				}
@@ -51,11 +51,11 @@ func TestSplit(t *testing.T) {
 			}
 		}
 	}
-	if in.Split([]byte(`{"model":"m"}`)) || in.Split([]byte(`[]`)) {
+	if in.Split(listed(), []byte(`{"model":"m"}`)) || in.Split(listed(), []byte(`[]`)) {
 		t.Error("a body without input was split")
 	}
 	for n, want := range map[int]bool{MaxInputs: true, MaxInputs + 1: false} {
-		if got := in.Split(call("["+strings.Repeat(`"a",`, n-1)+`"b"]`, false).Body); got != want {
+		if got := in.Split(listed(), call("["+strings.Repeat(`"a",`, n-1)+`"b"]`, false).Body); got != want {
 			t.Errorf("%d inputs: %v", n, got)
 		}
 	}
@@ -107,7 +107,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte(`{"input":[[1],[2 ,3]], "input":[1.5]}`), uint64(2))
 	f.Fuzz(func(t *testing.T, body []byte, some uint64) {
 		var in Inputs
-		if !json.Valid(body) || !in.Split(body) {
+		if !json.Valid(body) || !in.Split(listed(), body) {
 			return
 		}
 		var inputs [][]byte
@@ -155,7 +155,7 @@ func TestInputsAllocations(t *testing.T) {
 	req := call("["+strings.Repeat(`"some text",[1,2,3],`, 500)+`"b"]`, false)
 	var in Inputs
 	inputs := split(t, &in, req.Body)
-	if n := testing.AllocsPerRun(50, func() { in.Split(req.Body) }); n > 0 {
+	if n := testing.AllocsPerRun(50, func() { in.Split(listed(), req.Body) }); n > 0 {
 		t.Errorf("split with %v allocations", n)
 	}
 	dst := make([]byte, 0, len(req.Body))
@@ -174,7 +174,7 @@ func BenchmarkWith(b *testing.B) {
 	b.SetBytes(int64(len(req.Body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if !in.Split(req.Body) {
+		if !in.Split(listed(), req.Body) {
 			b.Fatal("not split")
 		}
 		got, err := in.With(dst[:0], req, inputs[:500])

@@ -10,6 +10,26 @@ import (
 	"sluice/internal/llm"
 )
 
+// listed is a form whose elements are in a list and have indices.
+func listed() *Form {
+	return &Form{
+		Op: llm.Embedding, Inputs: "input", Data: "data", Vector: "embedding", Index: "index",
+		Head: `{"object":"list","data":[`, Tail: "]", Model: `,"model":`,
+		Counts: [2]string{`,"usage":{"prompt_tokens":`, `,"total_tokens":`}, CountsEnd: "}", End: "}",
+	}
+}
+
+// objects is one whose inputs are objects, of calls that have a list of them or are one.
+func objects(one bool) *Form {
+	f := &Form{Op: llm.BatchEmbedContents, Shared: true, Objects: true, Vector: "values", Counts: [2]string{`,"count":{"n":`}, CountsEnd: "}", End: "}"}
+	if one {
+		f.One, f.Head = "embedding", `{"embedding":`
+	} else {
+		f.Inputs, f.Data, f.Head, f.Tail = "requests", "embeddings", `{"embeddings":[`, "]"
+	}
+	return f
+}
+
 // call makes a call of an input, as JSON, that stands before the model or after it.
 func call(input string, after bool) *llm.Request {
 	body := `{"dimensions":3,"input":` + input + `, "model" : "m","encoding_format":"base64","user":"u"}`
@@ -23,7 +43,7 @@ func call(input string, after bool) *llm.Request {
 // split gives a call's inputs.
 func split(t testing.TB, in *Inputs, body []byte) (inputs [][]byte) {
 	t.Helper()
-	if !in.Split(body) {
+	if !in.Split(listed(), body) {
 		t.Fatalf("%s was not split", body)
 	}
 	for _, at := range in.Items {
@@ -77,7 +97,7 @@ type list struct {
 }
 
 func (l list) Compose(c *Composer) {
-	c.List(len(l.inputs), func(i int) Vector { return l.reply.Vector(l.inputs[i]) }, `"m"`, l.tokens)
+	c.List(listed(), len(l.inputs), func(i int) Vector { return l.reply.Vector(l.inputs[i]) }, `"m"`, l.tokens)
 }
 
 type framed struct {

@@ -22,26 +22,26 @@ type Reply struct {
 	Tokens   uint32    // what it says its inputs count, 0 where it says nothing
 }
 
-// Element is one of a reply's data.
+// Element is what a reply has of one input.
 type Element struct {
 	At    llm.Span // in the reply
 	Index llm.Span // of the value of its index, in the element; empty where it has none
-	Place int      // in data, from 0
+	Place int      // among the elements, from 0
 }
 
-// Read takes the body of a reply to a call with n inputs apart, and keeps it. Each
+// Read takes the body of a reply to a call of a form with n inputs apart, and keeps it. Each
 // element is of the input that its index names, and without one of the input at its
 // own place. The error says what is wrong with a reply that is no JSON or tells of
 // an error, or that does not have exactly one element with an embedding for each
 // input; nothing in it is the reply's.
-func Read(body []byte, n int) (Reply, error) {
+func Read(f *Form, body []byte, n int) (Reply, error) {
 	if jsonscan.Validate(body, maxDepth) != nil {
 		return Reply{}, errNoJSON
 	}
 	if has(body, "error") {
 		return Reply{}, errTold
 	}
-	elements, err := find(body, n)
+	elements, err := find(f, body, n)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -59,18 +59,18 @@ var (
 )
 
 // find finds the elements of n inputs.
-func find(body []byte, n int) (elements []Element, err error) {
-	data, ok := jsonscan.Get(body, "data")
+func find(f *Form, body []byte, n int) (elements []Element, err error) {
+	name := f.Data + f.One
+	data, ok := jsonscan.Get(body, name)
 	if !ok {
-		return nil, errors.New("read embeddings: the reply has no data")
+		return nil, fmt.Errorf("read embeddings: the reply has no %s", name)
 	}
 	elements = make([]Element, n)
 	seen := 0
-	raw := body[data.Start:data.End]
-	jsonscan.Elements(raw, func(v llm.Span) bool {
+	visit := func(v llm.Span) bool {
 		e := Element{At: llm.Span{Start: data.Start + v.Start, End: data.Start + v.End}, Place: seen}
 		var input int
-		if input, err = e.identify(body, n); err != nil {
+		if input, err = e.identify(f, body, n); err != nil {
 			return false
 		}
 		if elements[input].At.End != 0 {
@@ -80,7 +80,12 @@ func find(body []byte, n int) (elements []Element, err error) {
 		elements[input] = e
 		seen++
 		return true
-	})
+	}
+	if f.One != "" {
+		visit(llm.Span{End: data.End - data.Start})
+	} else {
+		jsonscan.Elements(body[data.Start:data.End], visit)
+	}
 	if err == nil && seen != n {
 		err = fmt.Errorf("read embeddings: the reply has %d elements for %d inputs", seen, n)
 	}
@@ -91,16 +96,19 @@ func find(body []byte, n int) (elements []Element, err error) {
 }
 
 // identify finds an element's index, and tells which of n inputs it is of.
-func (e *Element) identify(reply []byte, n int) (input int, err error) {
+func (e *Element) identify(f *Form, reply []byte, n int) (input int, err error) {
 	if e.Place >= n {
 		return 0, fmt.Errorf("read embeddings: the reply has more elements than the %d inputs", n)
 	}
 	object := reply[e.At.Start:e.At.End]
-	if !has(object, "embedding") {
-		return 0, fmt.Errorf("read embeddings: the reply's element %d has no embedding", e.Place)
+	if !has(object, f.Vector) {
+		return 0, fmt.Errorf("read embeddings: the reply's element %d has no %s", e.Place, f.Vector)
+	}
+	if f.Index == "" {
+		return e.Place, nil
 	}
 	var found bool
-	if e.Index, found = jsonscan.Get(object, "index"); !found {
+	if e.Index, found = jsonscan.Get(object, f.Index); !found {
 		return e.Place, nil
 	}
 	i, err := strconv.ParseUint(string(object[e.Index.Start:e.Index.End]), 10, 31)

@@ -25,7 +25,7 @@ func TestRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := replyOf(test.elements...)
-			r, err := Read([]byte(body), len(test.elements))
+			r, err := Read(listed(), []byte(body), len(test.elements))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestRead(t *testing.T) {
 			}
 		})
 	}
-	r, err := Read([]byte(`{"data":[{"embedding":[]}],"model":7}`), 1)
+	r, err := Read(listed(), []byte(`{"data":[{"embedding":[]}],"model":7}`), 1)
 	if err != nil || r.Model != "" || r.Tokens != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -83,7 +83,7 @@ func TestReadRefuses(t *testing.T) {
 		replyOf(`{"index":null,"embedding":[]}`):                           "element 0 is that of none of the 2",
 		replyOf(`{"index":99999999999999999999,"embedding":[]}`):           "element 0 is that of none of the 2",
 	} {
-		if _, err := Read([]byte(body), 2); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Read(listed(), []byte(body), 2); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80s: %v, want %s", body, err, want)
 		}
 	}
@@ -93,7 +93,7 @@ func TestReadRefuses(t *testing.T) {
 // 0 each and the tokens of theirs.
 func TestList(t *testing.T) {
 	elements := append(counted(3), `{"embedding":[3.5],"o":1}`)
-	r, err := Read([]byte(replyOf(elements...)), 4)
+	r, err := Read(listed(), []byte(replyOf(elements...)), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestList(t *testing.T) {
 
 // A frame that comes from elsewhere is looked at before it is used.
 func TestFrameSound(t *testing.T) {
-	r, err := Read([]byte(replyOf(counted(2)...)), 2)
+	r, err := Read(listed(), []byte(replyOf(counted(2)...)), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"data":[{"embedding":[1]},{"index":0,"embedding":"AA"}]}`), uint8(2))
 	f.Add([]byte(`{"usage":{"prompt_tokens":1e3},"data":[ {"index":0 ,"embedding":{}}, {"embedding":[],"index":2},{"index":1,"embedding":1}]}`), uint8(3))
 	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
-		r, err := Read(body, int(n))
+		r, err := Read(listed(), body, int(n))
 		if err != nil || n == 0 {
 			return
 		}
@@ -165,7 +165,7 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%q was put together as %q", body, got)
 		}
 		got, _ := sent(t, list{&r, all, uint64(r.Tokens)})
-		again, err := Read([]byte(got), int(n))
+		again, err := Read(listed(), []byte(got), int(n))
 		if err != nil || !json.Valid([]byte(got)) || again.Tokens != r.Tokens {
 			t.Fatalf("%q became %q: %v", body, got, err)
 		}
@@ -212,7 +212,7 @@ func TestPieces(t *testing.T) {
 		for i := range 4 {
 			elements = append(elements, fmt.Sprintf(`{"index":%d,"embedding":"%s"}`, i, strings.Repeat("x", size)))
 		}
-		r, err := Read([]byte(replyOf(elements...)), 4)
+		r, err := Read(listed(), []byte(replyOf(elements...)), 4)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +228,7 @@ func TestPieces(t *testing.T) {
 // A client that has gone ends a reply.
 func TestSendFails(t *testing.T) {
 	long := strings.Repeat("x", 2*MaxPiece)
-	r, err := Read([]byte(replyOf(`{"embedding":"`+long+`"}`, `{"embedding":"`+long+`"}`, `{"embedding":"`+long+`"}`)), 3)
+	r, err := Read(listed(), []byte(replyOf(`{"embedding":"`+long+`"}`, `{"embedding":"`+long+`"}`, `{"embedding":"`+long+`"}`)), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func (none) Send([]llm.Event) error { return nil }
 // Composing takes no memory, and reading a reply that of its elements.
 func TestReplyAllocations(t *testing.T) {
 	body := []byte(replyOf(counted(100)...))
-	r, err := Read(body, 100)
+	r, err := Read(listed(), body, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestReplyAllocations(t *testing.T) {
 		}
 	}
 	const ceiling = 2 // the elements, and the model's name
-	if n := testing.AllocsPerRun(50, func() { _, _ = Read(body, 100) }); n > ceiling {
+	if n := testing.AllocsPerRun(50, func() { _, _ = Read(listed(), body, 100) }); n > ceiling {
 		t.Errorf("read with %v allocations, ceiling %d", n, ceiling)
 	}
 }
@@ -281,7 +281,7 @@ func BenchmarkCompose(b *testing.B) {
 		elements = append(elements, fmt.Sprintf(`{"object":"embedding","index":%d,"embedding":[%s]}`, i, vector))
 	}
 	body := []byte(replyOf(elements...))
-	r, err := Read(body, 100)
+	r, err := Read(listed(), body, 100)
 	if err != nil {
 		b.Fatal(err)
 	}

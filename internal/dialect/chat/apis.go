@@ -14,7 +14,7 @@ func APIs() []dialect.API {
 	return []dialect.API{
 		{Op: llm.Chat, Lists: true, Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: &stored{chat: true}},
 		{Op: llm.Completion, Stream: new(streams), Stored: new(stored)},
-		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: new(storedVectors)},
+		{Op: llm.Embedding, Embedder: Embeddings{}, Stored: new(storedVectors), Inputs: inputs()},
 	}
 }
 

@@ -8,12 +8,22 @@ import (
 	"strconv"
 
 	"sluice/internal/dialect"
+	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
 
 // Embeddings is OpenAI's API for embeddings.
 type Embeddings struct{ Dialect }
+
+// inputs is how its calls and replies are taken apart.
+func inputs() *embeddings.Form {
+	return &embeddings.Form{
+		Op: llm.Embedding, Inputs: "input", Data: "data", Vector: "embedding", Index: "index",
+		Head: `{"object":"list","data":[`, Tail: "]", Model: `,"model":`,
+		Counts: [2]string{`,"usage":{"prompt_tokens":`, `,"total_tokens":`}, CountsEnd: "}", End: "}",
+	}
+}
 
 // ReadInputs implements dialect.Embedder.
 func (Embeddings) ReadInputs(v *dialect.Vectors, body []byte) error {

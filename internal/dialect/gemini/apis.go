@@ -14,8 +14,8 @@ func APIs() []dialect.API {
 	return []dialect.API{
 		{Op: llm.GenerateContent, Paths: Prefix, Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: new(stored)},
 		{Op: llm.CountContentTokens, Counts: llm.GenerateContent, Count: `{"totalTokens":`},
-		{Op: llm.EmbedContent, Embedder: Embeddings{One: true}, Stored: &storedVectors{member: "embedding"}},
-		{Op: llm.BatchEmbedContents, Embedder: Embeddings{}, Stored: &storedVectors{member: "embeddings"}},
+		{Op: llm.EmbedContent, Embedder: Embeddings{One: true}, Stored: &storedVectors{one: true}, Inputs: Embeddings{One: true}.form()},
+		{Op: llm.BatchEmbedContents, Embedder: Embeddings{}, Stored: new(storedVectors), Inputs: Embeddings{}.form()},
 	}
 }
 

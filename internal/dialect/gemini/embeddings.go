@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"sluice/internal/dialect"
+	"sluice/internal/embeddings"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -12,6 +13,21 @@ import (
 type Embeddings struct {
 	Dialect
 	One bool
+}
+
+// form is how its calls and replies are taken apart: an embedContent is one element of a
+// batchEmbedContents, and has its vector.
+func (e Embeddings) form() *embeddings.Form {
+	f := &embeddings.Form{
+		Op: llm.BatchEmbedContents, Shared: true, Objects: true, Vector: "values",
+		Counts: [2]string{`,"usageMetadata":{"promptTokenCount":`}, CountsEnd: "}", End: "}",
+	}
+	if e.One {
+		f.One, f.Head = "embedding", `{"embedding":`
+	} else {
+		f.Inputs, f.Data, f.Head, f.Tail = "requests", "embeddings", `{"embeddings":[`, "]"
+	}
+	return f
 }
 
 // ReadInputs implements dialect.Embedder.

@@ -93,19 +93,27 @@ func (*stored) Replay(w dialect.Replay, body []byte, _ bool) (dialect.Replay, bo
 	return w, true
 }
 
-// storedVectors implements dialect.Storable for embeddings, whose replies have a member.
+// storedVectors implements dialect.Storable for embeddings. Their replies are kept by input,
+// which for one is the whole request.
 type storedVectors struct {
 	stored
-	member string
+	one bool
 }
 
-func (*storedVectors) Member(name []byte) dialect.Members { return dialect.MemberOf(name) }
+func (s *storedVectors) Member(name []byte) dialect.Members {
+	switch {
+	case s.one:
+		return dialect.Delivery
+	case string(name) == "requests":
+		return dialect.Inputs
+	default:
+		return dialect.MemberOf(name)
+	}
+}
 
 func (*storedVectors) Deterministic([]byte) bool { return true }
 
-func (s *storedVectors) Complete(body []byte, _ llm.Outline) bool {
-	return jsonscan.Member(body, s.member) != nil
-}
+func (*storedVectors) Complete([]byte, llm.Outline) bool { return false }
 
 func (*storedVectors) Replay(w dialect.Replay, _ []byte, _ bool) (dialect.Replay, bool) {
 	return w, false

@@ -11,6 +11,7 @@ import (
 	"sluice/internal/dialect/gemini"
 	"sluice/internal/dialect/messages"
 	"sluice/internal/dialect/responses"
+	"sluice/internal/embeddings"
 	"sluice/internal/llm"
 )
 
@@ -38,6 +39,10 @@ func Of(op llm.Operation) dialect.Dialect { return byOperation[op.Known()].Diale
 
 // EmbedderOf gives the API for embeddings that an operation is of, nil for none.
 func EmbedderOf(op llm.Operation) dialect.Embedder { return byOperation[op.Known()].Embedder }
+
+// InputsOf gives how calls of an operation are taken apart into the inputs of embeddings, nil
+// where they have none.
+func InputsOf(op llm.Operation) *embeddings.Form { return byOperation[op.Known()].Inputs }
 
 // ShapeOf gives where the texts of an operation's requests stand, nil where it has no
 // conversations.
