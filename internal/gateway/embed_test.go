@@ -88,3 +88,63 @@ func TestEmbeddingsThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestContentsByInput: a service is asked for the vectors that are not known alone, by whichever
+// method they came, and its numbers are told as it spelled them.
+func TestContentsByInput(t *testing.T) {
+	const a, b, c = `{"model":"models/m","content":{"parts":[{"text":"a"}]}}`, `{"model":"models/m","content":{"parts":[{"text":"b"}]},"taskType":"CLUSTERING"}`, `{"model":"models/m","content":{"parts":[{"text":"c"}]}}`
+	methods := "/v1/models/m:"
+	s := &speaker{reply: map[string]func(http.ResponseWriter){
+		methods + "batchEmbedContents": replies(`{"embeddings": [{"values":[1.50,-1E-3]},{"values":[2.0]}],"new":1}`),
+		methods + "embedContent":       replies(`{"embedding": {"values":[3e0]},"new":2}`),
+	}}
+	url := speaking(t, s, "gemini", "") + "/v1beta/models/m:"
+	for _, step := range []struct {
+		method, body, cache, want string
+		asked                     int
+	}{
+		{"batchEmbedContents", `{"requests":[` + a + `,` + b + `]}`, "MISS", `{"embeddings": [{"values":[1.50,-1E-3]},{"values":[2.0]}],"new":1}`, 1},
+		{"batchEmbedContents", `{"requests":[` + a + `, ` + b + `]}`, "HIT", `{"embeddings": [{"values":[1.50,-1E-3]},{"values":[2.0]}],"new":1}`, 1},
+		{"embedContent", b, "HIT", `{"embedding":{"values":[2.0]}}`, 1},
+		{"embedContent", c, "MISS", `{"embedding": {"values":[3e0]},"new":2}`, 2},
+		{"batchEmbedContents", `{"requests":[` + c + `,` + a + `]}`, "HIT", `{"embeddings":[{"values":[3e0]},{"values":[1.50,-1E-3]}]}`, 2},
+	} {
+		resp, text := tell(t, url+step.method, step.body)
+		if _, n := s.last(); text != step.want || resp.Header.Get("X-Cache") != step.cache || n != step.asked {
+			t.Errorf("%s %s: %s %s after %d calls", step.method, step.body, resp.Header.Get("X-Cache"), text, n)
+		}
+	}
+
+	// Two of four are asked for; where another number of vectors comes, all of them are, and
+	// what comes then is told as it is and not kept.
+	const d = `{"content":{"parts":[{"text":"d"}]},"outputDimensionality":2}`
+	four := `{"requests":[` + a + `,` + d + `,` + c + `,{"content":{"parts":[{"text":"e"}]}}]}`
+	wrong := `{"embeddings":[{"values":[1]}]}`
+	s.reply[methods+"batchEmbedContents"] = replies(wrong)
+	for n := 4; n <= 6; n += 2 {
+		if _, text := tell(t, url+"batchEmbedContents", four); text != wrong {
+			t.Error(text)
+		}
+		if got, heard := s.last(); got.body != four || heard != n {
+			t.Errorf("asked %s in call %d", got.body, heard)
+		}
+	}
+	s.reply[methods+"batchEmbedContents"] = replies(`{"embeddings":[{"values":[4]},{"values":[5]}]}`)
+	if _, text := tell(t, url+"batchEmbedContents", four); text != `{"embeddings":[{"values":[1.50,-1E-3]},{"values":[4]},{"values":[3e0]},{"values":[5]}]}` {
+		t.Error(text)
+	}
+	if got, _ := s.last(); got.body != `{"requests":[`+d+`,{"content":{"parts":[{"text":"e"}]}}]}` {
+		t.Errorf("asked %s", got.body)
+	}
+
+	// The same of a service that has OpenAI's API alone.
+	s = &speaker{reply: map[string]func(http.ResponseWriter){"/v1/embeddings": replies(vectorReply)}}
+	url = speaking(t, s, "openai", "") + "/v1beta/models/m:"
+	tell(t, url+"batchEmbedContents", `{"requests":[`+a+`,`+b+`]}`)
+	for element, lost := range map[string]string{a: "", b: "taskType"} {
+		resp, text := tell(t, url+"embedContent", element)
+		if _, n := s.last(); n != 1 || resp.Header.Get("X-Cache") != "HIT" || resp.Header.Get("X-Sluice-Lossy") != lost {
+			t.Errorf("%s: %v %s", element, resp.Header, text)
+		}
+	}
+}
