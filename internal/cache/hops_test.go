@@ -11,6 +11,26 @@ import (
 	"sluice/internal/llm"
 )
 
+// TestKeyOfAlt: how an answer is written is in its key, how it is delivered is not.
+func TestKeyOfAlt(t *testing.T) {
+	k := newKeyer()
+	keyOf := func(query string) Key {
+		key, ok := k.key(chat("hi", func(r *llm.Request) { r.Op, r.RawQuery = llm.GenerateContent, query }), ScopeKey, [32]byte{}, false)
+		if !ok {
+			t.Fatalf("%q has no key", query)
+		}
+		return key
+	}
+	plain := keyOf("x=1")
+	for query, same := range map[string]bool{
+		"x=1&alt=json": true, "$alt=sse&x=1": true, "x=1&$alt=json;enum-encoding=int": false, "x=1&alt=sse%3Benum-encoding%3Dint": false,
+	} {
+		if (keyOf(query) == plain) != same {
+			t.Errorf("%s: the same key is %v", query, !same)
+		}
+	}
+}
+
 // A request that has passed gateways may be refused for them, which is nobody's affair who has
 // not: they share no call, and do share a reply.
 func TestRefusedForItsHops(t *testing.T) {

@@ -91,14 +91,17 @@ func (k *keyer) key(req *llm.Request, scope string, group [32]byte, stored bool)
 	return k.sum, !k.twice && !k.api.Stateful(req.Body, k.seen) && (stored || !k.kept(req.Body))
 }
 
-// withoutAlt is a query of Google's API without what says how the answer is delivered.
+// withoutAlt is a query of Google's API without what says how the answer is delivered. What has
+// parameters says besides how it is written, and stays.
 func withoutAlt(query string) string {
 	if !strings.Contains(query, "alt=") {
 		return query
 	}
 	var rest []string
 	for part := range strings.SplitSeq(query, "&") {
-		if !strings.HasPrefix(part, "alt=") && !strings.HasPrefix(part, "$alt=") {
+		switch strings.TrimPrefix(part, "$") {
+		case "alt=sse", "alt=json":
+		default:
 			rest = append(rest, part)
 		}
 	}

@@ -223,6 +223,8 @@ func TestForms(t *testing.T) {
 		{"?x=%20&%24alt=json%3benum-encoding%3dint&key=secret", array, "x=%20&alt=sse"},
 		{"?alt=sse", stream, "alt=sse"},
 		{"?$alt=sse&x=1", stream, "$alt=sse&x=1"},
+		{"?alt=sse%3Benum-encoding%3Dint", stream, "alt=sse"},
+		{"?x=1&$alt=sse;enum-encoding=int", stream, "x=1&alt=sse"},
 		{"?alt=proto", "", ""},
 		{"?alt=sse&alt=json", "", ""},
 		{"?alt=%zz", "", ""},

@@ -105,7 +105,8 @@ const (
 )
 
 // readForm finds how a client wants its stream, which it takes out of the query where that is
-// an array: whoever comes behind is asked for events. It is known before the request can be
+// more than events: whoever comes behind is asked for these, written as they always are, since
+// those who share a reply have it as the first of them asked for it. It is known before the request can be
 // refused, since that is told in the same form.
 func (in *request) readForm() {
 	if in.q.Method != "POST" || !in.isGemini() || !strings.HasSuffix(in.q.Path, ":"+gemini.GenerateStream) {
@@ -113,7 +114,7 @@ func (in *request) readForm() {
 	}
 	in.form = arrayForm
 	var rest []string
-	twice := false
+	twice, plain := false, true
 	for part := range strings.SplitSeq(in.q.RawQuery, "&") {
 		name, value, _ := strings.Cut(part, "=")
 		if name, err := url.QueryUnescape(name); err != nil || name != "alt" && name != "$alt" {
@@ -121,7 +122,10 @@ func (in *request) readForm() {
 			continue
 		}
 		value, err := url.QueryUnescape(value)
-		switch value, _, _ = strings.Cut(value, ";"); { // what follows says how enumerations are written
+		var more bool
+		value, _, more = strings.Cut(value, ";") // what follows says how enumerations are written
+		plain = plain && !more
+		switch {
 		case err != nil || twice || value != "sse" && value != "json":
 			in.form = unknownForm
 		case value == "sse":
@@ -129,7 +133,7 @@ func (in *request) readForm() {
 		}
 		twice = true
 	}
-	if in.form != arrayForm {
+	if in.form == unknownForm || in.form == eventForm && plain {
 		return
 	}
 	if len(rest) == 1 && rest[0] == "" {
