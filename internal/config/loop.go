@@ -28,20 +28,25 @@ func (c Config) leadsBack(u Upstream) bool {
 	return port == strconv.Itoa(c.Server.Port) && sameHost(strings.Trim(c.Server.Host, "[]"), base.Hostname())
 }
 
+const local = "localhost"
+
+// isLocal reports whether a host, or the address that it is, is what localhost stands for. A
+// service may have any other address of loopback for itself.
+func isLocal(host string, addr netip.Addr) bool {
+	return strings.EqualFold(host, local) || addr == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || addr == netip.IPv6Loopback()
+}
+
 // sameHost reports whether an address that is listened on is reached as a host.
 func sameHost(own, host string) bool {
-	const local = "localhost"
 	at, _ := netip.ParseAddr(own)
 	to, _ := netip.ParseAddr(host)
 	at, to = at.Unmap(), to.Unmap()
-	back := to.IsLoopback() || strings.EqualFold(host, local)
+	atLocal, toLocal := isLocal(own, at), isLocal(host, to)
 	switch {
-	case own == "" || at.IsValid() && at.IsUnspecified():
-		return back || to.IsValid() && to.IsUnspecified()
-	case strings.EqualFold(own, local):
-		return back
-	case strings.EqualFold(host, local):
-		return at.IsLoopback()
+	case own == "" || at.IsValid() && at.IsUnspecified(): // 0.0.0.0 is no address of IPv6
+		return toLocal && !to.IsValid() || (to.IsLoopback() || to.IsValid() && to.IsUnspecified()) && (!at.Is4() || to.Is4())
+	case strings.EqualFold(own, local), strings.EqualFold(host, local):
+		return atLocal && toLocal
 	case at.IsValid():
 		return at == to
 	default:
