@@ -279,6 +279,14 @@ func openAIGoResponses(in *instance) goSDKUnder {
 	}
 	return goSDKUnder{
 		name: "`openai-go`, responses", failure: openAIGoFailure,
+		count: func(ctx context.Context, model, text string) (int64, error) {
+			c := openAIGo(in, "sk-right")
+			n, err := c.Responses.InputTokens.Count(ctx, responses.InputTokenCountParams{Model: param.NewOpt(model), Input: responses.InputTokenCountParamsInputUnion{OfString: param.NewOpt(text)}})
+			if err != nil {
+				return 0, err
+			}
+			return n.InputTokens, nil
+		},
 		ask: func(ctx context.Context, key, model string, q question) (*goReply, error) {
 			c := openAIGo(in, key)
 			var got *responses.Response

@@ -16,6 +16,7 @@ const (
 	CountContentTokens // of GenerateContent
 	EmbedContent       // Google's, of one input
 	BatchEmbedContents // of several
+	CountInputTokens   // of Response
 	ListModels
 	GetModel
 
@@ -26,14 +27,14 @@ var operationNames = [Operations]string{
 	Passthrough: "passthrough",
 	Chat:        "chat", Completion: "text_completion", Embedding: "embeddings", Response: "responses", Messages: "messages", CountTokens: "count_tokens",
 	GenerateContent: "generate_content", CountContentTokens: "count_content_tokens",
-	EmbedContent: "embed_content", BatchEmbedContents: "batch_embed_contents",
+	EmbedContent: "embed_content", BatchEmbedContents: "batch_embed_contents", CountInputTokens: "count_input_tokens",
 	ListModels: "list_models", GetModel: "get_model",
 }
 
 var operationRoutes = [Operations]string{
 	Chat: "/v1/chat/completions", Completion: "/v1/completions", Embedding: "/v1/embeddings", Response: "/v1/responses", Messages: "/v1/messages", CountTokens: "/v1/messages/count_tokens",
 	GenerateContent: "/v1beta/models/{model}:generateContent", CountContentTokens: "/v1beta/models/{model}:countTokens",
-	EmbedContent: "/v1beta/models/{model}:embedContent", BatchEmbedContents: "/v1beta/models/{model}:batchEmbedContents",
+	EmbedContent: "/v1beta/models/{model}:embedContent", BatchEmbedContents: "/v1beta/models/{model}:batchEmbedContents", CountInputTokens: "/v1/responses/input_tokens",
 	ListModels: "/v1/models", GetModel: "/v1/models/{model}",
 }
 

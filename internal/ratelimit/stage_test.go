@@ -143,7 +143,7 @@ func TestFree(t *testing.T) {
 // TestCountsAreFree: to ask how many tokens a request has takes a request and no tokens,
 // however large it is.
 func TestCountsAreFree(t *testing.T) {
-	for _, op := range []llm.Operation{llm.CountTokens, llm.CountContentTokens} {
+	for _, op := range []llm.Operation{llm.CountTokens, llm.CountContentTokens, llm.CountInputTokens} {
 		l, k := one(t, config(nil), 1, 10, Options{})
 		h := l.Stage(answers(llm.Head{Status: 200, Kind: llm.Unary}, nil, `{"input_tokens":30,"totalTokens":30,"usage":{"input_tokens":30}}`))
 		req := &llm.Request{Op: op, Method: "POST", Body: []byte(`{"max_tokens":100,"messages":"` + strings.Repeat("word ", 1000) + `"}`), Meter: k}

@@ -154,5 +154,11 @@ export const sdks = {
       assert.equal((await client.models.retrieve(model("chat"))).id, model("chat"));
     },
   },
-  "`openai`, responses": deeds(responses),
+  "`openai`, responses": { ...deeds(responses),
+    async "token count"(model) {
+      const got = await client.responses.inputTokens.count({ model: model("chat"), input: "Hello ".repeat(100) });
+      assert.equal(got.object, "response.input_tokens");
+      assert.ok(got.input_tokens > 50 && got.input_tokens < 400, `${got.input_tokens}`);
+    },
+  },
 };

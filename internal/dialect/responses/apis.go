@@ -8,7 +8,10 @@ import (
 
 // APIs are the operations of the dialect.
 func APIs() []dialect.API {
-	return []dialect.API{{Op: llm.Response, Names: "prompt", Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: new(stored)}}
+	return []dialect.API{
+		{Op: llm.Response, Names: "prompt", Dialect: Dialect{}, Shape: shape(), Stream: new(streams), Stored: new(stored)},
+		{Op: llm.CountInputTokens, Names: "prompt", Counts: llm.Response, Count: `{"object":"response.input_tokens","input_tokens":`},
+	}
 }
 
 // streams implements dialect.Streamed.

@@ -50,7 +50,7 @@ func (c Config) Speech() upstream.Speech {
 			s.Perhaps = append(s.Perhaps, ops...)
 		}
 	}
-	add(c.Responses, llm.Response)
+	add(c.Responses, llm.Response, llm.CountInputTokens)
 	add(c.Messages, llm.Messages, llm.CountTokens)
 	if u, err := c.Base(); err == nil {
 		// Whose newer models refuse the other name.

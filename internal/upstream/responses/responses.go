@@ -34,7 +34,7 @@ func Protocol() upstream.Protocol {
 
 // Speech implements upstream.Speaker.
 func (Config) Speech() upstream.Speech {
-	return upstream.Speech{Native: []llm.Operation{llm.Response, llm.Embedding}, Asks: llm.Response}
+	return upstream.Speech{Native: []llm.Operation{llm.Response, llm.CountInputTokens, llm.Embedding}, Asks: llm.Response}
 }
 
 // Base implements upstream.Settings.
