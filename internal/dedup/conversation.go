@@ -294,6 +294,25 @@ func (c *conversation) joined(before, m *message) bool {
 	return c.shape.Joins && before.voice == m.voice && m.voice != dialect.Nobody
 }
 
+// numbering is by what references name messages, and lines of them, as they are sent: those that
+// the service makes one have one number, and their lines go on.
+type numbering struct {
+	sent int  // the number of a message, from 1
+	base int  // how many lines of what it is joined with stand before its own
+	odd  bool // nobody can say how many stand before those that are joined with it
+}
+
+// follow goes on to a message, before which another one is sent, or nil. lines are how many the
+// latter ends behind.
+func (n *numbering) follow(c *conversation, before, m *message, lines int) {
+	if before != nil && c.joined(before, m) {
+		n.base, m.unread = lines, m.unread || n.odd
+	} else {
+		n.sent, n.base = n.sent+1, 0
+	}
+	n.odd = m.unread || m.role == dialect.Nobody
+}
+
 // mayRefer reports whether a reference in message i may name text of message source, -1 for the
 // prompt beside them. A prompt of the system or a developer says what others are to obey: it does not
 // hang on what stands in text of theirs. The other way round nothing is lent: what a user or a

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 
-	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
 )
@@ -90,27 +89,28 @@ func (x *expander) prepare() {
 			}
 		}
 	}
-	lines, odd := 0, false
+	var at numbering
+	var before *message
+	lines := 0
 	for i := range x.messages {
 		m := &x.messages[i]
 		if i == len(x.messages)-1 {
 			x.left = len(x.looks)
 		}
-		if i == 0 || !x.joined(&x.messages[i-1], m) {
-			x.first, lines, odd = append(x.first, i), 0, false
+		at.follow(&x.conversation, before, m, lines)
+		if before, lines = m, at.base; at.sent > len(x.first) {
+			x.first = append(x.first, i)
 		}
-		x.numbers = append(x.numbers, len(x.first))
-		odd = odd || m.unread
+		x.numbers = append(x.numbers, at.sent)
 		texts := x.of(m)
 		for n := range texts {
 			t := &texts[n]
-			if note(t); odd { // nobody knows which number a line of it has
+			if note(t); m.unread { // nobody knows which number a line of it has
 				t.lines = 0
 			}
 			x.before = append(x.before, lines)
 			lines += t.lines
 		}
-		odd = odd || m.role == dialect.Nobody
 	}
 	lines = 0
 	for i := range x.prompted { // which may stand anywhere

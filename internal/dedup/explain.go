@@ -53,7 +53,7 @@ func (p *plan) tell(i int, a Action, why string, blocks []block) {
 	}
 	p.told = i
 	m := &p.messages[i]
-	d := Decision{Message: i, Sent: int(p.sent), Role: cmp.Or(m.role.String(), "other"), Action: a, Why: why, Size: p.size(m)}
+	d := Decision{Message: i, Sent: p.sent, Role: cmp.Or(m.role.String(), "other"), Action: a, Why: why, Size: p.size(m)}
 	if a == Removed {
 		d.Sent = 0
 	}

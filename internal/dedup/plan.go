@@ -34,22 +34,20 @@ type plan struct {
 	pieces  []piece // of the text that is kept and may be referred to, in the order of the body
 	first   []piece // of the prompt beside the messages, which may stand anywhere
 	numbers []int32 // of the messages as they are sent, from 1
-	sent    int32
-	turns   int  // of the model, so far
-	stopped bool // a text looks like a reference: no more of those are made
-	kept    int  // the message that was kept last; one more than its place, 0 for none
+	turns   int     // of the model, so far
+	stopped bool    // a text looks like a reference: no more of those are made
+	kept    int     // the message that was kept last; one more than its place, 0 for none
 
 	// inForce is the system's or developer's prompt that came last; one more than its place,
 	// 0 for none that is known. plain is what of it counts, where plainOf says that it is its.
 	inForce, plainOf int
 	plain            []byte
 
-	found  []find  // of the message that is looked at
-	blocks []block // those that are taken
-	number int     // of its next line, as the message is sent, from 0
-	base   int     // of its first line: where messages are joined, those before it count
-	odd    bool    // what is joined with the next message has lines that are not counted
-	barred bool    // it would refer to what it may not
+	numbering         // of the message that is looked at
+	found     []find  // of the message that is looked at
+	blocks    []block // those that are taken
+	number    int     // of its next line, as the message is sent, from 0
+	barred    bool    // it would refer to what it may not
 
 	marks        []byte // the references
 	edits        []edit
@@ -93,8 +91,8 @@ func (k *block) spared() int { return k.End - k.Start - (k.to - k.from) }
 // make finds out what is to be changed. It is false for nothing.
 func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool {
 	p.rules, p.mode, p.notes = rules, mode, notes
-	p.pieces, p.first, p.numbers, p.sent, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], p.first[:0], p.numbers[:0], 0, 0, false, 0, -1
-	p.base, p.odd = 0, false
+	p.pieces, p.first, p.numbers, p.turns, p.stopped, p.kept, p.told = p.pieces[:0], p.first[:0], p.numbers[:0], 0, false, 0, -1
+	p.numbering, p.number = numbering{}, 0
 	p.inForce, p.plainOf, p.plain, p.marks, p.edits, p.saved = 0, 0, nil, p.marks[:0], p.edits[:0], saving{}
 	last := len(p.messages) - 1
 	blocks := mode == llm.DedupBlocks
@@ -113,7 +111,7 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			continue
 		}
 		p.follow(m)
-		p.numbers, p.barred = append(p.numbers, p.sent), false
+		p.numbers, p.barred = append(p.numbers, int32(p.sent)), false
 		switch {
 		case !blocks:
 		case p.stopped:
@@ -122,7 +120,6 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 			p.look(i)
 		}
 		p.tellKept(i)
-		p.odd = m.unread || m.role == dialect.Nobody
 		if m.output && (p.kept == 0 || !p.messages[p.kept-1].output) {
 			p.turns++
 		}
@@ -135,12 +132,11 @@ func (p *plan) make(mode llm.DedupMode, rules *rules, notes func(Decision)) bool
 
 // follow gives a message that is kept its number, and its first line the one that it has.
 func (p *plan) follow(m *message) {
-	if p.kept > 0 && p.joined(&p.messages[p.kept-1], m) {
-		p.base, m.unread = p.number, m.unread || p.odd
-		return
+	var before *message
+	if p.kept > 0 {
+		before = &p.messages[p.kept-1]
 	}
-	p.sent++
-	p.base = 0
+	p.numbering.follow(&p.conversation, before, m, p.number)
 }
 
 func (p *plan) save(bytes int) {
@@ -372,7 +368,7 @@ func (p *plan) refer(f find, i int) (b block, ok bool) {
 	switch message := int(f.message); {
 	case message < 0:
 		ref.source = sourcePrompt
-	case p.numbers[message] == p.sent:
+	case int(p.numbers[message]) == p.sent:
 		ref.source = sourceHere
 	default:
 		ref.source = int(p.numbers[message])
