@@ -80,7 +80,7 @@ func TestHopsOfClients(t *testing.T) {
 	end := upstreamThat(t, func(w http.ResponseWriter, r *http.Request) {
 		hops := strings.Join(r.Header.Values("Cdn-Loop"), ", ")
 		if passed.Store(hops); strings.Contains(hops, "cloudflare") {
-			http.Error(w, "loop", 502)
+			http.Error(w, "loop", http.StatusBadGateway)
 			return
 		}
 		replies(chatReply)(w)

@@ -18,12 +18,11 @@ func (c *Counts) Event(raw []byte) bool { return mentioned(raw) && c.event(raw) 
 // Usage sums the counts. Some services give both the names of chats and those of the
 // Responses API, with 0 under one of the two.
 func (c *Counts) Usage() perf.Usage {
-	const in, out = 1<<(prompt-prompt) | 1<<(input-prompt), 1<<(completion-prompt) | 1<<(output-prompt)
-	if c.said&(in|out) == 0 {
+	if !c.tells(prompt) && !c.tells(input) && !c.tells(completion) && !c.tells(output) {
 		return perf.Usage{}
 	}
 	u := perf.Usage{Known: true, Input: c.most(prompt, input) + c.of(toolInput), Output: c.most(completion, output) + c.of(thoughts), Cached: c.most(cachedPrompt, cachedInput)}
-	if c.said&(1<<(prompt-prompt)) == 0 && u.Cached == 0 { // as Messages have it; others count them in
+	if !c.tells(prompt) && u.Cached == 0 { // as Messages have it; others count them in
 		u.Cached = c.of(cacheRead)
 		u.Input += u.Cached + c.of(cacheWritten)
 	}
@@ -41,6 +40,9 @@ func (c *Counts) update(later *Counts) {
 	}
 	c.said |= later.said
 }
+
+// tells reports whether it says a count, which may be 0.
+func (c *Counts) tells(f field) bool { return c.said&(1<<(f-prompt)) != 0 }
 
 func (c *Counts) of(f field) int64 { return c.n[f-prompt] }
 
