@@ -2,6 +2,7 @@ package front
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"sluice/internal/dialect/gemini"
@@ -22,28 +23,46 @@ func (in *request) takeKey() {
 	ofGemini := in.isGemini()
 	// The gateway's own routes have a parameter of that name, and hand nothing on.
 	own := len(in.s.ownRoutes(in.q.Path)) > 0
+	secret := func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(name)
+		return err == nil && isCredential(name, ofGemini) && (!own || name != "key")
+	}
 	var rest []string
 	for part := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(part, "=")
-		if name, err := url.QueryUnescape(name); err != nil || !isCredential(name, ofGemini) || own && name == "key" {
+		if !secret(part) {
+			if strings.Contains(part, ";") { // at which some services part a query too
+				part = strings.Join(slices.DeleteFunc(strings.Split(part, ";"), secret), ";")
+			}
 			rest = append(rest, part)
 			continue
 		}
-		if key, err := url.QueryUnescape(value); err == nil && ofGemini && in.key == "" {
+		name, value, _ := strings.Cut(part, "=")
+		if key, err := url.QueryUnescape(value); err == nil && ofGemini && in.key == "" && !strings.HasSuffix(name, headerFields) {
 			in.key = strings.TrimSpace(key)
 		}
 	}
 	in.q.RawQuery = strings.Join(rest, "&")
 }
 
+// headerFields is the parameter of Google's APIs in which fields of the header may stand.
+const headerFields = "httpHeaders"
+
 // isCredential reports whether a parameter of a query is one: a token (RFC 6750 section 2.3),
 // a key, which no other API has a parameter of that name for, or, of Google's APIs, any that
-// all of these have, with or without a dollar sign.
+// all of these have or had, with or without a dollar sign, and fields of a header, among which
+// there may be one.
 func isCredential(name string, ofGemini bool) bool {
 	if ofGemini {
 		name = strings.TrimPrefix(name, "$")
 	}
-	return name == "access_token" || name == "key" || ofGemini && name == "oauth_token"
+	switch name {
+	case "access_token", "key":
+		return true
+	case "api_key", "bearer_token", "oauth_token", headerFields:
+		return ofGemini
+	}
+	return false
 }
 
 // routeGemini finds the operation of a request of that API. The model's name is in the path,

@@ -86,6 +86,10 @@ func TestKeyInQuery(t *testing.T) {
 		"?alt=json&access%5Ftoken=s3cr%2Bt&key=other": path + "?alt=json[",
 		"?$key=s3cr%2Bt&%24access_token=other":        path + "?[",
 		"?oauth_token=s3cr%2Bt&a":                     path + "?a[",
+		"?api_key=s3cr%2Bt&$bearer_token=other&a=b":   path + "?a=b[",
+		"?key=s3cr%2Bt&%24httpHeaders=x:y&a=b":        path + "?a=b[",
+		"?$httpHeaders=x%3as3cr%2bt&key=s3cr%2Bt":     path + "?[",
+		"?a=b;key=s3cr%2Bt;c;%24key=x&key=s3cr%2Bt":   path + "?a=b;c[",
 		"?key=&access_token=%20&key=s3cr%2Bt":         path + "?[",
 	} {
 		resp, text := do(t, h1(t, s), newRequest(t, t.Context(), "POST", s.url(path+query), "{}"))
@@ -117,7 +121,7 @@ func TestKeyInQuery(t *testing.T) {
 			t.Errorf("%s is handed on as %s, want %s", query, got, want)
 		}
 	}
-	for range 9 + 10 + 3 {
+	for range 13 + 10 + 3 {
 		if x := <-shown; strings.Contains(x, "s3cr") {
 			t.Errorf("observers are shown %s", x)
 		}
