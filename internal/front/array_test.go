@@ -93,8 +93,8 @@ func TestArray(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			seen := make(seen, 1)
 			s := startWith(t, func(_ context.Context, req *llm.Request, out llm.Sink) error {
-				if req.RawQuery != "alt=sse" || !req.Stream {
-					t.Errorf("it is asked for with %q, stream %v", req.RawQuery, req.Stream)
+				if req.RawQuery != "alt=sse" || !req.Stream || !req.Closed {
+					t.Errorf("it is asked for with %q, stream %v, closed %v", req.RawQuery, req.Stream, req.Closed)
 				}
 				return c.serve(out)
 			}, Options{Observers: []perf.Observer{seen}})

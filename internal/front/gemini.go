@@ -155,6 +155,7 @@ func (in *request) readForm() {
 	if in.form == unknownForm || in.form == eventForm && plain {
 		return
 	}
+	in.req.Closed = true
 	if len(rest) == 1 && rest[0] == "" {
 		rest = rest[:0]
 	}

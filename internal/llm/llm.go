@@ -110,6 +110,10 @@ type Request struct {
 	// Stream says that the client wants server-sent events.
 	Stream bool
 
+	// Closed says that the gateway itself closes what it makes of the stream, and so vouches for
+	// its being whole: one that ends without saying so is then cut, however soundly it ends.
+	Closed bool
+
 	// Cache is what the client asks of caches.
 	Cache CachePolicy
 

@@ -212,6 +212,7 @@ func (c *call) ask(h *Handler, from dialect.Dialect, req *llm.Request) error {
 	r := &c.req
 	*r = *req
 	r.Op, r.Method, r.Path, r.RawQuery = asked.Op, "POST", asked.Path, asked.RawQuery
+	r.Closed = false // what is made of the stream says whether it is whole
 	r.Model, r.UpstreamModel, r.ModelSpan = c.said.Model, c.said.Model, asked.Model
 	r.Body, r.BodyLen = asked.Body, int64(len(asked.Body))
 	c.fields = append(c.fields[:0], asked.Header...)

@@ -87,7 +87,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 		return err
 	}
 	defer h.done(a)
-	if h.events(req.Op, a) {
+	if h.events(req, a) {
 		err := a.stream.relay(a.got, out, h.name)
 		return llm.After(a.stream.outcome(err), a.got.Queued, 0, 0)
 	}
@@ -95,13 +95,13 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 }
 
 // events begins the stream of a reply that is one and says so.
-func (h *Handler) events(op llm.Operation, a *attempt) bool {
+func (h *Handler) events(req *llm.Request, a *attempt) bool {
 	r := a.got
-	if r.Status >= 300 && (r.Status >= 400 || op != llm.Passthrough) || r.Switched() || !mediaType(r.Get("Content-Type"), "text/event-stream") {
+	if r.Status >= 300 && (r.Status >= 400 || req.Op != llm.Passthrough) || r.Switched() || !mediaType(r.Get("Content-Type"), "text/event-stream") {
 		return false
 	}
 	r.Header = h.clientFields(r.Header, r.Status)
-	a.stream = h.begin(op, r, a.begun)
+	a.stream = h.begin(req, r, a.begun)
 	return true
 }
 

@@ -37,7 +37,7 @@ func (h *Handler) mislabelled(req *llm.Request, r *upstream.Reply, out llm.Sink,
 	json := isJSON(r.Get("Content-Type"), req.Op)
 	switch {
 	case is == events:
-		return h.relay(req.Op, r, read, out, begun)
+		return h.relay(req, r, read, out, begun)
 	case is != other && json:
 		return h.unary(req.Op, r, read, out, begun)
 	default:

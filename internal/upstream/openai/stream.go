@@ -29,7 +29,7 @@ type stream struct {
 	cfg   upstream.StreamConfig
 	api   dialect.Streamed // nil where it is not known how it ends
 	head  llm.Head
-	cut   bool // its end has to be told from a cut by its last event
+	cut   bool // its last event alone tells its end from a cut
 	begun time.Time
 
 	splitter sse.Splitter
@@ -50,17 +50,17 @@ type stream struct {
 
 // relay sends on an event stream, of which read was already read. begun is when
 // its request went out.
-func (h *Handler) relay(op llm.Operation, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
-	s := h.begin(op, r, begun)
+func (h *Handler) relay(req *llm.Request, r *upstream.Reply, read []byte, out llm.Sink, begun time.Time) error {
+	s := h.begin(req, r, begun)
 	defer h.forget(s)
 	return s.run(&peeked{r, read}, out, h.name)
 }
 
 // begin makes the state of a stream. What it takes on the stack is not there while the
 // stream waits for events, for which reason nothing of it is where one does.
-func (h *Handler) begin(op llm.Operation, r *upstream.Reply, begun time.Time) *stream {
+func (h *Handler) begin(req *llm.Request, r *upstream.Reply, begun time.Time) *stream {
 	s := h.streams.Get().(*stream) // all zero but for what has room
-	s.cfg, s.api, s.cut, s.begun, s.fast, s.secrets = h.stream, known.StreamOf(op), r.CloseDelimited, begun, true, h.secrets
+	s.cfg, s.api, s.cut, s.begun, s.fast, s.secrets = h.stream, known.StreamOf(req.Op), r.CloseDelimited || req.Closed, begun, true, h.secrets
 	s.splitter.MaxEvent = h.stream.MaxEventBytes
 	if s.grows == nil {
 		s.grows = s.grow
@@ -302,7 +302,7 @@ func (s *stream) finish(out llm.Sink, name string) error {
 	return s.send(out, name, true)
 }
 
-// cutOff is the fault of a reply without a length that its connection's end cut.
+// cutOff is the fault of a reply whose end does not say that it is whole.
 func cutOff(name string) *llm.Error {
-	return llm.UpstreamError(name, llm.Cut, 502, "upstream_cut", "Upstream %s ended the connection before its reply was complete.", nil)
+	return llm.UpstreamError(name, llm.Cut, 502, "upstream_cut", "Upstream %s ended its stream before its reply was complete.", nil)
 }

@@ -94,6 +94,44 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestClosed: where the gateway says that a stream is whole the stream has to have said so, however
+// soundly it ended.
+func TestClosed(t *testing.T) {
+	const part, end = "data: {\"candidates\":[{\"content\":{}}]}\n\n", "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n"
+	told := "data: {\"error\":{\"code\":503,\"message\":\"m\"}}\n\n"
+	for _, c := range []struct{ body, want, code string }{
+		{part + end, part + end, ""},
+		{part + end + "data: {}\n\n", part + end + "data: {}\n\n", ""},
+		{part + strings.TrimSpace(end), part + strings.TrimSpace(end), ""},
+		{part, part, "upstream_cut"},
+		{part + end[:30], part, "upstream_cut"},
+		{"", "", "upstream_cut"},
+		{part + told, part + told, "upstream_error"},
+	} {
+		for _, closed := range []bool{true, false} {
+			req := chat(`{}`, true)
+			req.Op, req.Closed = llm.GenerateContent, closed
+			reply := okHead + "Transfer-Encoding: chunked\r\n\r\n"
+			if c.body != "" {
+				reply += chunk(c.body)
+			}
+			out, err := serve(t, newHandler(t, says(t, reply+"0\r\n\r\n"), nil), req)
+			if !closed && c.code == "upstream_cut" {
+				if c.body != "" && (err != nil || out.text() != c.body) {
+					t.Errorf("%q as it comes: %q, %v", c.body, out.text(), err)
+				}
+				continue
+			}
+			if out.text() != c.want || (err == nil) != (c.code == "") {
+				t.Errorf("%q: %q, %v", c.body, out.text(), err)
+			}
+			if c.code == "upstream_cut" {
+				wantError(t, out, err, 502, c.code)
+			}
+		}
+	}
+}
+
 // TestUnsoundReplies: what ends where the connection does and is no JSON was cut only where
 // something is missing at its end.
 func TestUnsoundReplies(t *testing.T) {
