@@ -15,6 +15,7 @@ import (
 // changes.
 var knowing = map[string]string{
 	"internal/batch/kind.go":                   "what shares calls are the lists of two of OpenAI's operations, which no other API has",
+	"internal/translate/embed.go":              "of a service that has no embeddings they are refused by its handler, which knows OpenAI's",
 	"internal/responses/stage.go":              "conversations are kept for the Responses API, which this stage is part of",
 	"internal/upstream/anthropic/anthropic.go": "a protocol: the routes that its service has and has not",
 	"internal/upstream/gemini/gemini.go":       "a protocol: the routes of its service, by which its requests are made",
