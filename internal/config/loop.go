@@ -41,10 +41,15 @@ func sameHost(own, host string) bool {
 	at, _ := netip.ParseAddr(own)
 	to, _ := netip.ParseAddr(host)
 	at, to = at.Unmap(), to.Unmap()
+	if to.IsValid() && to.IsUnspecified() { // the system connects to loopback
+		if to = netip.IPv6Loopback(); !strings.Contains(host, ":") {
+			to = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+	}
 	atLocal, toLocal := isLocal(own, at), isLocal(host, to)
 	switch {
 	case own == "" || at.IsValid() && at.IsUnspecified(): // 0.0.0.0 is no address of IPv6
-		return toLocal && !to.IsValid() || (to.IsLoopback() || to.IsValid() && to.IsUnspecified()) && (!at.Is4() || to.Is4())
+		return toLocal && !to.IsValid() || to.IsLoopback() && (!at.Is4() || to.Is4())
 	case strings.EqualFold(own, local), strings.EqualFold(host, local):
 		return atLocal && toLocal
 	case at.IsValid():

@@ -75,8 +75,11 @@ type message struct {
 	// texts[from:to] are its texts.
 	from, to int
 
-	bare   bool // it is a role and one text and nothing else but a mark
-	marked bool // a mark for the service's cache of prompts stands in it
+	bare bool // it is a role and one text and nothing else but a mark
+	// marks is how many marks for the service's cache of prompts stand in it, and mark where the
+	// last one is.
+	marks  int
+	mark   llm.Span
 	fixed  bool // its text is not to be changed
 	output bool // it may be the model's
 	rich   bool // it has what is no text, such as an image
@@ -325,6 +328,12 @@ func (c *conversation) mayRefer(i, source int) bool {
 func (c *conversation) isPrompt(i int) bool {
 	r := c.messages[i].role
 	return r == dialect.BySystem || r == dialect.ByDeveloper
+}
+
+// covered reports whether no mark of a message for the service's cache of prompts is lost where
+// it goes and another, which is the same otherwise, stays: how long a cache holds stands in it.
+func (c *conversation) covered(m, stays *message) bool {
+	return m.marks == 0 || m.marks == 1 && stays.marks == 1 && bytes.Equal(c.body[m.mark.Start:m.mark.End], c.body[stays.mark.Start:stays.mark.End])
 }
 
 // repeats reports whether two messages are the same role and the same text, and nothing else.

@@ -230,7 +230,7 @@ func (v *verifier) superfluous(t testing.TB, before []json.RawMessage, removed [
 	}
 	same := func(n int) bool {
 		other, ok := wordsOf(before[n])
-		return ok && other.role == m.role && other.text == m.text && (other.marked || !m.marked)
+		return ok && other.role == m.role && other.text == m.text && (other.mark == m.mark || m.mark == "")
 	}
 	if same(i + 1) { // and the last of a row stays
 		return
@@ -248,7 +248,7 @@ func (v *verifier) superfluous(t testing.TB, before []json.RawMessage, removed [
 // words are what a message says that has nothing but a role and a text.
 type words struct {
 	role, text string
-	marked     bool
+	mark       string
 }
 
 func wordsOf(raw json.RawMessage) (w words, ok bool) {
@@ -279,7 +279,9 @@ func wordsOf(raw json.RawMessage) (w words, ok bool) {
 		}
 	}
 	w.text, ok = parts[0]["text"].(string)
-	w.marked = parts[0]["cache_control"] != nil
+	if mark := parts[0]["cache_control"]; mark != nil {
+		w.mark = fmt.Sprint(mark)
+	}
 	return w, ok
 }
 

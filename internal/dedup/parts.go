@@ -121,7 +121,11 @@ func (c *conversation) readPartMember(p *part, key []byte, at int, m *message, i
 	case dialect.ThoughtMember:
 		p.thought = c.body[at] == 't'
 	case dialect.MarkMember:
-		m.marked = m.marked || !c.empty(at)
+		end := jsonscan.ValueEnd(c.body, at)
+		if end > 0 && !c.empty(at) {
+			m.marks, m.mark = m.marks+1, llm.Span{Start: at, End: end}
+		}
+		return end
 	}
 	return jsonscan.ValueEnd(c.body, at)
 }

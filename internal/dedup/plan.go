@@ -159,7 +159,7 @@ func (p *plan) again(i int) bool {
 	long := p.size(m) >= shortest
 	// Of results of tools there is one for each call, whatever they say. A mark is not taken
 	// away; but since clients move them from turn to turn, nothing else goes by them.
-	if long && m.role != dialect.ByTool && (!m.marked || next.marked) && p.repeats(m, next) {
+	if long && m.role != dialect.ByTool && p.covered(m, next) && p.repeats(m, next) {
 		p.tell(i, Removed, "the next message says the same", nil)
 		return true
 	}
@@ -175,7 +175,7 @@ func (p *plan) again(i int) bool {
 	}
 	before := p.inForce
 	p.inForce = i + 1 // whatever it says, and in whatever form: it is what holds from here on
-	if before == 0 || !long || !m.bare || m.marked {
+	if before == 0 || !long || !m.bare || m.marks > 0 {
 		return false
 	}
 	old := &p.messages[before-1]
