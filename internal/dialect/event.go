@@ -63,6 +63,7 @@ func (e *Event) Choice(index int) *Choice {
 type Choice struct {
 	Index     int
 	Thinking  []byte // a piece of what the model thinks, or of its summary
+	Signs     bool   // Thinking is of a thought that is to be signed when it is whole
 	Signature []byte // a text that goes with the thinking before it: see Part.Signature
 	Text      []byte
 	Refusal   []byte

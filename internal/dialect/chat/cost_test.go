@@ -62,12 +62,38 @@ func chunks(t testing.TB) func() {
 	}
 }
 
+// thoughts writes one piece of a thought that is to be signed after another, now and then with the
+// signature.
+func thoughts() func() {
+	w := Dialect{}.NewWriter()
+	w.Reset(dialect.Reply{ID: "1", Model: "m"})
+	piece := &dialect.Event{Choices: []dialect.Choice{{Thinking: []byte(`" word"`), Signs: true}}}
+	signed := &dialect.Event{Choices: []dialect.Choice{{Signature: []byte(`"c2ln"`)}}}
+	var dst []byte
+	return func() {
+		dst = w.Event(dst[:0], piece)
+		dst = w.Event(dst, piece)
+		dst = w.Event(dst, signed)
+	}
+}
+
+func BenchmarkThoughts(b *testing.B) {
+	write := thoughts()
+	b.ReportAllocs()
+	for b.Loop() {
+		write()
+	}
+}
+
 func TestAllocations(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
 	if n := testing.AllocsPerRun(100, chunks(t)); n > 0 {
 		t.Errorf("%v allocations an event, want 0", n)
+	}
+	if n := testing.AllocsPerRun(100, thoughts()); n > 0 {
+		t.Errorf("%v allocations a thought that is to be signed, want 0", n)
 	}
 	body, c := request(), new(dialect.Conversation)
 	var dst []byte

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 
 	"sluice/internal/dialect"
@@ -415,69 +414,6 @@ func (r *requestReader) callOf(f, id []byte) dialect.Part {
 		}
 	}
 	return p
-}
-
-// before reads what the model thought, and parts it by where it stands: before all else of the
-// message, or directly before the call of an id.
-func (r *requestReader) before(s *said) (all []dialect.Part, calls map[string][]dialect.Part) {
-	parts := r.thoughts(nil, s)
-	for i := range parts {
-		if parts[i].ID != nil && calls == nil {
-			calls = make(map[string][]dialect.Part)
-			for call := range jsonscan.ElementsOf(s.calls) {
-				if id := dialect.TextOf(jsonscan.Member(call, "id")); id != nil {
-					calls[string(id)] = nil
-				}
-			}
-		}
-	}
-	if calls == nil {
-		return parts, nil
-	}
-	for _, p := range parts {
-		id := string(p.ID)
-		p.ID = nil
-		if _, is := calls[id]; is && id != "" {
-			calls[id] = append(calls[id], p)
-		} else { // of another kind of id
-			all = append(all, p)
-		}
-	}
-	return all, calls
-}
-
-// thoughts reads what the model thought: with its signatures where the message has
-// details of it, as OpenRouter's do. One with an id has that.
-func (r *requestReader) thoughts(parts []dialect.Part, s *said) []dialect.Part {
-	n := len(parts)
-	for d := range r.c.Each(s.details) {
-		p := dialect.Part{Kind: dialect.Thinking, Text: dialect.TextOf(jsonscan.Member(d, "text")), Signature: dialect.TextOf(jsonscan.Member(d, "signature")), ID: dialect.TextOf(jsonscan.Member(d, "id"))}
-		if data := dialect.TextOf(jsonscan.Member(d, "data")); data != nil {
-			parts = append(parts, dialect.Part{Kind: dialect.Thinking, Signature: data, ID: p.ID})
-			continue
-		}
-		if p.Text == nil && p.Signature != nil && len(parts) > n && parts[len(parts)-1].Signature == nil {
-			parts[len(parts)-1].Signature = p.Signature // of a stream, whose pieces a client has listed
-			parts[len(parts)-1].ID = p.ID
-			continue
-		}
-		if p.Text != nil || p.Signature != nil {
-			parts = append(parts, p)
-		}
-	}
-	if s.thought == nil || dialect.IsEmpty(s.thought) {
-		return parts
-	}
-	for i := range parts[n:] {
-		if p := &parts[n+i]; dialect.IsEmpty(p.Text) { // of a stream, whose text came apart from its signature
-			p.Text = s.thought
-			return parts
-		}
-	}
-	if !slices.ContainsFunc(parts[n:], func(p dialect.Part) bool { return p.Text != nil }) {
-		parts = slices.Insert(parts, n, dialect.Part{Kind: dialect.Thinking, Text: s.thought})
-	}
-	return parts
 }
 
 func (r *requestReader) result(s *said, n int) error {

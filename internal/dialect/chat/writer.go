@@ -24,6 +24,8 @@ type writer struct {
 type begun struct {
 	index, calls int
 	thought      bool // something was, that has no signature yet
+	thoughts     int  // of which all was told
+	told         bool // of the next one some of the text was, in a list with them
 	finish       dialect.Finish
 
 	// A signature is told when it is known what comes after it: "" for none.
@@ -206,12 +208,25 @@ func (w *writer) delta(dst []byte, b *begun, c *dialect.Choice, begins bool) []b
 	return append(dst, '}')
 }
 
-// details appends the signatures of which it is known by now what comes after them, to an
-// object that begins at from.
+// details appends the text of thoughts that are to be signed, and the signatures of which it is
+// known by now what comes after them, to an object that begins at from.
 func (w *writer) details(dst []byte, from int, b *begun, c *dialect.Choice) []byte {
 	list := dst
+	entry := func() {
+		if len(list) > len(dst) {
+			list = append(list, ',')
+		} else {
+			list = append(member(list, from, "reasoning_details", nil), '[')
+		}
+	}
 	if len(b.signature) > 0 && (c.Thinking != nil || c.Signature != nil) {
-		list = b.detail(append(member(list, from, "reasoning_details", nil), '['), nil)
+		entry()
+		list = b.detail(list, nil)
+	}
+	if c.Signs && dialect.FilledText(c.Thinking) != nil {
+		entry()
+		list = appendDetails(list, c.Thinking, nil, nil, b.thoughts)
+		b.told = true
 	}
 	if c.Signature != nil {
 		b.sign(c.Signature)
@@ -223,15 +238,12 @@ func (w *writer) details(dst []byte, from int, b *begun, c *dialect.Choice) []by
 		if t := c.ToolCalls; !says {
 			id = w.appendID(nil, t[0].ID, b.index, t[0].Index)
 		}
-		if len(list) > len(dst) {
-			list = append(list, ',')
-		} else {
-			list = append(member(list, from, "reasoning_details", nil), '[')
-		}
+		entry()
 		list = b.detail(list, id)
 	}
 	if says || calls {
 		b.thought = false // what is signed after this is something else
+		b.next()
 	}
 	if len(list) > len(dst) {
 		list = append(list, ']')
@@ -250,27 +262,38 @@ func (b *begun) detail(dst, id []byte) []byte {
 	if b.signed { // which stands in chunks before this one
 		text = []byte(`""`)
 	}
-	dst = appendDetails(dst, text, b.signature, id)
-	b.signature = b.signature[:0]
+	dst = appendDetails(dst, text, b.signature, id, b.thoughts)
+	b.signature, b.told = b.signature[:0], true
+	b.next()
 	return dst
+}
+
+// next has what is thought from now on be another thought than what was told.
+func (b *begun) next() {
+	if b.told {
+		b.thoughts++
+		b.told = false
+	}
 }
 
 // appendDetails appends reasoning with its signature, or that which only its service can
 // read, which has no text. That which stands directly before a call has its id, nil for none.
-func appendDetails(dst, text, signature, id []byte) []byte {
+// What is of one thought has one index.
+func appendDetails(dst, text, signature, id []byte, index int) []byte {
 	if id != nil {
 		dst = append(append(append(dst, `{"id":`...), id...), ',')
 	} else {
 		dst = append(dst, '{')
 	}
 	if text == nil {
-		return append(append(append(dst, `"type":"reasoning.encrypted","data":`...), dialect.OrEmpty(signature)...), '}')
+		dst = append(append(dst, `"type":"reasoning.encrypted","data":`...), dialect.OrEmpty(signature)...)
+	} else {
+		dst = append(append(dst, `"type":"reasoning.text","text":`...), text...)
+		if signature != nil {
+			dst = append(append(dst, `,"signature":`...), signature...)
+		}
 	}
-	dst = append(append(dst, `"type":"reasoning.text","text":`...), text...)
-	if signature != nil {
-		dst = append(append(dst, `,"signature":`...), signature...)
-	}
-	return append(dst, '}')
+	return append(strconv.AppendInt(append(dst, `,"index":`...), int64(index), 10), '}')
 }
 
 // appendImage appends one of the images of a message, of which n stand before it: no word of
@@ -433,7 +456,7 @@ func (w *writer) message(dst []byte, c *dialect.SaidChoice) []byte {
 
 func (w *writer) allDetails(dst []byte, c *dialect.SaidChoice) []byte {
 	dst = append(dst, `,"reasoning_details":[`...)
-	from, calls := len(dst), 0
+	from, thoughts, calls := len(dst), 0, 0
 	for i := range c.Parts {
 		p := &c.Parts[i]
 		if p.Kind == dialect.ToolUse {
@@ -453,7 +476,8 @@ func (w *writer) allDetails(dst []byte, c *dialect.SaidChoice) []byte {
 		if next < len(c.Parts) && c.Parts[next].Kind == dialect.ToolUse {
 			id = w.appendID(nil, c.Parts[next].ID, c.Index, calls)
 		}
-		dst = appendDetails(dst, p.Text, p.Signature, id)
+		dst = appendDetails(dst, p.Text, p.Signature, id, thoughts)
+		thoughts++
 	}
 	return append(dst, ']')
 }

@@ -16,7 +16,8 @@ type reader struct {
 
 	args  []byte // arguments made into a text
 	calls []openCall
-	made  int // calls that began
+	made  int  // calls that began
+	signs bool // the thought that is told began with a place for its signature
 
 	// Of a text with citations, which come before it, they are told when it has ended and
 	// its place is known: the characters from begun to chars of what Said makes one text.
@@ -191,7 +192,8 @@ func (r *reader) begin(index int64, v []byte) bool {
 		return r.say(dialect.FilledText(b.text))
 	case `"thinking"`:
 		c := r.other()
-		c.Thinking, c.Signature = dialect.OrEmpty(b.thinking), dialect.FilledText(b.signature)
+		r.signs = b.signature != nil
+		c.Thinking, c.Signs, c.Signature = dialect.OrEmpty(b.thinking), r.signs, dialect.FilledText(b.signature)
 	case `"redacted_thinking"`:
 		c := r.other()
 		c.Signature = dialect.FilledText(b.data)
@@ -290,7 +292,8 @@ func (r *reader) delta(index int64, v []byte) bool {
 		return r.say(text)
 	case `"thinking_delta"`:
 		if thought != nil {
-			r.other().Thinking = thought
+			c := r.other()
+			c.Thinking, c.Signs = thought, r.signs
 		}
 		return thought != nil
 	case `"signature_delta"`:
