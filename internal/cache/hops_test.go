@@ -84,3 +84,22 @@ func TestRefusedForItsHops(t *testing.T) {
 		})
 	}
 }
+
+// A stream that ends without saying that it is whole is cut for who reads what the gateway
+// closes, and passes for others: they share its reply once it is known, and no call.
+func TestClosedSharesNoCall(t *testing.T) {
+	k := newKeyer()
+	keys := func(closed bool) (stored, shared Key) {
+		req := chat("hi", func(r *llm.Request) { r.Op, r.Closed = llm.GenerateContent, closed })
+		stored, ok := k.key(req, ScopeKey, [32]byte{}, false)
+		if !ok {
+			t.Fatal("no key")
+		}
+		return stored, k.sharedKey(stored, req)
+	}
+	open, openShared := keys(false)
+	closed, closedShared := keys(true)
+	if open != closed || openShared != open || closedShared == openShared {
+		t.Errorf("keys %x, %x, shared calls %x, %x", open[:4], closed[:4], openShared[:4], closedShared[:4])
+	}
+}

@@ -223,16 +223,20 @@ func (k *keyer) wholeKey(key Key, f *embeddings.Form, items []input) Key {
 // sharedKey is the key that a call under way is joined by, given by the one of
 // its reply. Those who say otherwise who they are share no call: nobody knows
 // yet whether its reply will repeat that. Nor do those that have passed other gateways:
-// one may be refused for these (llm.LoopField).
+// one may be refused for these (llm.LoopField). What the gateway closes itself is cut where
+// another passes as it is (llm.Request.Closed).
 func (k *keyer) sharedKey(key Key, req *llm.Request) Key {
 	hops, body := req.Get(llm.LoopField), req.Body
-	if k.seen&dialect.Asker == 0 && hops == "" {
+	none, of := hops == "" && !req.Closed, "asker"
+	if k.seen&dialect.Asker == 0 && none {
 		return key
 	}
+	if req.Closed {
+		of = "asker, closed"
+	}
 	k.digest.Reset()
-	k.part = append(append(k.part[:0], "asker"...), key[:]...)
+	k.part = append(append(k.part[:0], of...), key[:]...)
 	k.text(hops)
-	none := hops == ""
 	for _, name := range [...]string{"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"} {
 		v, ok := jsonscan.Get(body, name)
 		if ok && null(body, v) {
