@@ -29,6 +29,10 @@ type Fragment struct {
 	// Full is the place that has text, plus one; 0 while all are empty.
 	Full int8
 
+	// Again is where the text stands once more, behind that place and without its quotes: zero
+	// where it does not.
+	Again llm.Span
+
 	// Varies is where the values are of members that the next event replaces, as they stand
 	// there; zero for none.
 	Varies [Varied]llm.Span

@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"bytes"
+
 	"sluice/internal/dialect"
 	"sluice/internal/llm"
 	"sluice/internal/sse"
@@ -25,14 +27,15 @@ type fragment struct {
 // Fragment implements dialect.Streamed: a chunk with one choice and no finish reason, usage or
 // log probabilities, whose text is one of the delta's content, reasoning_content, reasoning or
 // refusal, the choice's text, or the arguments of the only tool call, which must not be the one
-// that opens the call by naming its function.
+// that opens the call by naming its function. What is thought may stand in reasoning_details once
+// more.
 func (*streams) Fragment(raw []byte) (dialect.Fragment, bool) {
 	object, ok := sse.OneField(raw)
 	if !ok {
 		return dialect.Fragment{}, false
 	}
 	c := fragment{Fragment: dialect.Fragment{Raw: raw}}
-	ok = c.readChunk(object) == nil && c.choices == 1
+	ok = c.readChunk(object) == nil && c.choices == 1 && c.repeats()
 	return c.Fragment, ok
 }
 
@@ -82,6 +85,11 @@ func (c *fragment) readDelta(v llm.Span) error {
 			return c.Piece(inReasoning, v)
 		case "refusal":
 			return c.Piece(inRefusal, v)
+		case "reasoning_details":
+			if c.Empty(v) == nil {
+				return nil
+			}
+			return c.Only(v, c.readDetail)
 		case "tool_calls":
 			if c.Empty(v) == nil {
 				return nil
@@ -93,6 +101,41 @@ func (c *fragment) readDelta(v llm.Span) error {
 			return c.Empty(v)
 		}
 	})
+}
+
+// readDetail reads an entry that has a piece of a thought and, since a signature ends it, none.
+func (c *fragment) readDetail(v llm.Span) error {
+	err := c.Members(v, func(key []byte, v llm.Span) error {
+		switch string(key) {
+		case "text":
+			if c.Again.End > 0 || c.Raw[v.Start] != '"' {
+				return dialect.ErrUnfit
+			}
+			c.Again = llm.Span{Start: v.Start + 1, End: v.End - 1}
+			return nil
+		case "type", "index", "id", "format":
+			return c.Scalar(v)
+		default:
+			return c.Empty(v)
+		}
+	})
+	if err == nil && c.Again.End == 0 {
+		return dialect.ErrUnfit
+	}
+	return err
+}
+
+// repeats reports whether the text of an entry, if there is one, is that which is thought.
+func (c *fragment) repeats() bool {
+	if c.Again.End == 0 {
+		return true
+	}
+	place := int(c.Full) - 1
+	if place != inReasoningContent && place != inReasoning {
+		return false
+	}
+	text := c.Text[place]
+	return text.End < c.Again.Start && bytes.Equal(c.Value(text), c.Value(c.Again))
 }
 
 func (c *fragment) readCall(v llm.Span) error {

@@ -65,6 +65,9 @@ func (r *run) join(dst []byte, f *dialect.Fragment) (out []byte, ok bool) {
 	if r.joined {
 		before = len(dst) - r.start - r.head
 	}
+	if f.Again.End > 0 {
+		before *= 2
+	}
 	if before+len(f.Raw) > maxEvent {
 		return dst, false
 	}
@@ -82,21 +85,26 @@ func (r *run) end(dst []byte) []byte {
 		return append(dst, r.Raw...)
 	}
 	text := r.Text[r.full-1]
-	head, tail, end := r.Raw[:text.Start], r.Raw[text.End:], len(dst)
+	head, rest, end := r.Raw[:text.Start], text.End, len(dst)
 	if more := len(head) - r.head; more != 0 { // the text moves
 		dst = append(dst, head[:max(more, 0)]...) // any bytes will do
 		copy(dst[r.start+len(head):], dst[r.start+r.head:end])
 		dst = dst[:end+more]
 	}
 	copy(dst[r.start:], head)
-	return append(dst, tail...)
+	if again := r.Again; again.End > 0 {
+		all := dst[r.start+len(head):]
+		dst = append(append(dst, r.Raw[rest:again.Start]...), all...)
+		rest = again.End
+	}
+	return append(dst, r.Raw[rest:]...)
 }
 
 // alike reports whether two fragments differ at most in the text of a place and in what
 // varies. An object that varies may differ in its numbers: a reader may keep a member that the
 // later one has not.
 func alike(a, b *dialect.Fragment, place int) bool {
-	if !a.Has(place) || !b.Has(place) {
+	if !a.Has(place) || !b.Has(place) || (a.Again.End > 0) != (b.Again.End > 0) {
 		return false
 	}
 	for i := range a.Varies {
@@ -113,12 +121,12 @@ func alike(a, b *dialect.Fragment, place int) bool {
 	return true
 }
 
-// without gives the parts of an event around the text of a place and what varies. The text
-// leaves its quotes behind and what varies does not leave its name, so events that have them in
-// a different order have different parts.
-func without(f *dialect.Fragment, place int) (parts [dialect.Varied + 2][]byte) {
-	cuts := [dialect.Varied + 1]llm.Span{f.Text[place]}
-	for i, v := range f.Varies {
+// without gives the parts of an event around the text of a place, where that stands again, and
+// what varies. The text leaves its quotes behind and what varies does not leave its name, so events
+// that have them in a different order have different parts.
+func without(f *dialect.Fragment, place int) (parts [dialect.Varied + 3][]byte) {
+	cuts := [dialect.Varied + 2]llm.Span{f.Text[place]}
+	for i, v := range [dialect.Varied + 1]llm.Span{f.Again, f.Varies[0], f.Varies[1]} {
 		if v.End == 0 {
 			v.Start, v.End = len(f.Raw), len(f.Raw)
 		}

@@ -25,6 +25,7 @@ func join(dst []byte, op llm.Operation, a, b []byte) (out []byte, ok bool) {
 
 func TestChunks(t *testing.T) {
 	event := func(object string) string { return "data: " + object + "\n\n" }
+	third := strings.Repeat("a", maxEvent/3)
 	tests := []struct{ name, a, b, want string }{
 		{"content", chatChunk(`{"content":"a"}`), chatChunk(`{"content":"b"}`), chatChunk(`{"content":"ab"}`)},
 		{"escapes", chatChunk(`{"content":"\ud83d"}`), chatChunk(`{"content":"\ude00\""}`), chatChunk(`{"content":"\ud83d\ude00\""}`)},
@@ -32,6 +33,16 @@ func TestChunks(t *testing.T) {
 		{"empty second", chatChunk(`{"content":"a"}`), chatChunk(`{"content":""}`), chatChunk(`{"content":"a"}`)},
 		{"both empty", chatChunk(`{"content":""}`), chatChunk(`{"content":""}`), ""},
 		{"reasoning", chatChunk(`{"content":null,"reasoning_content":"a"}`), chatChunk(`{"content":null,"reasoning_content":"b"}`), chatChunk(`{"content":null,"reasoning_content":"ab"}`)},
+		{"thought in details", chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"a","index":0}]}`), chatChunk(`{"reasoning_content":"\"b","reasoning_details":[{"type":"reasoning.text","text":"\"b","index":0}]}`), chatChunk(`{"reasoning_content":"a\"b","reasoning_details":[{"type":"reasoning.text","text":"a\"b","index":0}]}`)},
+		{"thought in details, of OpenRouter", chatChunk(`{"reasoning":"a","reasoning_details":[{"type":"reasoning.text","text":"a","format":null,"index":0}]}`), chatChunk(`{"reasoning":"b","reasoning_details":[{"type":"reasoning.text","text":"b","format":null,"index":0}]}`), chatChunk(`{"reasoning":"ab","reasoning_details":[{"type":"reasoning.text","text":"ab","format":null,"index":0}]}`)},
+		{"another thought in details", chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"a","index":0}]}`), chatChunk(`{"reasoning_content":"b","reasoning_details":[{"type":"reasoning.text","text":"b","index":1}]}`), ""},
+		{"another text in details", chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"c","index":0}]}`), chatChunk(`{"reasoning_content":"b","reasoning_details":[{"type":"reasoning.text","text":"c","index":0}]}`), ""},
+		{"signature in details", chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"a","signature":"s"}]}`), chatChunk(`{"reasoning_content":"b","reasoning_details":[{"type":"reasoning.text","text":"b","signature":"s"}]}`), ""},
+		{"details before the thought", chatChunk(`{"reasoning_details":[{"text":"a"}],"reasoning":"a"}`), chatChunk(`{"reasoning_details":[{"text":"b"}],"reasoning":"b"}`), ""},
+		{"details once", chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"a","index":0}]}`), chatChunk(`{"reasoning_content":"b"}`), ""},
+		{"two details", chatChunk(`{"reasoning":"a","reasoning_details":[{"text":"a"},{"text":"a"}]}`), chatChunk(`{"reasoning":"b","reasoning_details":[{"text":"b"},{"text":"b"}]}`), ""},
+		{"details without a text", chatChunk(`{"reasoning":"a","reasoning_details":[{"type":"reasoning.text"}]}`), chatChunk(`{"reasoning":"b","reasoning_details":[{"type":"reasoning.text"}]}`), ""},
+		{"details of a content", chatChunk(`{"content":"a","reasoning_details":[{"text":"a"}]}`), chatChunk(`{"content":"b","reasoning_details":[{"text":"b"}]}`), ""},
 		{"refusal", chatChunk(`{"refusal":"a"}`), chatChunk(`{"refusal":"b"}`), chatChunk(`{"refusal":"ab"}`)},
 		{"role repeated", chatChunk(`{"role":"assistant","content":"a"}`), chatChunk(`{"role":"assistant","content":"b"}`), chatChunk(`{"role":"assistant","content":"ab"}`)},
 		{"role once", chatChunk(`{"role":"assistant","content":""}`), chatChunk(`{"content":"b"}`), ""},
@@ -63,6 +74,7 @@ func TestChunks(t *testing.T) {
 		{"not finished", "data: {\"choices\":[{\"text\":\"a\"}]}\n", "data: {\"choices\":[{\"text\":\"b\"}]}\n", ""},
 		{"CRLF", "data:{\"choices\":[{\"text\":\"a\"}]}\r\n\r\n", "data:{\"choices\":[{\"text\":\"b\"}]}\r\n\r\n", "data:{\"choices\":[{\"text\":\"ab\"}]}\r\n\r\n"},
 		{"other line ends", "data:{\"choices\":[{\"text\":\"a\"}]}\r\n\r\n", "data:{\"choices\":[{\"text\":\"b\"}]}\n\n", ""},
+		{"too large in two places", event(`{"choices":[{"delta":{"reasoning":"` + third + `","reasoning_details":[{"text":"` + third + `"}]}}]}`), event(`{"choices":[{"delta":{"reasoning":"` + third + `","reasoning_details":[{"text":"` + third + `"}]}}]}`), ""},
 		{"too large", event(`{"choices":[{"text":"` + strings.Repeat("a", maxEvent/2) + `"}]}`), event(`{"choices":[{"text":"` + strings.Repeat("b", maxEvent/2) + `"}]}`), ""},
 	}
 	for _, tt := range tests {
@@ -96,6 +108,24 @@ func TestLongRun(t *testing.T) {
 	same(t, understand(t, events(t, out)), understand(t, list))
 }
 
+// TestLongThought: many pieces become few events, with the text of all in both places.
+func TestLongThought(t *testing.T) {
+	var list [][]byte
+	for i := range 3000 {
+		list = append(list, []byte(chatChunk(fmt.Sprintf(`{"reasoning_content":" word%d","reasoning_details":[{"type":"reasoning.text","text":" word%[1]d","index":0}]}`, i))))
+	}
+	out, n := Events(nil, chats, list)
+	if n > 4 {
+		t.Errorf("3,000 small events became %d", n)
+	}
+	for _, raw := range events(t, out) {
+		if len(raw) > maxEvent {
+			t.Errorf("an event of %d bytes", len(raw))
+		}
+	}
+	same(t, understand(t, events(t, out)), understand(t, list))
+}
+
 func BenchmarkEvents(b *testing.B) {
 	list := small(10_000)
 	buf, _ := Events(nil, chats, list)
@@ -108,6 +138,7 @@ func BenchmarkEvents(b *testing.B) {
 
 func FuzzChunks(f *testing.F) {
 	f.Add([]byte(chatChunk(`{"content":"a"}`)), []byte(chatChunk(`{"content":"\"b"}`)))
+	f.Add([]byte(chatChunk(`{"reasoning_content":"a","reasoning_details":[{"type":"reasoning.text","text":"a","index":0}]}`)), []byte(chatChunk(`{"reasoning_content":"\"b","reasoning_details":[{"type":"reasoning.text","text":"\"b","index":0}]}`)))
 	f.Add([]byte(chatChunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{\""}}]}`)), []byte(chatChunk(`{"tool_calls":[{"index":0,"function":{"arguments":"a"}}]}`)))
 	f.Add([]byte("data: {\"choices\":[{\"text\":\"a\"}],\"obfuscation\":\"x\"}\r\n\r\n"), []byte("data: {\"choices\":[{\"text\":\"b\"}],\"obfuscation\":\"\"}\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {

@@ -49,7 +49,8 @@ type meaning map[string]string
 
 var texts = map[string]bool{
 	"choices.delta.content": true, "choices.delta.reasoning_content": true, "choices.delta.reasoning": true,
-	"choices.delta.refusal": true, "choices.text": true, "choices.delta.tool_calls.function.arguments": true,
+	"choices.delta.reasoning_details.text": true,
+	"choices.delta.refusal":                true, "choices.text": true, "choices.delta.tool_calls.function.arguments": true,
 }
 
 func understand(t testing.TB, events [][]byte) meaning {
