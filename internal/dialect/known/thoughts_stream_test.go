@@ -117,12 +117,15 @@ func TestThoughtsOfStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		thoughtsSentBack(t, name, `"reasoning_content":"thinktwo","reasoning_details":`+string(text),
-			`{"type":"thinking","thinking":"think","signature":"SIG1"},{"type":"redacted_thinking","data":"RED"},{"type":"thinking","thinking":"two","signature":"SIG2"},{"type":"thinking","thinking":"","signature":"SIG3"}`)
+			`{"type":"thinking","thinking":"think","signature":"SIG1"},{"type":"redacted_thinking","data":"RED"},{"type":"thinking","thinking":"two","signature":"SIG2"},{"type":"thinking","thinking":"","signature":"SIG3"},`+spoken)
 	}
 }
 
-// thoughtsSentBack checks what the Messages API is told of thoughts that a client of Chat
-// Completions sends back.
+// spoken is the text of the message in which thoughts are sent back.
+const spoken = `{"type":"text","text":"Hello"}`
+
+// thoughtsSentBack checks what the Messages API is told, before the call, of thoughts that a client
+// of Chat Completions sends back.
 func thoughtsSentBack(t *testing.T, name, members, want string) {
 	t.Helper()
 	c := new(dialect.Conversation)
@@ -142,7 +145,7 @@ func thoughtsSentBack(t *testing.T, name, members, want string) {
 			content = string(jsonscan.Member(m, "content"))
 		}
 	}
-	rest := `{"type":"text","text":"Hello"},{"type":"tool_use","id":"toolu_1","name":"f","input":{}}]`
+	rest := `{"type":"tool_use","id":"toolu_1","name":"f","input":{}}]`
 	if got, ok := strings.CutSuffix(content, ","+rest); !ok || got != "["+want {
 		t.Errorf("%s: %s became %s, want %s", name, members, content, "["+want+","+rest)
 	}
@@ -151,14 +154,15 @@ func thoughtsSentBack(t *testing.T, name, members, want string) {
 // TestThoughtsInPieces: the pieces of a thought are one up to its signature, unless their index
 // or their id tells them apart.
 func TestThoughtsInPieces(t *testing.T) {
-	const one, two = `{"type":"thinking","thinking":"think","signature":"S1"}`, `{"type":"thinking","thinking":"two","signature":"S2"}`
+	const one, two, text = `{"type":"thinking","thinking":"think","signature":"S1"}`, `{"type":"thinking","thinking":"two","signature":"S2"}`, "," + spoken
 	for _, c := range []struct{ name, members, want string }{
-		{"in turns", `"reasoning":"thinktwo","reasoning_details":[{"text":"thi"},{"text":"nk"},{"text":"","signature":"S1"},{"text":"two"},{"signature":"S2"}]`, one + "," + two},
-		{"with the last piece", `"reasoning_details":[{"text":"thi"},{"text":"nk","signature":"S1"},{"text":"two","signature":"S2"}]`, one + "," + two},
-		{"indices", `"reasoning_details":[{"text":"thi","index":0},{"text":"nk","index":0,"signature":"S1"},{"text":"tw","index":1},{"text":"o","index":1,"signature":"S2"}]`, one + "," + two},
-		{"an unsigned one before it", `"reasoning_details":[{"text":"un","index":0},{"text":"signed","index":0},{"text":"two","index":1,"signature":"S2"}]`, two},
-		{"another id", `"reasoning_details":[{"text":"unsigned","id":"a"},{"text":"two","id":"b","signature":"S2"}]`, two},
-		{"no texts", `"reasoning_content":"think","reasoning_details":[{"text":"","signature":"S1"},{"text":"","signature":"S3"}]`, one + `,{"type":"thinking","thinking":"","signature":"S3"}`},
+		{"in turns", `"reasoning":"thinktwo","reasoning_details":[{"text":"thi"},{"text":"nk"},{"text":"","signature":"S1"},{"text":"two"},{"signature":"S2"}]`, one + "," + two + text},
+		{"with the last piece", `"reasoning_details":[{"text":"thi"},{"text":"nk","signature":"S1"},{"text":"two","signature":"S2"}]`, one + "," + two + text},
+		{"indices", `"reasoning_details":[{"text":"thi","index":0},{"text":"nk","index":0,"signature":"S1"},{"text":"tw","index":1},{"text":"o","index":1,"signature":"S2"}]`, one + "," + two + text},
+		{"an unsigned one before it", `"reasoning_details":[{"text":"un","index":0},{"text":"signed","index":0},{"text":"two","index":1,"signature":"S2"}]`, two + text},
+		{"another id", `"reasoning_details":[{"text":"unsigned","id":"a"},{"text":"two","id":"b","signature":"S2"}]`, two + text},
+		{"no texts", `"reasoning_content":"think","reasoning_details":[{"text":"","signature":"S1"},{"text":"","signature":"S3"}]`, one + `,{"type":"thinking","thinking":"","signature":"S3"}` + text},
+		{"before a call", `"reasoning_details":[{"text":"think","index":0,"signature":"S1"},{"text":"tw","index":1},{"text":"o","index":1},{"text":"","index":1,"id":"toolu_1","signature":"S2"}]`, one + text + "," + two},
 	} {
 		thoughtsSentBack(t, c.name, c.members, c.want)
 	}
