@@ -34,10 +34,10 @@ const (
 // upstream's errors do that speaks OpenAI's API.
 func TestMappedFaults(t *testing.T) {
 	retry, _ := status.New(codes.ResourceExhausted, "no breath left").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(90e9)})
-	var first chan struct{} // closed when the client has the first event
+	var first atomic.Value // a channel that is closed when the client has the first event
 	whisper := func(r *rpc.Call, then func() error) error {
 		_ = r.Reply(`{"words":"It "}`)
-		<-first
+		<-first.Load().(chan struct{})
 		return then()
 	}
 	for name, c := range map[string]struct {
@@ -74,7 +74,8 @@ func TestMappedFaults(t *testing.T) {
 		"silence": {askStream, "    http_client: {idle_timeout: 200ms}\n", func(r *rpc.Call) error { return whisper(r, r.Wait) }, 200, `"code":"upstream_timeout"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			first = make(chan struct{})
+			heard := make(chan struct{})
+			first.Store(heard)
 			o := &oracle{serve: func(r *rpc.Call) error {
 				if strings.HasSuffix(r.Method, "Hush") {
 					return r.Reply(`{}`)
@@ -96,7 +97,7 @@ func TestMappedFaults(t *testing.T) {
 			defer resp.Body.Close()
 			some := make([]byte, 1)
 			_, _ = io.ReadFull(resp.Body, some)
-			close(first)
+			close(heard)
 			b, _ := io.ReadAll(resp.Body) // a stream that failed is cut
 			b = append(some, b...)
 			if resp.StatusCode != c.status || !strings.Contains(string(b), c.want) || resp.Header.Get("Retry-After") != c.retryAfter {

@@ -530,7 +530,7 @@ func TestContentIsCached(t *testing.T) {
 	if first := ask("streamGenerateContent", asked(`"generation_config":{"seed":2},`), "MISS"); first != arrayOf(contentStream) || ask("streamGenerateContent?alt=sse", asked(`"generation_config":{"seed":2},`), "HIT") != contentStream {
 		t.Error("another array")
 	}
-	for _, method := range []string{"embedContent", "batchEmbedContents"} {
+	for method, body := range map[string]string{"embedContent": `{"content":{"parts":[{"text":"a"}]}}`, "batchEmbedContents": `{"requests":[{"content":{"parts":[{"text":"b"}]}}]}`} {
 		ask(method, body, "MISS")
 		ask(method, body, "HIT")
 	}
