@@ -28,7 +28,8 @@ build: ## build ./sluice, static
 
 # First what needs no other's work, then what would compile the same once more if
 # it did not find it done: for that, too, bench-build begins when another has ended.
-# The linter is no test, and compiling it takes as long as half of all tests: make check.
+# Tests are vetted once, not for the race detector and each module again, nor is all of
+# Kubernetes that the chart's tests import. The linter is no test, and compiling it takes as long as half of all tests: make check.
 test: ## run every test, installing what they need
 	@./scripts/deps debian
 	@$(TOGETHER) vet compile npm
@@ -53,16 +54,16 @@ vet:
 	$(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
 
 race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
-	$(GO) test -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
+	$(GO) test -vet=off -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
 norace: ## what the race detector would hinder: allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/norace
 
 bench-build: ## the measuring tools are built and tested with everything else
-	cd bench && $(GO) vet ./... && $(GO) test ./...
+	cd bench && $(GO) vet ./... && $(GO) test -vet=off ./...
 
 release-test: ## a release is made twice in two folders, and must be the same; its image and the Helm chart are looked at
-	cd release && $(GO) vet ./... && $(GO) test -timeout 20m ./...
+	cd release && $(GO) vet . && $(GO) test -vet=off -timeout 20m ./...
 
 # What depends on the engine that speaks HTTP to clients, which is run with the one
 # that is not the default too. SLUICE_TEST_ENGINE=nethttp make e2e runs all with it.
@@ -72,11 +73,11 @@ e2e: e2e-all e2e-nethttp ## real clients against a real binary with the race det
 
 e2e-all:
 	@mkdir -p e2e/artifacts
-	$(GO) test -timeout 20m -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
+	$(GO) test -vet=off -timeout 20m -parallel 4 -artifacts -outputdir $(CURDIR)/e2e/artifacts ./e2e/...
 
 e2e-nethttp:
 ifndef SLUICE_TEST_ENGINE
-	SLUICE_TEST_ENGINE=nethttp $(GO) test -timeout 20m -parallel 4 -run '^Test($(LISTENING))$$' ./e2e
+	SLUICE_TEST_ENGINE=nethttp $(GO) test -vet=off -timeout 20m -parallel 4 -run '^Test($(LISTENING))$$' ./e2e
 endif
 
 lint: ## golangci-lint with the reasons in .golangci.yml
