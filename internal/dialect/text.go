@@ -171,6 +171,7 @@ func AppendObject(dst, arguments []byte) (out []byte, ok bool) {
 		dst = jsonscan.AppendText(dst, arguments)
 		text := bytes.TrimSpace(dst[from:])
 		if IsObject(text) && jsonscan.Validate(text, maxDepth) == nil {
+			dst = dst[:from+copy(dst[from:], text)] // what stands around it may be no white space of JSON
 			oneLine(dst[from:])
 			return dst, true
 		}

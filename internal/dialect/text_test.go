@@ -100,7 +100,7 @@ func TestLosses(t *testing.T) {
 
 // FuzzArguments: whatever a call's arguments are, they become an object, and JSON.
 func FuzzArguments(f *testing.F) {
-	for _, s := range []string{`"{}"`, `"{\"a\":1}"`, `{"a":"\\"}`, `"`, `"[`, `"{\"a\":"`} {
+	for _, s := range []string{`"{}"`, `"{\"a\":1}"`, `{"a":"\\"}`, `"`, `"[`, `"{\"a\":"`, `" {}"`, `"\u00a0{}\t"`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
