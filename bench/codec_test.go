@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -73,20 +74,26 @@ func TestMicros(t *testing.T) {
 	}
 }
 
-// Each piece of work is run as often as it takes to fill its time.
+// Each piece of work is run as often as it takes to fill its time. That is found by one look,
+// which a machine that is busy may disturb, though not each time.
 func TestAlternate(t *testing.T) {
-	e := effort{rounds: 3, load: 5 * time.Millisecond}
-	runs := 0
-	spin := func() {
-		for begin := ownCPU(); ownCPU()-begin < 100*time.Microsecond; {
+	var wrong string
+	for range 10 {
+		e := effort{rounds: 3, load: 5 * time.Millisecond}
+		runs := 0
+		spin := func() {
+			for begin := ownCPU(); ownCPU()-begin < 100*time.Microsecond; {
+			}
+			runs++
 		}
-		runs++
+		costs := e.alternate([]func(){spin, func() {}})
+		if len(costs) != 2 || len(costs[0]) != 3 || median(costs[0]) < 100 {
+			t.Fatalf("costs %v", costs)
+		}
+		if runs >= 3*10 && median(costs[1]) < median(costs[0]) {
+			return
+		}
+		wrong = fmt.Sprintf("%d runs, costs %v", runs, costs)
 	}
-	costs := e.alternate([]func(){spin, func() {}})
-	if len(costs) != 2 || len(costs[0]) != 3 || median(costs[0]) < 100 || median(costs[1]) >= median(costs[0]) {
-		t.Errorf("costs %v", costs)
-	}
-	if runs < 3*10 {
-		t.Errorf("%d runs", runs)
-	}
+	t.Error(wrong)
 }
