@@ -8,6 +8,7 @@ import (
 	"sluice/internal/front"
 	"sluice/internal/llm"
 	"sluice/internal/ratelimit"
+	server "sluice/internal/redis"
 )
 
 // limitsKey is what the rate limits are made of.
@@ -32,10 +33,7 @@ func ratelimitStage() stage {
 		},
 		build: func(a *assembly) (*part, error) {
 			key := limitsOf(a.cfg)
-			o := ratelimit.Options{Before: predecessor[*ratelimit.Limits](a, "ratelimit")}
-			if at := key.redis; !at.URL.IsZero() {
-				o.Redis = &ratelimit.Redis{URL: at.URL.Reveal(), Timeout: at.Timeout, Prefix: at.Prefix, Servers: &a.redis, Logger: a.log}
-			}
+			o := ratelimit.Options{Before: predecessor[*ratelimit.Limits](a, "ratelimit"), Redis: a.shared(key.redis)}
 			l, err := ratelimit.New(key.cfg, key.keys, o)
 			if err != nil {
 				return nil, err
@@ -47,6 +45,14 @@ func ratelimitStage() stage {
 			}, nil
 		},
 	}
+}
+
+// shared is where machines share, nil for nowhere.
+func (a *assembly) shared(at redis.Config) *server.Use {
+	if at.URL.IsZero() {
+		return nil
+	}
+	return &server.Use{URL: at.URL.Reveal(), Timeout: at.Timeout, Prefix: at.Prefix, Servers: &a.redis, Logger: a.log}
 }
 
 // limitsOf gives the keys that are limited. A key is told by the hash that it is

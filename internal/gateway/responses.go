@@ -28,9 +28,7 @@ func responsesStage() stage {
 		build: func(a *assembly) (*part, error) {
 			o := responses.Options{
 				Account: a.memory.Budget.Account("responses"), Buffers: &a.memory.Buffers, Before: predecessor[*responses.Responses](a, "responses"),
-			}
-			if at := a.cfg.Cache.Redis; !at.URL.IsZero() {
-				o.Redis = &responses.Redis{URL: at.URL.Reveal(), Timeout: at.Timeout, Prefix: at.Prefix, Servers: &a.redis, Logger: a.log}
+				Redis: a.shared(a.cfg.Cache.Redis),
 			}
 			r, err := responses.New(a.cfg.Responses, o)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"sluice/internal/llm"
 	"sluice/internal/monotonic"
 	"sluice/internal/perf"
+	"sluice/internal/redis"
 )
 
 // Limits are those of all keys of a configuration.
@@ -78,7 +79,7 @@ type owing struct {
 // Options is what Limits may need besides their configuration.
 type Options struct {
 	// Redis is where machines count together; nil is nowhere.
-	Redis *Redis
+	Redis *redis.Use
 
 	// Before are the Limits whose counts these take over, with TakeOver; nil for none.
 	Before *Limits

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -14,16 +12,6 @@ import (
 	"sluice/internal/perf"
 	"sluice/internal/redis"
 )
-
-// Redis is where machines count together.
-type Redis struct {
-	URL     string
-	Timeout time.Duration // of a call's question
-	Prefix  string        // of all keys' names
-
-	Servers *redis.Servers
-	Logger  *slog.Logger // nil: no logs
-}
 
 // redisStore is a store in Redis.
 type redisStore struct {
@@ -74,14 +62,12 @@ return {admitted, string.format('%.0f', level[1] * 1000), string.format('%.0f', 
 const clock = `local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]`
 
-func newRedisStore(o *Redis) (*redisStore, error) {
-	s := &redisStore{prefix: o.Prefix + "1:limit:", script: goredis.NewScript(script)}
-	var err error
-	s.client, err = o.Servers.Client(o.URL, redis.Options{Logger: o.Logger, Name: "store of rate limits", Timeout: o.Timeout, Probe: s.prefix + "probe"})
+func newRedisStore(u *redis.Use) (*redisStore, error) {
+	client, prefix, err := u.Client("store of rate limits", "1:limit:")
 	if err != nil {
-		return nil, fmt.Errorf("redis_url: %w", err)
+		return nil, err
 	}
-	return s, nil
+	return &redisStore{client: client, prefix: prefix, script: goredis.NewScript(script)}, nil
 }
 
 func (s *redisStore) start() { s.client.Start() }

@@ -28,7 +28,7 @@ const patient = time.Minute
 // machine makes the Limits of one key on a machine of its own.
 func machine(t *testing.T, url string, cfg Config, requests, tokens int64, timeout time.Duration) (*Limits, *Key) {
 	t.Helper()
-	l, k := one(t, cfg, requests, tokens, Options{Redis: &Redis{URL: url, Timeout: timeout, Prefix: "test:", Servers: &redis.Servers{Patience: patient}}})
+	l, k := one(t, cfg, requests, tokens, Options{Redis: &redis.Use{URL: url, Timeout: timeout, Prefix: "test:", Servers: &redis.Servers{Patience: patient}}})
 	l.TakeOver()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -207,7 +207,7 @@ func TestSharedAllocations(t *testing.T) {
 }
 
 func BenchmarkShared(b *testing.B) {
-	l, k := one(b, Default(), maxPerMinute, maxPerMinute, Options{Redis: &Redis{URL: redistest.Start(b).URL(), Timeout: time.Second, Prefix: "test:", Servers: new(redis.Servers)}})
+	l, k := one(b, Default(), maxPerMinute, maxPerMinute, Options{Redis: &redis.Use{URL: redistest.Start(b).URL(), Timeout: time.Second, Prefix: "test:", Servers: new(redis.Servers)}})
 	l.TakeOver()
 	defer l.Close()
 	until(b, "up", isUp(l))

@@ -84,7 +84,7 @@ func TestScript(t *testing.T) {
 // bounded, and is gone once it has drained.
 func TestScriptNonsense(t *testing.T) {
 	server := redistest.Start(t)
-	l, k := one(t, config(nil), 10, 0, Options{Redis: &Redis{URL: server.URL(), Timeout: patient, Prefix: "p:", Servers: &redis.Servers{Patience: patient}}})
+	l, k := one(t, config(nil), 10, 0, Options{Redis: &redis.Use{URL: server.URL(), Timeout: patient, Prefix: "p:", Servers: &redis.Servers{Patience: patient}}})
 	l.TakeOver()
 	defer l.Close()
 	until(t, "up", isUp(l))

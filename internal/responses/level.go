@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash/crc32"
-	"log/slog"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -15,16 +13,6 @@ import (
 	"sluice/internal/perf"
 	"sluice/internal/redis"
 )
-
-// Redis is where machines keep together.
-type Redis struct {
-	URL     string
-	Timeout time.Duration // of a request's question
-	Prefix  string        // of all keys' names
-
-	Servers *redis.Servers
-	Logger  *slog.Logger // nil: no logs
-}
 
 // level is the second level.
 type level struct {
@@ -42,14 +30,12 @@ const (
 // envelope is what a value has beside the texts at most, in bytes.
 const envelope = 128
 
-func newLevel(o *Redis) (*level, error) {
-	l := &level{prefix: o.Prefix + "responses:1:"}
-	var err error
-	l.client, err = o.Servers.Client(o.URL, redis.Options{Logger: o.Logger, Name: "store of responses", Timeout: o.Timeout, Probe: l.prefix + "probe"})
+func newLevel(u *redis.Use) (*level, error) {
+	client, prefix, err := u.Client("store of responses", "responses:1:")
 	if err != nil {
-		return nil, fmt.Errorf("redis_url: %w", err)
+		return nil, err
 	}
-	return l, nil
+	return &level{client: client, prefix: prefix}, nil
 }
 
 func (l *level) place(k key) string { return l.prefix + hex.EncodeToString(k[:]) }

@@ -15,7 +15,7 @@ import (
 // shared is a rig whose second level is at a URL, and up.
 func shared(t *testing.T, url string, timeout time.Duration, more Options) *rig {
 	t.Helper()
-	more.Redis = &Redis{URL: url, Timeout: timeout, Prefix: "test:", Servers: &redis.Servers{}}
+	more.Redis = &redis.Use{URL: url, Timeout: timeout, Prefix: "test:", Servers: &redis.Servers{}}
 	g := newRig(t, nil, more)
 	testkit.Until(t, "the second level is up", g.level.client.Up)
 	return g

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
+	"sluice/internal/redis"
 )
 
 // Options are what Responses need besides their configuration.
@@ -16,7 +17,7 @@ type Options struct {
 	Buffers *memory.Buffers // lend what requests are written anew in
 
 	// Redis is the second level; nil for none.
-	Redis *Redis
+	Redis *redis.Use
 
 	// Before are the Responses whose replies these take over; nil for none.
 	Before *Responses

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/internal/memory"
+	"sluice/internal/redis"
 )
 
 // TestInputs: whatever form the input has, and wherever it stands, what was said before comes
@@ -393,7 +394,7 @@ func TestConfig(t *testing.T) {
 	}
 	err := Config{TTL: time.Millisecond, MaxBytes: 1, MaxEntryBytes: 2}.Validate()
 	wants(t, fmt.Sprint(err), "ttl: ", "max_bytes: ", "max_entry_bytes: ")
-	if _, err := New(Default(), Options{Redis: &Redis{URL: "nonsense://"}}); err == nil {
+	if _, err := New(Default(), Options{Redis: &redis.Use{URL: "nonsense://"}}); err == nil {
 		t.Error("any URL will do")
 	}
 }
