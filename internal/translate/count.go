@@ -14,7 +14,7 @@ import (
 // that do not speak it have none, or another, so it is an estimate, which Lossy says.
 func (h *Handler) count(ctx context.Context, of llm.Operation, head string, req *llm.Request, out llm.Sink) error {
 	// A 404 may mean the model: whether the service has the dialect its conversations tell.
-	if h.o.Perhaps[req.Op.Known()] && !h.gone[of].is(time.Now()) {
+	if h.o.Perhaps[req.Op.Known()] && !h.routes[of].missing(time.Now()) {
 		if err := h.next.Serve(ctx, req, out); !noRoute(err) {
 			return err
 		}

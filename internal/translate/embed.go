@@ -12,13 +12,7 @@ import (
 // embed answers a request for embeddings of an API that the service does not have by the one
 // that it has.
 func (h *Handler) embed(ctx context.Context, op llm.Operation, from dialect.Embedder, req *llm.Request, out llm.Sink) error {
-	var to dialect.Embedder
-	for other := range llm.Operations {
-		if e := known.EmbedderOf(other); e != nil && h.o.Native[other] {
-			to = e
-			break
-		}
-	}
+	to := h.embedder
 	if to == nil { // it is refused by the service's handler, which knows what it has not
 		if op == llm.Embedding {
 			return h.next.Serve(ctx, req, out)

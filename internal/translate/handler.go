@@ -12,7 +12,6 @@ import (
 	"context"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sluice/internal/dialect"
@@ -50,13 +49,13 @@ type Options struct {
 
 // Handler is llm.Handler for the requests of one upstream. It is safe for concurrent use.
 type Handler struct {
-	o     Options
-	next  llm.Handler
-	to    dialect.Dialect
-	calls sync.Pool // *call
-	gone  [llm.Operations]missing
-	there [llm.Operations]atomic.Bool // it has answered one since it was last missing
-	lost  losses
+	o        Options
+	next     llm.Handler
+	to       dialect.Dialect
+	embedder dialect.Embedder // of the service's own API; nil for none
+	calls    sync.Pool        // *call
+	routes   [llm.Operations]route
+	lost     losses
 }
 
 // New puts translation in front of next. Where every operation that has a dialect is native
@@ -71,6 +70,11 @@ func New(next llm.Handler, o Options) llm.Handler {
 	}
 	h := &Handler{o: o, next: next, to: known.Of(o.To)}
 	h.calls.New = func() any { return new(call) }
+	for op := range llm.Operations {
+		if e := known.EmbedderOf(op); e != nil && o.Native[op] && h.embedder == nil {
+			h.embedder = e
+		}
+	}
 	return h
 }
 
@@ -87,7 +91,7 @@ func (h *Handler) Serve(ctx context.Context, req *llm.Request, out llm.Sink) err
 // service may know may be until it has answered one.
 func (h *Handler) Translates(op llm.Operation) bool {
 	op = op.Known()
-	return !h.o.Native[op] && known.Of(op) != nil && !(h.o.Perhaps[op] && h.there[op].Load())
+	return !h.o.Native[op] && known.Of(op) != nil && !(h.o.Perhaps[op] && h.routes[op].answers())
 }
 
 // other answers a request of an operation that the service may not know.
@@ -105,13 +109,13 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 	if from == nil || req.BodyReader != nil {
 		return h.next.Serve(ctx, req, out)
 	}
-	if !h.o.Perhaps[op] || h.gone[op].is(time.Now()) {
+	if !h.o.Perhaps[op] || h.routes[op].missing(time.Now()) {
 		return h.translate(ctx, from, req, out)
 	}
 	err := h.next.Serve(ctx, req, out)
 	if !noRoute(err) {
-		if !h.there[op].Load() && (err == nil || llm.AsError(err).Fault == llm.Answered) {
-			h.there[op].Store(true)
+		if err == nil || llm.AsError(err).Fault == llm.Answered {
+			h.routes[op].answer()
 		}
 		return err
 	}
@@ -122,8 +126,7 @@ func (h *Handler) other(ctx context.Context, req *llm.Request, out llm.Sink) err
 	case asked && noRoute(again):
 		return err
 	case asked && (again == nil || llm.AsError(again).Fault == llm.Answered):
-		h.gone[op].note(time.Now())
-		h.there[op].Store(false)
+		h.routes[op].miss(time.Now())
 	}
 	return again
 }

@@ -10,14 +10,26 @@ import (
 // forget is how long a route is taken for missing: services are brought up to date.
 const forget = 10 * time.Minute
 
-// missing is whether a service lacks a route.
-type missing struct {
-	until atomic.Int64 // in nanoseconds since 1970
+// route is what is known of a service's route: nothing at first.
+type route struct {
+	state atomic.Int64 // answered, or until when it is missing, in nanoseconds since 1970
 }
 
-func (m *missing) is(now time.Time) bool { return now.UnixNano() < m.until.Load() }
+const answered = -1
 
-func (m *missing) note(now time.Time) { m.until.Store(now.Add(forget).UnixNano()) }
+// missing reports whether the service lacks it.
+func (r *route) missing(now time.Time) bool { return now.UnixNano() < r.state.Load() }
+
+func (r *route) miss(now time.Time) { r.state.Store(now.Add(forget).UnixNano()) }
+
+// answers reports whether the service has answered on it, and not lacked it since.
+func (r *route) answers() bool { return r.state.Load() == answered }
+
+func (r *route) answer() {
+	if !r.answers() { // which is seldom: the state is read by every request
+		r.state.Store(answered)
+	}
+}
 
 // noRoute reports whether an error may mean that a service has no such route. With the same
 // status services say that they do not know a model.
