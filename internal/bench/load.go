@@ -19,8 +19,8 @@ type load struct {
 	end       func() error        // and when it ends
 }
 
-// patient is how much longer than its slice a load goes on where not each of its clients
-// has been answered once, on average: fewer answers say little.
+// patient is how much longer than its slice a load goes on where there are not half as many
+// answers as clients: fewer say little.
 const patient = 10 * time.Second
 
 // loaded is what became of the requests that ended while they were counted.
@@ -68,7 +68,7 @@ func (l load) run(ctx context.Context) (loaded, error) {
 		if err := sleep(ctx, wait); err != nil {
 			return loaded{}, err
 		}
-		if int(good.Load()-before) >= l.clients || time.Since(begun) > l.slice+patient {
+		if 2*int(good.Load()-before) >= l.clients || time.Since(begun) > l.slice+patient {
 			break
 		}
 	}
