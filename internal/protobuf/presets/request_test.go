@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"sluice/internal/protobuf/mapping"
@@ -60,8 +59,8 @@ func request(t *testing.T, c *mapping.Call, body string) ([]byte, error) {
 // the service's owner publishes the message, it is read as that.
 func same(t *testing.T, md protoreflect.MessageDescriptor, wire []byte, want string) {
 	t.Helper()
-	if d, err := protoregistry.GlobalFiles.FindDescriptorByName(md.FullName()); err == nil {
-		md = d.(protoreflect.MessageDescriptor)
+	if of, ok := theirs(t, md); ok {
+		md = of
 	}
 	got, wanted := dynamicpb.NewMessage(md), dynamicpb.NewMessage(md)
 	if err := proto.Unmarshal(wire, got); err != nil {
