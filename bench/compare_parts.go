@@ -188,7 +188,14 @@ func (c *comparison) streamed(ctx context.Context) error {
 	return c.loaded(ctx, c.passing(), load{body: freshBody(model1KB, true, firstSeed), fresh: true}, lines, costAndRate)
 }
 
-func costAndRate(m measured) ([]float64, error) { return []float64{m.cpu, m.rate, m.mock}, nil }
+// costAndRate are a line each. What took no time at all is another process than the one that
+// answered.
+func costAndRate(m measured) ([]float64, error) {
+	if m.cpu == 0 {
+		return nil, lacking("its process took no time")
+	}
+	return []float64{m.cpu, m.rate, m.mock}, nil
+}
 
 // onBothCPUs lets the proxies use the CPU of mock and load too.
 func (c *comparison) onBothCPUs(ctx context.Context) error {
@@ -206,7 +213,11 @@ func (c *comparison) hits(ctx context.Context) error {
 		if m.asked > most {
 			return nil, lacking("no cache")
 		}
-		return []float64{m.cpu}, nil
+		figures, err := costAndRate(m)
+		if err != nil {
+			return nil, err
+		}
+		return figures[:1], nil
 	})
 }
 
@@ -329,14 +340,18 @@ func (c *comparison) idle(ctx context.Context) error {
 				return nil, ctx.Err()
 			}
 		}
-		switch p := all[i]; {
+		p := all[i]
+		switch {
 		case p == nil: // it has said why
 			return nil, lacking(lines[0].Lacking[c.contenders[i].Name])
 		case p.cmd == nil:
 			return nil, lacking("not started here")
-		default:
-			return []float64{milli(p.firstReply), process.ResidentKiB(p.pid()) / 1024}, nil
 		}
+		mib, err := process.ResidentMiB(p.pid())
+		if err != nil {
+			return nil, c.explain(p, err)
+		}
+		return []float64{milli(p.firstReply), mib}, nil
 	})
 }
 

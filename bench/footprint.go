@@ -31,7 +31,10 @@ func footprint(ctx context.Context, w io.Writer, p plan) error {
 
 func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 	const maxBytes = 128 << 20
-	before := process.ResidentKiB(p.pid())
+	before, err := process.ResidentMiB(p.pid())
+	if err != nil {
+		return err
+	}
 	c, err := dial(ctx, p.target)
 	if err != nil {
 		return err
@@ -42,13 +45,19 @@ func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 			return err
 		}
 	}
-	full := process.ResidentKiB(p.pid())
+	full, err := process.ResidentMiB(p.pid())
+	if err != nil {
+		return err
+	}
 	select {
 	case <-time.After(10 * time.Second):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	later := process.ResidentKiB(p.pid())
+	later, err := process.ResidentMiB(p.pid())
+	if err != nil {
+		return err
+	}
 	cached, err := gauge(ctx, p.addr, "sluice_cache_bytes")
 	if err != nil {
 		return err
@@ -56,8 +65,8 @@ func (p *proxy) footprint(ctx context.Context, w io.Writer, replies int) error {
 	if cached < maxBytes*9/10 || cached > maxBytes {
 		return fmt.Errorf("%.0f bytes are cached, of %d", cached, maxBytes)
 	}
-	fmt.Fprintf(w, "| %s | %.1f | %.1f | %.1f | %.1f | %.2f | %.2f |\n", p.name, cached/(1<<20), before/1024, full/1024, later/1024,
-		(full-before)*1024/cached, (later-before)*1024/cached)
+	fmt.Fprintf(w, "| %s | %.1f | %.1f | %.1f | %.1f | %.2f | %.2f |\n", p.name, cached/(1<<20), before, full, later,
+		(full-before)*(1<<20)/cached, (later-before)*(1<<20)/cached)
 	return nil
 }
 

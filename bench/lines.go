@@ -155,8 +155,12 @@ func (l *lab) idle(ctx context.Context, t table) error {
 				return err
 			}
 			first.add(i, milli(p.firstReply))
-			size.add(i, process.ResidentKiB(p.pid())/1024)
+			mib, err := process.ResidentMiB(p.pid())
 			process.Stop(p.cmd)
+			if err != nil {
+				return err
+			}
+			size.add(i, mib)
 		}
 	}
 	t.print(first, size)

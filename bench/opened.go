@@ -58,7 +58,10 @@ func (l *lab) opened(ctx context.Context, column, n int) (p99 time.Duration, kib
 
 // openedAt does so at a proxy that runs.
 func (l *lab) openedAt(ctx context.Context, p *proxy, n int) (p99 time.Duration, kib float64, err error) {
-	before := process.ResidentKiB(p.pid())
+	before, err := process.ResidentMiB(p.pid())
+	if err != nil {
+		return 0, 0, l.explain(p, err)
+	}
 	streams, err := openMany(ctx, p.target, n)
 	if err != nil {
 		return 0, 0, l.explain(p, err)
@@ -67,7 +70,11 @@ func (l *lab) openedAt(ctx context.Context, p *proxy, n int) (p99 time.Duration,
 	if err := streams.read(ctx, settled); err != nil {
 		return 0, 0, l.explain(p, err)
 	}
-	kib = (process.ResidentKiB(p.pid()) - before) / float64(n)
+	after, err := process.ResidentMiB(p.pid())
+	if err != nil {
+		return 0, 0, l.explain(p, err)
+	}
+	kib = (after - before) * 1024 / float64(n)
 	slices.Sort(streams.first)
 	return streams.first[n*99/100], kib, nil
 }

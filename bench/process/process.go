@@ -4,6 +4,7 @@ package process
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,19 +37,33 @@ func CPUTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
-// ResidentKiB is the resident size of a process and its children.
-func ResidentKiB(pid int) float64 {
-	var kib float64
+// ResidentMiB is the resident size of a process and its children. One that has ended has
+// none, which is an error, also while it waits for its parent.
+func ResidentMiB(pid int) (mib float64, err error) {
 	for _, p := range Family(pid) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
-		for line := range strings.Lines(string(b)) {
-			if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-				n, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-				kib += n
-			}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
+		if err == nil {
+			var n float64
+			n, err = resident(b)
+			mib += n
+		}
+		if err != nil && p == pid { // a child may end at any time
+			return 0, fmt.Errorf("resident memory of process %d: %w", pid, err)
 		}
 	}
-	return kib
+	return mib, nil
+}
+
+// resident is how many MiB of a process are, by /proc/PID/status (proc(5)).
+func resident(status []byte) (float64, error) {
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+			var kib float64
+			_, err := fmt.Sscan(string(rest), &kib)
+			return kib / 1024, err
+		}
+	}
+	return 0, errors.New("it has ended")
 }
 
 // Family are a process and those that it started, and they, which still run.

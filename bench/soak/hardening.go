@@ -41,6 +41,7 @@ type hardening struct {
 	multi   *http.Client // HTTP/2
 	tasks   sync.WaitGroup
 	reloads atomic.Int64
+	signals atomic.Int64 // by which it was told to read one again
 	refused atomic.Int64 // configurations that are none
 
 	ledger
@@ -63,7 +64,7 @@ func Hardening(ctx context.Context, w io.Writer, args []string) (err error) {
 	serve := set.String("origin", "", "address: be a service on it, which this command starts by itself")
 	set.Parse(args)
 	if *serve != "" {
-		return Serve(*serve, h.weather)
+		return Serve(ctx, *serve, h.weather)
 	}
 	if h.duration < 20*time.Second || h.rate <= 0 {
 		return fmt.Errorf("%v at %v requests a second harden nothing", h.duration, h.rate)
@@ -105,10 +106,10 @@ func (h *hardening) run(ctx context.Context, w io.Writer) (err error) {
 			return err
 		}
 	}
+	defer h.stop()
 	if err := h.services(ctx); err != nil {
 		return err
 	}
-	defer h.stop()
 	if err := h.start(ctx); err != nil {
 		return err
 	}
@@ -126,6 +127,9 @@ func (h *hardening) run(ctx context.Context, w io.Writer) (err error) {
 
 // services starts what Sluice depends on.
 func (h *hardening) services(ctx context.Context) error {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return fmt.Errorf("redis-server is missing: apt-get install redis-server: %w", err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err

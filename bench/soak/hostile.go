@@ -91,8 +91,8 @@ func (h *hardening) attack(ctx context.Context, text string) (statuses []int, er
 		return nil, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
-	go io.WriteString(conn, text) // it may be refused before it is all there
+	conn.SetDeadline(time.Now().Add(10 * time.Second)) // a busy machine answers late
+	go io.WriteString(conn, text)                      // it may be refused before it is all there
 	got, _ := io.ReadAll(io.LimitReader(conn, 1<<20))
 	for r := bufio.NewReader(bytes.NewReader(got)); ; {
 		resp, err := http.ReadResponse(r, nil)

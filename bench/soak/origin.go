@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"time"
@@ -39,10 +38,8 @@ const (
 	longest = time.Second
 )
 
-// Serve is the command of an origin: it serves until it is interrupted or killed.
-func Serve(addr string, weather float64) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
+// Serve is the command of an origin: it serves until ctx is done, or it is killed.
+func Serve(ctx context.Context, addr string, weather float64) error {
 	o := &origin{weather: weather, begun: time.Now(), acted: os.Stdout}
 	s := &http.Server{Handler: o, Protocols: new(http.Protocols)}
 	s.Protocols.SetHTTP1(true)
@@ -51,7 +48,7 @@ func Serve(addr string, weather float64) error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { s.Close() })
+	defer context.AfterFunc(ctx, func() { s.Close() })()
 	if err := s.Serve(l); ctx.Err() == nil {
 		return err
 	}

@@ -183,6 +183,9 @@ func (s *soak) judge(ctx context.Context, w io.Writer, flows []flow) error {
 	}) {
 		fmt.Fprintf(w, "%d × %s\n", s.status[status], status)
 	}
+	if err := s.answered(); err != nil {
+		return err
+	}
 	rest := flows[len(flows)/3:]
 	slope := slopeOf(rest)
 	fmt.Fprintf(w, "resident memory grew by %.1f KiB a minute in the last two thirds\n", slope)
@@ -207,10 +210,30 @@ func (s *soak) judge(ctx context.Context, w io.Writer, flows []flow) error {
 	return nil
 }
 
+// answered gives an error where sound requests were not: what is refused leaks nothing.
+func (s *soak) answered() error {
+	for _, k := range kindsOfTraffic() {
+		all := 0
+		for status, n := range s.status {
+			if strings.HasPrefix(status, k.name+": ") && !strings.HasSuffix(status, "left") { // the last ones are given up
+				all += n
+			}
+		}
+		if good := s.status[k.name+": 200"]; k.sound && (good == 0 || float64(good) < leastSound*float64(all)) {
+			return fmt.Errorf("%d of %d requests were answered of the kind %s", good, all, k.name)
+		}
+	}
+	return nil
+}
+
+// leastSound is the part of the sound requests that has to be answered.
+const leastSound = 0.95
+
 // traffic is a kind of request.
 type traffic struct {
 	name   string
-	share  int // of a hundred
+	sound  bool // it is to be answered with 200
+	share  int  // of a hundred
 	path   string
 	body   func(n int) string
 	leaves time.Duration // after which the client does; 0 for never
@@ -228,11 +251,11 @@ func kindsOfTraffic() []traffic {
 	const chat, stream = "/v1/chat/completions", `,"stream":true`
 	again := chatOf("sim-chat", "")
 	return []traffic{
-		{name: "unary", share: 36, path: chat, body: chatOf("sim-chat?latency=50ms", "")},
-		{name: "asked before", share: 16, path: chat, body: func(n int) string { return again(n % 100) }},
-		{name: "stream", share: 14, path: chat, body: chatOf("sim-chat?tokens=40&pace=10ms", stream)},
-		{name: "long stream", share: 3, path: chat, body: chatOf("sim-chat?tokens=200&pace=50ms", stream)},
-		{name: "embeddings", share: 10, path: "/v1/embeddings", body: func(n int) string {
+		{name: "unary", sound: true, share: 36, path: chat, body: chatOf("sim-chat?latency=50ms", "")},
+		{name: "asked before", sound: true, share: 16, path: chat, body: func(n int) string { return again(n % 100) }},
+		{name: "stream", sound: true, share: 14, path: chat, body: chatOf("sim-chat?tokens=40&pace=10ms", stream)},
+		{name: "long stream", sound: true, share: 3, path: chat, body: chatOf("sim-chat?tokens=200&pace=50ms", stream)},
+		{name: "embeddings", sound: true, share: 10, path: "/v1/embeddings", body: func(n int) string {
 			return fmt.Sprintf(`{"model":"mock/sim-embed","input":["text %d","text %d","text %d"]}`, n, n%50, n%7)
 		}},
 		{name: "left before the reply", share: 4, path: chat, body: chatOf("sim-chat?latency=2s", ""), leaves: 300 * time.Millisecond},
@@ -244,7 +267,7 @@ func kindsOfTraffic() []traffic {
 		{name: "reset", share: 1, path: chat, body: chatOf("sim-chat?reset=1", "")},
 		{name: "cut stream", share: 2, path: chat, body: chatOf("sim-chat?tokens=40&cut=5", stream)},
 		{name: "hanging stream", share: 1, path: chat, body: chatOf("sim-chat?tokens=40&stall=3", stream), leaves: 20 * time.Second},
-		{name: "slow body", share: 2, path: chat, body: chatOf("sim-chat", ""), slowly: true},
+		{name: "slow body", sound: true, share: 2, path: chat, body: chatOf("sim-chat", ""), slowly: true},
 	}
 }
 

@@ -81,6 +81,7 @@ func (h *hardening) reconfigure(ctx context.Context) {
 		h.reloads.Add(1)
 		h.write(h.configuration(n), rand.IntN(2) == 0)
 		if rand.IntN(2) == 0 {
+			h.signals.Add(1)
 			h.cmd.Process.Signal(syscall.SIGHUP)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,12 +54,18 @@ func (s *watch) look(ctx context.Context, at time.Duration) (flow, error) {
 	if err != nil {
 		return flow{}, err
 	}
-	f := flow{at: at, resident: process.ResidentKiB(s.pid) / 1024}
+	f := flow{at: at}
+	if f.resident, err = process.ResidentMiB(s.pid); err != nil {
+		return f, err
+	}
 	other := map[string]float64{}
+	missing := map[string]bool{"sluice_go_heap_live_bytes": true, "sluice_go_goroutines": true, "sluice_process_open_fds": true, "sluice_leak_verdict": true}
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		v, _ := strconv.ParseFloat(value, 64)
-		switch name, _, _ := strings.Cut(name, "{"); name {
+		name, _, _ = strings.Cut(name, "{")
+		delete(missing, name)
+		switch name {
 		case "sluice_go_heap_live_bytes":
 			f.heap = v / (1 << 20)
 		case "sluice_go_goroutines":
@@ -70,6 +77,9 @@ func (s *watch) look(ctx context.Context, at time.Duration) (flow, error) {
 		case "sluice_requests_in_flight", "sluice_client_connections_open", "sluice_upstream_connections_open", "sluice_cache_bytes", "sluice_go_gc_cycles_total":
 			other[name] += v
 		}
+	}
+	if len(missing) > 0 { // what is not told of never leaks
+		return f, fmt.Errorf("/metrics lacks %s", strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
 	}
 	if s.samples != nil {
 		s.mu.Lock()
