@@ -186,7 +186,11 @@ func (c *comparing) measure(ctx context.Context) (*compare.Run, error) {
 	}
 	defer l.close()
 	m.lab = l
-	m.contenders = append(append([]contender{l.contender()}, found...), c.others...)
+	sluice, err := l.contender(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m.contenders = append(append([]contender{sluice}, found...), c.others...)
 	for _, contender := range m.contenders {
 		m.run.Proxies = append(m.run.Proxies, contender.Proxy)
 	}

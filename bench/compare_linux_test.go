@@ -150,6 +150,24 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// What took no time was not measured.
+func TestCostAndRate(t *testing.T) {
+	if got, err := costAndRate(measured{cpu: 3, rate: 5, mock: 7}); err != nil || !slices.Equal(got, []float64{3, 5, 7}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := costAndRate(measured{rate: 5, mock: 7}); !errors.As(err, new(lacking)) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestVersionIn(t *testing.T) {
+	for told, want := range map[string]string{"sluice v1.2.3-0.2026 (go1.26 linux/amd64)\n": "v1.2.3-0.2026", "": "of no version"} {
+		if got := versionIn(told); got != want {
+			t.Errorf("%q: %q", told, got)
+		}
+	}
+}
+
 // Sections are written from the figures beside a document.
 func TestRender(t *testing.T) {
 	run := &compare.Run{Settings: compare.Settings{Rounds: 1}, LoadAverages: []float64{1}, Proxies: []compare.Proxy{{Name: "Sluice"}}}
@@ -209,6 +227,13 @@ func TestCompressedSize(t *testing.T) {
 	}
 	if n, err := compressedSize([]string{filepath.Join(dir, "in")}); err != nil || n < 1<<16 || n > 80_000 {
 		t.Errorf("a folder: %d, %v", n, err)
+	}
+	linked := filepath.Join(dir, "linked")
+	if err := os.Symlink(filepath.Join(dir, "in"), linked); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := compressedSize([]string{linked}); err != nil || n < 1<<16 || n > 80_000 {
+		t.Errorf("a folder behind a link: %d, %v", n, err)
 	}
 	if _, err := compressedSize([]string{filepath.Join(dir, "none")}); err == nil {
 		t.Error("what is not there has a size")

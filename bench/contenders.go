@@ -29,19 +29,31 @@ type contender struct {
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
 // contender is Sluice as a user starts it.
-func (l *lab) contender() contender {
+func (l *lab) contender(ctx context.Context) (contender, error) {
 	v := l.variants[0]
+	out, err := exec.CommandContext(ctx, v.binary, "version").Output()
+	if err != nil {
+		return contender{}, fmt.Errorf("sluice version: %w", err)
+	}
 	return contender{
-		Proxy: compare.Proxy{Name: "Sluice", Version: "as of this document", Notes: []string{
+		Proxy: compare.Proxy{Name: "Sluice", Version: versionIn(string(out)), Notes: []string{
 			"As it is started by default, with a key to be asked for and one upstream: cache, access log (into a file), monitoring, admission and de-duplication are on, and so is the lean engine.",
-			"It reads each request and each reply strictly as JSON, routes by the model, stores each whole reply in its cache and counts tokens. It has up to 200 connections to the mock and keeps 50 of them open.",
+			"It reads each request and each reply strictly as JSON, routes by the model, stores each whole reply in its cache and counts tokens. It has up to 200 connections to the mock and keeps 50 of them open (as many as there are streams and 100 more where many are open).",
 			"Where it may use two CPUs it does, as a Go program does by itself.",
 		}},
 		start: func(ctx context.Context, l *lab, s setup, addr string) (*proxy, error) {
 			return l.startSluice(ctx, s, addr, variant{"sluice", v.binary, v.engine})
 		},
 		files: func() ([]string, error) { return []string{v.binary, certificates}, nil },
+	}, nil
+}
+
+// versionIn is the version that Sluice tells of itself, "sluice VERSION (…)".
+func versionIn(told string) string {
+	if words := strings.Fields(told); len(words) > 1 {
+		return words[1]
 	}
+	return "of no version"
 }
 
 // nginxContender is Debian's nginx.

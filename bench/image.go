@@ -20,7 +20,11 @@ func compressedSize(paths []string) (int64, error) {
 	zip := gzip.NewWriter(&size)
 	layer := tar.NewWriter(zip)
 	for _, path := range paths {
-		err := filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
+		path, err := filepath.EvalSymlinks(path) // a folder behind a link is one too
+		if err != nil {
+			return 0, err
+		}
+		err = filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
