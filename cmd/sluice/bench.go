@@ -75,6 +75,9 @@ requests it will send. Most rows need the simulator; the page says which, and wh
 			}
 			o.Only = expression
 		}
+		if jsonFile != "" && jsonFile == htmlFile {
+			return errors.New("--json and --html name the same file")
+		}
 		if !f.Changed("key") {
 			for _, pair := range c.env {
 				if value, ok := strings.CutPrefix(pair, benchKeyVariable+"="); ok {
@@ -101,7 +104,7 @@ func benchLine(o bench.Options, quick bool) string {
 		line += " --only '" + o.Only.String() + "'"
 	}
 	if o.Upstream != "" {
-		line += " --upstream " + o.Upstream + " --model " + o.Model
+		line += " --upstream " + o.Service() + " --model " + o.Model
 	}
 	return line
 }
@@ -114,7 +117,11 @@ type output struct {
 
 // bench runs it. Its files are opened first: whether they can be written shows at once.
 func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, check bool) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ends := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+	if signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		ends = ends[:2]
+	}
+	ctx, stop := signal.NotifyContext(ctx, ends...)
 	defer stop()
 	for _, out := range outputs {
 		if err := writable(out.path); err != nil {
@@ -127,7 +134,7 @@ func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, chec
 	}
 	o.Progress, o.Terminal = c.stderr, terminal(c.stderr)
 	if o.Upstream != "" {
-		_, _ = fmt.Fprintf(c.stderr, "%s will be asked up to %d times, for a token each\n", o.Upstream, o.Requests())
+		_, _ = fmt.Fprintf(c.stderr, "%s will be asked up to %d times, for a token each\n", o.Service(), o.Requests())
 	}
 	report, err := bench.Run(ctx, o)
 	if err != nil {
@@ -136,17 +143,23 @@ func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, chec
 		}
 		return failure{err}
 	}
-	if err := report.WriteTable(c.stdout); err != nil {
-		return failure{err}
-	}
+	// Files first: minutes were spent on them, and a pipe may have nobody at its end.
+	var errs []error
+	written := ""
 	for _, out := range outputs {
 		if out.path == "" {
 			continue
 		}
 		if err := writeFile(out, report); err != nil {
-			return failure{err}
+			errs = append(errs, err)
+			continue
 		}
-		_, _ = fmt.Fprintf(c.stdout, "written: %s\n", out.path)
+		written += "written: " + out.path + "\n"
+	}
+	errs = append(errs, report.WriteTable(c.stdout))
+	_, _ = io.WriteString(c.stdout, written)
+	if err := errors.Join(errs...); err != nil {
+		return failure{err}
 	}
 	if short := report.FallsShort(); check && len(short) > 0 {
 		return failure{fmt.Errorf("falls short: %s", strings.Join(short, ", "))}
@@ -159,7 +172,7 @@ func writable(path string) error {
 	if path == "" {
 		return nil
 	}
-	_, missing := os.Stat(path)
+	_, missing := os.Lstat(path) // a link is not taken away either
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)

@@ -64,6 +64,7 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"--upstream", "https://u:p@acme.example/v1", "--model", "m"}, 2, `--upstream must be a URL`},
 		{[]string{"--upstream", "https://acme.example/v1"}, 2, `--upstream needs --model`},
 		{[]string{"one"}, 2, `unknown command "one"`},
+		{[]string{"--json", "a", "--html", "a"}, 2, `--json and --html name the same file`},
 		{[]string{"--json", "/nonexistent/a.json"}, 1, `write the report: open /nonexistent/a.json`},
 		{[]string{"--upstream", "http://" + testkit.Vacant(t) + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 502`},
 		{[]string{"--upstream", deaf.URL + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 404`},
@@ -119,6 +120,29 @@ func TestBench(t *testing.T) {
 	}
 	if left := files(t, dir); left != "sluice-bench.html sluice-bench.json" {
 		t.Errorf("left %s", left)
+	}
+}
+
+// TestBenchFull: what cannot be written is told, and costs nothing else.
+func TestBenchFull(t *testing.T) {
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("a full disk is to be had on Linux")
+	}
+	dir, stdout, stderr, code := benchRun(t, "--only", "hit", "--rounds", "1", "--duration", "50ms", "--json", full)
+	if code != 1 || !strings.Contains(stderr, "no space left") || !strings.Contains(stdout, "Response time of a cache hit") || files(t, dir) != "sluice-bench.html" {
+		t.Errorf("code %d, %s\n%s%s", code, files(t, dir), stdout, stderr)
+	}
+	out, err := os.OpenFile(full, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	dir = t.TempDir()
+	cmd := exec.Command(binary, "bench", "--only", "hit", "--rounds", "1", "--duration", "50ms")
+	cmd.Dir, cmd.Env, cmd.Stdout = dir, []string{"HOME=/nonexistent", "TMPDIR=" + dir}, out
+	if err := cmd.Run(); err == nil || files(t, dir) != "sluice-bench.html sluice-bench.json" {
+		t.Errorf("%v, %s", err, files(t, dir))
 	}
 }
 
@@ -182,9 +206,9 @@ func TestBenchInterrupted(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("children are found in /proc")
 	}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+	for s, row := range map[syscall.Signal]string{syscall.SIGINT: "hit", syscall.SIGTERM: "batch", syscall.SIGHUP: "batch", syscall.SIGKILL: "batch"} {
 		dir := t.TempDir()
-		cmd := exec.Command(binary, "bench", "--only", "batch", "--duration", "1m")
+		cmd := exec.Command(binary, "bench", "--only", row, "--duration", "1m")
 		cmd.Dir, cmd.Env = dir, []string{"HOME=/nonexistent", "TMPDIR=" + dir}
 		stderr, lines := lineWriter()
 		cmd.Stderr = stderr

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"time"
+	"unicode"
 
 	"sluice/internal/llm"
 	"sluice/internal/upstream/http1"
@@ -117,11 +118,21 @@ func (c *client) exchange(ctx context.Context, q request, begun time.Time, r *re
 	}
 	switch {
 	case r.status != 200:
-		return fmt.Errorf("status %d: %s", r.status, c.end)
+		return fmt.Errorf("status %d: %s", r.status, printable(c.end))
 	case q.stream && !bytes.Contains(c.end, []byte("data: [DONE]")):
 		return errors.New("a stream without [DONE]")
 	}
 	return nil
+}
+
+// printable is a text that a terminal shows and does not obey.
+func printable(b []byte) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return ' '
+	}, string(b))
 }
 
 // body reads a body, of which it keeps the end.

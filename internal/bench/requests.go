@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -23,7 +24,8 @@ const question = "The pump of the second circuit has been running since the morn
 // chat is a chat that nobody asked before. The simulator does as fault says.
 func (r *run) chat(n int, fault string) request {
 	if r.Upstream != "" {
-		return request{path: chatPath, body: fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"Say hello. (%s-%d)"}],"max_tokens":1}`, r.Model, r.key[:8], n)}
+		model, _ := json.Marshal(r.Model) // a text always can be
+		return request{path: chatPath, body: fmt.Sprintf(`{"model":%s,"messages":[{"role":"user","content":"Say hello. (%s-%d)"}],"max_tokens":1}`, model, r.key[:8], n)}
 	}
 	return request{path: chatPath, fault: fault, body: fmt.Sprintf(`{"model":"sim-chat","messages":[{"role":"system","content":"You help engineers."},{"role":"user","content":"(%d) %s"}],"temperature":0.2}`, n, question)}
 }

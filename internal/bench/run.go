@@ -88,6 +88,13 @@ func RowIDs() (ids []string) {
 	return ids
 }
 
+// Service is the real upstream as reports name it: without its query, in which some
+// services take their key; "" for the simulator.
+func (o Options) Service() string {
+	base, _, _ := strings.Cut(o.Upstream, "?")
+	return base
+}
+
 // Requests is how many requests a run sends to a real upstream, at most.
 func (o Options) Requests() (n int) {
 	for _, e := range experiments() {
@@ -141,6 +148,11 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err() // whatever else it made of what was under way
+		}
+	}()
 	r := &run{Options: o, env: childEnv(o.Env), key: newKey()}
 	if r.dir, err = os.MkdirTemp("", "sluice-bench-"); err != nil {
 		return nil, fmt.Errorf("make a folder for the run: %w", err)
@@ -154,7 +166,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	cpu, memory := machine()
 	r.report = &Report{
 		Version: o.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, CPU: cpu, CPUs: runtime.GOMAXPROCS(0), Memory: memory,
-		Date: begun.UTC().Truncate(time.Second), Command: o.Command, Seed: o.Seed, Rounds: o.Rounds, Slice: o.Slice.Seconds(), Upstream: o.Upstream,
+		Date: begun.UTC().Truncate(time.Second), Command: o.Command, Seed: o.Seed, Rounds: o.Rounds, Slice: o.Slice.Seconds(), Upstream: o.Service(),
 	}
 	if r.simulator, err = r.start(ctx, "the simulator", nil, ChildSimulator); err != nil {
 		return nil, err
