@@ -141,7 +141,7 @@ func connections() experiment {
 			}
 			defer stop()
 			took := Figure{Name: "connecting and TLS, for each call", Unit: Seconds}
-			made := Figure{Name: "connections made, for each call", Unit: Share}
+			often := Figure{Name: "connections made, for each call", Unit: Share}
 			clients := [2]*crowd{r.crowd(pair[0]), r.crowd(pair[1])}
 			defer clients[0].close()
 			defer clients[1].close()
@@ -153,7 +153,7 @@ func connections() experiment {
 			err = r.each(ctx, func(round, side int) error {
 				order := append([]int(nil), sizes...)
 				r.shuffled(round, order)
-				before, err := r.figures(ctx, pair[side])
+				before, err := r.figures(ctx, pair[side], dialed, shook, made)
 				if err != nil {
 					return err
 				}
@@ -164,20 +164,23 @@ func connections() experiment {
 					}
 					calls += size
 				}
-				after, err := r.figures(ctx, pair[side])
+				after, err := r.figures(ctx, pair[side], dialed, shook, made)
 				if err != nil {
 					return err
 				}
-				grown := func(name string) float64 { return after["sluice_"+name] - before["sluice_"+name] }
-				*took.side(round, side) = Side{Amount: grown("upstream_dial_seconds_sum") + grown("upstream_tls_seconds_sum"), Per: float64(calls)}
-				*made.side(round, side) = Side{Amount: grown("upstream_connections_created_total"), Per: float64(calls)}
+				grown := func(name string) float64 { return after[name] - before[name] }
+				*took.side(round, side) = Side{Amount: grown(dialed) + grown(shook), Per: float64(calls)}
+				*often.side(round, side) = Side{Amount: grown(made), Per: float64(calls)}
 				return nil
 			})
-			rows[connectRow].Figures = []Figure{took, made}
+			rows[connectRow].Figures = []Figure{took, often}
 			return err
 		},
 	}
 }
+
+// What gateways tell of connections, in /metrics.
+const dialed, shook, made = "upstream_dial_seconds_sum", "upstream_tls_seconds_sum", "upstream_connections_created_total"
 
 // maxBurst is the largest burst, as before could have connections.
 const maxBurst = connectionsBefore

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -118,6 +119,19 @@ func (r *run) suffer(ctx context.Context, s scenario, side int) (failed, asked f
 		}
 	}
 	asking.Wait()
+	if err := ctx.Err(); err != nil {
+		return 0, 0, nil, err
+	}
+	failed, took, err = tally(replies, g, r.simulator)
+	return failed, float64(times), took, err
+}
+
+// tally counts the replies that failed, and says what the others took. Those who were to
+// answer have to be there still: what a program fails at that has ended says nothing of how it copes.
+func tally(replies []reply, all ...*child) (failed float64, took []float64, err error) {
+	for _, c := range all {
+		err = errors.Join(err, c.alive())
+	}
 	for _, a := range replies {
 		if a.good {
 			took = append(took, a.took.Seconds())
@@ -125,5 +139,5 @@ func (r *run) suffer(ctx context.Context, s scenario, side int) (failed, asked f
 			failed++
 		}
 	}
-	return failed, float64(times), took, ctx.Err()
+	return failed, took, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 )
@@ -181,25 +182,41 @@ func sum(values []float64) (all float64) {
 // rest looks at a gateway that nobody asks anything, once it has come to rest.
 func (r *run) rest(ctx context.Context, g *child) (Rest, error) {
 	const patience, pause = 5 * time.Second, 50 * time.Millisecond
+	at, err := g.logged()
+	if err != nil {
+		return Rest{}, err
+	}
 	var last Rest
 	for begun := time.Now(); ; {
 		if _, err := get(ctx, g.addr, r.key, "/debug/pprof/heap?gc=1"); err != nil {
 			return Rest{}, err
 		}
-		f, err := r.figures(ctx, g)
+		f, err := r.figures(ctx, g, "client_connections_open", "upstream_connections_open", "go_goroutines", "go_heap_live_bytes", "cache_bytes")
 		if err != nil {
 			return Rest{}, err
 		}
-		connections := f["sluice_client_connections_open"] + f["sluice_upstream_connections_open"]
-		now := Rest{Goroutines: f["sluice_go_goroutines"], Files: f["sluice_process_open_fds"] - connections, Heap: f["sluice_go_heap_live_bytes"] - f["sluice_cache_bytes"]}
+		now := Rest{Goroutines: f["go_goroutines"], Heap: f["go_heap_live_bytes"] - f["cache_bytes"]}
+		if files, told := f["process_open_fds"]; told { // not by every system
+			now.Files = files - f["client_connections_open"] - f["upstream_connections_open"]
+		}
 		if now.Goroutines == last.Goroutines && now.Files == last.Files || time.Since(begun) > patience {
-			return now, nil
+			return now, g.tellsOfCollections(at)
 		}
 		last = now
 		if err := sleep(ctx, pause); err != nil {
 			return Rest{}, err
 		}
 	}
+}
+
+// tellsOfCollections gives an error where the child has told of none since, though one was
+// asked for: a log that cannot be written would make all pauses none.
+func (c *child) tellsOfCollections(since int64) error {
+	log, err := c.loggedSince(since)
+	if err == nil && len(pauses(log)) == 0 {
+		err = fmt.Errorf("%s tells of no collection", c.name)
+	}
+	return err
 }
 
 // watch is what a gateway says about leaks.
@@ -228,6 +245,21 @@ func (r *run) watch(ctx context.Context, g *child) (string, error) {
 	return "", fmt.Errorf("read health: it has no process/leaks")
 }
 
+// waits has a model take 150 to 350 ms.
+func waits(n int) string { return fmt.Sprintf("latency=%dms", 150+n%5*50) }
+
+// crowded is a load of ten requests in turn: six new chats, two of twenty that come again
+// and again, and two embeddings.
+func crowded(r *run, n int) request {
+	switch n % 10 {
+	case 3, 8:
+		return r.embedding(r.number(), "sim-embed", "latency=250ms")
+	case 1, 6:
+		return r.chat(-(n/5)%20, waits(1))
+	}
+	return r.chat(r.number(), waits(n))
+}
+
 // throughput measures how many requests many clients get answered.
 func throughput() experiment {
 	const clients, warm = 400, 400 * time.Millisecond
@@ -246,17 +278,8 @@ func throughput() experiment {
 				return err
 			}
 			defer stop()
-			waits := func(n int) string { return fmt.Sprintf("latency=%dms", 150+n%5*50) }
 			kinds := []kind{
-				{"the mix", func(r *run, n int) request {
-					switch n % 10 {
-					case 3, 8:
-						return r.embedding(r.number(), "sim-embed", "latency=250ms")
-					case 1, 6:
-						return r.chat(-n%20, waits(n%20))
-					}
-					return r.chat(r.number(), waits(n))
-				}},
+				{"the mix", crowded},
 				{"new chats alone", func(r *run, n int) request { return r.chat(r.number(), waits(n)) }},
 			}
 			figures := make([]Figure, len(kinds))
@@ -324,9 +347,16 @@ func footprint() experiment {
 	}
 }
 
+func endedEarly(err error) error {
+	if err == nil {
+		err = io.EOF
+	}
+	return fmt.Errorf("a stream ended early: %w", err)
+}
+
 // open looks at the memory of a gateway while so many streams are open.
 func (r *run) open(ctx context.Context, g *child, streams int) (samples []float64, err error) {
-	const looks, ready = 10, 20 * time.Second
+	const looks, ready, longest = 10, 15 * time.Second, 10 * time.Second // the streams last as long as their clients wait: replyTime
 	ctx, leave := context.WithCancel(ctx)
 	begun, ended := make(chan struct{}, streams), make(chan error, streams)
 	left := streams
@@ -350,7 +380,7 @@ func (r *run) open(ctx context.Context, g *child, streams int) (samples []float6
 		case <-begun:
 		case err := <-ended:
 			left--
-			return nil, fmt.Errorf("a stream ended early: %w", err)
+			return nil, endedEarly(err)
 		case <-late.C:
 			return nil, fmt.Errorf("not all of %d streams began within %v", streams, ready)
 		case <-ctx.Done():
@@ -358,8 +388,14 @@ func (r *run) open(ctx context.Context, g *child, streams int) (samples []float6
 		}
 	}
 	for range looks {
-		if err := sleep(ctx, r.Slice/looks); err != nil {
+		if err := sleep(ctx, min(r.Slice, longest)/looks); err != nil {
 			return nil, err
+		}
+		select {
+		case err := <-ended:
+			left--
+			return nil, endedEarly(err)
+		default:
 		}
 		v, err := resident(g.pid())
 		if err != nil {

@@ -21,7 +21,13 @@ func (row Row) reason() string {
 	f := row.Figures[0]
 	off, on := f.medians()
 	text := row.told(f, off, on)
-	if row.verdict() == Unclear {
+	switch {
+	case row.verdict() != Unclear:
+	case math.IsNaN(f.gain().Median):
+		text += " In no round was there anything before that could become less or more."
+	case f.lost():
+		text += " In some rounds there was nothing of it before, and something now, which no ratio tells: more rounds, or longer ones, would."
+	default:
 		text += " The rounds differ by so much that the interval reaches over what is claimed: more of them, or a quieter machine, would tell."
 	}
 	return text
@@ -117,6 +123,9 @@ func (f Figure) medians() (off, on float64) {
 const (
 	leakedThings, someThings = 2.0, 8.0
 	leakedBytes, someBytes   = 5000.0, 1 << 20
+	// What the heap grows by for 1,000 requests, from each look to the next, where it leaks
+	// for certain: a kilobyte for each.
+	lostBytes, enoughRests = 1e6, 6
 )
 
 // growth is by how much something grows for 1,000 requests: the median of the slopes
@@ -127,6 +136,18 @@ func (row Row) growth(of func(Rest) float64) float64 {
 		x, y = append(x, r.Requests/1000), append(y, of(r))
 	}
 	return slope(x, y)
+}
+
+// steadily reports whether the heap grew by more than so many bytes for 1,000 requests from
+// each of enough rests to the next, but for the first.
+func (row Row) steadily(bytes float64) bool {
+	for i := 2; i < len(row.Rests); i++ {
+		a, b := row.Rests[i-1], row.Rests[i]
+		if b.Heap-a.Heap <= bytes*(b.Requests-a.Requests)/1000 {
+			return false
+		}
+	}
+	return len(row.Rests) >= enoughRests
 }
 
 // leaks is the verdict on leaks, and why.
@@ -146,6 +167,8 @@ func (row Row) leaks() (Verdict, string) {
 		goroutines, files, heap/1024, requests, row.Watch)
 	switch {
 	case row.Watch != "healthy", goroutines > leakedThings && goroutines*requests/1000 > someThings, files > leakedThings && files*requests/1000 > someThings:
+		return FallsShort, text
+	case row.steadily(lostBytes):
 		return FallsShort, text
 	case heap > leakedBytes && heap*requests/1000 > someBytes: // what a short run finds of the heap swings by more
 		return Unclear, text

@@ -24,7 +24,8 @@ func TestLeaks(t *testing.T) {
 		{"none", resting(0, 0, 0), Holds, "+0.00 goroutines, +0.00 files"},
 		{"goroutines", resting(10, 0, 0), FallsShort, "+10.00 goroutines"},
 		{"files", resting(0, 10, 0), FallsShort, "+10.00 files"},
-		{"heap", resting(0, 0, 1<<20), Unclear, "+1024.0 KiB of heap"},
+		{"heap", resting(0, 0, 1<<20), FallsShort, "+1024.0 KiB of heap"},
+		{"a little heap", resting(0, 0, 1<<19), Unclear, "+512.0 KiB of heap"},
 		{"too few rounds", Row{ID: leakRow, Rests: make([]Rest, 2)}, Unclear, "three rounds"},
 		{"not measured", Row{ID: leakRow}, Skipped, ""},
 	} {

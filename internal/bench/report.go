@@ -125,7 +125,7 @@ func (f Figure) values() (off, on []float64) {
 
 // gains are what each round gained, as a part of off: 0.9 is 90 % less or, where more is
 // better, 90 % more; negative is a loss. Rounds in which there was nothing to gain from
-// are left out.
+// are left out; see lost.
 func (f Figure) gains() (all []float64) {
 	off, on := f.values()
 	for i := range off {
@@ -138,6 +138,18 @@ func (f Figure) gains() (all []float64) {
 		}
 	}
 	return all
+}
+
+// lost reports whether there was nothing of it before in a round, and something now. No
+// ratio tells that, and yet it is a loss.
+func (f Figure) lost() bool {
+	off, on := f.values()
+	for i := range off {
+		if !f.More && off[i] == 0 && on[i] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // gain is what was gained, by the rounds' own ratios: both sides of each were measured

@@ -93,8 +93,9 @@ func (r *run) pair(ctx context.Context, off, on config, env ...string) (pair [2]
 	return pair, func() { pair[0].stop(); pair[1].stop() }, nil
 }
 
-// figures are what a gateway's /metrics say, summed over labels, by name.
-func (r *run) figures(ctx context.Context, g *child) (map[string]float64, error) {
+// figures are what a gateway's /metrics say, summed over labels, by name without the
+// prefix. Those that are needed have to be there: what is not told of does not grow.
+func (r *run) figures(ctx context.Context, g *child, needed ...string) (map[string]float64, error) {
 	b, err := get(ctx, g.addr, r.key, "/metrics")
 	if err != nil {
 		return nil, err
@@ -106,7 +107,12 @@ func (r *run) figures(ctx context.Context, g *child) (map[string]float64, error)
 			name, value = line[:strings.Index(line, "{")], strings.TrimSpace(line[strings.LastIndex(line, "} ")+2:])
 		}
 		if v, err := strconv.ParseFloat(value, 64); err == nil {
-			all[name] += v
+			all[strings.TrimPrefix(name, "sluice_")] += v
+		}
+	}
+	for _, name := range needed {
+		if _, told := all[name]; !told {
+			return nil, fmt.Errorf("read /metrics: %s is not there", name)
 		}
 	}
 	return all, nil

@@ -40,10 +40,16 @@ func (row Row) verdict() Verdict {
 		return v
 	case len(row.Figures) == 0:
 		return Skipped
-	case row.ID == faultsRow: // the note claims no number: any fewer, for certain
-		return judge(row.Figures[0].gain(), math.SmallestNonzeroFloat64)
 	}
-	return judge(row.Figures[0].gain(), row.Claim.Low)
+	claimed := row.Claim.Low
+	if row.ID == faultsRow { // the note claims no number: any fewer, for certain
+		claimed = math.SmallestNonzeroFloat64
+	}
+	v := judge(row.Figures[0].gain(), claimed)
+	if v == Holds && row.Figures[0].lost() {
+		v = Unclear
+	}
+	return v
 }
 
 // promised is the claim as a number: "−50 to −80 %", "at least +200 %".
