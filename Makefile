@@ -56,7 +56,7 @@ vet:
 race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
 	$(GO) test -vet=off -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
-norace: ## what the race detector would hinder: allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
+norace: ## what the race detector has nothing to find in: tests that do one thing at a time, allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/norace
 
 bench-build: ## the measuring tools are built and tested with everything else

@@ -1,3 +1,5 @@
+//go:build !race
+
 // Package internal holds the test that keeps the direction of imports.
 package internal
 

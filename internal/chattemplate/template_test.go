@@ -1,3 +1,5 @@
+//go:build !race
+
 package chattemplate
 
 import (
@@ -10,7 +12,6 @@ import (
 	"time"
 
 	"sluice/internal/jsonscan"
-	"sluice/internal/testkit"
 )
 
 func read(t testing.TB, name string) []byte {
@@ -141,9 +142,6 @@ func TestIntegers(t *testing.T) {
 // TestMemory: what a prompt takes is reserved before it is there, and given back but for
 // the prompt. What is refused is not made.
 func TestMemory(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	full := errors.New("it is full")
 	long := []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("x\\n", 50_000) + `"}]}`)
 	many := []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"x"},`, 5000) + `{}]}`)
@@ -260,9 +258,6 @@ func BenchmarkPrompt(b *testing.B) {
 
 // TestAllocations: what a prompt costs stays within what a chat's values take.
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	p, err := Parse(string(read(t, "models/chatml.jinja")))
 	if err != nil {
 		t.Fatal(err)

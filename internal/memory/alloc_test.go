@@ -1,10 +1,15 @@
-//go:build !race
-
 package memory
 
-import "testing"
+import (
+	"testing"
+
+	"sluice/internal/testkit"
+)
 
 func TestAllocs(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the race detector allocates")
+	}
 	var p Buffers
 	if n := testing.AllocsPerRun(1000, func() {
 		b, _ := p.Get(5000)

@@ -1,3 +1,5 @@
+//go:build !race
+
 package outline
 
 import (
@@ -10,7 +12,6 @@ import (
 
 	"sluice/internal/jsonscan"
 	"sluice/internal/llm"
-	"sluice/internal/testkit"
 )
 
 // completion is a reply of 1 kB.
@@ -96,9 +97,6 @@ func TestRead(t *testing.T) {
 }
 
 func TestReadAllocatesNothing(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	if n := testing.AllocsPerRun(100, func() { Read(completion) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

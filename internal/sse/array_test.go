@@ -1,3 +1,5 @@
+//go:build !race
+
 package sse
 
 import (
@@ -123,9 +125,6 @@ func TestFits(t *testing.T) {
 }
 
 func TestAllocationsOfArray(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	const event = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"Hello\"}]}}]}\r\n\r\n"
 	b := make([]byte, 0, 10*len(event))
 	if n := testing.AllocsPerRun(100, func() {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package sse
 
 import (
@@ -104,7 +106,6 @@ func testVectors(t *testing.T, in testkit.Inputs) {
 }
 
 func TestRecordedStreams(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		for _, s := range in.Streams(t) {
 			t.Run(s.Name, func(t *testing.T) { splits(t, s.Body, len(s.Body) < 2000) })
@@ -184,9 +185,6 @@ func wholeEvents() []byte {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	var s Splitter
 	piece := wholeEvents()
 	dst := make([]llm.Event, 0, 20)

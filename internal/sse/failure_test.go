@@ -1,10 +1,10 @@
+//go:build !race
+
 package sse
 
 import (
 	"encoding/json"
 	"testing"
-
-	"sluice/internal/testkit"
 )
 
 func TestFailure(t *testing.T) {
@@ -43,9 +43,6 @@ func TestFailure(t *testing.T) {
 }
 
 func TestFailureAllocatesNothing(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	for _, raw := range [][]byte{
 		[]byte("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"},\"finish_reason\":null}]}\n\n"),
 		[]byte("event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"error\":null}}\n\n"),

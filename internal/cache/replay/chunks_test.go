@@ -1,3 +1,5 @@
+//go:build !race
+
 package replay
 
 import (
@@ -124,7 +126,6 @@ func checkChunks(t *testing.T, op llm.Operation, body []byte) (ok bool) {
 }
 
 func TestRecordedChats(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testChats)
 }
 
@@ -174,7 +175,6 @@ func TestChunksText(t *testing.T) {
 
 // TestChunksSDK reads chats with OpenAI's own accumulator.
 func TestChunksSDK(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testChunksSDK)
 }
 

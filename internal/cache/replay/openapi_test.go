@@ -1,3 +1,5 @@
+//go:build !race
+
 package replay
 
 import (
@@ -13,7 +15,6 @@ import (
 // TestEventsAsOpenAIDescribes validates every event of a replay. The chunks of
 // completions are not described apart from whole replies.
 func TestEventsAsOpenAIDescribes(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testEvents)
 }
 

@@ -1,3 +1,5 @@
+//go:build !race
+
 package replay
 
 import (
@@ -107,9 +109,6 @@ func TestNotUnderstood(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	for op, body := range samples {
 		var dst []byte
 		var ends []uint32

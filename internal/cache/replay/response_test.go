@@ -1,3 +1,5 @@
+//go:build !race
+
 package replay
 
 import (
@@ -143,7 +145,6 @@ func checkResponse(t *testing.T, body []byte) {
 }
 
 func TestRecordedResponses(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testResponses)
 }
 

@@ -1,3 +1,5 @@
+//go:build !race
+
 package chat
 
 import (
@@ -7,7 +9,6 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
-	"sluice/internal/testkit"
 )
 
 const chunk = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null}]}` + "\n\n"
@@ -86,9 +87,6 @@ func BenchmarkThoughts(b *testing.B) {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	if n := testing.AllocsPerRun(100, chunks(t)); n > 0 {
 		t.Errorf("%v allocations an event, want 0", n)
 	}

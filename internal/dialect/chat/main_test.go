@@ -1,3 +1,5 @@
+//go:build !race
+
 package chat
 
 import (
@@ -227,7 +229,6 @@ func summarize(t testing.TB, stream []byte) *summary {
 // TestStreams: a stream that was read and written again says what it said, and so does
 // the whole reply that is made of it.
 func TestStreams(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testStreams)
 }
 
@@ -265,7 +266,6 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 
 // TestReplies is the same for replies that came whole.
 func TestReplies(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testReplies)
 }
 
@@ -304,7 +304,6 @@ func testReplies(t *testing.T, in testkit.Inputs) {
 // TestRequests: a request that was read and written again asks the same, but for members
 // that are named as lost.
 func TestRequests(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testRequests)
 }
 

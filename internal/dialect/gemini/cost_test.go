@@ -1,3 +1,5 @@
+//go:build !race
+
 package gemini
 
 import (
@@ -7,7 +9,6 @@ import (
 
 	"sluice/internal/dialect"
 	"sluice/internal/jsonscan"
-	"sluice/internal/testkit"
 )
 
 const (
@@ -68,9 +69,6 @@ func events(t testing.TB, chunk string) func() {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	if n := testing.AllocsPerRun(100, events(t, textChunk)); n > 0 {
 		t.Errorf("%v allocations an event, want 0", n)
 	}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package known
 
 import (
@@ -298,7 +300,6 @@ var others = []string{"5", "-1", "1e999", `"x"`, `""`, "true", "null", "[]", "[5
 // TestTypes: what has another type than it should have is passed on by no reader, and does no
 // harm.
 func TestTypes(t *testing.T) {
-	testkit.Simulation(t)
 	instead := func(name string, _ []byte) (list []string) {
 		for _, o := range others {
 			if name != "" {
@@ -370,7 +371,6 @@ func inTexts(v any) any {
 // TestLastCounts: of members that share a name the last one counts, whatever it is and the
 // others are.
 func TestLastCounts(t *testing.T) {
-	testkit.Simulation(t)
 	decoys := []string{"5", "true", `"decoy"`, `[{"type":"text","text":"decoy","role":"user","content":"decoy"}]`, `{"type":"text","text":"decoy","name":"decoy"}`, "null"}
 	instead := func(name string, v []byte) []string {
 		if name == "" {
@@ -463,7 +463,6 @@ func TestOneLine(t *testing.T) {
 
 // TestManyParts: of a request with more parts than a conversation may have no more are made.
 func TestManyParts(t *testing.T) {
-	testkit.Simulation(t)
 	const many = 60_000
 	texts := `["` + strings.Repeat(`","`, many) + `"]`
 	objects := "[" + strings.Repeat(`{"role":"user","content":"","parts":[]},`, many) + `{"role":"user","content":"x"}]`
@@ -497,7 +496,6 @@ func TestManyParts(t *testing.T) {
 // TestManyChoices: services that number choices and calls as they like have readers and writers
 // keep no more than there may be.
 func TestManyChoices(t *testing.T) {
-	testkit.Simulation(t)
 	const many = 200_000
 	var chat, calls bytes.Buffer
 	for i := range many {

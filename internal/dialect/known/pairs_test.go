@@ -1,3 +1,5 @@
+//go:build !race
+
 package known
 
 import (
@@ -95,7 +97,6 @@ func refuses(s *dialect.Said) bool {
 // TestRecordedPairs: what a recorded stream says, it says in every other dialect, as a
 // stream and as a whole reply.
 func TestRecordedPairs(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testPairs)
 }
 

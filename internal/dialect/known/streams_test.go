@@ -1,3 +1,5 @@
+//go:build !race
+
 package known
 
 import (
@@ -5,7 +7,6 @@ import (
 
 	"sluice/internal/llm"
 	"sluice/internal/sse"
-	"sluice/internal/testkit"
 )
 
 func ends(op llm.Operation, raw []byte) bool { return StreamOf(op).Ends(raw) }
@@ -71,9 +72,6 @@ func TestCompletes(t *testing.T) {
 
 // TestLookingAllocatesNothing: every event is looked at.
 func TestLookingAllocatesNothing(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	for op := range llm.Operations {
 		s := StreamOf(op)
 		if s == nil {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package messages
 
 import (
@@ -8,7 +10,6 @@ import (
 	"sluice/internal/dialect"
 	"sluice/internal/dialect/chat"
 	"sluice/internal/jsonscan"
-	"sluice/internal/testkit"
 )
 
 // request is of some 2 kB, with a tool and its result.
@@ -84,9 +85,6 @@ func BenchmarkEvent(b *testing.B) {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	if n := testing.AllocsPerRun(1000, pieces(t)); n > 0 {
 		t.Errorf("%v allocations an event, want 0", n)
 	}

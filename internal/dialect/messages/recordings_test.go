@@ -1,3 +1,5 @@
+//go:build !race
+
 package messages
 
 import (
@@ -205,7 +207,6 @@ func again(t *testing.T, stream []byte) (said dialect.Said, written []byte) {
 // TestStreams: recorded streams say what a plain reading of them finds, and the same again
 // when they were written by this dialect.
 func TestStreams(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		n := 0
 		for _, stream := range in.Streams(t) {
@@ -254,7 +255,6 @@ func pairs(t *testing.T, in testkit.Inputs) []testkit.Pair {
 // TestReplies: recorded replies say what a plain reading of them finds, and the same again
 // when they were written by this dialect, whole and as a stream.
 func TestReplies(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		for i, p := range pairs(t, in) {
 			var plain plainReply
@@ -340,7 +340,6 @@ func contents(role string, content any) (list []string) {
 // TestRequests: recorded requests ask for the same when they were read and written, and
 // writing changes nothing more the next time.
 func TestRequests(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, func(t *testing.T, in testkit.Inputs) {
 		for i, p := range pairs(t, in) {
 			if strings.Contains(p.Request, `"search_result"`) {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package responses
 
 import (
@@ -5,7 +7,6 @@ import (
 	"testing"
 
 	"sluice/internal/dialect"
-	"sluice/internal/testkit"
 )
 
 // aRequest is of some 2 kB, with a tool and its result.
@@ -85,9 +86,6 @@ func BenchmarkReset(b *testing.B) {
 }
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	for _, data := range pieces {
 		event := repeating(t, data)
 		for range 2048 {

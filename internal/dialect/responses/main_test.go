@@ -1,3 +1,5 @@
+//go:build !race
+
 package responses
 
 import (
@@ -322,7 +324,6 @@ func (c *conversation) check(t *testing.T, name, want string) {
 // TestStreams: what is read of a stream is what its last event says, and so is what is
 // written from it.
 func TestStreams(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testStreams)
 }
 
@@ -341,7 +342,7 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 		n++
 		c := readStream(t, s.Body, nil)
 		c.check(t, s.Name, final.summary().normal())
-		v.described = n%4 == 1 // of all it takes a minute with the race detector
+		v.described = n%4 == 1 // of all it takes long
 		v.stream(t, in, s.Name, c.stream)
 		v.whole(t, in, c.whole)
 	}
@@ -352,7 +353,6 @@ func testStreams(t *testing.T, in testkit.Inputs) {
 
 // TestReplies is the same for replies that came whole.
 func TestReplies(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testReplies)
 }
 

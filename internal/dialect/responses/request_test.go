@@ -1,3 +1,5 @@
+//go:build !race
+
 package responses
 
 import (
@@ -17,7 +19,6 @@ import (
 // TestRequests: a recorded request that was read and written again asks the same, but for
 // what is named as lost.
 func TestRequests(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testRequests)
 }
 

@@ -1,3 +1,5 @@
+//go:build !race
+
 package merge
 
 import (
@@ -6,13 +8,9 @@ import (
 
 	"sluice/internal/dialect/known"
 	"sluice/internal/llm"
-	"sluice/internal/testkit"
 )
 
 func TestAllocations(t *testing.T) {
-	if testkit.Race {
-		t.Skip("the race detector allocates")
-	}
 	for _, op := range []llm.Operation{llm.Chat, llm.Messages, llm.Response, llm.GenerateContent} {
 		list, api := many(op, 100), known.TextsOf(op)
 		// In room for what came there is room for all that it becomes.

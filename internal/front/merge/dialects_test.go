@@ -1,3 +1,5 @@
+//go:build !race
+
 package merge
 
 import (
@@ -174,7 +176,6 @@ func byAnthropic(t testing.TB, events [][]byte) string {
 // TestRecordedDialects: what a client makes of a stream that was merged, here and there, is what
 // it makes of the stream as it came.
 func TestRecordedDialects(t *testing.T) {
-	testkit.Simulation(t)
 	testkit.Each(t, testDialects)
 }
 
@@ -325,7 +326,6 @@ func many(op llm.Operation, n int) (list [][]byte) {
 
 // TestLongRuns: a run of events is cut at the bound, also where numbers become longer.
 func TestLongRuns(t *testing.T) {
-	testkit.Simulation(t)
 	for _, r := range readings {
 		list := many(r.op, 20_000)
 		out, n := Events(nil, known.TextsOf(r.op), list)
