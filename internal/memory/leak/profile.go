@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -57,8 +58,11 @@ const (
 	named = 3
 )
 
-// module begins the names of the program's own functions.
-const module = "sluice/"
+// module begins the names of the program's own functions. It is read from the program: who
+// publishes it may build it as a module of another path.
+func module() string {
+	return strings.TrimSuffix(reflect.TypeFor[Site]().PkgPath(), "internal/memory/leak")
+}
 
 type stack [frames]uintptr
 
@@ -223,7 +227,7 @@ func place(pcs []uintptr) (s Site) {
 		if inner == "" && !strings.HasPrefix(f.Function, "runtime.") && !strings.HasPrefix(f.Function, "internal/") {
 			inner = f.Function
 		}
-		if strings.HasPrefix(f.Function, module) || strings.HasPrefix(f.Function, "main.") {
+		if strings.HasPrefix(f.Function, module()) || strings.HasPrefix(f.Function, "main.") {
 			s.Function, s.File, s.Line = f.Function, path.Base(f.File), f.Line
 			break
 		}

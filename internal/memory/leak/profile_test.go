@@ -18,7 +18,7 @@ func neverWoken(c chan struct{}) { <-c }
 //go:noinline
 func allocateHere(n int) (all [][]byte) {
 	for range n {
-		all = append(all, make([]byte, 4<<10))
+		all = append(all, bytes.Repeat([]byte{1}, 4<<10))
 	}
 	return all
 }
@@ -58,14 +58,14 @@ func TestSitesAreNamed(t *testing.T) {
 	}
 	testkit.Until(t, "all goroutines wait", func() bool { return found()["goroutines"].Grew >= many })
 	sites := found()
-	if s := sites["goroutines"]; s.Function != "sluice/internal/memory/leak.waitHere" || s.File != "profile_test.go" || s.Line == 0 || s.Inner != "" || s.Holds < many {
+	if s := sites["goroutines"]; s.Function != module()+"internal/memory/leak.waitHere" || s.File != "profile_test.go" || s.Line == 0 || s.Inner != "" || s.Holds < many {
 		t.Errorf("%+v", s)
 	}
 	s := sites["heap_bytes"]
-	if s.Function != "sluice/internal/memory/leak.allocateHere" || s.Grew < 16<<20 || s.Grew > 64<<20 {
+	if s.Function != module()+"internal/memory/leak.allocateHere" || s.Inner != "bytes.Repeat" || s.Grew < 16<<20 || s.Grew > 64<<20 {
 		t.Errorf("%+v", s)
 	}
-	if !strings.Contains(s.String(), "KiB at sluice/internal/memory/leak.allocateHere (profile_test.go:") {
+	if !strings.Contains(s.String(), "KiB at "+s.Function+" (profile_test.go:") {
 		t.Error(s.String())
 	}
 	if s := sites["files"]; runtime.GOOS == "linux" && (s.Function != dir || s.Grew != 20) {
@@ -103,7 +103,7 @@ func TestLeakedGoroutines(t *testing.T) {
 		go neverWoken(make(chan struct{}))
 	}
 	list := leakedGoroutines()
-	if len(list) == 0 || list[0].Function != "sluice/internal/memory/leak.neverWoken" || list[0].Holds < 1 || !list[0].Leaked {
+	if len(list) == 0 || list[0].Function != module()+"internal/memory/leak.neverWoken" || list[0].Holds < 1 || !list[0].Leaked {
 		t.Errorf("%+v", list)
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("sluice/internal/memory/leak.neverWoken"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(module()+"internal/memory/leak.neverWoken"))
 }
 
 // reported keeps figures by name and label.
@@ -76,7 +76,7 @@ func TestWatch(t *testing.T) {
 	}
 	got := condition()
 	if got.State != perf.Degraded || !strings.Contains(got.Error, "goroutines: 60.0 a minute, 10.0 per 1,000 requests") ||
-		!strings.Contains(got.Error, "goroutines at sluice/internal/memory/leak.waitHere (profile_test.go:") || got.Advice == "" {
+		!strings.Contains(got.Error, "goroutines at "+module()+"internal/memory/leak.waitHere (profile_test.go:") || got.Advice == "" {
 		t.Errorf("%+v", got)
 	}
 	f := figuresOf(w)
