@@ -16,7 +16,7 @@ import (
 // ways: what kind of failure it is stands in the Fault.
 func TestCodesAreForClients(t *testing.T) {
 	for _, p := range ours(t) {
-		if p.path == "sluice/internal/llm" {
+		if p.path == module+"internal/llm" {
 			continue
 		}
 		for _, at := range codesAsked(p) {
@@ -27,7 +27,7 @@ func TestCodesAreForClients(t *testing.T) {
 
 // The check is tested, so that a slip in it does not let everything by.
 func TestCodesAsked(t *testing.T) {
-	const head = "package p\nimport (\"slices\"; \"strings\"; \"sluice/internal/llm\"; \"sluice/internal/perf\")\n" +
+	head := "package p\nimport (\"slices\"; \"strings\"; \"" + module + "internal/llm\"; \"" + module + "internal/perf\")\n" +
 		"const busy = \"busy\"\nvar _ = slices.Contains[[]string]; var _ = strings.ToUpper\nfunc f(e *llm.Error, x *perf.Exchange, m map[string]bool, s string) any {\n"
 	for body, want := range map[string]int{
 		`return e.Code == "busy"`: 1,
@@ -113,7 +113,7 @@ func (c *codes) holds(e ast.Expr) (yes bool) {
 		case *ast.SelectorExpr:
 			if s := c.info.Selections[n]; s != nil && s.Kind() == types.FieldVal && s.Obj().Name() == "Code" && s.Obj().Pkg() != nil {
 				from := s.Obj().Pkg().Path()
-				yes = yes || from == "sluice/internal/llm" || from == "sluice/internal/perf"
+				yes = yes || from == module+"internal/llm" || from == module+"internal/perf"
 			}
 		}
 		return !yes

@@ -37,7 +37,7 @@ func TestDialectsAreFolders(t *testing.T) {
 	}
 	asks := make(map[string]bool)
 	for _, p := range ours(t) {
-		if within(strings.TrimPrefix(p.path, "sluice/"), []string{"internal/dialect", "internal/llm", "internal/simulator"}) != "" {
+		if within(strings.TrimPrefix(p.path, module), []string{"internal/dialect", "internal/llm", "internal/simulator"}) != "" {
 			continue
 		}
 		for _, at := range dialectsAsked(p) {
@@ -60,7 +60,7 @@ func TestDialectsAreFolders(t *testing.T) {
 
 // The check is tested, so that a slip in it does not let everything by.
 func TestDialectsAsked(t *testing.T) {
-	const head = "package p\nimport \"sluice/internal/llm\"\nvar other llm.Operation\n"
+	head := "package p\nimport \"" + module + "internal/llm\"\nvar other llm.Operation\n"
 	for text, want := range map[string]int{
 		`func f(op llm.Operation) bool { return op == llm.Chat }`:                                          1,
 		`func f(op llm.Operation) bool { return llm.Messages != op || (op == (llm.Response)) }`:            2,
@@ -91,13 +91,13 @@ var ofNoDialect = []string{"Passthrough", "ListModels", "GetModel", "Operations"
 func dialectsAsked(p *typed) (found []token.Position) {
 	var none []string // the values of those of no dialect
 	for _, imported := range p.info.Uses {
-		if c, ok := imported.(*types.Const); ok && c.Type().String() == "sluice/internal/llm.Operation" && slices.Contains(ofNoDialect, c.Name()) {
+		if c, ok := imported.(*types.Const); ok && c.Type().String() == module+"internal/llm.Operation" && slices.Contains(ofNoDialect, c.Name()) {
 			none = append(none, c.Val().String())
 		}
 	}
 	ask := func(e ast.Expr) {
 		tv := p.info.Types[e]
-		if tv.Value == nil || tv.Type == nil || tv.Type.String() != "sluice/internal/llm.Operation" || slices.Contains(none, tv.Value.String()) {
+		if tv.Value == nil || tv.Type == nil || tv.Type.String() != module+"internal/llm.Operation" || slices.Contains(none, tv.Value.String()) {
 			return
 		}
 		found = append(found, p.fset.Position(e.Pos()))

@@ -82,7 +82,7 @@ func TestImportDirection(t *testing.T) {
 		ImportPath string
 		Imports    []string
 	}
-	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "sluice/internal/...", "sluice/cmd/...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"internal/...", module+"cmd/...").Output()
 	if err != nil {
 		t.Fatalf("list packages: %v", err)
 	}
@@ -94,9 +94,9 @@ func TestImportDirection(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		from := strings.TrimPrefix(p.ImportPath, "sluice/")
+		from := strings.TrimPrefix(p.ImportPath, module)
 		for _, imp := range p.Imports {
-			if to, ours := strings.CutPrefix(imp, "sluice/"); ours && !allowed(from, to) {
+			if to, ours := strings.CutPrefix(imp, module); ours && !allowed(from, to) {
 				t.Errorf("%s must not import %s", from, to)
 			}
 			if imp == "net/http" && strings.HasPrefix(from, "internal/") && !slices.Contains(speakHTTP, from) {

@@ -33,7 +33,7 @@ func TestTablesOfOperations(t *testing.T) {
 
 // The check is tested, so that a slip in it does not let everything by.
 func TestMisfits(t *testing.T) {
-	const head = "package p\nimport \"sluice/internal/llm\"\nvar good [llm.Operations]int\nvar bad [8]int\nvar m map[llm.Operation]int\n"
+	head := "package p\nimport \"" + module + "internal/llm\"\nvar good [llm.Operations]int\nvar bad [8]int\nvar m map[llm.Operation]int\n"
 	for text, want := range map[string]int{
 		`func f(op llm.Operation) int { return bad[op] }`:                          1,
 		`func f(op llm.Operation) int { return (&bad)[op] }`:                       1,
@@ -119,7 +119,7 @@ func (p *typed) isOperation(e ast.Expr) bool {
 		e = call.Args[0]
 	}
 	t := p.info.TypeOf(e)
-	return t != nil && t.String() == "sluice/internal/llm.Operation"
+	return t != nil && t.String() == module+"internal/llm.Operation"
 }
 
 // isLast reports whether a number is made of an operation, and not of how many there
@@ -134,7 +134,7 @@ func (p *typed) isLast(e ast.Expr) bool {
 		return p.isLast(e.Sel)
 	case *ast.Ident:
 		c, ok := p.info.Uses[e].(*types.Const)
-		return ok && c.Type().String() == "sluice/internal/llm.Operation" && c.Name() != "Operations"
+		return ok && c.Type().String() == module+"internal/llm.Operation" && c.Name() != "Operations"
 	}
 	return false
 }

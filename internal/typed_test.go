@@ -15,10 +15,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
+
+	"sluice/internal/llm"
 )
+
+// module begins the paths of Sluice's packages, by whichever it is built: that of a
+// release's module is its publisher's address.
+var module = strings.TrimSuffix(reflect.TypeFor[llm.Operation]().PkgPath(), "internal/llm")
 
 // typed is a package with what the compiler knows of it.
 type typed struct {
@@ -86,7 +93,7 @@ var checked = sync.OnceValues(func() (all []*typed, err error) {
 		return nil, err
 	}
 	for path, listed := range pkgs {
-		if !strings.HasPrefix(path, "sluice/") {
+		if !strings.HasPrefix(path, module) {
 			continue
 		}
 		p := newTyped(path)
@@ -113,7 +120,7 @@ type pkg struct {
 
 // listed has Sluice's packages and those that they need, all of them compiled.
 var listed = sync.OnceValues(func() (map[string]pkg, error) {
-	out, err := exec.Command("go", "list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles", "sluice/internal/...", "sluice/cmd/...").Output()
+	out, err := exec.Command("go", "list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles", module+"internal/...", module+"cmd/...").Output()
 	if err != nil {
 		return nil, fmt.Errorf("list packages: %w", err)
 	}

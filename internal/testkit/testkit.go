@@ -8,7 +8,6 @@ package testkit
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -59,12 +58,12 @@ func root(t testing.TB) string {
 		t.Fatal(err)
 	}
 	for {
-		if b, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && strings.HasPrefix(string(b), "module sluice\n") {
+		if _, err := os.Stat(filepath.Join(dir, "internal", "testkit", "testkit.go")); err == nil {
 			return dir
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			t.Fatal("no go.mod of module sluice above the working directory")
+			t.Fatal("the working directory is in no checkout")
 		}
 		dir = up
 	}
