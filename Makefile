@@ -86,8 +86,8 @@ lint: ## golangci-lint with the reasons in .golangci.yml
 bench: ## CPU, memory and latency beside nginx (Debian packages nginx-light, wrk)
 	cd bench && $(GO) run .
 
-release: check ## archives, images, bills of materials and the chart of this commit in ./dist: docs/release.md
-	cd release && $(GO) run . -out ../dist
+release: check ## archives, images, bills of materials and the chart of this commit in ./dist, with MODULE=address what go install finds there: docs/release.md
+	cd release && $(GO) run . -out ../dist $(if $(MODULE),-module '$(MODULE)')
 
 vuln: ## look for known vulnerabilities in what the binary calls
 	@./scripts/vuln

@@ -83,7 +83,11 @@ func tarMode(m fs.FileMode) int64 {
 
 // write makes a file of the release and notes its name.
 func (r *release) write(name string, content func(io.Writer) error) error {
-	f, err := os.Create(filepath.Join(r.out, name))
+	path := filepath.Join(r.out, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}

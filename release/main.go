@@ -1,8 +1,8 @@
 // Command release makes what a version of Sluice is handed out as: for each
-// target an archive, an image and a bill of materials, the chart, and a file with
-// the sums of all. Whoever runs it on the same commit gets the same bytes, in whichever
-// folder: no time but the commit's, no owner and
-// no path of the machine goes into them.
+// target an archive, an image and a bill of materials, the chart, on request what
+// go install finds at an address, and a file with the sums of all. Whoever runs it on the
+// same commit gets the same bytes, in whichever folder: no time but the commit's, no owner
+// and no path of the machine goes into them.
 package main
 
 import (
@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&r.out, "out", "../dist", "`folder` to write to; it is made")
 	flag.StringVar(&r.version, "version", "", "`version`; what git describe says where it is left out")
 	targets := flag.String("targets", "linux/amd64,linux/arm64,darwin/amd64,darwin/arm64", "`list` of GOOS/GOARCH")
+	flag.StringVar(&r.module, "module", "", "`address` that go install is to find the release by; none where it is left out")
 	flag.StringVar(&r.toolchain, "toolchain", "", "`version` of Go; that of release/toolchain where it is left out")
 	flag.Parse()
 	r.targets = strings.Split(*targets, ",")
@@ -39,6 +40,7 @@ func main() {
 type release struct {
 	root, out string
 	version   string
+	module    string // the address of the module, "" for none
 	toolchain string // as GOTOOLCHAIN has it
 	targets   []string
 	time      time.Time // of the commit, or SOURCE_DATE_EPOCH
@@ -71,31 +73,38 @@ func (r *release) make() error {
 	if err := r.chart(); err != nil {
 		return fmt.Errorf("chart: %w", err)
 	}
+	if r.module != "" {
+		if err := r.proxy(); err != nil {
+			return fmt.Errorf("module: %w", err)
+		}
+	}
 	return r.sums()
 }
 
 // stamp finds the version, the time and the Go to build with, where they are not given.
 func (r *release) stamp() error {
-	git := func(args ...string) (string, error) {
-		cmd := exec.Command("git", append([]string{"-C", r.root}, args...)...)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		return strings.TrimSpace(string(out)), err
-	}
-	var err error
 	if r.version == "" {
-		if r.version, err = git("describe", "--tags", "--always", "--dirty", "--match", "v[0-9]*"); err != nil {
+		described, err := r.git("describe", "--tags", "--always", "--dirty", "--match", "v[0-9]*")
+		if err != nil {
 			return fmt.Errorf("no version: give -version, or use a checkout: %w", err)
 		}
+		r.version = strings.TrimSpace(string(described))
 	}
 	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+-]*$`).MatchString(r.version) {
 		return fmt.Errorf("%q cannot be a version", r.version)
 	}
+	if r.module != "" {
+		if err := r.checkModule(); err != nil {
+			return err
+		}
+	}
 	epoch := os.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {
-		if epoch, err = git("log", "-1", "--format=%ct"); err != nil {
+		committed, err := r.git("log", "-1", "--format=%ct")
+		if err != nil {
 			return fmt.Errorf("no time: set SOURCE_DATE_EPOCH, or use a checkout: %w", err)
 		}
+		epoch = strings.TrimSpace(string(committed))
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {

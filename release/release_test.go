@@ -66,7 +66,8 @@ func TestRelease(t *testing.T) {
 	for _, folder := range []string{"a", "another/folder of a longer name"} {
 		root := filepath.Join(t.TempDir(), folder)
 		copyTree(t, root)
-		r := release{root: root, out: filepath.Join(root, "dist"), version: version, targets: targets, toolchain: "local"} // whatever there is compiled already
+		commit(t, root, version)
+		r := release{root: root, out: filepath.Join(root, "dist"), version: version, module: address, targets: targets, toolchain: "local"} // whatever there is compiled already
 		if err := r.make(); err != nil {
 			t.Fatal(err)
 		}
@@ -94,29 +95,27 @@ func TestRelease(t *testing.T) {
 	t.Run("archive", func(t *testing.T) { testArchive(t, filepath.Join(outs[0], name+".tar.gz"), name) })
 	t.Run("bill", func(t *testing.T) { testBill(t, filepath.Join(outs[0], name+".cdx.json")) })
 	t.Run("image", func(t *testing.T) { testImage(t, filepath.Join(outs[0], name+".image.tar")) })
-	// There is no way without a checkout or an archive of it: the module's path is no address.
 	t.Run("go install", func(t *testing.T) {
-		install := exec.Command("go", "install", "./cmd/sluice")
-		install.Dir = filepath.Dir(outs[1])
-		bin := t.TempDir()
-		install.Env = append(os.Environ(), "GOBIN="+bin)
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if out, err := exec.Command(filepath.Join(bin, "sluice"), "version").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "sluice devel (go") {
-			t.Errorf("%v: %s", err, out)
-		}
+		t.Run("by address", func(t *testing.T) { testInstall(t, filepath.Join(outs[0], "goproxy")) })
+		// In a checkout, as here, or in an archive of it.
+		t.Run("by folder", func(t *testing.T) {
+			if got := install(t, filepath.Dir(outs[1]), "./cmd/sluice"); !strings.HasPrefix(got, "sluice devel (go") {
+				t.Error(got)
+			}
+		})
 	})
 }
 
 func files(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	list, err := os.ReadDir(dir)
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			names = append(names, name)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range list {
-		names = append(names, e.Name())
 	}
 	return names
 }
