@@ -84,7 +84,7 @@ func hasTests(f *ast.File) bool {
 func imported(f *ast.File) (folders []string) {
 	for _, i := range f.Imports {
 		path, _ := strconv.Unquote(i.Path.Value)
-		if folder, ok := strings.CutPrefix(path, "sluice/internal/"); ok && folder != "testkit" {
+		if folder, ok := strings.CutPrefix(path, module+"internal/"); ok && folder != "testkit" {
 			folders = append(folders, folder)
 		}
 	}
