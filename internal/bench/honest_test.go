@@ -93,6 +93,27 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// TestCollected: what is counted of collections has one at least.
+func TestCollected(t *testing.T) {
+	g := standIn(t, nil)
+	m := meter{child: g}
+	if m.collected() {
+		t.Error("nothing was collected")
+	}
+	if err := os.WriteFile(g.log, []byte("x\ngc 2 @1.2s 0%: 0.5+10+1.5 ms clock, 1 ms cpu\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !m.collected() {
+		t.Error("it has collected")
+	}
+	if m.at = 2; !m.collected() {
+		t.Error("it has collected since")
+	}
+	if m.at = 10; m.collected() {
+		t.Error("it has collected before")
+	}
+}
+
 // TestOpen: memory is looked at while streams are open, and not once they have ended.
 func TestOpen(t *testing.T) {
 	const streams = 3

@@ -17,10 +17,11 @@ type load struct {
 	slice     time.Duration       // that is counted
 	begin     func() error        // is called when counting begins
 	end       func() error        // and when it ends
+	enough    func() bool         // whether what was counted says something; nil where it always does
 }
 
 // patient is how much longer than its slice a load goes on where there are not half as many
-// answers as clients: fewer say little.
+// answers as clients, or there is not enough: fewer say little.
 const patient = 10 * time.Second
 
 // loaded is what became of the requests that ended while they were counted.
@@ -68,7 +69,8 @@ func (l load) run(ctx context.Context) (loaded, error) {
 		if err := sleep(ctx, wait); err != nil {
 			return loaded{}, err
 		}
-		if 2*int(good.Load()-before) >= l.clients || time.Since(begun) > l.slice+patient {
+		enough := 2*int(good.Load()-before) >= l.clients && (l.enough == nil || l.enough())
+		if enough || time.Since(begun) > l.slice+patient {
 			break
 		}
 	}

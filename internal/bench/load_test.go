@@ -80,6 +80,17 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoadEnough: what does not say enough goes on.
+func TestLoadEnough(t *testing.T) {
+	addr := answering(t, func(http.ResponseWriter, *http.Request) {})
+	looks := 0
+	l := load{addr: addr, clients: 1, slice: 20 * time.Millisecond, next: func(int) request { return request{path: "/", body: "x"} }, begin: nothing, end: nothing,
+		enough: func() bool { looks++; return looks == 3 }}
+	if _, err := l.run(t.Context()); err != nil || looks != 3 {
+		t.Errorf("%d looks, %v", looks, err)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	addr := answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) })
 	l := load{addr: addr, clients: 2, slice: 50 * time.Millisecond, next: func(int) request { return request{path: "/", body: "x"} }, begin: nothing, end: nothing}

@@ -95,7 +95,11 @@ func costs() experiment {
 						nth, slice = round/2/(len(kinds)-1), max(r.Slice, leastSlice)
 					}
 					m := meter{child: g[side]}
-					got, err := load{addr: g[side].addr, key: r.key, clients: clients, warm: warm, slice: slice, next: func(n int) request { return k.next(r, n) }, begin: m.begin, end: m.end}.run(ctx)
+					l := load{addr: g[side].addr, key: r.key, clients: clients, warm: warm, slice: slice, next: func(n int) request { return k.next(r, n) }, begin: m.begin, end: m.end}
+					if i == 0 {
+						l.enough = m.collected
+					}
+					got, err := l.run(ctx)
 					if err != nil {
 						return fmt.Errorf("%s: %w", k.name, err)
 					}
@@ -170,6 +174,13 @@ func (m *meter) end() error {
 	log, err := m.child.loggedSince(m.at)
 	m.pauses = pauses(log)
 	return err
+}
+
+// collected reports whether the child has collected since the beginning. Shortly after a look
+// at it at rest, which collects, it need not have, and that says nothing of how often it does.
+func (m *meter) collected() bool {
+	log, err := m.child.loggedSince(m.at)
+	return err != nil || len(pauses(log)) > 0 // an error comes again at the end
 }
 
 func sum(values []float64) (all float64) {
