@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type client struct {
 	keep      bool
 	first     func() // is told of each body's first byte; nil for nobody
 	stop      func() bool
+	patience  time.Duration // for a whole reply; replyTime when 0
 }
 
 func (c *client) dial(ctx context.Context) error {
@@ -88,7 +90,7 @@ func (c *client) exchange(ctx context.Context, q request, begun time.Time, r *re
 	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	if err := c.conn.NetConn().SetDeadline(begun.Add(replyTime)); err != nil {
+	if err := c.conn.NetConn().SetDeadline(begun.Add(cmp.Or(c.patience, replyTime))); err != nil {
 		return fmt.Errorf("ask the gateway: %w", err)
 	}
 	h := http1.Request{Method: "POST", Target: q.path, Host: c.addr, Header: []llm.Field{{Name: "Authorization", Value: "Bearer " + c.key}}}

@@ -127,12 +127,14 @@ func TestOpen(t *testing.T) {
 			<-r.Context().Done()
 		})
 		r := &run{Options: Options{Slice: 200 * time.Millisecond}, key: "the-key-of-the-run"}
-		samples, err := r.open(t.Context(), g, streams)
-		if ends && (err == nil || !strings.Contains(err.Error(), "a stream ended early")) {
-			t.Errorf("streams that end: %v, %v", samples, err)
-		}
-		if !ends && (err != nil || len(samples) != 10 || slices.Min(samples) <= 0) {
-			t.Errorf("streams that do not: %v, %v", samples, err)
+		for _, more := range []time.Duration{0, 250 * time.Millisecond} {
+			young, old, err := r.open(t.Context(), g, streams, more)
+			if ends && (err == nil || !strings.Contains(err.Error(), "a stream ended early")) {
+				t.Errorf("streams that end: %v, %v", young, err)
+			}
+			if !ends && (err != nil || len(young) != 10 || slices.Min(young) <= 0 || len(old) != 10 && more > 0 || len(old) > 0 && more == 0) {
+				t.Errorf("streams that do not: %v, %v, %v", young, old, err)
+			}
 		}
 	}
 	if got := endedEarly(nil); !errors.Is(got, io.EOF) {

@@ -332,6 +332,7 @@ func footprint() experiment {
 		measure: func(ctx context.Context, r *run, rows map[string]*Row) error {
 			f := Figure{Name: "resident", Unit: Bytes}
 			idle := Figure{Name: "resident before the load", Unit: Bytes}
+			later := Figure{Name: fmt.Sprintf("resident when each stream has had %d events more", moreEvents), Unit: Bytes}
 			err := r.each(ctx, func(round, side int) (err error) {
 				var g *child
 				if side == 0 {
@@ -348,11 +349,19 @@ func footprint() experiment {
 					return err
 				}
 				*idle.side(round, side) = Side{Amount: start, Per: 1}
-				samples, err := r.open(ctx, g, streams)
-				*f.side(round, side) = Side{Samples: samples}
+				const every = 3 // rounds, since it takes long
+				more := time.Duration(0)
+				if round%every == 0 && r.Slice >= time.Second { // not with --quick
+					more = moreEvents * eventPause
+				}
+				young, old, err := r.open(ctx, g, streams, more)
+				*f.side(round, side) = Side{Samples: young}
+				if more > 0 {
+					*later.side(round/every, side) = Side{Samples: old}
+				}
 				return err
 			})
-			rows[memoryRow].Figures = []Figure{f, idle}
+			rows[memoryRow].Figures = []Figure{f, idle, later}
 			return err
 		},
 	}
@@ -365,17 +374,27 @@ func endedEarly(err error) error {
 	return fmt.Errorf("a stream ended early: %w", err)
 }
 
-// open looks at the memory of a gateway while so many streams are open.
-func (r *run) open(ctx context.Context, g *child, streams int) (samples []float64, err error) {
-	const looks, ready, longest = 10, 15 * time.Second, 10 * time.Second // the streams last as long as their clients wait: replyTime
+// The streams of footprint: how far apart their events are, how many each has had more when
+// it is looked at again, and for how long at most they are looked at, and are there.
+const (
+	eventPause   = 200 * time.Millisecond
+	moreEvents   = 50
+	longestLook  = 30 * time.Second
+	lastingAtAll = 2 * time.Minute
+)
+
+// open looks at the memory of a gateway while so many streams are open, which have just
+// begun, and once more when they are older by some time, unless that is 0.
+func (r *run) open(ctx context.Context, g *child, streams int, more time.Duration) (young, old []float64, err error) {
+	const ready = 20 * time.Second
 	ctx, leave := context.WithCancel(ctx)
 	begun, ended := make(chan struct{}, streams), make(chan error, streams)
 	left := streams
 	for range streams {
 		go func() {
-			c := client{addr: g.addr, key: r.key, first: func() { begun <- struct{}{} }}
+			c := client{addr: g.addr, key: r.key, first: func() { begun <- struct{}{} }, patience: lastingAtAll}
 			defer c.close()
-			ended <- c.ask(ctx, r.stream(r.number(), "tokens=1000,pace=200ms")).err
+			ended <- c.ask(ctx, r.stream(r.number(), fmt.Sprintf("tokens=1000,pace=%v", eventPause))).err
 		}()
 	}
 	defer func() {
@@ -391,28 +410,40 @@ func (r *run) open(ctx context.Context, g *child, streams int) (samples []float6
 		case <-begun:
 		case err := <-ended:
 			left--
-			return nil, endedEarly(err)
+			return nil, nil, endedEarly(err)
 		case <-late.C:
-			return nil, fmt.Errorf("not all of %d streams began within %v", streams, ready)
+			return nil, nil, fmt.Errorf("not all of %d streams began within %v", streams, ready)
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
-	for range looks {
-		if err := sleep(ctx, min(r.Slice, longest)/looks); err != nil {
-			return nil, err
+	look := func(during time.Duration) (samples []float64, err error) {
+		const looks = 10
+		for range looks {
+			if err := sleep(ctx, during/looks); err != nil {
+				return nil, err
+			}
+			select {
+			case err := <-ended:
+				left--
+				return nil, endedEarly(err)
+			default:
+			}
+			v, err := resident(g.pid())
+			if err != nil {
+				return nil, err
+			}
+			samples = append(samples, v)
 		}
-		select {
-		case err := <-ended:
-			left--
-			return nil, endedEarly(err)
-		default:
-		}
-		v, err := resident(g.pid())
-		if err != nil {
-			return nil, err
-		}
-		samples = append(samples, v)
+		return samples, nil
 	}
-	return samples, nil
+	during := min(r.Slice, longestLook)
+	if young, err = look(during); err != nil || more == 0 {
+		return young, nil, err
+	}
+	if err := sleep(ctx, max(more-during, 0)); err != nil {
+		return nil, nil, err
+	}
+	old, err = look(min(during, time.Second))
+	return young, old, err
 }

@@ -54,7 +54,7 @@ func (row Row) told(f Figure, off, on float64) string {
 	case throughputRow:
 		return "Beside the mix: " + row.parts(1, 2) + ", of which the pool, 200 connections for 100, explains +100 %." + because(short, " More would take more that is asked again, or a machine that is not at its end: gateway, simulator and clients share it here.")
 	case memoryRow:
-		return fmt.Sprintf("Before the load %s and %s are resident, most of it the program's file; the load adds %s and %s.", row.at(1, 0), row.at(1, 1), Bytes.format(off-row.value(1, 0)), Bytes.format(on-row.value(1, 1))) +
+		return fmt.Sprintf("Before the load %s and %s are resident, most of it the program's file; the load adds %s and %s.", row.at(1, 0), row.at(1, 1), Bytes.format(off-row.value(1, 0)), Bytes.format(on-row.value(1, 1))) + row.older() +
 			because(short, " What is resident of the program's own file is the same on both sides and takes part in the ratio.")
 	case faultsRow:
 		text := "Failed before and now: "
@@ -67,6 +67,14 @@ func (row Row) told(f Figure, off, on float64) string {
 		return text + "."
 	}
 	return ""
+}
+
+// older tells of the streams of footprint when they have come further.
+func (row Row) older() string {
+	if len(row.Figures) < 3 || len(row.Figures[2].Pairs) == 0 {
+		return "" // too short a run
+	}
+	return fmt.Sprintf(" All of that is of streams that have just begun: with %d events more each it is %s and %s, since Sluice keeps what a stream has said for others that ask the same.", moreEvents, row.at(2, 0), row.at(2, 1))
 }
 
 func because(short bool, why string) string {

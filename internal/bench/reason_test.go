@@ -40,6 +40,18 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestOlder: memory of streams that have come further is told of where it was looked at.
+func TestOlder(t *testing.T) {
+	row := Row{ID: memoryRow, Claim: Claim{Low: 0.3}, Figures: []Figure{{Unit: Bytes, Pairs: []Pair{{Side{Amount: 60 << 20, Per: 1}, Side{Amount: 40 << 20, Per: 1}}}}, {Unit: Bytes, Pairs: []Pair{{Side{Amount: 20 << 20, Per: 1}, Side{Amount: 20 << 20, Per: 1}}}}, {Unit: Bytes}}}
+	if got := row.reason(); strings.Contains(got, "more each") {
+		t.Error(got)
+	}
+	row.Figures[2].Pairs = []Pair{{Side{Amount: 70 << 20, Per: 1}, Side{Amount: 50 << 20, Per: 1}}}
+	if got := row.reason(); !strings.Contains(got, "with 50 events more each it is 70.0 MiB and 50.0 MiB") {
+		t.Error(got)
+	}
+}
+
 // TestReasons: each row says why, whatever its verdict, and only one that falls short
 // gives an excuse.
 func TestReasons(t *testing.T) {
