@@ -4,7 +4,11 @@ GO      ?= go
 FUZZTIME ?= 1000x
 # A fixed version: a newer one finds something new, which should not fail a build.
 GOLANGCI ?= v2.15.0
-export CGO_ENABLED ?= 1
+# What runs without the race detector is compiled in one way, that of releases, and so once.
+export CGO_ENABLED ?= 0
+export GOFLAGS ?= -trimpath
+# The race detector is written in C.
+RACE = CGO_ENABLED=1 $(GO)
 # With the race detector a process waits a second at its end for reports of other threads.
 export GORACE ?= atexit_sleep_ms=50
 # Where tests note that they were skipped for want of recordings: a name that is
@@ -34,7 +38,7 @@ test: ## run every test, installing what they need
 	@./scripts/deps debian
 	@$(TOGETHER) vet compile npm
 	@echo "race, e2e, norace, bench-build and release-test, side by side: each says at its end what it did"
-	@$(TOGETHER) race e2e-all norace e2e-nethttp bench-build release-test
+	@SLUICE_TEST_BINARY='$(BINARY)' $(TOGETHER) race e2e-all norace e2e-nethttp bench-build release-test
 	@./scripts/skipped
 	@echo "make test: all passed"
 
@@ -44,8 +48,12 @@ deps: ## install what the tests need, or say what could not be installed
 npm:
 	@./scripts/deps npm
 
+# The binary is what e2e tests, which would build it twice.
+BINARY := $(CURDIR)/e2e/artifacts/sluice
 compile:
-	$(GO) build -race -tags poison ./internal/... ./cmd/...
+	@mkdir -p e2e/artifacts
+	$(RACE) build -race -tags poison ./internal/...
+	$(RACE) build -race -tags poison -ldflags='-s -w' -o '$(BINARY)' ./cmd/sluice
 
 check: vet lint ## formatting, vet and lint: before a change is sent, and before a release
 
@@ -54,7 +62,7 @@ vet:
 	$(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
 
 race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
-	$(GO) test -vet=off -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
+	$(RACE) test -vet=off -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
 
 norace: ## what the race detector has nothing to find in: tests that do one thing at a time, allocation ceilings, simulations, and every fuzz test for FUZZTIME runs from the committed corpus
 	@FUZZTIME=$(FUZZTIME) ./scripts/norace

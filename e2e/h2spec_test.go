@@ -34,7 +34,7 @@ var failedCase = regexp.MustCompile(`× \d+: (.+)`)
 func TestH2Spec(t *testing.T) {
 	dir := t.TempDir()
 	install := exec.CommandContext(t.Context(), "go", "install", h2spec)
-	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod")
+	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=-mod=mod -trimpath")
 	out, err := install.CombinedOutput()
 	if err != nil {
 		t.Logf("%s", out)

@@ -21,26 +21,32 @@ import (
 	"sluice/internal/testkit"
 )
 
-// binary is the sluice that TestMain built.
-var binary string
+var (
+	binary string // the sluice that is tested, with the race detector
+	built  string // the folder of what tests build
+)
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sluice-e2e-")
-	if err != nil {
+	var err error
+	if built, err = os.MkdirTemp("", "sluice-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "sluice")
-	// Nobody debugs it: without symbols it is linked in less time.
-	build := exec.Command("go", "build", "-race", "-tags", "poison", "-ldflags=-s -w", "-o", binary, "../cmd/sluice")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build sluice: %v\n%s", err, out)
-		os.Exit(1)
+	// make test has built it, for all that runs it.
+	if binary = os.Getenv("SLUICE_TEST_BINARY"); binary == "" {
+		binary = filepath.Join(built, "sluice")
+		// Nobody debugs it: without symbols it is linked in less time.
+		build := exec.Command("go", "build", "-race", "-tags", "poison", "-ldflags=-s -w", "-o", binary, "../cmd/sluice")
+		build.Env = append(os.Environ(), "CGO_ENABLED=1") // which the race detector needs
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build sluice: %v\n%s", err, out)
+			os.Exit(1)
+		}
 	}
 	// With the race detector a process waits a second at its end for reports of other threads.
 	os.Setenv("GORACE", "atexit_sleep_ms=50")
 	code := m.Run()
-	os.RemoveAll(dir)
+	os.RemoveAll(built)
 	os.Exit(code)
 }
 

@@ -72,7 +72,7 @@ func plain(t *testing.T) string {
 }
 
 var buildPlain = sync.OnceValues(func() (file string, err error) {
-	file = binary + "-plain" // goes with its folder
+	file = filepath.Join(built, "plain")
 	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", file, "../cmd/sluice").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build sluice: %w\n%s", err, out)
 	}

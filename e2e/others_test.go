@@ -24,13 +24,12 @@ import (
 // others is the folder of the servers of gRPC that others wrote, which are built once and
 // by no test that does not need them.
 var others = sync.OnceValues(func() (string, error) {
-	dir := filepath.Dir(binary)
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", dir+"/", ".", "connectrpc.com/conformance/cmd/grpcserver", "connectrpc.com/conformance/cmd/referenceserver")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", built+"/", ".", "connectrpc.com/conformance/cmd/grpcserver", "connectrpc.com/conformance/cmd/referenceserver")
 	build.Dir = "others"
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build servers that others wrote: %w\n%s", err, out)
 	}
-	return dir, nil
+	return built, nil
 })
 
 // other starts one of them, gives it its standard input and gives what it says on its

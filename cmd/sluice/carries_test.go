@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -17,23 +16,10 @@ const (
 	idleResident  = 16 << 20   // bytes that are resident when it does nothing; 10 MiB were measured
 )
 
-// stripped builds the binary without its symbols, and gives its path. It is not static
-// as the Makefile's is, which has as many bytes: everything would be compiled once more.
-func stripped(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "sluice")
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return path
-}
-
 // TestSmall: docs/decisions/0027-what-the-binary-carries.md says what the binary is
 // made of, what made it larger, and what is resident of it.
 func TestSmall(t *testing.T) {
-	path := stripped(t)
-	info, err := os.Stat(path)
+	info, err := os.Stat(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +29,7 @@ func TestSmall(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("what is resident is read from /proc")
 	}
-	p := launch(t, exec.Command(path, "serve", "--port", "0", "--log-level", "debug"), "HOME=/nonexistent")
+	p := launch(t, exec.Command(binary, "serve", "--port", "0", "--log-level", "debug"), "HOME=/nonexistent")
 	await(t, p.stderr, "memory given back to the system")
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
