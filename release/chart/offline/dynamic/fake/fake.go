@@ -1,0 +1,2 @@
+// Package fake is empty: go mod tidy wants what Helm's own tests import.
+package fake

@@ -1,0 +1,2 @@
+// Package homedir is empty: go mod tidy wants what Helm's own tests import.
+package homedir
