@@ -51,6 +51,8 @@ func files(t *testing.T, dir string) string {
 func TestBenchRefuses(t *testing.T) {
 	deaf := httptest.NewServer(http.NotFoundHandler())
 	defer deaf.Close()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>\x1b[2JHello") }))
+	defer page.Close()
 	for _, c := range []struct {
 		args   []string
 		code   int
@@ -68,8 +70,12 @@ func TestBenchRefuses(t *testing.T) {
 		{[]string{"--json", "/nonexistent/a.json"}, 1, `write the report: open /nonexistent/a.json`},
 		{[]string{"--upstream", "http://" + testkit.Vacant(t) + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 502`},
 		{[]string{"--upstream", deaf.URL + "/v1", "--model", "m"}, 1, `the upstream does not answer: status 404`},
+		{[]string{"--upstream", page.URL + "/v1?key=secret", "--model", "m"}, 1, `the upstream does not answer: its reply is no chat completion: <html> [2JHello`},
 	} {
 		dir, stdout, stderr, code := benchRun(t, c.args...)
+		if strings.Contains(stderr, "key=secret") {
+			t.Errorf("sluice bench %s tells of a key: %s", strings.Join(c.args, " "), stderr)
+		}
 		if code != c.code || stdout != "" || !strings.Contains(stderr, "sluice: "+c.stderr) {
 			t.Errorf("sluice bench %s: code %d, want %d; stdout %q; stderr %s", strings.Join(c.args, " "), code, c.code, stdout, stderr)
 		}

@@ -211,6 +211,14 @@ func TestHeapLeaks(t *testing.T) {
 	}
 }
 
+func TestAnswers(t *testing.T) {
+	for reply, want := range map[string]bool{`{"choices":[{"index":0}]}`: true, `{"choices":[]}`: false, `{"error":{}}`: false, "": false, "<html>": false, `[1]`: false} {
+		if answers([]byte(reply)) != want {
+			t.Errorf("%q: %v", reply, !want)
+		}
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	if got := printable([]byte("é \x1b[2J\r\n\u202e{\"a\"}\xff")); got != "é  [2J   {\"a\"}\ufffd" {
 		t.Errorf("%q", got)

@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -243,12 +244,23 @@ func (r *run) reach(ctx context.Context) error {
 		return err
 	}
 	defer g.stop()
-	c := client{addr: g.addr, key: r.key}
+	c := client{addr: g.addr, key: r.key, keep: true}
 	defer c.close()
 	if a := c.ask(ctx, r.chat(r.number(), "")); !a.good {
 		return fmt.Errorf("the upstream does not answer: %w", a.err)
 	}
+	if !answers(c.whole) { // what answers anything with 200 would be measured as well
+		return fmt.Errorf("the upstream does not answer: its reply is no chat completion: %s", printable(c.end))
+	}
 	return nil
+}
+
+// answers reports whether a reply is a chat completion.
+func answers(reply []byte) bool {
+	var r struct {
+		Choices []json.RawMessage `json:"choices"`
+	}
+	return json.Unmarshal(reply, &r) == nil && len(r.Choices) > 0
 }
 
 // upstream is what answers: the real one, or the simulator.
