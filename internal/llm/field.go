@@ -27,6 +27,33 @@ func HopByHop(name string) bool {
 	return false
 }
 
+// FieldValue reports whether v may be the value of a field: it has no control character but
+// tabs (RFC 9110 section 5.5). It looks at eight bytes at a time.
+func FieldValue[T string | []byte](v T) bool {
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(v); i += 8 {
+		b := v[i : i+8]
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		del := w ^ 0x7f*each // has a zero byte for each 0x7f
+		// Either has the high bit of a byte that is below ' ', or 0x7f.
+		if ((w-' '*each)&^w|(del-each)&^del)&top != 0 && !fieldValue(b) { // it may be a tab
+			return false
+		}
+	}
+	return fieldValue(v[i:])
+}
+
+// fieldValue is FieldValue byte by byte.
+func fieldValue[T string | []byte](v T) bool {
+	for i := range len(v) {
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // ForProxy reports whether a field is between a proxy and the next one to it
 // (RFC 9110, 11.7). name is canonical.
 func ForProxy(name string) bool {

@@ -82,3 +82,19 @@ func TestTakesGzip(t *testing.T) {
 		}
 	}
 }
+
+// Each byte of a value counts, wherever it stands.
+func TestFieldValue(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				b := []byte(strings.Repeat("~", n))
+				b[at] = byte(c)
+				want := c >= ' ' && c != 0x7f || c == '\t'
+				if FieldValue(b) != want || FieldValue(string(b)) != want {
+					t.Fatalf("%q: %v, %v", b, FieldValue(b), FieldValue(string(b)))
+				}
+			}
+		}
+	}
+}

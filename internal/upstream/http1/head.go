@@ -216,7 +216,7 @@ func (h *Head) statusLine(b []byte) (int, error) {
 	if h.Status < 100 || h.Status > 599 {
 		return 0, &ProtocolError{"bad status code"}
 	}
-	if rest := line[12:]; len(rest) > 0 && (rest[0] != ' ' || !isFieldValue(rest)) {
+	if rest := line[12:]; len(rest) > 0 && (rest[0] != ' ' || !llm.FieldValue(rest)) {
 		return 0, &ProtocolError{"bad status line"}
 	}
 	return end + 2, nil
@@ -237,7 +237,7 @@ func checkFields(b []byte, maxFields int) error {
 		if colon <= 0 || !canonicalize(b[:colon]) {
 			return &ProtocolError{"bad header field name"}
 		}
-		if !isFieldValue(b[colon+1 : end]) {
+		if !llm.FieldValue(b[colon+1 : end]) {
 			return &ProtocolError{"control character in a header field"}
 		}
 		b = b[end+2:]

@@ -136,7 +136,7 @@ func (r *Request) check() (int, error) {
 		switch {
 		case !isToken(f.Name):
 			return 0, &RequestError{fmt.Sprintf("header field name %q", f.Name)}
-		case !isFieldValue(f.Value):
+		case !llm.FieldValue(f.Value):
 			// The value may be a secret, so it is not shown.
 			return 0, &RequestError{"control character in header field " + f.Name}
 		case ownField(f.Name):

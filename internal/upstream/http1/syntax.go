@@ -30,15 +30,6 @@ func isTokenChar(b byte) bool {
 // that is not a control character (RFC 9110 section 5.5).
 func isValueChar(b byte) bool { return b >= ' ' && b != 0x7f || b == '\t' }
 
-func isFieldValue[T string | []byte](v T) bool {
-	for i := range len(v) {
-		if !isValueChar(v[i]) {
-			return false
-		}
-	}
-	return true
-}
-
 func isToken(s string) bool {
 	for i := range len(s) {
 		if !isTokenChar(s[i]) {

@@ -1,7 +1,5 @@
 package wire
 
-import "encoding/binary"
-
 // What a byte may be part of. capital and lower are such that a letter changes its
 // case by class&lower, and by class&capital twice.
 const (
@@ -32,29 +30,4 @@ var class = [256]uint8{
 	0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02,
 	0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02,
 	0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02,
-}
-
-// isText reports whether b may be a value. It looks at eight bytes at a time.
-func isText(b []byte) bool {
-	const each = 0x0101010101010101
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		del := w ^ 0x7f*each // has a zero byte for each 0x7f
-		// Either has the high bit of a byte that is below ' ', or 0x7f.
-		if ((w-' '*each)&^w|(del-each)&^del)&(0x80*each) == 0 {
-			continue
-		}
-		for j := range 8 { // it may be a tab
-			if class[b[i+j]]&text == 0 {
-				return false
-			}
-		}
-	}
-	for ; i < len(b); i++ {
-		if class[b[i]]&text == 0 {
-			return false
-		}
-	}
-	return true
 }

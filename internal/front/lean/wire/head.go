@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/llm"
 )
 
 // Head is the head of a request. Reset makes it ready for one, Parse fills it in.
@@ -316,7 +317,7 @@ func cutField(line []byte) (colon, value, end int, r *Refusal) {
 	case colon == 0:
 		return 0, 0, 0, malformed("A field has no name.")
 	}
-	if !isText(line[colon+1:]) {
+	if !llm.FieldValue(line[colon+1:]) {
 		return 0, 0, 0, malformed("A field's value has a control character.")
 	}
 	value, end = colon+1, len(line)

@@ -436,18 +436,3 @@ func TestPreface(t *testing.T) {
 		}
 	}
 }
-
-// TestIsText: each byte counts, wherever it stands.
-func TestIsText(t *testing.T) {
-	for n := range 20 {
-		for at := range n {
-			for c := range 256 {
-				b := []byte(strings.Repeat("~", n))
-				b[at] = byte(c)
-				if isText(b) != (class[c]&text != 0) {
-					t.Fatalf("%q: %v", b, isText(b))
-				}
-			}
-		}
-	}
-}

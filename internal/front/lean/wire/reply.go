@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/internal/front/engine"
+	"sluice/internal/llm"
 )
 
 // ErrField is wrapped by the error of a reply that has a field which would not be
@@ -137,10 +138,8 @@ func appendField(dst []byte, name, value string) ([]byte, bool) {
 			return dst, false
 		}
 	}
-	for i := range len(value) {
-		if class[value[i]]&text == 0 {
-			return dst, false
-		}
+	if !llm.FieldValue(value) {
+		return dst, false
 	}
 	dst = append(append(dst, name...), ": "...)
 	return append(append(dst, value...), "\r\n"...), true
