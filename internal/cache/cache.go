@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"unique"
 
 	"sluice/internal/llm"
 	"sluice/internal/memory"
@@ -49,6 +50,7 @@ type Cache struct {
 	hot     *hotSet // nil without a state directory
 	before  *Cache  // to take over from; nil for none
 	scarce  func() bool
+	head    atomic.Pointer[unique.Handle[head]] // the last that was stored
 
 	stage atomic.Pointer[stage] // by which the cache itself asks
 }

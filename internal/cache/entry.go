@@ -90,6 +90,17 @@ func makeHead(h *llm.Head, op llm.Operation, model string) head {
 	}
 }
 
+// shared gives a head that is shared by all entries whose head is the same. As a rule the
+// last one's is, which costs less to find out than to look for it.
+func (c *Cache) shared(h head) unique.Handle[head] {
+	if last := c.head.Load(); last != nil && last.Value() == h {
+		return *last
+	}
+	made := unique.Make(h)
+	c.head.Store(&made)
+	return made
+}
+
 // lossesOf gives what was lost of whatever has a request's key. Of members that are in no
 // key another request with it may have others, or none.
 func lossesOf(op llm.Operation, lossy string) string {

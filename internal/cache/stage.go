@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-	"unique"
 
 	"sluice/internal/cache/replay"
 	"sluice/internal/cache/successor"
@@ -405,7 +404,7 @@ func (l *lookup) keep(h *llm.Head, body []byte, ends []uint32) {
 	}
 	now := c.clock.Now()
 	e := &entry{
-		head: unique.Make(makeHead(h, l.req.Op, l.model)), body: body, ends: ends, id: replyID(body, ends, &said), said: said,
+		head: c.shared(makeHead(h, l.req.Op, l.model)), body: body, ends: ends, id: replyID(body, ends, &said), said: said,
 		born: now, until: now + c.ttl(l.req.Op), origin: l.origin,
 	}
 	// A whole reply to a streamed call is under the key of whole replies.
