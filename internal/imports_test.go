@@ -15,7 +15,7 @@ import (
 
 // The layers, from the bottom up. docs/ARCHITECTURE.md says why.
 var (
-	foundation = []string{"llm", "cel", "chattemplate", "dialect", "lifetime", "monotonic", "sse", "jsonscan", "outline", "embeddings", "grpc", "memory", "nearest", "perf", "priority", "protobuf", "redis", "spool", "state", "tunnel"}
+	foundation = []string{"llm", "cel", "chattemplate", "dialect", "lifetime", "monotonic", "sse", "jsonscan", "outline", "embeddings", "grpc", "memory", "nearest", "perf", "priority", "protobuf", "redis", "socket", "spool", "state", "tunnel"}
 	stages     = []string{"front", "admit", "dedup", "cache", "codec", "batch", "ratelimit", "responses", "route", "translate", "upstream", "simulator", "dashboard"}
 	// speakHTTP may import net/http: the edges, and what is at no edge but uses a
 	// library that speaks it (figures) or is a client of its own (webhooks, telemetry). All

@@ -59,11 +59,13 @@ type conn struct {
 	// Of whoever writes.
 	parts [3][]byte
 	queue net.Buffers
+	out   outbox
 }
 
 func newConn(s *Server, outer, nc net.Conn, raw syscall.RawConn) *conn {
 	c := &conn{outer: outer, nc: nc, remote: nc.RemoteAddr().String(), timeout: s.o.WriteTimeout()}
 	c.inbox.open(s, raw)
+	c.out.open(raw)
 	if s.tls != nil {
 		c.seal = newSeal(c)
 	}
@@ -298,7 +300,7 @@ func (c *conn) writeOne(now time.Duration, b []byte) (n int, err error) {
 		if c.givenUp.Load() {
 			return n, os.ErrDeadlineExceeded
 		}
-		m, err := c.nc.Write(b[n:])
+		m, err := c.out.send(b[n:])
 		n += m
 		if m > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			now = c.server.clock.Now()

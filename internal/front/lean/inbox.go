@@ -3,13 +3,13 @@
 package lean
 
 import (
-	"errors"
 	"io"
 	"os"
 	"syscall"
 
 	"sluice/internal/front/lean/wire"
 	"sluice/internal/memory"
+	"sluice/internal/socket"
 )
 
 // readSize is how much is read at once, in bytes: what most requests are smaller than.
@@ -136,21 +136,20 @@ func (b *inbox) taken(err error) (int, error) {
 }
 
 // takeFrom reads once from a socket, which never blocks since Go's do not. It returns
-// false to be called again when the socket is readable. It is package syscall's Read
-// since the race detector knows that one as net's.
+// false to be called again when the socket is readable.
 func (b *inbox) takeFrom(fd uintptr) bool {
 	p := b.into
 	if p == nil {
 		p = b.spare()
 	}
-	n, err := syscall.Read(int(fd), p)
-	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), p)
+	n, err := socket.Read(fd, p)
+	for err == syscall.EINTR { //nolint:errorlint // it is one of package syscall's
+		n, err = socket.Read(fd, p)
 	}
 	if b.into == nil {
-		b.took(max(n, 0))
+		b.took(n)
 	}
-	if errors.Is(err, syscall.EAGAIN) {
+	if err == syscall.EAGAIN { //nolint:errorlint // the same
 		return false
 	}
 	if b.n = n; err != nil {

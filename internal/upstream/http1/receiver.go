@@ -31,7 +31,9 @@ type Receiver struct {
 	r, w    int             // buf.B[r:w] was received and not yet read
 	raw     syscall.RawConn // nil: the connection is no socket, and Read reads it directly
 	read    func(fd uintptr) bool
-	err     error // of the last read
+	write   func(fd uintptr) bool // of a Conn on a plain socket
+	left    []byte                // to be written by it
+	err     error                 // of the last read, or write
 }
 
 // NewReceiver makes a Receiver of a connection on which TLS has not begun. The
@@ -67,7 +69,7 @@ func plainReceiver(nc net.Conn, b *memory.Buffers) *Receiver {
 	if r.raw = r.socket(); r.raw == nil {
 		return nil
 	}
-	r.on, r.read = true, r.readSocket
+	r.on, r.read, r.write = true, r.readSocket, r.writeSocket
 	return r
 }
 
@@ -133,11 +135,27 @@ func (r *Receiver) receive() error {
 	if err != nil {
 		return err
 	}
-	if _, ok := r.err.(syscall.Errno); !ok { //nolint:errorlint // readSocket sets it
+	return r.failed("read")
+}
+
+// failed is what readSocket, or writeSocket, has failed with.
+func (r *Receiver) failed(call string) error {
+	if _, ok := r.err.(syscall.Errno); !ok { //nolint:errorlint // they set it
 		return r.err
 	}
 	addr := r.RemoteAddr()
-	return &net.OpError{Op: "read", Net: addr.Network(), Source: r.LocalAddr(), Addr: addr, Err: os.NewSyscallError("read", r.err)}
+	return &net.OpError{Op: call, Net: addr.Network(), Source: r.LocalAddr(), Addr: addr, Err: os.NewSyscallError(call, r.err)}
+}
+
+// send writes to the socket, past the connection's Write as receive reads.
+func (r *Receiver) send(b []byte) error {
+	r.left, r.err = b, nil
+	err := r.raw.Write(r.write)
+	r.left = nil
+	if err != nil {
+		return err
+	}
+	return r.failed("write")
 }
 
 // errNothing says that all that was received has been read. To crypto/tls it is

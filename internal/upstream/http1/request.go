@@ -83,7 +83,7 @@ func (c *Conn) WriteRequest(r *Request) error {
 		for _, part := range r.Body {
 			buf = append(buf, part...)
 		}
-		_, err = c.nc.Write(buf)
+		err = c.write(buf)
 	} else {
 		c.vecArr = [4][]byte{buf, r.Body[0], r.Body[1], r.Body[2]}
 		c.vec = c.vecArr[:]
@@ -105,6 +105,15 @@ func (c *Conn) scratch(n int) ([]byte, *memory.Buffer, error) {
 		return nil, nil, err
 	}
 	return lent.B, lent, nil
+}
+
+// write writes to the connection.
+func (c *Conn) write(b []byte) error {
+	if c.plain != nil {
+		return c.plain.send(b)
+	}
+	_, err := c.nc.Write(b)
+	return err
 }
 
 // written turns the outcome of a write into WriteRequest's.
@@ -258,7 +267,7 @@ func (c *Conn) writeChunks(body io.Reader, buf []byte, lent []byte) error {
 // writePart writes a part of a request. It reports whether the request has
 // come to its end, by the last part or by an early reply.
 func (c *Conn) writePart(b []byte, last bool) (done bool, err error) {
-	if _, err := c.nc.Write(b); err != nil {
+	if err := c.write(b); err != nil {
 		return true, c.written(err)
 	}
 	if last {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/internal/socket"
 )
 
 // Stale reports whether an idle connection is no longer good for a request: the
@@ -122,8 +124,7 @@ func (c *Conn) Gather(d time.Duration) {
 const canReadSocket = true
 
 // readSocket reads once from a socket, which never blocks since Go's do not. It
-// returns false to be called again when the socket is readable. It is package
-// syscall's Read since the race detector knows that one as net's.
+// returns false to be called again when the socket is readable.
 func (r *Receiver) readSocket(fd uintptr) bool {
 	buf, refused := r.buffers.Get(largeBuffer)
 	if refused != nil {
@@ -131,9 +132,9 @@ func (r *Receiver) readSocket(fd uintptr) bool {
 		return true
 	}
 	room := buf.B[:largeBuffer]
-	n, err := syscall.Read(int(fd), room)
+	n, err := socket.Read(fd, room)
 	for err == syscall.EINTR {
-		n, err = syscall.Read(int(fd), room)
+		n, err = socket.Read(fd, room)
 	}
 	if n > 0 && err == nil {
 		r.buf, r.r, r.w = buf, 0, n
@@ -145,6 +146,24 @@ func (r *Receiver) readSocket(fd uintptr) bool {
 	}
 	if r.err = err; err == nil {
 		r.err = io.EOF
+	}
+	return true
+}
+
+// writeSocket writes as much as a socket takes. It returns false to be called again when it
+// takes more.
+func (r *Receiver) writeSocket(fd uintptr) bool {
+	for len(r.left) > 0 {
+		n, err := socket.Write(fd, r.left)
+		r.left = r.left[n:]
+		switch err { //nolint:errorlint // it is one of package syscall's
+		case nil, syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			r.err = err
+			return true
+		}
 	}
 	return true
 }
