@@ -46,7 +46,7 @@ func (h *hardening) kinds() []kind {
 			return say{of: asking(question{id: fmt.Sprint("s", n), pieces: 1 + n%60, pace: 8 * time.Millisecond}, filler(n)), model: oneOf(models), stream: true}
 		})},
 		{"conversation", 5, h.talk(func(n int) say {
-			c := asking(question{id: fmt.Sprint("u", n), pieces: 5}, "")
+			c := asking(question{id: fmt.Sprint("u", n), pieces: 5, whole: true}, "")
 			c.system = "You are number " + fmt.Sprint(n)
 			c.turns = slices.Concat([]turn{{"user", "First " + filler(n)}, {"assistant", "Said."}, {"user", "Second"}, {"assistant", "Said again."}}, c.turns)
 			return say{of: c, model: oneOf(models)}

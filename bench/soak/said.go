@@ -18,6 +18,7 @@ type question struct {
 	pieces int    // of the answer
 	pace   time.Duration
 	tool   bool   // the answer is the argument of a call
+	whole  bool   // the answer depends on all that was said before, which nothing may shorten then
 	fault  string // what goes wrong on purpose: see faults.go
 	after  int    // pieces before it does
 }
@@ -29,6 +30,9 @@ func (q question) String() string {
 	s := opening + "id=" + q.id + " pieces=" + strconv.Itoa(q.pieces) + " pace=" + q.pace.String()
 	if q.tool {
 		s += " tool=1"
+	}
+	if q.whole {
+		s += " whole=1"
 	}
 	if q.fault != "" {
 		s += " fault=" + q.fault + " after=" + strconv.Itoa(q.after)
@@ -54,6 +58,8 @@ func readQuestion(text string) (q question, err error) {
 			q.pace, err = time.ParseDuration(value)
 		case "tool":
 			q.tool = true
+		case "whole":
+			q.whole = true
 		case "fault":
 			q.fault = value
 		case "after":
@@ -69,18 +75,24 @@ func readQuestion(text string) (q question, err error) {
 }
 
 // talk is a conversation as far as the answer depends on it.
-type talk struct{ system, first, last string }
+type talk struct {
+	system, first, last string
+	all                 [sha256.Size]byte // of the messages of both sides, in order
+}
 
 // hear takes a message in.
 func (t *talk) hear(role, text string) {
 	switch role {
 	case "system", "developer":
 		t.system = text
+	case "assistant", "model":
+		t.all = sha256.Sum256([]byte(string(t.all[:]) + "assistant\x00" + text))
 	case "user":
 		if t.first == "" {
 			t.first = text
 		}
 		t.last = text
+		t.all = sha256.Sum256([]byte(string(t.all[:]) + "user\x00" + text))
 	}
 }
 
@@ -92,11 +104,16 @@ type answer struct {
 }
 
 // answerTo is the answer to a conversation: of its last prompt, its first message of the
-// user and its last one a byte more or less would make it another.
+// user and its last one a byte more or less would make it another, and where it is asked for
+// of every message.
 func answerTo(t talk) (answer, error) {
 	q, err := readQuestion(t.last)
 	a := answer{question: q, prompt: 10 + len(t.last)%977, out: q.pieces}
-	key := sha256.Sum256([]byte(t.system + "\x00" + t.first + "\x00" + t.last))
+	said := t.system + "\x00" + t.first + "\x00" + t.last
+	if q.whole {
+		said += string(t.all[:])
+	}
+	key := sha256.Sum256([]byte(said))
 	for i := range q.pieces {
 		a.texts = append(a.texts, piece(key, i))
 	}

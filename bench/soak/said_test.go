@@ -19,7 +19,7 @@ func TestOrigin(t *testing.T) {
 	for _, dialect := range []string{"chat", "responses", "messages", "gemini"} {
 		for _, tool := range []bool{false, true} {
 			for _, stream := range []bool{false, true} {
-				c := asking(question{id: "1", pieces: 30, tool: tool}, "and more")
+				c := asking(question{id: "1", pieces: 30, tool: tool, whole: true}, "and more")
 				c.system = "You are kind."
 				c.turns = append([]turn{{"user", "First."}, {"assistant", "Said."}}, c.turns...)
 				path, body := c.request(dialect, "m", stream, true)
@@ -42,6 +42,12 @@ func TestOrigin(t *testing.T) {
 				other.system = "You are not."
 				if fault := got.is(other.answer(), dialect, true); fault == "" {
 					t.Errorf("%s: another's answer passes", path)
+				}
+				other = c
+				other.turns = append([]turn{c.turns[0], {"assistant", "Said otherwise."}}, c.turns[2:]...)
+				got, _ = hear(reply)
+				if fault := got.is(other.answer(), dialect, true); fault == "" {
+					t.Errorf("%s: an answer to other words in the middle passes", path)
 				}
 				got, _ = hear(reply)
 				if fault := got.is(c.answer(), dialect, true); fault != "" {
