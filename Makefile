@@ -32,8 +32,8 @@ build: ## build ./sluice, static
 
 # First what needs no other's work, then what would compile the same once more if
 # it did not find it done: for that, too, bench-build begins when another has ended.
-# Tests are vetted once, not for the race detector and each module again, nor is all of
-# Kubernetes that the chart's tests import. The linter is no test, and compiling it takes as long as half of all tests: make check.
+# Tests are vetted once, not for the race detector and each module again, nor is what
+# the chart's tests import of Kubernetes. The linter is no test, and compiling it takes as long as half of all tests: make check.
 test: ## run every test, installing what they need
 	@./scripts/deps debian
 	@$(TOGETHER) vet compile npm
@@ -48,18 +48,19 @@ deps: ## install what the tests need, or say what could not be installed
 npm:
 	@./scripts/deps npm
 
-# The binary is what e2e tests, which would build it twice.
+# The compiler collects its garbage less often, which saves a sixth of its work. The binary is
+# what e2e tests, which would build it twice.
 BINARY := $(CURDIR)/e2e/artifacts/sluice
 compile:
 	@mkdir -p e2e/artifacts
-	$(RACE) build -race -tags poison ./internal/...
+	GOGC=400 $(RACE) build -race -tags poison ./internal/...
 	$(RACE) build -race -tags poison -ldflags='-s -w' -o '$(BINARY)' ./cmd/sluice
 
 check: vet lint ## formatting, vet and lint: before a change is sent, and before a release
 
 vet:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these files:"; echo "$$out"; exit 1; fi
-	$(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
+	GOGC=400 $(GO) vet ./... && $(GO) vet -tags unmanaged ./internal/memory
 
 race: ## Go tests with the race detector and with buffers poisoned that were given back, twice as many packages at a time as there are processors
 	$(RACE) test -vet=off -race -tags poison -timeout 20m -p $$(($$(getconf _NPROCESSORS_ONLN) * 2)) ./internal/... ./cmd/...
