@@ -180,13 +180,14 @@ func (c *comparing) measure(ctx context.Context) (*compare.Run, error) {
 		}
 		found = append(found, r)
 	}
+	built := len(c.binaries) == 0
 	l, err := newLab(ctx, &c.plan)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
 	m.lab = l
-	sluice, err := l.contender(ctx)
+	sluice, err := l.contender(ctx, built)
 	if err != nil {
 		return nil, err
 	}

@@ -28,15 +28,20 @@ type contender struct {
 // certificates are those that programs trust, where Debian has them.
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
-// contender is Sluice as a user starts it.
-func (l *lab) contender(ctx context.Context) (contender, error) {
+// contender is Sluice as a user starts it. Where it was built here and knows no version, it
+// has that of the tree.
+func (l *lab) contender(ctx context.Context, built bool) (contender, error) {
 	v := l.variants[0]
 	out, err := exec.CommandContext(ctx, v.binary, "version").Output()
 	if err != nil {
 		return contender{}, fmt.Errorf("sluice version: %w", err)
 	}
+	version := versionIn(string(out))
+	if commit, err := exec.CommandContext(ctx, "git", "-C", "..", "describe", "--always", "--dirty").Output(); built && version == "devel" && err == nil {
+		version = strings.TrimSpace(string(commit))
+	}
 	return contender{
-		Proxy: compare.Proxy{Name: "Sluice", Version: versionIn(string(out)), Notes: []string{
+		Proxy: compare.Proxy{Name: "Sluice", Version: version, Notes: []string{
 			"As it is started by default, with a key to be asked for and one upstream: cache, access log (into a file), monitoring, admission and de-duplication are on, and so is the lean engine.",
 			"It reads each request and each reply strictly as JSON, routes by the model, stores each whole reply in its cache and counts tokens. It has up to 200 connections to the mock and keeps 50 of them open (as many as there are streams and 100 more where many are open).",
 			"Where it may use two CPUs it does, as a Go program does by itself.",
