@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,6 +92,8 @@ func parseComparing(args []string) (*comparing, error) {
 		return nil, fmt.Errorf("%q is no flag", flags.Arg(0))
 	case c.write != "" && c.only.String() != "":
 		return nil, errors.New("-run and -write: a document has all lines")
+	case !slices.ContainsFunc(partNames(), c.only.MatchString):
+		return nil, fmt.Errorf("-run matches none of %s", strings.Join(partNames(), ", "))
 	case c.Rate < 1 || c.Streams < 1 || c.idle < 0 || c.Rate*c.duration.Seconds() < 10:
 		return nil, fmt.Errorf("%v calls a second, %d streams and %v idle measure nothing", c.Rate, c.Streams, c.idle)
 	}

@@ -29,7 +29,7 @@ func TestParseComparing(t *testing.T) {
 	if c, err := parseComparing([]string{"-with="}); err != nil || len(c.with) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for _, bad := range [][]string{{"-with=apache"}, {"-rounds=0"}, {"-d=10ms"}, {"-rate=0"}, {"-streams=0"}, {"-run=a", "-write=b"}, {"-run=("}, {"-other=x"}, {"more"}} {
+	for _, bad := range [][]string{{"-with=apache"}, {"-rounds=0"}, {"-d=10ms"}, {"-rate=0"}, {"-streams=0"}, {"-run=a", "-write=b"}, {"-run=("}, {"-run=nothing"}, {"-other=x"}, {"more"}} {
 		if c, err := parseComparing(bad); err == nil {
 			t.Errorf("%s: %+v", bad, c)
 		}

@@ -385,6 +385,9 @@ func (l *lab) askOnce(ctx context.Context, t target) error {
 
 // images are of the least that each needs.
 func (c *comparison) images(context.Context) error {
+	if err := c.noteLoad(); err != nil {
+		return err
+	}
 	line := compare.Line{Name: "MB of the files that it needs, compressed as an image's layer is", Digits: 1, Compared: compare.Ratio}
 	for i, contender := range c.contenders {
 		if contender.files == nil {

@@ -79,6 +79,15 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// What was measured before something failed is printed, and be it nothing.
+func TestNothing(t *testing.T) {
+	for name, text := range (&Run{Proxies: sample().Proxies}).Sections() {
+		if strings.Contains(text, "NaN") || text == "" {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+}
+
 func TestMedian(t *testing.T) {
 	for want, v := range map[float64][]float64{0: nil, 3: {3}, 2.5: {4, 1, 2, 3}, 7: {9, 7, 1}} {
 		if got := Median(v); got != want {

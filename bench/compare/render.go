@@ -19,6 +19,9 @@ func (r *Run) setup() string {
 	fmt.Fprintf(&b, "Measured on %s: %d CPUs (%s), Linux %s, Sluice built by %s. %s of %s s a load, the proxies in turn within each; %d connections where a cost or a rate is measured, %d calls a round where a latency is.\n",
 		r.Date, m.CPUs, m.CPU, m.Kernel, m.Go, count(s.Rounds, "round"), figure(s.Seconds, 0), s.Connections, s.Calls)
 	load := slices.Sorted(slices.Values(r.LoadAverages))
+	if len(load) == 0 { // it failed before the first line
+		load = []float64{0}
+	}
 	fmt.Fprintf(&b, "The machine's load average over one minute, taken as each line's rounds began, was %s (median; %s to %s), this run's own part included. What goes by the clock has in it how long a proxy waited for other programs; CPU time has not, but what piles up while it waits costs it less each, events of streams above all.\n",
 		figure(Median(load), 1), figure(load[0], 1), figure(load[len(load)-1], 1))
 	if own := 3.0; Median(load) > own+float64(m.CPUs) { // proxy, mock and load
