@@ -1,6 +1,9 @@
 package protobuf
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // anyMember says what a member "@type" is in an object.
 type anyMember uint8
@@ -100,7 +103,7 @@ func (e *encoder) findType() (found bool, members int, ok bool) {
 			return false, 0, false
 		}
 	}
-	slices.SortFunc(e.types, func(a, b typePlace) int { return a.object - b.object })
+	sort.Slice(e.types, func(i, j int) bool { return e.types[i].object < e.types[j].object })
 	e.searched = e.i
 	if at > 0 {
 		e.i = at

@@ -3,6 +3,7 @@ package leak
 import (
 	"math"
 	"slices"
+	"sort"
 )
 
 const (
@@ -265,14 +266,10 @@ func (t *tester) inflation(points []point, slope float64) float64 {
 	for i := range n {
 		t.order = append(t.order, i)
 	}
-	slices.SortFunc(t.order, func(a, b int) int {
-		switch x, y := rest(a), rest(b); {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return a - b
+	sort.Slice(t.order, func(i, j int) bool {
+		a, b := t.order[i], t.order[j]
+		x, y := rest(a), rest(b)
+		return x < y || x == y && a < b
 	})
 	middle := float64(n-1) / 2
 	for r, i := range t.order {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/bufbuild/protocompile"
@@ -114,9 +115,9 @@ func (f *faults) with(end error) error {
 	case len(f.list) == 0:
 		return end
 	}
-	slices.SortStableFunc(f.list, func(a, b reporter.ErrorWithPos) int {
-		p, q := a.GetPosition(), b.GetPosition()
-		return cmp.Or(cmp.Compare(p.Filename, q.Filename), cmp.Compare(p.Line, q.Line), cmp.Compare(p.Col, q.Col))
+	sort.SliceStable(f.list, func(i, j int) bool {
+		p, q := f.list[i].GetPosition(), f.list[j].GetPosition()
+		return cmp.Or(cmp.Compare(p.Filename, q.Filename), cmp.Compare(p.Line, q.Line), cmp.Compare(p.Col, q.Col)) < 0
 	})
 	var all []error
 	for _, one := range f.list[:min(len(f.list), maxFaults)] {
