@@ -18,13 +18,11 @@ func (r *Run) setup() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured on %s: %d CPUs (%s), Linux %s, Sluice built by %s. %s of %s s a load, the proxies in turn within each; %d connections where a cost or a rate is measured, %d calls a round where a latency is.\n",
 		r.Date, m.CPUs, m.CPU, m.Kernel, m.Go, count(s.Rounds, "round"), figure(s.Seconds, 0), s.Connections, s.Calls)
-	load := slices.Sorted(slices.Values(r.LoadAverages))
-	if len(load) == 0 { // it failed before the first line
-		load = []float64{0}
+	if load := slices.Sorted(slices.Values(r.LoadAverages)); len(load) > 0 { // none where it failed before the first line
+		fmt.Fprintf(&b, "The machine's load average over one minute, taken as each line's rounds began, was %s (median; %s to %s), this run's own part included. What goes by the clock has in it how long a proxy waited for other programs; CPU time has not, but what piles up while it waits costs it less each, events of streams above all.\n",
+			figure(Median(load), 1), figure(load[0], 1), figure(load[len(load)-1], 1))
 	}
-	fmt.Fprintf(&b, "The machine's load average over one minute, taken as each line's rounds began, was %s (median; %s to %s), this run's own part included. What goes by the clock has in it how long a proxy waited for other programs; CPU time has not, but what piles up while it waits costs it less each, events of streams above all.\n",
-		figure(Median(load), 1), figure(load[0], 1), figure(load[len(load)-1], 1))
-	if own := 3.0; Median(load) > own+float64(m.CPUs) { // proxy, mock and load
+	if own := 3.0; Median(r.LoadAverages) > own+float64(m.CPUs) { // proxy, mock and load
 		b.WriteString("**With so much else to do on the machine, rates, latencies and starts of this run tell orders of magnitude at most**; CPU time, memory and sizes hold better, and their ratios best.\n")
 	}
 	b.WriteString("\nThe proxy under test has CPU 0, alone of all that the run starts but for the other proxies, which are idle then; mock, load and the measuring program share CPU 1.")
