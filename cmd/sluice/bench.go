@@ -136,8 +136,8 @@ func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, chec
 	if o.Upstream != "" {
 		_, _ = fmt.Fprintf(c.stderr, "%s will be asked up to %d times, for a token each\n", o.Service(), o.Requests())
 	}
-	report, err := bench.Run(ctx, o)
-	if err != nil {
+	report, failed := bench.Run(ctx, o)
+	if err := failed; report == nil {
 		if errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted; nothing was written, and no process is left")
 		}
@@ -158,7 +158,7 @@ func (c *cli) bench(ctx context.Context, o bench.Options, outputs []output, chec
 	}
 	errs = append(errs, report.WriteTable(c.stdout))
 	_, _ = io.WriteString(c.stdout, written)
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, failed)...); err != nil {
 		return failure{err}
 	}
 	if short := report.FallsShort(); check && len(short) > 0 {

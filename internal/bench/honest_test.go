@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -27,6 +28,32 @@ func standIn(t *testing.T, answer http.HandlerFunc) *child {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestFails: an experiment that fails is not measured, and says why; others are.
+func TestFails(t *testing.T) {
+	made := func(id string, err error) experiment {
+		return experiment{rows: []Row{{ID: id, Title: id, Claim: Claim{Low: 0.5}}}, measure: func(_ context.Context, _ *run, rows map[string]*Row) error {
+			rows[id].Figures = []Figure{figure(false, 4, 1)}
+			return err
+		}}
+	}
+	fails := errors.New("3 of 4 requests failed")
+	r := &run{Options: Options{Rounds: 1}, report: &Report{}}
+	if err := r.all(t.Context(), []experiment{made("a", nil), made("b", fails), made("c", nil)}); !errors.Is(err, fails) {
+		t.Errorf("%v", err)
+	}
+	r.report.finish()
+	var verdicts []Verdict
+	for _, row := range r.report.Rows {
+		verdicts = append(verdicts, row.Verdict)
+	}
+	if !slices.Equal(verdicts, []Verdict{Holds, Skipped, Holds}) || r.report.Rows[1].Reason != "It failed: 3 of 4 requests failed." {
+		t.Errorf("%+v", r.report.Rows)
+	}
+	if err := r.all(ended(t), []experiment{made("a", nil), made("b", nil)}); err != nil || len(r.report.Rows) != 3 {
+		t.Errorf("%v, %d rows", err, len(r.report.Rows))
+	}
 }
 
 // TestTally: requests that failed because a program has ended say nothing.

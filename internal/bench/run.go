@@ -144,7 +144,8 @@ func (o Options) Check() error {
 const minSlice, maxSlice = 50 * time.Millisecond, 10 * time.Minute
 
 // Run measures all rows that are asked for. It takes about Rounds · Slice · 16, ends
-// early with ctx, and leaves no process and no file.
+// early with ctx, and leaves no process and no file. Where the measuring of some rows
+// fails there is a report of the others as well as an error.
 func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -178,17 +179,18 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 			return nil, err
 		}
 	}
-	if err := r.all(ctx); err != nil {
-		return nil, err
+	err = r.all(ctx, experiments())
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	r.report.Seconds = time.Since(begun).Seconds()
 	r.report.finish()
-	return r.report, nil
+	return r.report, err
 }
 
-// all makes the experiments, one after the other.
-func (r *run) all(ctx context.Context) error {
-	list := experiments()
+// all makes the experiments, one after the other. One that fails has its rows say so, and
+// does not take the others with it.
+func (r *run) all(ctx context.Context, list []experiment) (failed error) {
 	_, unknown := cpuTime(os.Getpid())
 	wanted := 0
 	for _, e := range list {
@@ -213,7 +215,13 @@ func (r *run) all(ctx context.Context) error {
 		} else {
 			r.progress.next(e.rows[0].Title)
 			if err := e.measure(ctx, r, rows); err != nil {
-				return fmt.Errorf("measure %s: %w", e.rows[0].Title, err)
+				failed = errors.Join(failed, fmt.Errorf("measure %s: %w", e.rows[0].Title, err))
+				for _, row := range rows {
+					row.Figures, row.Rests, row.Skipped = nil, nil, "It failed: "+err.Error()+"."
+				}
+			}
+			if ctx.Err() != nil {
+				return failed
 			}
 		}
 		for _, row := range e.rows {
@@ -222,7 +230,7 @@ func (r *run) all(ctx context.Context) error {
 			}
 		}
 	}
-	return ctx.Err()
+	return failed
 }
 
 // lacks says why an experiment cannot be made; "" where it can. unknown is why it is not
