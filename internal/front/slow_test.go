@@ -377,7 +377,7 @@ func TestUnreadPipeline(t *testing.T) {
 // that as slowly as they can. What they sent is not kept meanwhile.
 func TestRefusedIsForgotten(t *testing.T) {
 	overHTTP2(t)
-	const streams, size = 100, 12 << 10
+	const streams, size = 40, 12 << 10
 	long := strings.Repeat("a", size)
 	for _, method := range []string{"GET", "POST", "OPTIONS"} {
 		for _, path := range []string{"/v1/models", "/nothing", "/healthz", "/readyz", "/metrics", "/dashboard", "/dashboard/" + long, "/healthz?" + long} {
@@ -386,7 +386,7 @@ func TestRefusedIsForgotten(t *testing.T) {
 			before := heap()
 			for i := range streams {
 				// Of another name each time, or the fields' table would have it.
-				id := p.ask(method, path, "", "origin", "http://a.example"+long[:i*100], "access-control-request-method", "GET", fmt.Sprintf("x-%d", i), long)
+				id := p.ask(method, path, "", "origin", "http://a.example"+long[:i*250], "access-control-request-method", "GET", fmt.Sprintf("x-%d", i), long)
 				frame[*http2.HeadersFrame](p, id)
 			}
 			if n := (heap() - before) / streams; n > size*4/3 { // a stream takes 8 KiB by itself
