@@ -142,6 +142,7 @@ func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []strin
 	for i, f := range known {
 		names[i] = f.key
 	}
+	var meant []string // for what keys that are not known seem to be
 	d.pairs(n, path, func(key string, pair *ast.MappingValueNode) {
 		for _, f := range known {
 			if f.key != key {
@@ -158,12 +159,17 @@ func (d *decoder) section(n ast.Node, v reflect.Value, path string, skip []strin
 			return
 		}
 		if near := nearest.Name(key, names); near != "" {
-			d.spoil(join(path, near)) // what was meant for it
+			meant = append(meant, join(path, near))
 			d.fault(pair.Key, path, "unknown key %q; did you mean %q?", key, near)
 		} else {
 			d.fault(pair.Key, path, "unknown key %q; known are %s", key, strings.Join(names, ", "))
 		}
 	})
+	for _, m := range meant {
+		if _, given := d.origins[m]; !given { // else it has a value of its own, which may be wrong too
+			d.spoil(m)
+		}
+	}
 }
 
 // table sets a map with text as keys, replacing what was there.

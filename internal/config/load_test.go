@@ -274,6 +274,26 @@ func TestProvidersKnown(t *testing.T) {
 	}
 }
 
+// A key that is not known has what it was probably meant for left alone, but not where
+// that is given too.
+func TestFaultsBesideUnknownKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"server: {prot: 1, port: 99999999}":                                 "c.yaml:1: server: unknown key \"prot\"; did you mean \"port\"?\nc.yaml:1: server.port: ",
+		"server: {port: 99999999, prot: 1}":                                 "c.yaml:1: server: unknown key \"prot\"; did you mean \"port\"?\nc.yaml:1: server.port: ",
+		"server: {hots: ::1, host: 0.0.0.0}":                                "c.yaml:1: server: unknown key \"hots\"; did you mean \"host\"?\nc.yaml:1: server.host: ",
+		"upstreams: [{name: a, base-url: 'http://b', base_url: 'ftp://a'}]": "c.yaml:1: upstreams[0]: unknown key \"base-url\"; did you mean \"base_url\"?\nc.yaml:1: upstreams[0].base_url: ",
+	} {
+		file := filepath.Join(t.TempDir(), "c.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(LoadOptions{File: file})
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Count(err.Error(), "\n") != 1 {
+			t.Errorf("%s: got\n%v\nwant\n%s…", text, err, want)
+		}
+	}
+}
+
 // What can be read is checked although something else cannot be read.
 func TestAllFaultsAtOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.yaml")
