@@ -37,6 +37,9 @@ With --expand it puts back what references in a request stand for.`,
 	cmd.MarkFlagsMutuallyExclusive("expand", "explain")
 	cmd.MarkFlagsMutuallyExclusive("expand", "bytes-per-token")
 	cmd.RunE = func(*cobra.Command, []string) error {
+		if err := o.Check(); err != nil { // before a request is waited for
+			return err
+		}
 		cfg, err := config.Load(options())
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -83,11 +84,17 @@ func TestDedup(t *testing.T) {
 		args []string
 		code int
 	}{
-		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitFailure}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage}, {in, []string{"--dialect", "x"}, exitFailure},
-		{in, []string{"--bytes-per-token", "9"}, exitFailure}, {in, []string{"--bytes-per-token", "NaN"}, exitFailure}, {in, []string{"--bytes-per-token", "2", "--expand"}, exitUsage},
+		{"{", nil, exitFailure}, {"{}", nil, exitFailure}, {in, []string{"--mode", "all"}, exitUsage}, {in, []string{"--mode", "safe", "--expand"}, exitUsage}, {in, []string{"x"}, exitUsage}, {in, []string{"--dialect", "x"}, exitUsage},
+		{in, []string{"--bytes-per-token", "9"}, exitUsage}, {in, []string{"--bytes-per-token", "NaN"}, exitUsage}, {in, []string{"--bytes-per-token", "2", "--expand"}, exitUsage},
 	} {
-		if code, out, told := call(t, nil, c.in, append([]string{"dedup"}, c.args...)...); code != c.code || out != "" || told == "" {
-			t.Errorf("%q: %d, %s, %s", c.args, code, out, told)
+		var out, told bytes.Buffer
+		stdin := strings.NewReader(c.in)
+		code := run(t.Context(), append([]string{"dedup"}, c.args...), nil, stdin, &out, &told)
+		if code != c.code || out.Len() != 0 || told.Len() == 0 {
+			t.Errorf("%q: %d, %s, %s", c.args, code, &out, &told)
+		}
+		if code == exitUsage && stdin.Len() != len(c.in) {
+			t.Errorf("%q: standard input was read before the flags were looked at", c.args)
 		}
 	}
 }

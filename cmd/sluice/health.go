@@ -32,6 +32,9 @@ HTTP client.`,
 	ready := cmd.Flags().Bool("ready", false, "ask whether it takes requests, not only whether it runs")
 	timeout := cmd.Flags().Duration("timeout", 3*time.Second, "how `long` to wait for the answer")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *timeout <= 0 {
+			return fmt.Errorf("--timeout: %s is not a time above 0", *timeout)
+		}
 		cfg, err := config.Load(options())
 		if err != nil {
 			return err

@@ -45,6 +45,15 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestHealthTimeout: a time in which nobody could answer is wrong usage.
+func TestHealthTimeout(t *testing.T) {
+	for _, long := range []string{"0", "0s", "-1s"} {
+		if code, _, stderr := call(t, nil, "", "health", "--timeout", long); code != exitUsage || !strings.Contains(stderr, "is not a time above 0") {
+			t.Errorf("%s: code %d: %s", long, code, stderr)
+		}
+	}
+}
+
 // TestNotify stands in for systemd.
 func TestNotify(t *testing.T) {
 	dir, err := os.MkdirTemp("", "n") // a socket's path has to be short

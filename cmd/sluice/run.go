@@ -32,7 +32,10 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := unknownWord(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -50,6 +53,24 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 		c.complain(strings.TrimSpace(err.Error()) + "; see sluice --help")
 	}
 	return exitUsage
+}
+
+// unknownWord is the error of a word that is no command where one has to be, below the
+// root and after help: cobra would show help, as though all were well.
+func unknownWord(root *cobra.Command, args []string) error {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	cmd, rest, err := root.Find(args)
+	if err == nil && cmd.Name() == "help" {
+		if cmd, rest, err = root.Find(rest); err != nil {
+			return err
+		}
+	}
+	// What is not found at all cobra tells of, which knows commands that are for shells alone.
+	if err == nil && cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		return cobra.NoArgs(cmd, rest)
+	}
+	return nil
 }
 
 // failure is an error that is not the command line's or the configuration's
@@ -73,9 +94,10 @@ func (c *cli) complain(text string) {
 func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sluice",
-		Short: "An LLM API gateway: OpenAI's API in front, any OpenAI-compatible service behind",
-		Long: `Sluice stands between programs that speak the OpenAI API and the services that
-answer them. With nothing configured it serves simulated models.`,
+		Short: "An LLM API gateway: the APIs of OpenAI, Anthropic and Google in front, services of these and of protobuf behind",
+		Long: `Sluice stands between programs that speak the APIs of OpenAI, Anthropic or Google
+and the services that answer them: of any of these APIs, or of protobuf, over gRPC or
+HTTP. With nothing configured it serves simulated models.`,
 		Example: `  sluice serve
   OPENAI_API_KEY=sk-... sluice serve
   sluice serve --config sluice.yaml --port 8080

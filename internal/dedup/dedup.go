@@ -40,6 +40,14 @@ type Options struct {
 	BytesPerToken float64
 }
 
+// CheckBytesPerToken is the error of what Options.BytesPerToken cannot be.
+func CheckBytesPerToken(n float64) error {
+	if n != 0 && !(n >= leastPerToken && n <= mostPerToken) {
+		return fmt.Errorf("%g bytes a token is not from %g to %g", n, leastPerToken, mostPerToken)
+	}
+	return nil
+}
+
 // New makes a Dedup. The errors are those of the configuration, of the keys' modes too, and of
 // BytesPerToken.
 func New(cfg Config, o Options) (*Dedup, error) {
@@ -47,12 +55,11 @@ func New(cfg Config, o Options) (*Dedup, error) {
 	if err != nil {
 		return nil, err
 	}
-	begin := cmp.Or(o.BytesPerToken, bytesPerToken)
-	if !(begin >= leastPerToken && begin <= mostPerToken) {
-		return nil, fmt.Errorf("%g bytes a token is not from %g to %g", begin, leastPerToken, mostPerToken)
+	if err := CheckBytesPerToken(o.BytesPerToken); err != nil {
+		return nil, err
 	}
 	d := &Dedup{rules: r, account: o.Account, buffers: o.Buffers, keys: make(map[string]llm.DedupMode, len(o.Keys))}
-	d.ratios.begin = begin
+	d.ratios.begin = cmp.Or(o.BytesPerToken, bytesPerToken)
 	for name, mode := range o.Keys {
 		d.keys[name], _ = llm.ParseDedupMode(mode)
 	}

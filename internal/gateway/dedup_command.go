@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -25,6 +26,18 @@ type Deduplication struct {
 	Explain bool   // tell of every message
 
 	BytesPerToken float64 // dedup.Options.BytesPerToken
+}
+
+// Check is the error of a mode, a dialect or a number that there is none of. Deduplicate takes
+// for granted that there is no such error.
+func (o *Deduplication) Check() error {
+	if _, ok := llm.ParseDedupMode(o.Mode); !ok && o.Mode != "" {
+		return fmt.Errorf("mode %q is none of %s", o.Mode, strings.Join(llm.DedupModes(), ", "))
+	}
+	if o.Dialect != "" && !slices.Contains(Dialects(), o.Dialect) {
+		return fmt.Errorf("dialect %q is none of %s", o.Dialect, strings.Join(Dialects(), ", "))
+	}
+	return dedup.CheckBytesPerToken(o.BytesPerToken)
 }
 
 // Deduplicate reads a request, writes what would be sent, or what references in it stand for,
@@ -70,10 +83,7 @@ func deduplicate(cfg dedup.Config, o Deduplication, req *llm.Request, report *by
 	if o.Mode == "" {
 		o.Mode = cfg.Mode
 	}
-	mode, ok := llm.ParseDedupMode(o.Mode)
-	if !ok {
-		return nil, fmt.Errorf("mode %q is none of %s", o.Mode, strings.Join(llm.DedupModes(), ", "))
-	}
+	mode, _ := llm.ParseDedupMode(o.Mode)
 	d, err := dedup.New(cfg, dedup.Options{BytesPerToken: o.BytesPerToken})
 	if err != nil {
 		return nil, err
@@ -126,14 +136,10 @@ func dialectOf(name string, body []byte) (found llm.Operation, err error) {
 			found = op
 		}
 	}
-	switch {
-	case found != llm.Passthrough:
-		return found, nil
-	case name != "":
-		return 0, fmt.Errorf("dialect %q is none of %s", name, strings.Join(Dialects(), ", "))
-	default:
+	if found == llm.Passthrough {
 		return 0, errors.New(`the request has none of "messages", "input" and "contents"`)
 	}
+	return found, nil
 }
 
 // count is how many messages, or items, there are.
