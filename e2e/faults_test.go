@@ -552,7 +552,7 @@ func TestBreaker(t *testing.T) {
 		failing(500)(n, w, r)
 	}
 	second := &scripted{reply: good("from the second")}
-	in := start(t, fmt.Sprintf(twoConfig, serve(t, first)+"/v1", serve(t, second)+"/v1", 3, "5s"))
+	in := start(t, fmt.Sprintf(twoConfig, serve(t, first)+"/v1", serve(t, second)+"/v1", 3, "80s")) // at first a sixteenth
 	for range 3 {
 		if got, err := ask(in, "first/m", false); err != nil || got.status != 500 {
 			t.Fatal(got, err)

@@ -15,6 +15,12 @@ const (
 	open
 )
 
+// sooner is by what the first time for which a breaker is open is shorter than the
+// longest. Each attempt that fails doubles it: an upstream that starts anew in a second is
+// not missed for ten, which is an outage where there is no other, and one that is down is
+// tried as seldom as it may be after four more attempts.
+const sooner = 16
+
 // breaker leaves an upstream alone that failed several times in a row, and
 // then lets one request at a time try it. While it is closed it costs two
 // atomic loads a request.
@@ -29,6 +35,8 @@ type breaker struct {
 	ejected atomic.Bool
 
 	mu sync.Mutex
+	// wait is for how long it was opened the last time; 0 while it is closed.
+	wait time.Duration
 	// until is when the next probe may go: at first when the breaker has been
 	// open long enough, then when the probe under way is given up. So one that
 	// never comes back does not keep the breaker open for ever.
@@ -80,7 +88,7 @@ func (b *breaker) succeed(probe bool) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures.Store(0)
-	b.probing = false
+	b.probing, b.wait = false, 0
 	b.ejected.Store(false)
 	return b.isOpen.Swap(false)
 }
@@ -94,7 +102,8 @@ func (b *breaker) eject() (changed bool) {
 		return false
 	}
 	b.ejected.Store(true)
-	b.probing, b.until = false, b.clock.Now()+b.cfg.OpenFor
+	b.wait = b.cfg.OpenFor
+	b.probing, b.until = false, b.clock.Now()+b.wait
 	return !b.isOpen.Swap(true)
 }
 
@@ -111,7 +120,12 @@ func (b *breaker) fail(probe bool) (changed bool) {
 	if n := int(b.failures.Load()); n >= b.cfg.Failures {
 		b.ejected.Store(false) // it fails all it gets
 	}
-	b.probing, b.until = false, b.clock.Now()+b.cfg.OpenFor
+	if b.wait == 0 {
+		b.wait = max(b.cfg.OpenFor/sooner, 1)
+	} else {
+		b.wait = min(2*b.wait, b.cfg.OpenFor)
+	}
+	b.probing, b.until = false, b.clock.Now()+b.wait
 	return !b.isOpen.Swap(true)
 }
 

@@ -34,17 +34,23 @@ func TestBreaker(t *testing.T) {
 		for range r.cfg.Breaker.Failures {
 			is(t, "closed", ask(t, r, chat("m")), "502 upstream_unreachable")
 		}
-		time.Sleep(3 * time.Second)
-		_, e := askErr(t, r, chat("m"))
-		if e == nil || e.Status != 503 || e.Code != "upstream_unavailable" || e.RetryAfter != 7*time.Second || a.count() != 5 {
-			t.Errorf("open: %+v, %d calls", e, a.count())
+		// Each attempt that fails doubles the time until the next.
+		for i, wait := range []time.Duration{625, 1250, 2500, 5000, 10000, 10000} {
+			wait *= time.Millisecond
+			time.Sleep(wait / 5)
+			_, e := askErr(t, r, chat("m"))
+			if e == nil || e.Status != 503 || e.Code != "upstream_unavailable" || e.RetryAfter != seconds(wait*4/5) || a.count() != 5+i {
+				t.Errorf("open for %v: %+v, %d calls", wait, e, a.count())
+			}
+			is(t, "state", r.Health()[0].Breaker, "open")
+			time.Sleep(wait * 4 / 5)
+			is(t, "state", r.Health()[0].Breaker, "half-open")
+			if i == 5 {
+				break
+			}
+			is(t, "probe", ask(t, r, chat("m")), "502 upstream_unreachable")
+			is(t, "open again", ask(t, r, chat("m")), "503 upstream_unavailable")
 		}
-		time.Sleep(7 * time.Second)
-		is(t, "state", r.Health()[0].Breaker, "half-open")
-		is(t, "probe", ask(t, r, chat("m")), "502 upstream_unreachable")
-		is(t, "open again", ask(t, r, chat("m")), "503 upstream_unavailable")
-		is(t, "state", r.Health()[0].Breaker, "open")
-		time.Sleep(10 * time.Second)
 		down = false
 		is(t, "probe", ask(t, r, chat("m")), "a:m")
 		is(t, "state", r.Health()[0].Breaker, "closed")
@@ -52,6 +58,11 @@ func TestBreaker(t *testing.T) {
 		if h := r.Health()[0]; h.Failures != 0 || h.RetryIn != 0 {
 			t.Errorf("health %+v", h)
 		}
+		down = true
+		for range r.cfg.Breaker.Failures {
+			is(t, "closed", ask(t, r, chat("m")), "502 upstream_unreachable")
+		}
+		is(t, "begins anew", r.Health()[0].RetryIn.String(), "625ms")
 	})
 }
 
@@ -237,14 +248,34 @@ func TestAllOpen(t *testing.T) {
 		if a.count() != 5 {
 			t.Errorf("a was asked %d times", a.count())
 		}
-		time.Sleep(4 * time.Second)
+		time.Sleep(600 * time.Millisecond)
 		b.serve = always(refused)
 		for range 5 {
 			is(t, "both fail", ask(t, r, chat("m")), "502 upstream_unreachable")
 		}
 		_, e := askErr(t, r, chat("m"))
-		if e == nil || e.Status != 503 || e.RetryAfter != 6*time.Second || !e.Unprocessed {
-			t.Errorf("got %+v", e)
+		if e == nil || e.Status != 503 || e.RetryAfter != time.Second || !e.Unprocessed || r.Health()[0].RetryIn != 25*time.Millisecond {
+			t.Errorf("got %+v, %+v", e, r.Health()[0])
+		}
+	})
+}
+
+// TestStall: upstreams that all fail for a second are asked again soon after, not ten seconds later.
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from := time.Now()
+		stalled := func(context.Context, int, *llm.Request, llm.Sink) error {
+			if time.Since(from) < 1400*time.Millisecond {
+				return transport(504, codeTimeout, false)()
+			}
+			return nil
+		}
+		r := serving(t, oneAttempt(), &fake{name: "a", serve: stalled}, &fake{name: "b", serve: stalled})
+		for ask(t, r, chat("m")) != "a:m" {
+			time.Sleep(10 * time.Millisecond)
+			if time.Since(from) > 2*time.Second {
+				t.Fatal("it is not asked again")
+			}
 		}
 	})
 }
@@ -255,7 +286,7 @@ func TestLateSuccess(t *testing.T) {
 		a := &fake{name: "a"}
 		a.serve = func(_ context.Context, n int, _ *llm.Request, _ llm.Sink) error {
 			if n == 1 {
-				time.Sleep(5 * time.Second)
+				time.Sleep(500 * time.Millisecond)
 				return nil
 			}
 			return refused()

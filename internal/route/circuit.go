@@ -97,7 +97,7 @@ func (c *circuit) fails(o outcome, e *llm.Error, probe bool) {
 	c.failedAt.Store(int64(c.breaker.clock.Now()))
 	if c.breaker.fail(probe) {
 		c.up.router.log.Warn("model fails and is left alone", slog.String("upstream", c.up.Name), slog.String("model", perf.Label(c.model)),
-			slog.String("cause", o.String()), slog.Duration("for", c.breaker.cfg.OpenFor))
+			slog.String("cause", o.String()), slog.Duration("for", c.breaker.left()))
 	}
 }
 

@@ -153,6 +153,6 @@ func (up *upstream) fails(o outcome, failure *llm.Error, probe bool) {
 	up.fault.Store(faultOf(failure))
 	if up.breaker.fail(probe) {
 		up.router.log.Warn("upstream fails and is left alone", slog.String("upstream", up.Name),
-			slog.String("cause", o.String()), slog.Duration("for", up.router.cfg.Breaker.OpenFor))
+			slog.String("cause", o.String()), slog.Duration("for", up.breaker.left()))
 	}
 }
