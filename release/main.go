@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log"
 	"os"
 	"os/exec"
@@ -157,12 +158,27 @@ func (r *release) makeTarget(target string) error {
 	return nil
 }
 
+// documents are the files of the repository that archives have at the same place: what the
+// README links to.
+func documents() []string {
+	return []string{
+		"LICENSE", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "sluice.example.yaml",
+		"docs/*.md", "docs/decisions/*.md",
+	}
+}
+
 // shared collects what archives have beside the binary: files of the repository,
 // the man page with date and version in it, and completions, which a binary for
 // this machine writes.
 func (r *release) shared() error {
-	for _, name := range []string{"LICENSE", "README.md", "sluice.example.yaml"} {
-		r.share = append(r.share, file{name: name, from: filepath.Join(r.root, name), mode: 0o644})
+	for _, pattern := range documents() {
+		names, err := fs.Glob(os.DirFS(r.root), pattern)
+		if err != nil || len(names) == 0 {
+			return errors.Join(fmt.Errorf("there is no %s", pattern), err)
+		}
+		for _, name := range names {
+			r.share = append(r.share, file{name: name, from: filepath.Join(r.root, filepath.FromSlash(name)), mode: 0o644})
+		}
 	}
 	r.share = append(r.share, file{name: "lib/systemd/system/sluice.service", from: filepath.Join(r.root, "deploy/sluice.service"), mode: 0o644})
 	page, err := os.ReadFile(filepath.Join(r.root, "docs/sluice.1"))

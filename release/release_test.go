@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -204,12 +205,32 @@ func testArchive(t *testing.T, path, name string) {
 			t.Errorf("%s does not hold %q", file, want)
 		}
 	}
+	testLinks(t, dir, "README.md")
+	testLinks(t, dir, "README.zh-CN.md")
 	out, err := exec.Command(filepath.Join(dir, "sluice"), "version").Output()
 	if err != nil || !strings.HasPrefix(string(out), "sluice "+version+" (go") {
 		t.Errorf("%s, %v", out, err)
 	}
 	if out, err := exec.Command(filepath.Join(dir, "sluice"), "check", "--config", filepath.Join(dir, "sluice.example.yaml")).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// testLinks wants what a page of an archive links to within the repository to be there.
+func testLinks(t *testing.T, dir, page string) {
+	t.Helper()
+	checked := 0
+	for _, m := range regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(string(read(t, dir, page)), -1) {
+		if strings.Contains(m[1], "://") {
+			continue
+		}
+		checked++
+		if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {
+			t.Errorf("%s links to %s, which is not in the archive", page, m[1])
+		}
+	}
+	if checked < 50 {
+		t.Errorf("%s has only %d links", page, checked)
 	}
 }
 
