@@ -150,6 +150,7 @@ func applyFlags(cfg *Config, flags []Flag, f *faults) {
 func (f *faults) set(name, path string, v reflect.Value, text string) {
 	o := origin{name: name}
 	f.origins[path] = o
+	delete(f.spoilt, path) // what a file has there does not count
 	if err := setText(v, text, sized(path)); err != nil {
 		f.add(o, "", err.Error())
 		f.spoil(path)

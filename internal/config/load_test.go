@@ -292,6 +292,14 @@ func TestFaultsBesideUnknownKeys(t *testing.T) {
 			t.Errorf("%s: got\n%v\nwant\n%s…", text, err, want)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("server: {prot: 1}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(LoadOptions{File: file, Env: []string{"SLUICE_PORT=99999999"}})
+	if err == nil || strings.Count(err.Error(), "\n") != 1 || !strings.Contains(err.Error(), "\nSLUICE_PORT: server.port: ") {
+		t.Errorf("got\n%v", err)
+	}
 }
 
 // What can be read is checked although something else cannot be read.
