@@ -31,13 +31,22 @@ type Deduplication struct {
 // Check is the error of a mode, a dialect or a number that there is none of. Deduplicate takes
 // for granted that there is no such error.
 func (o *Deduplication) Check() error {
-	if _, ok := llm.ParseDedupMode(o.Mode); !ok && o.Mode != "" {
-		return fmt.Errorf("mode %q is none of %s", o.Mode, strings.Join(llm.DedupModes(), ", "))
+	err := oneOf("mode", o.Mode, llm.DedupModes())
+	if err == nil {
+		err = oneOf("dialect", o.Dialect, Dialects())
 	}
-	if o.Dialect != "" && !slices.Contains(Dialects(), o.Dialect) {
-		return fmt.Errorf("dialect %q is none of %s", o.Dialect, strings.Join(Dialects(), ", "))
+	if err == nil {
+		err = dedup.CheckBytesPerToken(o.BytesPerToken)
 	}
-	return dedup.CheckBytesPerToken(o.BytesPerToken)
+	return err
+}
+
+// oneOf is the error of a value that is given and is none of a list.
+func oneOf(what, value string, list []string) error {
+	if value == "" || slices.Contains(list, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is none of %s", what, value, strings.Join(list, ", "))
 }
 
 // Deduplicate reads a request, writes what would be sent, or what references in it stand for,
