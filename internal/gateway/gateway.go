@@ -81,6 +81,7 @@ func newGateway(cfg *config.Config, o Options, stages []stage) (*Gateway, error)
 	}
 	g.memory = memory.New(memory.Options{Logger: g.log, Cached: g.stored, Bound: g.boundStored, Tasks: g.tasks})
 	g.memory.Budget.Account(streamsAccount).AtMost(streamsShare)
+	g.memory.Budget.Account(simulatorName).AtMost(simulatorShare)
 	g.spools = spool.New(cfg.Memory, g.memory, g.log)
 	if limit, ok := process.MaxFiles(); ok {
 		g.spools.MostFiles = spoolFiles(limit)

@@ -19,6 +19,9 @@ import (
 // simulatorName is the upstream that is there when none is configured.
 const simulatorName = "simulator"
 
+// simulatorShare is what part of the memory budget its replies may have.
+const simulatorShare = 0.5
+
 // member is one upstream. Chains share it while its configuration stays the
 // same, so that a reload keeps warm connections.
 type member struct {
@@ -165,7 +168,7 @@ func simulatorStage() stage {
 		name: simulatorName,
 		key:  func(*config.Config) any { return simulator.Config{} },
 		build: func(a *assembly) (*part, error) {
-			sim := simulator.New(simulator.Config{})
+			sim := simulator.New(simulator.Config{Account: a.memory.Budget.Account(simulatorName)})
 			addr, err := sim.Listen("127.0.0.1:0")
 			if err != nil {
 				return nil, err

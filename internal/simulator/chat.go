@@ -166,6 +166,14 @@ func (req *chatRequest) logs(tokens []string) *chatLogs {
 	return l
 }
 
+// logsSize is about what the logs of so many tokens take, and their JSON, in bytes.
+func (req *chatRequest) logsSize(tokens int) int {
+	if !req.Logprobs {
+		return 0
+	}
+	return 640 * tokens * (1 + req.TopLogprobs)
+}
+
 // chat answers POST /v1/chat/completions.
 func chat(c *exchange) (answer, error) {
 	var req chatRequest
@@ -198,6 +206,7 @@ func chat(c *exchange) (answer, error) {
 	}
 	reply.Object = "chat.completion"
 	for i := range outs {
+		c.room.take(req.logsSize(len(outs[i].text)))
 		reply.Choices = append(reply.Choices, chatChoice{Index: i, Message: outs[i].message(), Logprobs: req.logs(outs[i].text), Finish: outs[i].finish})
 	}
 	return jsonAnswer(reply)
@@ -246,7 +255,7 @@ func value[T any](p *T, otherwise T) T {
 
 func (req *chatRequest) prompt(c *exchange) *prompt {
 	p := &prompt{
-		base: c.base, tokens: openingTokens, choice: req.ToolChoice, stop: req.Stop,
+		room: &c.room, base: c.base, tokens: openingTokens, choice: req.ToolChoice, stop: req.Stop,
 		limit: value(req.limit(), 0), exact: c.fault.Tokens,
 	}
 	parts := []string{c.base, strconv.FormatInt(req.Seed, 10)}

@@ -114,7 +114,7 @@ func completion(c *exchange) (answer, error) {
 func (req *completionRequest) generate(c *exchange, n int) (outs []output, input int, err error) {
 	for _, text := range req.Prompt {
 		p := &prompt{
-			base: c.base, lastUser: text, stop: req.Stop, limit: value(req.MaxTokens, 0), exact: c.fault.Tokens,
+			room: &c.room, base: c.base, lastUser: text, stop: req.Stop, limit: value(req.MaxTokens, 0), exact: c.fault.Tokens,
 			digest: newDigest(c.server.seed, c.base, strconv.FormatInt(req.Seed, 10), text),
 		}
 		input += countTokens(text)
@@ -126,6 +126,7 @@ func (req *completionRequest) generate(c *exchange, n int) (outs []output, input
 			// This endpoint has no place for reasoning.
 			out.reasoning = nil
 			if req.Echo {
+				c.room.take(32 * len(text))
 				out.text = append(tokenise(text), out.text...)
 			}
 			outs = append(outs, out)

@@ -17,7 +17,6 @@ import (
 
 // deliver sends ans, or err, in the way that the exchange's fault says.
 func (c *exchange) deliver(ans answer, err error) {
-	c.server.failures.resolve(&c.fault)
 	f := &c.fault
 	c.work()
 	c.wait(f.Latency)
@@ -101,15 +100,22 @@ func (c *exchange) abort() {
 // unary sends a body that is there as a whole.
 func (c *exchange) unary(ans answer) {
 	f := &c.fault
-	body := ans.body
+	body, pad, coding := ans.body, f.Pad, f.Encoding
 	if f.Malformed > 0 {
 		body = body[:len(body)*2/3]
 	}
-	if f.Pad > 0 || f.Encoding != "" {
-		body = c.padded(body)
+	length := len(body) + pad
+	switch {
+	case coding == "":
+	case length <= maxCoded:
+		var out bytes.Buffer
+		padded(encoder(&out, coding), body, pad)
+		body, pad, coding, length = out.Bytes(), 0, "", out.Len()
+	default:
+		length = unknown
 	}
-	if !f.CloseDelimited {
-		c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if !f.CloseDelimited && length != unknown {
+		c.w.Header().Set("Content-Length", strconv.Itoa(length))
 	}
 	c.w.WriteHeader(ans.status)
 	w := c.pieces(c.w)
@@ -118,32 +124,64 @@ func (c *exchange) unary(ans answer) {
 		c.wait(f.TTFT)
 	}
 	for _, end := range []int{f.Cut, f.Stall} {
-		if end == off || end > len(body) {
+		if end == off || length != unknown && end > length {
 			continue
 		}
-		_, _ = w.Write(body[:end])
+		stop := c.abort
 		if end == f.Stall {
-			c.stall()
+			stop = c.stall
 		}
-		c.abort()
+		w = &stopper{w, end, stop}
+		break
 	}
-	_, _ = w.Write(body) // a client that has gone is seen by its context
+	padded(encoder(w, coding), body, pad)
 }
 
-// padded adds white space and compresses, a piece at a time, so that a bomb
-// costs nobody but its target.
-func (c *exchange) padded(body []byte) []byte {
-	var out bytes.Buffer
-	w := encoder(&out, c.fault.Encoding)
-	_, _ = w.Write(body) // to memory: no errors
-	space := bytes.Repeat([]byte{' '}, min(c.fault.Pad, 64<<10))
-	for left := c.fault.Pad; left > 0; {
-		n := min(left, len(space))
-		_, _ = w.Write(space[:n])
-		left -= n
+// maxCoded is the longest reply that is coded as a whole, so that its length is known; a
+// longer one goes in chunks as it is coded. encoderSize is what the largest encoder takes.
+// Both are in bytes.
+const (
+	maxCoded    = 2 << 20
+	encoderSize = 1 << 20
+)
+
+// unknown is the length of a body that is coded while it is sent.
+const unknown = -1
+
+// stopper calls stop, which does not return, once so many bytes were written.
+type stopper struct {
+	w    io.Writer
+	left int
+	stop func()
+}
+
+// Write implements io.Writer.
+func (s *stopper) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b[:min(len(b), s.left)])
+	if s.left -= n; s.left == 0 {
+		s.stop()
+	}
+	return n, err
+}
+
+// padded writes body and white space behind it, a piece at a time, so that a bomb costs
+// nobody but its target. A client that has gone ends it, and is seen by its context.
+func padded(w io.WriteCloser, body []byte, pad int) {
+	if _, err := w.Write(body); err == nil {
+		_, _ = io.CopyN(w, spaces{}, int64(pad))
 	}
 	_ = w.Close()
-	return out.Bytes()
+}
+
+// spaces has any number of them.
+type spaces struct{}
+
+// Read implements io.Reader.
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
 }
 
 // flushCloser is what all compressors are.
@@ -292,17 +330,11 @@ func (c *exchange) wrongLength(ans answer) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	body := ans.body
-	if ans.events != nil {
-		for e := range ans.events {
-			body = sse.AppendEvent(body, e.name, e.data)
-		}
-	}
 	h := c.w.Header()
-	h.Set("Content-Length", strconv.Itoa(max(0, len(body)+c.fault.WrongLength)))
+	h.Set("Content-Length", strconv.Itoa(max(0, len(ans.body)+c.fault.WrongLength)))
 	_, _ = fmt.Fprintf(buf, "HTTP/1.1 %d %s\r\n", ans.status, http.StatusText(ans.status))
 	_ = h.Write(buf)
 	_, _ = buf.WriteString("\r\n")
-	_, _ = buf.Write(body)
+	_, _ = buf.Write(ans.body)
 	_ = buf.Flush()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sluice/internal/llm"
@@ -42,7 +43,7 @@ func (c *exchange) receive() (received, error) {
 	form, err := c.r.MultipartReader()
 	switch {
 	case err == nil:
-		got.Parts, err = parts(form)
+		got.Parts, err = parts(form, &c.room)
 	case errors.Is(err, http.ErrNotMultipart):
 		err = nil
 	}
@@ -72,7 +73,7 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func parts(form *multipart.Reader) ([]part, error) {
+func parts(form *multipart.Reader, room *room) ([]part, error) {
 	var out []part
 	for {
 		p, err := form.NextRawPart()
@@ -92,6 +93,7 @@ func parts(form *multipart.Reader) ([]part, error) {
 		if err != nil {
 			return nil, err
 		}
+		room.take(2*maxField + 4*len(p.Header.Get("Content-Disposition")))
 		out = append(out, part{Name: p.FormName(), Filename: p.FileName(), Type: p.Header.Get("Content-Type"),
 			Bytes: head + rest, SHA256: hex.EncodeToString(sum.Sum(nil)), value: value.String()})
 	}
@@ -170,7 +172,9 @@ func speech(c *exchange) (answer, error) {
 		return answer{}, badRequest("input", "missing_required_parameter", "Missing required parameter: 'input'.")
 	}
 	r := newDigest(c.server.seed, req.Input).rand(purposeText)
-	sound := make([]byte, 1024*countTokens(req.Input))
+	size := 1024 * countTokens(req.Input)
+	c.room.take(size)
+	sound := make([]byte, size)
 	for i := range sound {
 		sound[i] = byte(r.Uint32())
 	}
@@ -233,13 +237,12 @@ self-harm/intent self-harm/instructions sexual sexual/minors violence violence/g
 		Scores     map[string]float64  `json:"category_scores"`
 		Types      map[string][]string `json:"category_applied_input_types"`
 	}
-	results := make([]result, len(req.Input))
-	for i := range results {
-		results[i] = result{Categories: map[string]bool{}, Scores: map[string]float64{}, Types: map[string][]string{}}
-		for _, name := range categories {
-			results[i].Categories[name], results[i].Scores[name], results[i].Types[name] = false, 0.0001, []string{"text"}
-		}
+	c.room.take(4096 * len(req.Input))
+	same := result{Categories: map[string]bool{}, Scores: map[string]float64{}, Types: map[string][]string{}}
+	for _, name := range categories {
+		same.Categories[name], same.Scores[name], same.Types[name] = false, 0.0001, []string{"text"}
 	}
+	results := slices.Repeat([]result{same}, len(req.Input))
 	id := newDigest(c.server.seed, req.Input...).identifier("modr-", purposeID)
 	return jsonAnswer(map[string]any{"id": id, "model": first(req.Model, "omni-moderation-latest"), "results": results})
 }

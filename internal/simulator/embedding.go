@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"strings"
 )
@@ -10,7 +11,8 @@ import (
 const (
 	defaultDimensions = 256
 	maxDimensions     = 4096
-	maxInputs         = 2048
+	maxInputs         = 2048    // both bounds are in the message
+	maxNumbers        = 1 << 21 // of all embeddings of a call
 )
 
 type embeddingRequest struct {
@@ -18,16 +20,6 @@ type embeddingRequest struct {
 	Input      inputs `json:"input"`
 	Dimensions *int   `json:"dimensions"`
 	Format     string `json:"encoding_format"`
-}
-
-type embeddingReply struct {
-	Object string      `json:"object"`
-	Data   []embedding `json:"data"`
-	Model  string      `json:"model"`
-	Usage  struct {
-		PromptTokens int `json:"prompt_tokens"`
-		TotalTokens  int `json:"total_tokens"`
-	} `json:"usage"`
 }
 
 type embedding struct {
@@ -50,28 +42,37 @@ func embeddings(c *exchange) (answer, error) {
 	switch {
 	case len(req.Input) == 0:
 		return answer{}, badRequest("input", "missing_required_parameter", "Missing required parameter: 'input'.")
-	case len(req.Input) > maxInputs:
-		return answer{}, badRequest("input", "array_above_max_length", "Invalid 'input': at most %d inputs are allowed.", maxInputs)
+	case len(req.Input) > maxInputs || dims*len(req.Input) > maxNumbers:
+		return answer{}, badRequest("input", "array_above_max_length", "Invalid 'input': at most 2048 inputs are allowed, and 2097152 inputs times dimensions.")
 	case dims < 1 || dims > maxDimensions:
 		return answer{}, badRequest("dimensions", "invalid_value", "Invalid 'dimensions': expected a value from 1 to %d.", maxDimensions)
 	case req.Format != "" && req.Format != "float" && req.Format != "base64":
 		return answer{}, badRequest("encoding_format", "invalid_value", "Invalid value: '%s'. Supported values are: 'float' and 'base64'.", req.Format)
 	}
-	reply := embeddingReply{Object: "list", Model: c.model, Data: make([]embedding, len(req.Input))}
+	// A number is 15 characters with its comma at most, and 13 as a rule.
+	size := len(req.Input)*128 + len(req.Input)*dims*14
+	c.room.take(size)
+	tokens := 0
+	body := append(make([]byte, 0, size), `{"object":"list","data":[`...)
 	for i, text := range req.Input {
 		if text == "" {
 			return answer{}, badRequest("input", "invalid_value", "Invalid 'input': input cannot be an empty string.")
 		}
-		reply.Usage.PromptTokens += countTokens(text)
+		c.room.take(8 * len(text)) // its words
+		tokens += countTokens(text)
 		v := embed(c.server.seed, text, dims)
-		reply.Data[i] = embedding{Object: "embedding", Index: i, Embedding: v}
+		one := embedding{Object: "embedding", Index: i, Embedding: v}
 		if req.Format == "base64" {
 			b, _ := binary.Append(nil, binary.LittleEndian, v) // cannot fail: the size is fixed
-			reply.Data[i].Embedding = base64.StdEncoding.EncodeToString(b)
+			one.Embedding = base64.StdEncoding.EncodeToString(b)
 		}
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body, _ = marshal(body, one) // cannot fail: all numbers are finite
 	}
-	reply.Usage.TotalTokens = reply.Usage.PromptTokens
-	return jsonAnswer(reply)
+	body, err := marshal(append(body, `],"model":`...), c.model)
+	return answer{contentType: typeJSON, body: fmt.Appendf(body, `,"usage":{"prompt_tokens":%d,"total_tokens":%[1]d}}`, tokens)}, err
 }
 
 // embed gives text a unit vector: the sum of one pseudo-random direction for

@@ -30,7 +30,7 @@ import (
 //	item-cost=D      and for so long on each of its inputs or prompts
 //	cost-spread=P    by up to P percent more or less
 //	workers=N        work at N calls at a time
-//	tokens=N         make the text exactly N tokens long
+//	tokens=N         make the text exactly N tokens long, 1,000,000 at most
 //	pad=N            put N bytes of white space behind a unary body; with
 //	                 encoding=gzip this is a decompression bomb
 //	comments=N       send N comments before the first event
@@ -93,8 +93,8 @@ func parseFault(spec, separator string, f Fault) (Fault, error) {
 		if want := f.set(key, text); want != "" {
 			return f, badFault(key, raw, want)
 		}
-		f.spec += pair + "&"
 	}
+	f.spec += spec + "&"
 	if f.Status == 0 && f.RetryAfter != "" {
 		f.Status = 429
 	}
@@ -125,7 +125,7 @@ func (f *Fault) set(key, value string) (want string) {
 	case "workers":
 		return setInt(&f.Workers, value, 1, 1024)
 	case "tokens":
-		return setInt(&f.Tokens, value, 1, 10_000_000)
+		return setInt(&f.Tokens, value, 1, 1_000_000)
 	case "pad":
 		return setInt(&f.Pad, value, 0, 1<<32)
 	case "comments":
@@ -222,6 +222,9 @@ func (f *Fault) heal() {
 // forgotten, which a test of sane size never sees.
 const maxCounted = 4096
 
+// maxSpec is the longest spec that is remembered, in bytes. Those that are longer never fail.
+const maxSpec = 2 << 10
+
 // failures counts the requests that are still to fail, by fault spec.
 type failures struct {
 	mu   sync.Mutex
@@ -230,7 +233,7 @@ type failures struct {
 
 // resolve decides whether a fault with FailFirst strikes this time.
 func (fs *failures) resolve(f *Fault) {
-	if f.FailFirst == 0 {
+	if f.FailFirst == 0 || len(f.spec) > maxSpec {
 		return
 	}
 	fs.mu.Lock()

@@ -8,6 +8,7 @@ import (
 // prompt is what a request asks for, in the terms that all generating
 // endpoints share.
 type prompt struct {
+	room     *room
 	base     string
 	digest   digest
 	tokens   int    // of the whole input
@@ -56,11 +57,14 @@ func (o *output) tokens() int {
 // generate makes the choice with the given index.
 func (p *prompt) generate(index int) (output, error) {
 	if p.base == modelScript {
+		p.room.take(512 + 32*len(p.script))
 		return p.scripted(index), nil
 	}
 	if fns := p.wanted(); len(fns) > 0 {
 		return p.call(index, fns)
 	}
+	// The text, and a place in a list for each token.
+	p.room.take(32 * p.exact)
 	text, err := p.write(index)
 	if err != nil {
 		return output{}, err
@@ -74,6 +78,7 @@ func (p *prompt) generate(index int) (output, error) {
 			text, _, _ = strings.Cut(text, s)
 		}
 	}
+	p.room.take(24 * max(countTokens(text)-p.exact, 0))
 	out.text = tokenise(text)
 	if p.exact > 0 {
 		out.text = exactly(out.text, p.exact)
@@ -83,6 +88,7 @@ func (p *prompt) generate(index int) (output, error) {
 		out.reasoning = out.reasoning[:min(len(out.reasoning), p.limit)]
 		out.text = out.text[:p.limit-len(out.reasoning)]
 	}
+	p.room.written(out.text...)
 	return out, nil
 }
 
@@ -91,7 +97,7 @@ func (p *prompt) write(index int) (string, error) {
 	r := p.digest.rand(purpose(purposeText, index))
 	switch {
 	case p.schema != nil:
-		return instance(p.schema, r)
+		return instance(p.schema, r, p.room)
 	case p.jsonMode:
 		b, err := marshal(nil, map[string]string{"reply": prose(r, 8)})
 		return string(b), err
@@ -109,10 +115,11 @@ func (p *prompt) call(index int, fns []function) (output, error) {
 		args := "{}"
 		if len(fn.Parameters) > 0 && string(fn.Parameters) != "null" {
 			var err error
-			if args, err = instance(fn.Parameters, p.digest.rand(purpose(purposeArguments+uint64(i), index))); err != nil {
+			if args, err = instance(fn.Parameters, p.digest.rand(purpose(purposeArguments+uint64(i), index)), p.room); err != nil {
 				return output{}, err
 			}
 		}
+		p.room.take(512 + 24*len(fn.Name) + 40*len(args))
 		out.calls = append(out.calls, invocation{
 			id:   p.digest.identifier("call_", purpose(purposeCallID+uint64(i), index)),
 			name: fn.Name, arguments: args, pieces: tokenise(args),

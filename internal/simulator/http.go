@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sluice/internal/llm"
+	"sluice/internal/sse"
 )
 
 // maxBody is the largest JSON body that is read, in bytes.
@@ -56,6 +57,7 @@ type exchange struct {
 	base   string // without the faults behind it
 	fault  Fault
 	items  int // inputs or prompts, of a call that has several
+	room   room
 }
 
 // event is one server-sent event; one without a name is a plain data event.
@@ -82,26 +84,36 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.end()
-	c := &exchange{server: s, w: w, r: r, fault: noFault()}
+	c := &exchange{server: s, w: w, r: r, fault: noFault(), room: room{account: s.account}}
 	w.Header().Set("X-Request-Id", fmt.Sprintf("req_sim_%d", s.requests.Load()))
 	w.Header().Set("Openai-Version", "2020-10-01")
 
+	defer func() {
+		c.room.end()
+		if r.Context().Err() != nil {
+			s.cancelled.Add(1)
+		}
+	}()
 	var ans answer
 	fault, err := parseFault(r.Header.Get("X-Sim-Fault"), ",", c.fault)
 	if err == nil {
 		c.fault = fault
 		ans, err = c.answer()
 	}
-	defer func() {
-		if r.Context().Err() != nil {
-			s.cancelled.Add(1)
-		}
-	}()
 	c.deliver(ans, err)
 }
 
 // answer finds the route and asks it.
-func (c *exchange) answer() (answer, error) {
+func (c *exchange) answer() (ans answer, err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case *llm.Error:
+			err, c.fault.WrongLength = p, 0
+		default:
+			panic(p)
+		}
+	}()
 	path := c.r.URL.Path
 	rt, ok := c.server.routes[path]
 	if !ok {
@@ -122,7 +134,23 @@ func (c *exchange) answer() (answer, error) {
 		e := llm.Errorf(http.StatusMethodNotAllowed, "method_not_supported", "Not allowed to %s on %s.", c.r.Method, path)
 		return answer{}, e
 	}
-	return h(c)
+	ans, err = h(c)
+	f := &c.fault
+	c.server.failures.resolve(f)
+	c.room.take(len(": processing\r\n\r\n") * 2 * f.Comments)
+	if f.Encoding != "" {
+		c.room.take(encoderSize + maxCoded)
+	}
+	if f.WrongLength != 0 && ans.events != nil {
+		// Its length has to be known.
+		ans.events(func(e event) bool {
+			c.room.take(3 * (len(e.data) + 64)) // while a buffer grows
+			ans.body = sse.AppendEvent(ans.body, e.name, e.data)
+			return true
+		})
+		ans.events = nil
+	}
+	return ans, err
 }
 
 func unknownURL(r *http.Request) error {
@@ -135,13 +163,16 @@ func (c *exchange) decode(req any) error {
 		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_media_type",
 			"Unsupported content type: %q. This API method only accepts 'application/json' requests.", c.r.Header.Get("Content-Type"))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, c.r.Body, maxBody))
+	c.room.take(4 * int(c.r.ContentLength)) // the gateway announces it
+	body, err := io.ReadAll(io.LimitReader(c.r.Body, maxBody+1))
+	if len(body) > maxBody {
+		return llm.Errorf(http.StatusRequestEntityTooLarge, "", "The body is larger than %d bytes.", maxBody)
+	}
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return llm.Errorf(http.StatusRequestEntityTooLarge, "", "The body is larger than %d bytes.", maxBody)
-		}
 		return badRequest("", "", "Could not read the body of your request.")
 	}
+	// What is written in three bytes may be a value of a hundred.
+	c.room.take(112 * (bytes.Count(body, []byte{','}) + bytes.Count(body, []byte{'{'})))
 	if err := json.Unmarshal(body, req); err != nil {
 		if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && te.Field != "" {
 			return badRequest(te.Field, "invalid_type", "Invalid type for '%s': got %s.", te.Field, te.Value)

@@ -168,7 +168,7 @@ func responses(c *exchange) (answer, error) {
 
 func (req *responseRequest) prompt(c *exchange) (*prompt, error) {
 	p := &prompt{
-		base: c.base, tokens: openingTokens + countTokens(req.Instructions), stop: nil,
+		room: &c.room, base: c.base, tokens: openingTokens + countTokens(req.Instructions), stop: nil,
 		limit: value(req.MaxOutputTokens, 0), exact: c.fault.Tokens,
 	}
 	if value(req.MaxOutputTokens, 1) < 1 {

@@ -18,6 +18,8 @@ const (
 	// From this depth on only what is required is invented, so that recursive
 	// schemas come to an end.
 	spareDepth = 4
+	// What a part of a schema takes, in bytes.
+	schemaSize = 512
 )
 
 // schema is the part of JSON Schema that invention understands. Other
@@ -95,12 +97,13 @@ func (p *properties) UnmarshalJSON(b []byte) error {
 }
 
 // instance invents a document that is valid for a schema.
-func instance(raw json.RawMessage, r *rand.Rand) (string, error) {
+func instance(raw json.RawMessage, r *rand.Rand, room *room) (string, error) {
+	room.take(schemaSize * (1 + bytes.Count(raw, []byte{','}) + bytes.Count(raw, []byte{'{'})))
 	root := new(schema)
 	if err := json.Unmarshal(raw, root); err != nil {
 		return "", badRequest("schema", "invalid_json_schema", "The JSON schema could not be read: %v", err)
 	}
-	in := inventor{raw: raw, r: r, refs: map[string]*schema{"#": root}}
+	in := inventor{raw: raw, r: r, room: room, refs: map[string]*schema{"#": root}}
 	b, err := in.append(nil, root, 0)
 	return string(b), err
 }
@@ -111,6 +114,8 @@ type inventor struct {
 	r     *rand.Rand
 	refs  map[string]*schema
 	nodes int
+	room  *room
+	taken int // bytes of the instance that there is room for
 }
 
 func unsatisfiable(format string, args ...any) error {
@@ -122,6 +127,8 @@ func (in *inventor) append(dst []byte, s *schema, depth int) ([]byte, error) {
 	if in.nodes++; in.nodes > maxNodes || depth > maxDepth {
 		return nil, unsatisfiable("its instances are too large or never end.")
 	}
+	in.room.take(4 * (len(dst) - in.taken))
+	in.taken = len(dst)
 	s, err := in.resolve(s, depth)
 	if err != nil {
 		return nil, err
@@ -293,6 +300,9 @@ func jsonNumber(v float64) string {
 // none is left.
 func (in *inventor) resolve(s *schema, depth int) (*schema, error) {
 	for range maxDepth {
+		if in.nodes++; in.nodes > 2*maxNodes || depth > 2*maxDepth || len(s.Properties)+len(s.Required) > maxNodes {
+			return nil, unsatisfiable("its references are too many.")
+		}
 		switch {
 		case s.Ref != "":
 			target, err := in.lookup(s.Ref)
@@ -311,11 +321,13 @@ func (in *inventor) resolve(s *schema, depth int) (*schema, error) {
 			rest.AllOf = nil
 			folded := &rest
 			for _, part := range s.AllOf {
-				part, err := in.resolve(part, depth)
+				part, err := in.resolve(part, depth+1)
 				if err != nil {
 					return nil, err
 				}
-				folded = folded.with(part)
+				if folded = folded.with(part); len(folded.Properties)+len(folded.Required) > maxNodes {
+					return nil, unsatisfiable("it has too many properties.")
+				}
 			}
 			s = folded
 		default:

@@ -46,7 +46,7 @@ func TestInstanceIsValid(t *testing.T) {
 			t.Fatal(raw, err)
 		}
 		for seed := range uint64(50) {
-			got, err := instance(json.RawMessage(raw), newDigest(seed).rand(0))
+			got, err := instance(json.RawMessage(raw), newDigest(seed).rand(0), new(room))
 			if err != nil {
 				t.Fatalf("%s: %v", raw, err)
 			}
@@ -69,7 +69,7 @@ func TestImpossibleSchemas(t *testing.T) {
 		`{"type":"object","required":["a"],"properties":{"a":false}}`,
 		`{"type":"array","minItems":100000}`, `{"type":"object","required":["a"],"properties":{"a":{"$ref":"#"}}}`,
 	} {
-		if got, err := instance(json.RawMessage(raw), newDigest(1).rand(0)); err == nil {
+		if got, err := instance(json.RawMessage(raw), newDigest(1).rand(0), new(room)); err == nil {
 			t.Errorf("%s: got %s", raw, got)
 		}
 	}
@@ -84,7 +84,7 @@ func FuzzInstance(f *testing.F) {
 		if !json.Valid([]byte(raw)) {
 			return
 		}
-		got, err := instance(json.RawMessage(raw), newDigest(1).rand(0))
+		got, err := instance(json.RawMessage(raw), newDigest(1).rand(0), new(room))
 		if err == nil && !json.Valid([]byte(got)) {
 			t.Errorf("%s: got %s", raw, got)
 		}

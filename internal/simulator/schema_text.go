@@ -104,6 +104,9 @@ func (in *inventor) expand(b *strings.Builder, re *syntax.Regexp, extra int, ste
 	times := 1
 	switch re.Op {
 	case syntax.OpLiteral:
+		if *steps -= len(re.Rune); *steps < 0 {
+			return
+		}
 		for _, r := range re.Rune {
 			b.WriteRune(r)
 		}

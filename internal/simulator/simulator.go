@@ -24,12 +24,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/memory"
 )
 
 // Config adjusts a Server. The zero Config is good for use.
 type Config struct {
 	// Seed changes every invented text and embedding.
 	Seed uint64
+
+	// Account is what replies that are made as a whole reserve from, and the requests for
+	// them; nil is without bound.
+	Account *memory.Account
 }
 
 // Stats are a Server's counts since it was made.
@@ -42,6 +48,7 @@ type Stats struct {
 // Server is a simulated model service.
 type Server struct {
 	seed     uint64
+	account  *memory.Account
 	routes   map[string]route
 	http     *http.Server
 	listener net.Listener
@@ -60,7 +67,7 @@ type Server struct {
 // New makes a Server that does not listen yet.
 func New(cfg Config) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{seed: cfg.Seed, cancel: cancel, failures: failures{left: map[string]int{}}, crews: crews{teams: map[crew]*team{}}}
+	s := &Server{seed: cfg.Seed, account: cfg.Account, cancel: cancel, failures: failures{left: map[string]int{}}, crews: crews{teams: map[crew]*team{}}}
 	s.routes = routes()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

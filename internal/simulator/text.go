@@ -41,7 +41,7 @@ func tokenLen(s string) int {
 
 // tokenise cuts s into tokens. Joined they are s again.
 func tokenise(s string) []string {
-	var out []string
+	out := make([]string, 0, len(s)/4+1) // for words enough
 	for s != "" {
 		n := tokenLen(s)
 		out = append(out, s[:n])
