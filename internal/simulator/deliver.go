@@ -17,6 +17,7 @@ import (
 
 // deliver sends ans, or err, in the way that the exchange's fault says.
 func (c *exchange) deliver(ans answer, err error) {
+	c.strike()
 	f := &c.fault
 	c.work()
 	c.wait(f.Latency)

@@ -93,7 +93,7 @@ func parts(form *multipart.Reader, room *room) ([]part, error) {
 		if err != nil {
 			return nil, err
 		}
-		room.take(2*maxField + 4*len(p.Header.Get("Content-Disposition")))
+		room.take(2*maxField + 4*(len(p.Header.Get("Content-Disposition"))+len(p.Header.Get("Content-Type"))))
 		out = append(out, part{Name: p.FormName(), Filename: p.FileName(), Type: p.Header.Get("Content-Type"),
 			Bytes: head + rest, SHA256: hex.EncodeToString(sum.Sum(nil)), value: value.String()})
 	}

@@ -233,7 +233,11 @@ type failures struct {
 
 // resolve decides whether a fault with FailFirst strikes this time.
 func (fs *failures) resolve(f *Fault) {
-	if f.FailFirst == 0 || len(f.spec) > maxSpec {
+	switch {
+	case f.FailFirst == 0:
+		return
+	case len(f.spec) > maxSpec:
+		f.heal()
 		return
 	}
 	fs.mu.Lock()

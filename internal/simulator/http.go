@@ -58,6 +58,7 @@ type exchange struct {
 	fault  Fault
 	items  int // inputs or prompts, of a call that has several
 	room   room
+	struck bool // it is decided whether the fault strikes
 }
 
 // event is one server-sent event; one without a name is a plain data event.
@@ -109,7 +110,7 @@ func (c *exchange) answer() (ans answer, err error) {
 		switch p := recover().(type) {
 		case nil:
 		case *llm.Error:
-			err, c.fault.WrongLength = p, 0
+			err, c.fault.WrongLength, c.fault.Encoding = p, 0, ""
 		default:
 			panic(p)
 		}
@@ -136,7 +137,7 @@ func (c *exchange) answer() (ans answer, err error) {
 	}
 	ans, err = h(c)
 	f := &c.fault
-	c.server.failures.resolve(f)
+	c.strike()
 	c.room.take(len(": processing\r\n\r\n") * 2 * f.Comments)
 	if f.Encoding != "" {
 		c.room.take(encoderSize + maxCoded)
@@ -157,14 +158,21 @@ func unknownURL(r *http.Request) error {
 	return llm.Errorf(http.StatusNotFound, "unknown_url", "Invalid URL (%s %s)", r.Method, r.URL.Path)
 }
 
+// strike decides once whether a fault that is to strike some requests only strikes this one.
+func (c *exchange) strike() {
+	if !c.struck {
+		c.struck = true
+		c.server.failures.resolve(&c.fault)
+	}
+}
+
 // decode reads the body into req.
 func (c *exchange) decode(req any) error {
 	if mt, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(mt), typeJSON) {
 		return llm.Errorf(http.StatusUnsupportedMediaType, "unsupported_media_type",
 			"Unsupported content type: %q. This API method only accepts 'application/json' requests.", c.r.Header.Get("Content-Type"))
 	}
-	c.room.take(4 * int(c.r.ContentLength)) // the gateway announces it
-	body, err := io.ReadAll(io.LimitReader(c.r.Body, maxBody+1))
+	body, err := io.ReadAll(reserved{io.LimitReader(c.r.Body, maxBody+1), &c.room})
 	if len(body) > maxBody {
 		return llm.Errorf(http.StatusRequestEntityTooLarge, "", "The body is larger than %d bytes.", maxBody)
 	}

@@ -1,6 +1,10 @@
 package simulator
 
-import "sluice/internal/memory"
+import (
+	"io"
+
+	"sluice/internal/memory"
+)
 
 // room is the memory that one exchange has for what it reads and makes. What is expected to
 // take more than small is reserved before it is there.
@@ -26,6 +30,19 @@ func (r *room) take(n int) {
 		panic(err)
 	}
 	r.held = r.need
+}
+
+// reserved is a reader of what the room is taken for, four times as much: a buffer that grows,
+// and what is made of it.
+type reserved struct {
+	io.Reader
+	room *room
+}
+
+func (r reserved) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.room.take(4 * n)
+	return n, err
 }
 
 // end gives back what was taken.

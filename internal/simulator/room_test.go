@@ -184,6 +184,9 @@ func TestRoom(t *testing.T) {
 		if status, code := answered(s, c.path, c.body); status != c.status || code == "no message" {
 			t.Errorf("%s: %d %s", name, status, code)
 		}
+		if _, code := answered(s, c.path, c.body); strings.Contains(c.body, schema) && code != "reply_too_large" {
+			t.Errorf("%s: %s", name, code)
+		}
 		if held := account.Held(); held != 0 {
 			t.Fatalf("%s: %d bytes are held after it", name, held)
 		}
@@ -219,9 +222,28 @@ func TestEndlessSchemas(t *testing.T) {
 		`{"allOf":[{"$ref":"#"},{"$ref":"#"}]}`,
 		`{"allOf":[{"allOf":[{"$ref":"#"}]}]}`,
 		`{"type":"string","pattern":"(` + strings.Repeat("long ", 10_000) + `)*","minLength":65000}`,
+		`{"type":"string","pattern":"(?:` + strings.Repeat("x", 1000) + `){0,1000}"}`,
+		`{"type":"array","minItems":9000,"items":{"type":"string","minLength":60000,"pattern":"(?:x{0,1000}){3}x*"}}`,
+		`{"type":"array","minItems":20000,"items":{"type":"boolean"}}`,
+		`{"description":"` + strings.Repeat("x", maxSchema) + `"}`,
+		strings.Repeat(`{"properties":{"a":`, 40) + `{}` + strings.Repeat(`}}`, 40),
 	} {
 		if got, err := instance(json.RawMessage(raw), newDigest(1).rand(0), new(room)); err == nil {
 			t.Errorf("%.40s: %d bytes", raw, len(got))
+		}
+	}
+}
+
+// TestSchemasOfNull: null in place of a schema demands nothing.
+func TestSchemasOfNull(t *testing.T) {
+	for _, raw := range []string{`{"anyOf":[null]}`, `{"oneOf":[null,{"type":"string"}]}`, `{"allOf":[null,{"type":"boolean"}]}`, `{"type":"object","properties":{"a":null},"required":["a"]}`,
+		`{"type":"array","minItems":2,"prefixItems":[null],"items":null}`, `{"$ref":"#/$defs/a","$defs":{"a":null}}`, `{"type":"array","minItems":15000,"items":{"type":"boolean"}}`} {
+		got, err := instance(json.RawMessage(raw), newDigest(1).rand(0), new(room))
+		if strings.Contains(raw, "$ref") { // a member that is null is none
+			continue
+		}
+		if err != nil || !json.Valid([]byte(got)) {
+			t.Errorf("%s: %.40s, %v", raw, got, err)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"sluice/internal/jsonscan"
 )
 
 // maxNodes bounds the values in one invented instance, maxDepth how deep they
@@ -20,6 +22,9 @@ const (
 	spareDepth = 4
 	// What a part of a schema takes, in bytes.
 	schemaSize = 512
+	// maxSchema is how long a schema may be, in bytes, and maxNesting how deep its JSON may
+	// nest: a copy of what follows is kept at each level while it is read.
+	maxSchema, maxNesting = 128 << 10, 64
 )
 
 // schema is the part of JSON Schema that invention understands. Other
@@ -98,24 +103,29 @@ func (p *properties) UnmarshalJSON(b []byte) error {
 
 // instance invents a document that is valid for a schema.
 func instance(raw json.RawMessage, r *rand.Rand, room *room) (string, error) {
-	room.take(schemaSize * (1 + bytes.Count(raw, []byte{','}) + bytes.Count(raw, []byte{'{'})))
+	if len(raw) > maxSchema || jsonscan.Validate(raw, maxNesting) != nil {
+		return "", unsatisfiable("it is longer than %d bytes, or nests deeper than %d levels.", maxSchema, maxNesting)
+	}
+	room.take(maxNesting*len(raw) + schemaSize*(1+bytes.Count(raw, []byte{','})+bytes.Count(raw, []byte{'{'})))
 	root := new(schema)
 	if err := json.Unmarshal(raw, root); err != nil {
 		return "", badRequest("schema", "invalid_json_schema", "The JSON schema could not be read: %v", err)
 	}
-	in := inventor{raw: raw, r: r, room: room, refs: map[string]*schema{"#": root}}
+	in := inventor{raw: raw, r: r, room: room, refs: map[string]*schema{"#": root}, patterns: map[string]*pattern{}}
 	b, err := in.append(nil, root, 0)
 	return string(b), err
 }
 
 // inventor is the state of one invention.
 type inventor struct {
-	raw   json.RawMessage
-	r     *rand.Rand
-	refs  map[string]*schema
-	nodes int
-	room  *room
-	taken int // bytes of the instance that there is room for
+	raw           json.RawMessage
+	r             *rand.Rand
+	refs          map[string]*schema
+	values, nodes int // that were invented, and looked at for it
+	patterns      map[string]*pattern
+	compiled      int // bytes of patterns
+	room          *room
+	taken         int // bytes of the instance that there is room for
 }
 
 func unsatisfiable(format string, args ...any) error {
@@ -124,7 +134,7 @@ func unsatisfiable(format string, args ...any) error {
 
 // append adds an instance of s to dst.
 func (in *inventor) append(dst []byte, s *schema, depth int) ([]byte, error) {
-	if in.nodes++; in.nodes > maxNodes || depth > maxDepth {
+	if in.values++; in.values > maxNodes || depth > maxDepth {
 		return nil, unsatisfiable("its instances are too large or never end.")
 	}
 	in.room.take(4 * (len(dst) - in.taken))
@@ -299,6 +309,9 @@ func jsonNumber(v float64) string {
 // resolve follows references, chooses alternatives and folds allOf, until
 // none is left.
 func (in *inventor) resolve(s *schema, depth int) (*schema, error) {
+	if s == nil { // null
+		s = new(schema)
+	}
 	for range maxDepth {
 		if in.nodes++; in.nodes > 2*maxNodes || depth > 2*maxDepth || len(s.Properties)+len(s.Required) > maxNodes {
 			return nil, unsatisfiable("its references are too many.")
@@ -344,6 +357,8 @@ func choose(of []*schema, depth int) *schema {
 	}
 	weight := func(s *schema) int {
 		switch {
+		case s == nil:
+			return 1
 		case s.never:
 			return 4
 		case s.Ref != "":
@@ -362,6 +377,9 @@ func choose(of []*schema, depth int) *schema {
 // struct can say it.
 func (s *schema) with(t *schema) *schema {
 	m := *s
+	if t == nil { // null, which demands nothing
+		return &m
+	}
 	m.never = s.never || t.never
 	m.Type = either(s.Type, t.Type)
 	m.Enum = either(s.Enum, t.Enum)

@@ -69,26 +69,63 @@ func (in *inventor) formatted(format string) string {
 }
 
 // matching invents a string that a regular expression matches.
-func (in *inventor) matching(pattern string, least int) (string, error) {
-	re, err := syntax.Parse(pattern, syntax.Perl)
+func (in *inventor) matching(text string, least int) (string, error) {
+	p, err := in.understood(text)
 	if err != nil {
-		return "", unsatisfiable("pattern '%s' is not understood.", pattern)
-	}
-	check, err := regexp.Compile(pattern)
-	if err != nil {
-		return "", unsatisfiable("pattern '%s' is not understood.", pattern)
+		return "", err
 	}
 	// More repetitions make a longer string, should it have to be.
-	re = re.Simplify()
 	for extra := 0; extra <= 2*(least+1); extra = max(extra+1, extra*3/2) {
 		var b strings.Builder
 		steps := maxText
-		in.expand(&b, re, extra, &steps)
-		if v := b.String(); utf8.RuneCountInString(v) >= least && check.MatchString(v) {
+		in.expand(&b, p.syntax, extra, &steps)
+		v := b.String()
+		if in.nodes += len(v) * p.size >> 16; in.nodes > 2*maxNodes {
+			break
+		}
+		if utf8.RuneCountInString(v) >= least && p.check.MatchString(v) {
 			return v, nil
 		}
 	}
-	return "", unsatisfiable("no string was found for pattern '%s'.", pattern)
+	return "", unsatisfiable("no string was found for pattern '%s'.", text)
+}
+
+// pattern is a regular expression, compiled.
+type pattern struct {
+	syntax *syntax.Regexp
+	check  *regexp.Regexp
+	size   int // of its program: a step of a match takes as long at most
+}
+
+// maxPattern is how long the program of a pattern may be, and all patterns of a schema
+// together, in instructions and bytes.
+const maxPattern = 4096
+
+// understood gives the expression of a pattern, which is compiled once.
+func (in *inventor) understood(text string) (*pattern, error) {
+	if p := in.patterns[text]; p != nil {
+		return p, nil
+	}
+	if in.compiled += len(text); in.compiled > maxPattern {
+		return nil, unsatisfiable("its patterns are too long.")
+	}
+	re, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, unsatisfiable("pattern '%s' is not understood.", text)
+	}
+	p := &pattern{syntax: re.Simplify()}
+	program, err := syntax.Compile(p.syntax)
+	if err != nil {
+		return nil, unsatisfiable("pattern '%s' is not understood.", text)
+	}
+	if p.size = len(program.Inst); p.size > maxPattern {
+		return nil, unsatisfiable("pattern '%s' is too large.", text)
+	}
+	if p.check, err = regexp.Compile(text); err != nil {
+		return nil, unsatisfiable("pattern '%s' is not understood.", text)
+	}
+	in.patterns[text] = p
+	return p, nil
 }
 
 // maxText bounds the characters that a schema may ask of one string, and the
