@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -171,8 +172,17 @@ func documents() []string {
 // the man page with date and version in it, and completions, which a binary for
 // this machine writes.
 func (r *release) shared() error {
+	var kept []string // what the checkout has of version control, where it is one
+	list := exec.Command("git", "ls-files", "-z")
+	list.Dir = r.root
+	if out, err := list.Output(); err == nil {
+		kept = strings.Split(string(out), "\x00")
+	}
 	for _, pattern := range documents() {
 		names, err := fs.Glob(os.DirFS(r.root), pattern)
+		if kept != nil { // not what else lies there
+			names = slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(kept, name) })
+		}
 		if err != nil || len(names) == 0 {
 			return errors.Join(fmt.Errorf("there is no %s", pattern), err)
 		}
