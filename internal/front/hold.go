@@ -10,7 +10,7 @@ import (
 
 const (
 	// callBytes is what a call takes beside its body and its buffers: its state here
-	// and at the upstream, stacks, heads. TestMemoryOfStreams measures it.
+	// and at the upstream, stacks, heads. TestStreamsAlloc measures it.
 	callBytes = 16 << 10
 	// unannounced is the room that a body of unknown length gets at first, in bytes.
 	unannounced = 16 << 10

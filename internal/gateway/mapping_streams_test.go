@@ -79,15 +79,15 @@ func murmur(nc net.Conn) {
 	}
 }
 
-// TestMemoryOfMappedStreams bounds what an open stream of gRPC takes while it waits for its
+// TestMappedStreamsAlloc bounds what an open stream of gRPC takes while it waits for its
 // next message, with the test's own end of the client's socket.
-func TestMemoryOfMappedStreams(t *testing.T) {
+func TestMappedStreamsAlloc(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
-	const alone = "SLUICE_TEST_ALONE" // as of TestMemoryOfStreams
+	const alone = "SLUICE_TEST_ALONE" // as of TestStreamsAlloc
 	if os.Getenv(alone) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestMemoryOfMappedStreams$", "-test.v")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestMappedStreamsAlloc$", "-test.v")
 		cmd.Env = append(os.Environ(), alone+"=1")
 		out, err := cmd.CombinedOutput()
 		if t.Logf("%s", out); err != nil {

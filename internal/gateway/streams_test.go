@@ -97,11 +97,11 @@ func footprint() (heap, stack int64) {
 	return int64(m.HeapAlloc), int64(m.StackInuse)
 }
 
-// TestMemoryOfStreams bounds what an open stream takes while it waits for its next
+// TestStreamsAlloc bounds what an open stream takes while it waits for its next
 // event, over real sockets and through all stages. The two ends that are the test's
 // own, two sockets, are in it. Stacks come in powers of two and do not shrink by
 // little: one frame too many in what waits, or in what is below it, doubles them.
-func TestMemoryOfStreams(t *testing.T) {
+func TestStreamsAlloc(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector takes memory of its own")
 	}
@@ -109,7 +109,7 @@ func TestMemoryOfStreams(t *testing.T) {
 	// those of the process are on average: it is measured in a process of its own.
 	const alone = "SLUICE_TEST_ALONE"
 	if os.Getenv(alone) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestMemoryOfStreams$", "-test.v")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestStreamsAlloc$", "-test.v")
 		cmd.Env = append(os.Environ(), alone+"=1")
 		out, err := cmd.CombinedOutput()
 		if t.Logf("%s", out); err != nil {
@@ -123,7 +123,7 @@ func TestMemoryOfStreams(t *testing.T) {
 		cache               bool
 		mostHeap, mostStack int64 // for one stream, in bytes
 	}{
-		{"plain", false, 9 << 10, 5 << 10},
+		{"plain", false, 9<<10 + 256, 5 << 10},
 		{"recorded", true, 12 << 10, 5 << 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {

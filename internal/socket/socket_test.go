@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"syscall"
 	"testing"
+
+	"sluice/internal/testkit"
 )
 
 // pair gives two sockets that do not block, connected to each other.
@@ -19,6 +21,7 @@ func pair(t testing.TB) (a, b uintptr) {
 }
 
 func TestReadAndWrite(t *testing.T) {
+	testkit.Simulation(t) // with the race detector it is package syscall's calls
 	a, b := pair(t)
 	got := make([]byte, 2*most)
 	if n, err := Read(b, got); n != 0 || err != syscall.EAGAIN {
@@ -52,6 +55,7 @@ func TestReadAndWrite(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
+	testkit.Simulation(t)
 	a, b := pair(t)
 	if err := syscall.Shutdown(int(b), syscall.SHUT_RDWR); err != nil {
 		t.Fatal(err)

@@ -38,9 +38,9 @@ func allocated(f func()) int {
 	return int(after.TotalAlloc - before.TotalAlloc)
 }
 
-// TestMemory: what a small message becomes, and what a mapping makes of a request, is
+// TestMemoryAlloc: what a small message becomes, and what a mapping makes of a request, is
 // reserved before it is there, and given back. What is refused is not made.
-func TestMemory(t *testing.T) {
+func TestMemoryAlloc(t *testing.T) {
 	if testkit.Race {
 		t.Skip("the race detector allocates")
 	}
