@@ -4,6 +4,7 @@ import (
 	"html"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode"
@@ -498,7 +499,7 @@ func ordered(e *exec, name string, v value, a arguments) value {
 		}
 		return l
 	}
-	slices.SortStableFunc(items, func(a, b value) int { e.step(1); return e.compare(key(a), key(b)) })
+	sort.SliceStable(items, func(i, j int) bool { e.step(1); return e.compare(key(items[i]), key(items[j])) < 0 })
 	switch {
 	case name == "sort":
 		if back, _ := a.get(0, "reverse"); truth(back) {
