@@ -294,8 +294,12 @@ func (p *plan) choose() int {
 	if len(p.found) <= mostBlocks {
 		return len(p.found)
 	}
-	slices.SortFunc(p.found, func(a, b find) int { return cmp.Or(p.length(b)-p.length(a), int(a.first-b.first)) })
-	slices.SortFunc(p.found[:mostBlocks], func(a, b find) int { return int(a.first - b.first) })
+	sort.Slice(p.found, func(i, j int) bool {
+		a, b := p.found[i], p.found[j]
+		return cmp.Or(p.length(b)-p.length(a), int(a.first-b.first)) < 0
+	})
+	first := p.found[:mostBlocks]
+	sort.Slice(first, func(i, j int) bool { return first[i].first < first[j].first })
 	return mostBlocks
 }
 
