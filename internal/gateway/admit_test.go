@@ -201,6 +201,7 @@ func TestReloadRemembers(t *testing.T) {
 		}))
 		cfg := load(t, "ONE_API_KEY=k1-secret", "ONE_BASE_URL="+up.URL+"/v1")
 		cfg.Admit.Enabled = enabled
+		cfg.Route.Breaker.OpenFor = time.Hour // a sixteenth of it outlasts the test
 		g, err := New(cfg, Options{Version: "test"})
 		if err != nil {
 			t.Fatal(err)
