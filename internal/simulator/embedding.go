@@ -11,7 +11,7 @@ import (
 const (
 	defaultDimensions = 256
 	maxDimensions     = 4096
-	maxInputs         = 2048    // both bounds are in the message
+	maxInputs         = 2048
 	maxNumbers        = 1 << 21 // of all embeddings of a call
 )
 
@@ -43,7 +43,7 @@ func embeddings(c *exchange) (answer, error) {
 	case len(req.Input) == 0:
 		return answer{}, badRequest("input", "missing_required_parameter", "Missing required parameter: 'input'.")
 	case len(req.Input) > maxInputs || dims*len(req.Input) > maxNumbers:
-		return answer{}, badRequest("input", "array_above_max_length", "Invalid 'input': at most 2048 inputs are allowed, and 2097152 inputs times dimensions.")
+		return answer{}, badRequest("input", "array_above_max_length", "Invalid 'input': at most %d inputs are allowed, and %d inputs times dimensions.", maxInputs, maxNumbers)
 	case dims < 1 || dims > maxDimensions:
 		return answer{}, badRequest("dimensions", "invalid_value", "Invalid 'dimensions': expected a value from 1 to %d.", maxDimensions)
 	case req.Format != "" && req.Format != "float" && req.Format != "base64":
