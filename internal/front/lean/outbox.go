@@ -35,17 +35,10 @@ func (o *outbox) send(b []byte) (n int, err error) {
 // giveTo writes as much as a socket takes. It returns false to be called again when it takes
 // more.
 func (o *outbox) giveTo(fd uintptr) bool {
-	for len(o.left) > 0 {
-		n, err := socket.Write(fd, o.left)
-		o.left = o.left[n:]
-		switch err { //nolint:errorlint // it is one of package syscall's
-		case nil, syscall.EINTR:
-		case syscall.EAGAIN:
-			return false
-		default:
-			o.err = os.NewSyscallError("write", err)
-			return true
-		}
+	var err error
+	if o.left, err = socket.Push(fd, o.left); err != nil {
+		o.err = os.NewSyscallError("write", err)
+		return true
 	}
-	return true
+	return len(o.left) == 0
 }

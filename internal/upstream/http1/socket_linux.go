@@ -153,17 +153,6 @@ func (r *Receiver) readSocket(fd uintptr) bool {
 // writeSocket writes as much as a socket takes. It returns false to be called again when it
 // takes more.
 func (r *Receiver) writeSocket(fd uintptr) bool {
-	for len(r.left) > 0 {
-		n, err := socket.Write(fd, r.left)
-		r.left = r.left[n:]
-		switch err { //nolint:errorlint // it is one of package syscall's
-		case nil, syscall.EINTR:
-		case syscall.EAGAIN:
-			return false
-		default:
-			r.err = err
-			return true
-		}
-	}
-	return true
+	r.left, r.err = socket.Push(fd, r.left)
+	return r.err != nil || len(r.left) == 0
 }
