@@ -22,8 +22,9 @@
 // "bench dedup" computes what de-duplication takes out of recorded conversations, and off
 // their bill. "bench dialects" measures what it costs to turn requests and events from one
 // dialect into another. "bench compare" measures Sluice beside other gateways and proxies,
-// and writes the tables of docs/benchmarks.md that say so. "bench soak" loads one Sluice with all kinds of requests for a while, and fails where
-// something leaks.
+// and writes docs/benchmarks.md. "bench soak" loads one Sluice with all kinds of requests
+// for a while, and fails where something leaks; "bench hardening" does while what it depends
+// on fails, and checks every reply.
 package main
 
 import (
