@@ -134,7 +134,7 @@ func (t *tester) rise(n int) float64 {
 	return (last - first) / float64(n/3)
 }
 
-// sweeps is how often each kind of load is fitted again beside the others.
+// sweeps is how often at most each kind of load is fitted again beside the others.
 const sweeps = 20
 
 // unload takes off each value what goes with the load: by least squares beside a growth
@@ -144,27 +144,27 @@ const sweeps = 20
 func (t *tester) unload(points []point, limit *[loads]float64) (apart float64) {
 	n := float64(len(points))
 	const all = loads + 1 // time is the last
-	var mean, b, toValue [all]float64
+	var mean, off, b, toValue [all]float64
 	var among [all][all]float64
-	regressor := func(i, j int) float64 {
-		if j == loads {
-			return points[i].at
-		}
-		return points[i].load[j]
-	}
 	value := 0.0
 	for i := range points {
-		value += points[i].value / n
-		for j := range all {
-			mean[j] += regressor(i, j) / n
+		p := &points[i]
+		value += p.value / n
+		for j, load := range p.load {
+			mean[j] += load / n
 		}
+		mean[loads] += p.at / n
 	}
 	for i := range points {
-		for j := range all {
-			x := regressor(i, j) - mean[j]
-			toValue[j] += x * (points[i].value - value)
+		p := &points[i]
+		for j, load := range p.load {
+			off[j] = load - mean[j]
+		}
+		off[loads] = p.at - mean[loads]
+		for j, x := range off {
+			toValue[j] += x * (p.value - value)
 			for k := range j + 1 {
-				among[j][k] += x * (regressor(i, k) - mean[k])
+				among[j][k] += x * off[k]
 			}
 		}
 	}
@@ -174,6 +174,7 @@ func (t *tester) unload(points []point, limit *[loads]float64) (apart float64) {
 		}
 	}
 	for range sweeps {
+		before := b
 		for j := range all {
 			if among[j][j] <= 0 {
 				continue
@@ -184,9 +185,16 @@ func (t *tester) unload(points []point, limit *[loads]float64) (apart float64) {
 					rest -= b[k] * among[j][k]
 				}
 			}
-			if b[j] = rest / among[j][j]; j < loads {
-				b[j] = min(max(b[j], 0), limit[j])
+			switch b[j] = rest / among[j][j]; {
+			case j == loads:
+			case b[j] < 0:
+				b[j] = 0
+			case b[j] > limit[j]:
+				b[j] = limit[j]
 			}
+		}
+		if b == before { // and so it would be each time
+			break
 		}
 	}
 	for i := range points {
