@@ -118,7 +118,7 @@ func TestFloods(t *testing.T) {
 			if c.begin != nil {
 				c.begin(p)
 			}
-			most := uint32(200_000)
+			most := uint32(50_000)
 			if c.ends {
 				most = 3_000_000 // the kernel takes the first hundred thousands
 			}
