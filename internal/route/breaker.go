@@ -18,7 +18,9 @@ const (
 // sooner is by what the first time for which a breaker is open is shorter than the
 // longest. Each attempt that fails doubles it: an upstream that starts anew in a second is
 // not missed for ten, which is an outage where there is no other, and one that is down is
-// tried as seldom as it may be after four more attempts.
+// tried as seldom as it may be after four more attempts. So is one that answers an attempt
+// and then fails under its load: only where it has been well for the longest time does it
+// begin anew.
 const sooner = 16
 
 // breaker leaves an upstream alone that failed several times in a row, and
@@ -35,8 +37,9 @@ type breaker struct {
 	ejected atomic.Bool
 
 	mu sync.Mutex
-	// wait is for how long it was opened the last time; 0 while it is closed.
-	wait time.Duration
+	// wait is for how long it was opened the last time, and wellSince when it was closed
+	// after that.
+	wait, wellSince time.Duration
 	// until is when the next probe may go: at first when the breaker has been
 	// open long enough, then when the probe under way is given up. So one that
 	// never comes back does not keep the breaker open for ever.
@@ -88,7 +91,7 @@ func (b *breaker) succeed(probe bool) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures.Store(0)
-	b.probing, b.wait = false, 0
+	b.probing, b.wellSince = false, b.clock.Now()
 	b.ejected.Store(false)
 	return b.isOpen.Swap(false)
 }
@@ -120,12 +123,13 @@ func (b *breaker) fail(probe bool) (changed bool) {
 	if n := int(b.failures.Load()); n >= b.cfg.Failures {
 		b.ejected.Store(false) // it fails all it gets
 	}
-	if b.wait == 0 {
+	now := b.clock.Now()
+	if b.wait == 0 || !b.isOpen.Load() && now-b.wellSince >= b.cfg.OpenFor {
 		b.wait = max(b.cfg.OpenFor/sooner, 1)
 	} else {
 		b.wait = min(2*b.wait, b.cfg.OpenFor)
 	}
-	b.probing, b.until = false, b.clock.Now()+b.wait
+	b.probing, b.until = false, now+b.wait
 	return !b.isOpen.Swap(true)
 }
 

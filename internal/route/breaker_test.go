@@ -58,11 +58,22 @@ func TestBreaker(t *testing.T) {
 		if h := r.Health()[0]; h.Failures != 0 || h.RetryIn != 0 {
 			t.Errorf("health %+v", h)
 		}
-		down = true
-		for range r.cfg.Breaker.Failures {
-			is(t, "closed", ask(t, r, chat("m")), "502 upstream_unreachable")
+		// What has been well for long begins anew, and what fails again soon goes on.
+		for _, c := range []struct{ well, wait time.Duration }{
+			{r.cfg.Breaker.OpenFor, 625 * time.Millisecond}, {r.cfg.Breaker.OpenFor - 1, 1250 * time.Millisecond}, {0, 2500 * time.Millisecond},
+		} {
+			time.Sleep(c.well)
+			down = true
+			for range r.cfg.Breaker.Failures {
+				is(t, "closed", ask(t, r, chat("m")), "502 upstream_unreachable")
+			}
+			if got := r.Health()[0].RetryIn; got != c.wait {
+				t.Errorf("after %v in which it was well it is open for %v", c.well, got)
+			}
+			time.Sleep(c.wait)
+			down = false
+			is(t, "probe", ask(t, r, chat("m")), "a:m")
 		}
-		is(t, "begins anew", r.Health()[0].RetryIn.String(), "625ms")
 	})
 }
 

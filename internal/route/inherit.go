@@ -50,7 +50,7 @@ func (b *breaker) inherit(old *breaker) {
 	b.failures.Store(old.failures.Load())
 	b.isOpen.Store(old.isOpen.Load())
 	b.ejected.Store(old.ejected.Load())
-	b.until, b.wait = old.until, min(old.wait, b.cfg.OpenFor)
+	b.until, b.wait, b.wellSince = old.until, min(old.wait, b.cfg.OpenFor), old.wellSince
 }
 
 func (cs *circuits) inherit(up *upstream, old *circuits) {
