@@ -34,7 +34,7 @@ func standIn(t *testing.T, answer http.HandlerFunc) *child {
 func TestFails(t *testing.T) {
 	made := func(id string, err error) experiment {
 		return experiment{rows: []Row{{ID: id, Title: id, Claim: Claim{Low: 0.5}}}, measure: func(_ context.Context, _ *run, rows map[string]*Row) error {
-			rows[id].Figures = []Figure{figure(false, 4, 1)}
+			rows[id].Figures = []Figure{figure(false, 4, 1, 4, 1)}
 			return err
 		}}
 	}
@@ -203,7 +203,7 @@ func TestLost(t *testing.T) {
 	if v, why := row.verdict(), row.reason(); v != Unclear || !strings.Contains(why, "something now") {
 		t.Errorf("%s: %s", v, why)
 	}
-	row.Figures = []Figure{figure(false, 4, 3, 0, 9)}
+	row.Figures = []Figure{figure(false, 4, 3, 4, 3, 0, 9)}
 	if v := row.verdict(); v != FallsShort {
 		t.Errorf("%s", v)
 	}

@@ -17,10 +17,11 @@ const (
 )
 
 // judge holds an interval against the least that was claimed. It takes the whole of
-// the interval: what reaches over the claim is neither.
+// the interval: what reaches over the claim is neither, and so is a single round, which
+// has no interval.
 func judge(gain Interval, claimed float64) Verdict {
 	switch {
-	case math.IsNaN(gain.Median):
+	case math.IsNaN(gain.Median), gain.Coverage == 0:
 		return Unclear
 	case gain.Low >= claimed:
 		return Holds

@@ -13,12 +13,15 @@ func TestJudge(t *testing.T) {
 	}{
 		{0.5, 0.7, 0.5, Holds}, {0.4, 0.6, 0.5, Unclear}, {0.1, 0.49, 0.5, FallsShort}, {-0.2, -0.1, 0.5, FallsShort}, {6, 9, 2, Holds},
 	} {
-		if got := judge(Interval{Median: (c.low + c.high) / 2, Low: c.low, High: c.high}, c.claimed); got != c.want {
+		if got := judge(Interval{Median: (c.low + c.high) / 2, Low: c.low, High: c.high, Coverage: 0.5}, c.claimed); got != c.want {
 			t.Errorf("%v to %v of %v: %s, want %s", c.low, c.high, c.claimed, got, c.want)
 		}
 	}
 	if got := judge(summarise(nil), 0.5); got != Unclear {
 		t.Errorf("nothing measured: %s", got)
+	}
+	if got := judge(summarise([]float64{0.9}), 0.5); got != Unclear {
+		t.Errorf("one round: %s", got)
 	}
 }
 
