@@ -49,10 +49,10 @@ func (h *Handler) failure(r *upstream.Reply) error {
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("Upstream `%s` answered with status %d and no explanation.", h.name, r.Status)
 	}
-	if code, ok := text(body, sound, "error", "code"); ok {
+	if code, ok := text(body, sound, "error", "code"); ok && code != "" {
 		e.Code = code
 	}
-	if kind, ok := text(body, sound, "error", "type"); ok {
+	if kind, ok := text(body, sound, "error", "type"); ok && kind != "" {
 		e.Type = kind
 	}
 	e.Param, _ = text(body, sound, "error", "param")

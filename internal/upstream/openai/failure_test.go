@@ -72,6 +72,7 @@ func TestErrorShapes(t *testing.T) {
 	}{
 		{"application/json", `{"error":{"message":"m","type":"t","param":"p","code":"c"}}`, "m", "c", true},
 		{"text/plain", ` {"error":{"message":"m","code":429}} `, "m", "upstream_error", true},
+		{"application/json", `{"error":{"message":"m","type":"","code":""}}`, "m", "upstream_error", true},
 		{"application/json", `{"error":"model not found"}`, "model not found", "upstream_error", false},
 		{"application/json", `{"detail":"Invalid API Key"}`, "Invalid API Key", "upstream_error", false},
 		{"application/json", `{"detail":[{"loc":["body"],"msg":"field required"}]}`, "field required", "upstream_error", false},
@@ -89,7 +90,7 @@ func TestErrorShapes(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			out, err := serve(t, replies(t, 400, test.contentType, test.body), chat(`{}`, false))
 			e := wantError(t, out, err, 400, test.code)
-			if e.Message != test.message || (e.Reply != nil) != test.reply {
+			if e.Message != test.message || e.Type == "" || (e.Reply != nil) != test.reply {
 				t.Errorf("message %q, reply %v", e.Message, e.Reply)
 			}
 			if test.reply && string(e.Reply.Body) != test.body {

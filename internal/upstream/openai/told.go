@@ -32,7 +32,7 @@ func told(data []byte, name string, hidden *credentials.Secrets) *llm.Error {
 		if s, ok := text(data, sound, path(at, "code")...); ok && s != "" {
 			e.Code = s
 		}
-		if s, ok := text(data, sound, path(at, "type")...); ok && at != "" {
+		if s, ok := text(data, sound, path(at, "type")...); ok && s != "" && at != "" {
 			e.Type = s
 		}
 		if s, ok := text(data, sound, path(at, "param")...); ok {
