@@ -70,7 +70,7 @@ func (p *prefix) read(req *llm.Request, model string) (ok bool) {
 		p.extend(text, end-1, true)
 		p.whole()
 	default:
-		return false
+		p.n = 0 // what is in front of no conversation is no beginning of one
 	}
 	return p.n > 0
 }
