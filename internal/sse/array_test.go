@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"sluice/internal/llm"
 	"sluice/internal/testkit"
@@ -75,7 +76,7 @@ func checkArray(t *testing.T, stream []byte) {
 	var want [][]byte
 	for i, e := range events {
 		if !Fits(e.Raw) {
-			if data, ok := Data(e.Raw, nil); !ok || json.Valid(data) {
+			if data, ok := Data(e.Raw, nil); !ok || json.Valid(data) && utf8.Valid(data) {
 				t.Fatalf("%q does not fit", e.Raw)
 			}
 			events = events[:i] // nothing after it is framed
