@@ -141,5 +141,5 @@ func (l *Log) Figures(r perf.Reporter) {
 		return
 	}
 	r.Counter("access_log_lines_total", "Lines of the access log.", float64(l.count.Load()))
-	r.Counter("access_log_dropped_total", "Of these, those that were dropped because whoever reads the log is too slow.", float64(l.out.dropped.Load()))
+	r.Counter("access_log_dropped_total", "Of these, those that were dropped because whoever reads the log is too slow, or that could not be written.", float64(l.out.dropped.Load()))
 }

@@ -124,8 +124,8 @@ type broken struct{ n int }
 
 func (b *broken) Write([]byte) (int, error) { b.n++; return 0, errors.New("no space left on device") }
 
-// Lines that come together are written together, and a write that fails is not
-// the last one.
+// Lines that come together are written together. A write that fails is not the last
+// one, and its lines are counted.
 func TestGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out broken
@@ -139,6 +139,9 @@ func TestGather(t *testing.T) {
 		l.Close()
 		if out.n != 3 {
 			t.Errorf("%d writes", out.n)
+		}
+		if n := l.out.dropped.Load(); n != 300 {
+			t.Errorf("%d lines of 300 are told to be lost", n)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,7 @@ type writer struct {
 	full    chan struct{} // enough does
 	stop    chan struct{}
 	done    chan struct{}
-	dropped atomic.Uint64 // writes
+	dropped atomic.Uint64 // writes, each of a line
 
 	mu      sync.Mutex
 	closed  bool
@@ -87,7 +88,9 @@ func (w *writer) run() {
 		w.pending = spare[:0]
 		w.mu.Unlock()
 		if len(out) > 0 {
-			_, _ = w.out.Write(out) // there is nobody to tell
+			if n, err := w.out.Write(out); err != nil { // as to a full disk; there is nobody to tell
+				w.dropped.Add(uint64(bytes.Count(out[n:], []byte{'\n'})))
+			}
 		}
 		spare = out
 	}
