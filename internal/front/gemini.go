@@ -49,7 +49,7 @@ func (in *request) takeKey() {
 const headerFields = "httpHeaders"
 
 // isCredential reports whether a parameter of a query is one: a token (RFC 6750 section 2.3),
-// a key, which no other API has a parameter of that name for, or, of Google's APIs, any that
+// a key, which no other API has a parameter of these names for, or, of Google's APIs, any that
 // all of these have or had, with or without a dollar sign, and fields of a header, among which
 // there may be one.
 func isCredential(name string, ofGemini bool) bool {
@@ -57,9 +57,9 @@ func isCredential(name string, ofGemini bool) bool {
 		name = strings.TrimPrefix(name, "$")
 	}
 	switch name {
-	case "access_token", "key":
+	case "access_token", "api_key", "key":
 		return true
-	case "api_key", "bearer_token", "oauth_token", headerFields:
+	case "bearer_token", "oauth_token", headerFields:
 		return ofGemini
 	}
 	return false

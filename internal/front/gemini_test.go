@@ -112,7 +112,7 @@ func TestKeyInQuery(t *testing.T) {
 		}
 	}
 	// What the header says comes first, and nobody behind is shown a token in any query.
-	for query, want := range map[string]string{path + "?key=other": path + "?[", "/v1/files?access_token=s3cr%2Bt&key=k&a=b&$access_token=x": "/v1/files?a=b&$access_token=x[", "/v1/batches?%6bey=s3cr%2Bt": "/v1/batches?["} {
+	for query, want := range map[string]string{path + "?key=other": path + "?[", "/v1/files?access_token=s3cr%2Bt&key=k&a=b&$access_token=x": "/v1/files?a=b&$access_token=x[", "/v1/batches?%6bey=s3cr%2Bt": "/v1/batches?[", "/v1/files?api_key=s3cr%2Bt&a=b": "/v1/files?a=b["} {
 		req := newRequest(t, t.Context(), "POST", s.url(query), "{}")
 		req.Header.Set("X-Goog-Api-Key", "s3cr+t")
 		if resp, text := do(t, h1(t, s), req); resp.StatusCode != 200 {
