@@ -136,12 +136,12 @@ func (x *exchange) finish(err error) engine.Ending {
 	if err == nil {
 		err = cmp.Or(out.stream.err, out.unsent)
 	}
+	left := x.left()
+	if e := x.toldOf(err); e != nil {
+		return x.told(e, (left || out.stream.err != nil) && err != nil)
+	}
 	if err == nil {
 		return x.complete()
-	}
-	left := x.left()
-	if e := llm.AsError(err); e.Fault == llm.Told && x.rec.Told {
-		return x.told(e, left || out.stream.err != nil)
 	}
 	if left && x.delivered() {
 		return engine.Whole // a client that has all may leave
@@ -171,10 +171,30 @@ func (x *exchange) delivered() bool {
 	}
 }
 
+// toldOf is the error that the reply tells of, nil for none. Where the call was another's,
+// or went on without its client, only that its upstream told of one is known.
+func (x *exchange) toldOf(err error) *llm.Error {
+	if !x.rec.Told {
+		return nil
+	}
+	if err != nil {
+		switch e := llm.AsError(err); e.Fault {
+		case llm.Told:
+			return e
+		case llm.Left:
+		default:
+			return nil // it went wrong otherwise too
+		}
+	}
+	e := llm.UpstreamError(x.rec.Upstream, llm.Told, 502, llm.CodeUpstream, "Upstream %s told of an error in its reply.", err)
+	e.Ended = err == nil || x.delivered()
+	return e
+}
+
 // told ends a stream that has an event of its upstream's which tells of e, at
 // which clients often leave.
 func (x *exchange) told(e *llm.Error, left bool) engine.Ending {
-	x.rec.logFailure(e)
+	x.rec.logFailure(e, x.out.status)
 	x.rec.noteLate(e, x.out.status)
 	switch {
 	case left || x.out.endArray() != nil:
@@ -219,11 +239,12 @@ func (x *exchange) clientLeft() engine.Ending {
 
 // fail tells the client of an error as well as that is still possible.
 func (x *exchange) fail(e *llm.Error) engine.Ending {
-	x.rec.logFailure(e)
 	if !x.out.wrote {
+		x.rec.logFailure(e, e.Status)
 		x.out.replyError(e)
 		return engine.Whole
 	}
+	x.rec.logFailure(e, x.out.status)
 	x.rec.noteLate(e, x.out.status)
 	x.rec.abort(abortCause(e))
 	if !x.out.stream.open {

@@ -31,7 +31,7 @@ func (x *exchange) serveLive() error {
 	case !x.out.wrote:
 		return err
 	case !over:
-		x.rec.logFailure(llm.AsError(err))
+		x.rec.logFailure(llm.AsError(err), x.out.status)
 	}
 	return nil
 }

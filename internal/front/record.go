@@ -40,8 +40,8 @@ func (rec *record) reset() {
 	}
 }
 
-// logFailure logs an error with which an exchange ends.
-func (rec *record) logFailure(e *llm.Error) {
+// logFailure logs an error with which an exchange ends, whose client got a status.
+func (rec *record) logFailure(e *llm.Error, status int) {
 	level := slog.LevelDebug
 	if e.Status >= 500 && e.Fault != llm.ShuttingDown {
 		level = slog.LevelWarn
@@ -53,7 +53,7 @@ func (rec *record) logFailure(e *llm.Error) {
 	if id := rec.in.trace.ID; id != (perf.TraceID{}) {
 		log = log.With("trace_id", id.String())
 	}
-	log.Log(ctx, level, "request failed", "request_id", q.ID, "model", perf.Label(q.Model), "status", e.Status, "code", perf.Label(e.Code), "error", e)
+	log.Log(ctx, level, "request failed", "request_id", q.ID, "model", perf.Label(q.Model), "status", status, "code", perf.Label(e.Code), "error", e)
 }
 
 // abort takes note of why a reply does not reach its end.

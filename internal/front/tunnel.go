@@ -334,7 +334,7 @@ func (x *exchange) concludeTunnel(err error) {
 	default:
 		cause = abortCause(e)
 	}
-	x.rec.logFailure(e)
+	x.rec.logFailure(e, x.out.status)
 	x.rec.noteLate(e, x.out.status)
 	x.rec.abort(cause)
 }
