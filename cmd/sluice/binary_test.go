@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -233,6 +234,16 @@ func TestReload(t *testing.T) {
 	await(t, p.stderr, `not reloaded.*c\.yaml:1: server: unknown key`)
 	write("") // as a full disk does
 	await(t, p.stderr, `not reloaded.*c\.yaml: it says nothing`)
+	write("server:\n") // or so
+	await(t, p.stderr, `not reloaded.*c\.yaml: it says nothing`)
+	pipe := file + ".pipe"
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.Rename(pipe, file)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, p.stderr, `not reloaded.*c\.yaml: cannot be read: it is no regular file`)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	write(first)
 	await(t, p.stderr, "configuration reloaded")
 	p.signal(t, syscall.SIGHUP)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -149,12 +150,15 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.gateway.Run(ctx) }()
 
-	changed := make(chan loaded)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer stop() // before Wait
+	changed, asked := make(chan loaded), make(chan struct{}, 1)
+	var reading sync.WaitGroup
+	defer func() {
+		stop()
+		wait(&reading)
+	}()
+	reading.Go(func() { s.reloads(ctx, changed, asked) })
 	if s.options.File != "" {
-		watching.Go(func() { s.watch(ctx, changed) })
+		reading.Go(func() { s.watch(ctx, changed) })
 	}
 	for {
 		select {
@@ -163,13 +167,14 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 				return failure{err}
 			}
 			return nil
-		case l := <-changed:
-			s.reload(l)
 		case sig := <-signals:
 			switch {
 			case sig == syscall.SIGHUP && ctx.Err() == nil:
-				cfg, err := config.Load(s.options)
-				s.reload(loaded{cfg, err})
+				select {
+				case asked <- struct{}{}:
+				default:
+					s.log.Warn("the configuration is being read already")
+				}
 			case sig == syscall.SIGHUP:
 			case ctx.Err() == nil:
 				s.log.Info("finishing the requests under way; a second signal ends them", "signal", sig.String())
@@ -178,6 +183,39 @@ func (s *service) run(ctx context.Context, signals <-chan os.Signal) error {
 			default:
 				return failure{fmt.Errorf("ended by a second signal (%v) before all requests were finished", sig)}
 			}
+		}
+	}
+}
+
+// lastRead bounds the wait for files that are being read at the end: a disk of another
+// machine may never answer.
+const lastRead = time.Second
+
+// wait waits for those who read files, and not for ever.
+func wait(reading *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		reading.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(lastRead):
+	}
+}
+
+// reloads puts to use what the file becomes, and what it is when somebody asks, until ctx
+// is done. Signals are seen to while it reads.
+func (s *service) reloads(ctx context.Context, changed <-chan loaded, asked <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-changed:
+			s.reload(l)
+		case <-asked:
+			cfg, err := config.Load(s.options)
+			s.reload(loaded{cfg, err})
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,6 +62,19 @@ func (d *decoder) parse(b []byte) (root ast.Node) {
 		}
 	}
 	return root
+}
+
+// isNothing reports whether a document has keys at most, and a value for none. {} is one.
+func isNothing(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.NullNode:
+		return true
+	case *ast.MappingValueNode:
+		return isNothing(n.Value)
+	case *ast.MappingNode:
+		return len(n.Values) > 0 && !slices.ContainsFunc(n.Values, func(v *ast.MappingValueNode) bool { return !isNothing(v.Value) })
+	}
+	return false
 }
 
 // tooDeep returns the token at which brackets are nested deeper than any

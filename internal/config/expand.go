@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"sluice/internal/llm"
 )
@@ -69,6 +71,26 @@ func readUpTo(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readFrom(f, path, limit)
+}
+
+// readRegular is readUpTo of a regular file. In place of one in use there may be a pipe,
+// which nobody writes to, for a process to wait for.
+func readRegular(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errIrregular}
+	}
+	return readFrom(f, path, limit)
+}
+
+var errIrregular = errors.New("it is no regular file")
+
+func readFrom(f *os.File, path string, limit int64) ([]byte, error) {
 	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, limit))
 	if err != nil {

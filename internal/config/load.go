@@ -48,6 +48,9 @@ type Flag struct {
 // Load reads and checks a configuration. Its error is an *Error that holds
 // every fault.
 func Load(o LoadOptions) (*Config, error) {
+	if o.Again {
+		return load(o, readRegular)
+	}
 	return load(o, readUpTo)
 }
 
@@ -67,7 +70,7 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 		if err != nil {
 			return nil, err
 		}
-		if root = d.parse(b); root != nil {
+		if root = d.parse(b); root != nil && !(o.Again && isNothing(root)) {
 			d.decode(root, reflect.ValueOf(&cfg).Elem(), "", "upstreams")
 		} else if len(f.list) > 0 {
 			return nil, f.err() // what it would have said is not known

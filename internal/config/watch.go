@@ -98,9 +98,10 @@ func follow(w *fsnotify.Watcher, file string) error {
 	return nil
 }
 
-// ContentsOf gives what a file has now.
+// ContentsOf gives what a file has now. What is no regular file, as a pipe from another
+// program, can be read once and is left alone.
 func ContentsOf(file string) (c Contents) {
-	b, err := readUpTo(file, maxFile+1)
+	b, err := readRegular(file, maxFile+1)
 	if err != nil {
 		return c
 	}
