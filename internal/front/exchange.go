@@ -138,7 +138,7 @@ func (x *exchange) finish(err error) engine.Ending {
 	}
 	left := x.left()
 	if e := x.toldOf(err); e != nil {
-		return x.told(e, (left || out.stream.err != nil) && err != nil)
+		return x.told(e, err != nil && (left && !x.delivered() || out.stream.err != nil))
 	}
 	if err == nil {
 		return x.complete()
@@ -178,11 +178,11 @@ func (x *exchange) toldOf(err error) *llm.Error {
 		return nil
 	}
 	if err != nil {
-		switch e := llm.AsError(err); e.Fault {
-		case llm.Told:
+		e := llm.AsError(err)
+		if e.Fault == llm.Told {
 			return e
-		case llm.Left:
-		default:
+		}
+		if e.Fault != llm.Left || errors.Is(context.Cause(x.e.Context()), errShutdown) || x.in.body.failed() != nil {
 			return nil // it went wrong otherwise too
 		}
 	}

@@ -172,24 +172,26 @@ func TestToldByUpstream(t *testing.T) {
 func TestToldByWholeReply(t *testing.T) {
 	const body = `{"status":"failed","error":{},"output":[]}`
 	own := &llm.Error{Status: 502, Code: "server_error", Upstream: "up", Fault: llm.Told, Ended: true}
-	for i, c := range []struct {
+	for _, c := range []struct {
 		err  error // nil, or that of a client that left, where the call was another's or went on by itself
 		code string
 	}{{own, "server_error"}, {nil, "upstream_error"}, {context.Canceled, "upstream_error"}} {
-		e, seen := engines[i%len(engines)], make(seen, 1)
-		s := startWith(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
-			h := llm.Head{Status: 200, Length: int64(len(body)), Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
-			if err := errors.Join(out.Start(&h), out.Send([]llm.Event{{Raw: []byte(body), Failed: true}})); err != nil {
-				return err
+		for _, e := range engines {
+			seen := make(seen, 1)
+			s := startWith(t, func(_ context.Context, _ *llm.Request, out llm.Sink) error {
+				h := llm.Head{Status: 200, Length: int64(len(body)), Header: []llm.Field{{Name: "Content-Type", Value: "application/json"}}}
+				if err := errors.Join(out.Start(&h), out.Send([]llm.Event{{Raw: []byte(body), Failed: true}})); err != nil {
+					return err
+				}
+				return c.err
+			}, Options{Observers: []perf.Observer{seen}})
+			res := s.open(t, t.Context(), e, "/v1/responses")
+			if b, err := io.ReadAll(res.Body); string(b) != body || err != nil || res.StatusCode != 200 {
+				t.Errorf("%s: %d %q, %v", e.name, res.StatusCode, b, err)
 			}
-			return c.err
-		}, Options{Observers: []perf.Observer{seen}})
-		res := s.open(t, t.Context(), e, "/v1/responses")
-		if b, err := io.ReadAll(res.Body); string(b) != body || err != nil || res.StatusCode != 200 {
-			t.Errorf("%s: %d %q, %v", e.name, res.StatusCode, b, err)
-		}
-		if x := seen.next(t); x.Class() != perf.StreamError || x.Aborted != "" || x.Code != c.code {
-			t.Errorf("%s: of class %q, aborted %q, code %q", e.name, x.Class(), x.Aborted, x.Code)
+			if x := seen.next(t); x.Class() != perf.StreamError || x.Aborted != "" || x.Code != c.code || x.Status != 200 {
+				t.Errorf("%s, %v: of class %q, aborted %q, code %q, status %d", e.name, c.err, x.Class(), x.Aborted, x.Code, x.Status)
+			}
 		}
 	}
 }
