@@ -92,7 +92,9 @@ func (b *breaker) succeed(probe bool) (changed bool) {
 	defer b.mu.Unlock()
 	b.failures.Store(0)
 	b.probing, b.wellSince = false, b.clock.Now()
-	b.ejected.Store(false)
+	if b.ejected.Swap(false) {
+		b.wait = 0 // it had not failed all that it got
+	}
 	return b.isOpen.Swap(false)
 }
 

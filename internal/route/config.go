@@ -67,8 +67,9 @@ type BreakerConfig struct {
 	// Failures in a row, with no success between, open the breaker.
 	Failures int `yaml:"failures"`
 	// OpenFor is how long the upstream, or the model, is then not asked at most: a
-	// sixteenth of it at first, and twice as long after each attempt that fails. After
-	// that one request at a time tries whether it is back.
+	// sixteenth of it at first, and twice as long after each attempt that fails, or where
+	// it has to be left alone again within this time of having come back. After that one
+	// request at a time tries whether it is back.
 	OpenFor time.Duration `yaml:"open_for"`
 	// MaxEjected is the part of a model's upstreams, from 0 to 1, that are left
 	// alone at once for failing far more of its calls than the others do; 0 is never.
