@@ -25,10 +25,10 @@ func (row Row) reason() string {
 	case row.verdict() != Unclear:
 	case math.IsNaN(f.gain().Median):
 		text += " In no round was there anything before that could become less or more."
-	case f.gain().Coverage == 0:
-		text += " One round does not tell by how much the next would differ."
 	case f.lost():
 		text += " In some rounds there was nothing of it before, and something now, which no ratio tells: more rounds, or longer ones, would."
+	case f.gain().Coverage == 0:
+		text += " One round with a ratio does not tell by how much the next would differ."
 	default:
 		text += " The rounds differ by so much that the interval reaches over what is claimed: more of them, or a quieter machine, would tell."
 	}
