@@ -4,9 +4,9 @@ GO      ?= go
 FUZZTIME ?= 1000x
 # A fixed version: a newer one finds something new, which should not fail a build.
 GOLANGCI ?= v2.15.0
-# What runs without the race detector is compiled in one way, that of releases, and so once.
 export CGO_ENABLED ?= 0
-# For tests the compiler collects its garbage less often, which saves a tenth of its work, and
+# For tests what runs without the race detector is compiled in one way, that of releases, and
+# so once. The compiler collects its garbage less often, which saves a tenth of its work, and
 # leaves the generated code of SDKs as it is written, which halves what that takes.
 vet compile race norace e2e-all e2e-nethttp bench-build release-test: export GOFLAGS := $(GOFLAGS) -trimpath '-toolexec=env GOGC=400' \
 	'-gcflags=github.com/openai/openai-go/v3/...=-N -l' '-gcflags=github.com/anthropics/anthropic-sdk-go/...=-N -l'
