@@ -253,6 +253,36 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestReloadNeverEnds: a configuration that cannot be read to its end holds up neither
+// requests nor the end.
+func TestReloadNeverEnds(t *testing.T) {
+	dir := t.TempDir()
+	file, pipe := filepath.Join(dir, "c.yaml"), filepath.Join(dir, "key")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("server: {port: 0}\n")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "--config", file)
+	write("server: {port: 0}\nupstreams: [{name: a, base_url: http://127.0.0.1:1/v1, api_key: 'file:" + pipe + "'}]\n")
+	for range 20 { // one is read, one may wait, and those that come together are one
+		p.signal(t, syscall.SIGHUP)
+		time.Sleep(20 * time.Millisecond)
+	}
+	await(t, p.stderr, "the configuration is being read already")
+	if status, _ := get(t, p.base+"/v1/models"); status != 200 {
+		t.Errorf("status %d", status)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.code(t); code != 0 {
+		t.Errorf("code %d", code)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

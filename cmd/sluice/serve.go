@@ -208,15 +208,18 @@ func wait(reading *sync.WaitGroup) {
 // is done. Signals are seen to while it reads.
 func (s *service) reloads(ctx context.Context, changed <-chan loaded, asked <-chan struct{}) {
 	for {
+		var l loaded
 		select {
 		case <-ctx.Done():
 			return
-		case l := <-changed:
-			s.reload(l)
+		case l = <-changed:
 		case <-asked:
-			cfg, err := config.Load(s.options)
-			s.reload(loaded{cfg, err})
+			l.cfg, l.err = config.Load(s.options)
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.reload(l)
 	}
 }
 

@@ -69,6 +69,8 @@ func isNothing(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.NullNode:
 		return true
+	case *ast.TagNode:
+		return isNothing(n.Value)
 	case *ast.MappingValueNode:
 		return isNothing(n.Value)
 	case *ast.MappingNode:

@@ -77,13 +77,16 @@ func readUpTo(path string, limit int64) ([]byte, error) {
 // readRegular is readUpTo of a regular file. In place of one in use there may be a pipe,
 // which nobody writes to, for a process to wait for.
 func readRegular(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	info, err := os.Stat(path) // first, since whoever writes to a pipe waits for it to be opened
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
-		_ = f.Close()
+	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: errIrregular}
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may have become one
+	if err != nil {
+		return nil, err
 	}
 	return readFrom(f, path, limit)
 }

@@ -48,9 +48,6 @@ type Flag struct {
 // Load reads and checks a configuration. Its error is an *Error that holds
 // every fault.
 func Load(o LoadOptions) (*Config, error) {
-	if o.Again {
-		return load(o, readRegular)
-	}
 	return load(o, readUpTo)
 }
 
@@ -66,7 +63,11 @@ func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*
 	var root ast.Node
 	if o.File != "" {
 		cfg.File, d.file = o.File, filepath.Base(o.File)
-		b, err := readConfig(o.File, read)
+		readFile := read
+		if o.Again {
+			readFile = readRegular
+		}
+		b, err := readConfig(o.File, readFile)
 		if err != nil {
 			return nil, err
 		}

@@ -514,7 +514,7 @@ func TestProvidersOfTheirOwnDialect(t *testing.T) {
 // configuration in use.
 func TestEmptied(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.yaml")
-	for text, good := range map[string]bool{"": false, "# Nothing.\n": false, "---\n": false, "null": false, "~\n": false, "server:\n": false, "server:\nlog: {level: }\n": false, "{}": true, "log: {}": true, "server:\nlog: {level: info}\n": true} {
+	for text, good := range map[string]bool{"": false, "# Nothing.\n": false, "---\n": false, "null": false, "~\n": false, "server:\n": false, "server:\nlog: {level: }\n": false, "server: !!null\n": false, "{}": true, "log: {}": true, "server:\nlog: {level: info}\n": true} {
 		write(t, file, text)
 		if _, err := Load(LoadOptions{File: file}); err != nil {
 			t.Errorf("%q, at the start: %v", text, err)
