@@ -20,8 +20,8 @@ func Push(fd uintptr, p []byte) (left []byte, err error) {
 	for len(p) > 0 {
 		n, err := Write(fd, p)
 		p = p[n:]
-		switch err { //nolint:errorlint // it is one of package syscall's
-		case nil, syscall.EINTR:
+		switch err {
+		case nil, syscall.EINTR: //nolint:errorlint // it is one of package syscall's
 		case syscall.EAGAIN:
 			return p, nil
 		default:

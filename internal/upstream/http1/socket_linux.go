@@ -133,7 +133,7 @@ func (r *Receiver) readSocket(fd uintptr) bool {
 	}
 	room := buf.B[:largeBuffer]
 	n, err := socket.Read(fd, room)
-	for err == syscall.EINTR {
+	for err == syscall.EINTR { //nolint:errorlint // Read returns it so
 		n, err = socket.Read(fd, room)
 	}
 	if n > 0 && err == nil {
@@ -141,7 +141,7 @@ func (r *Receiver) readSocket(fd uintptr) bool {
 		return true
 	}
 	r.buffers.Put(buf)
-	if err == syscall.EAGAIN {
+	if err == syscall.EAGAIN { //nolint:errorlint // Read returns it so
 		return false
 	}
 	if r.err = err; err == nil {
