@@ -48,26 +48,25 @@ type Flag struct {
 // Load reads and checks a configuration. Its error is an *Error that holds
 // every fault.
 func Load(o LoadOptions) (*Config, error) {
-	return load(o, readUpTo)
+	if o.Again {
+		return load(o, readRegular, readUpTo)
+	}
+	return load(o, readUpTo, readUpTo)
 }
 
-// load is Load with the files it may read.
-func load(o LoadOptions, read func(path string, limit int64) ([]byte, error)) (*Config, error) {
+// load is Load with what reads its file, and those of secrets.
+func load(o LoadOptions, read, readSecret func(path string, limit int64) ([]byte, error)) (*Config, error) {
 	cfg, env := Default(), environment(o.Env)
 	protocols := o.Protocols
 	if protocols == nil {
 		protocols = Protocols()
 	}
 	f := &faults{origins: make(map[string]origin)}
-	d := &decoder{faults: f, text: expander{env, read}}
+	d := &decoder{faults: f, text: expander{env, readSecret}}
 	var root ast.Node
 	if o.File != "" {
 		cfg.File, d.file = o.File, filepath.Base(o.File)
-		readFile := read
-		if o.Again {
-			readFile = readRegular
-		}
-		b, err := readConfig(o.File, readFile)
+		b, err := readConfig(o.File, read)
 		if err != nil {
 			return nil, err
 		}

@@ -416,10 +416,15 @@ func TestDistance(t *testing.T) {
 	}
 }
 
+// always has every file hold a text.
+func always(text string) func(string, int64) ([]byte, error) {
+	return func(string, int64) ([]byte, error) { return []byte(text), nil }
+}
+
 // TestDeepNesting would take minutes if the parser saw these.
 func TestDeepNesting(t *testing.T) {
 	for _, text := range []string{"server:\n  " + strings.Repeat("[", 100_000), strings.Repeat("{a: ", 100_000)} {
-		_, err := load(LoadOptions{File: "f.yaml"}, func(string, int64) ([]byte, error) { return []byte(text), nil })
+		_, err := load(LoadOptions{File: "f.yaml"}, always(text), readUpTo)
 		if err == nil || !strings.HasSuffix(err.Error(), "nested too deep") {
 			t.Errorf("got %v", err)
 		}
@@ -444,12 +449,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		try := func(text string) (*Config, error) {
-			return load(LoadOptions{File: "f.yaml", Env: testEnv()}, func(path string, _ int64) ([]byte, error) {
-				if path == "f.yaml" {
-					return []byte(text), nil
-				}
-				return []byte("sk-secret"), nil
-			})
+			return load(LoadOptions{File: "f.yaml", Env: testEnv()}, always(text), always("sk-secret"))
 		}
 		cfg, err := try(text)
 		if err != nil {
