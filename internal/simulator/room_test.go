@@ -239,9 +239,6 @@ func TestSchemasOfNull(t *testing.T) {
 	for _, raw := range []string{`{"anyOf":[null]}`, `{"oneOf":[null,{"type":"string"}]}`, `{"allOf":[null,{"type":"boolean"}]}`, `{"type":"object","properties":{"a":null},"required":["a"]}`,
 		`{"type":"array","minItems":2,"prefixItems":[null],"items":null}`, `{"$ref":"#/$defs/a","$defs":{"a":null}}`, `{"type":"array","minItems":15000,"items":{"type":"boolean"}}`} {
 		got, err := instance(json.RawMessage(raw), newDigest(1).rand(0), new(room))
-		if strings.Contains(raw, "$ref") { // a member that is null is none
-			continue
-		}
 		if err != nil || !json.Valid([]byte(got)) {
 			t.Errorf("%s: %.40s, %v", raw, got, err)
 		}
